@@ -1,0 +1,1 @@
+//! A gateway for AlipayHK in-store barcode payments.
