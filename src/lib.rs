@@ -1,1 +1,4 @@
 //! A gateway for AlipayHK in-store barcode payments.
+
+pub mod clock;
+pub mod domain;

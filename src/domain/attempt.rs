@@ -1,0 +1,140 @@
+//! One upstream call and what came back, as the timeline shows it.
+
+use chrono::{DateTime, Utc};
+
+use super::id::{AttemptId, PaymentId};
+
+/// Which of Alipay's services a call asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptKind {
+    /// Take the money.
+    Pay,
+    /// Ask where the trade stands.
+    Query,
+    /// Close or reverse the trade.
+    Cancel,
+}
+
+/// What kind of answer came back; never what it means for the payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerClass {
+    /// A verified answer that the service succeeded.
+    Success,
+    /// A verified answer that the trade waits for the buyer.
+    Pending,
+    /// A verified answer that the trade is closed.
+    Closed,
+    /// A verified, definite no.
+    Declined,
+    /// A verified no whose code is not documented, so not believed.
+    UnknownCode,
+    /// A verified answer that the trade does not exist.
+    NotFound,
+    /// Alipay refused the request at its door (`is_success=F`).
+    AccessRefused,
+    /// Alipay said it is temporarily unavailable.
+    SystemError,
+    /// No connection could be made: nothing was sent.
+    ConnectFailed,
+    /// The deadline passed without a whole answer.
+    TimedOut,
+    /// The connection broke before a whole answer came.
+    ConnectionLost,
+    /// An HTTP status other than 200, redirects included.
+    HttpStatus,
+    /// Not the XML that was agreed: another format, cut, too large, ambiguous, wrong charset.
+    Malformed,
+    /// The signature is missing, wrong, or of another type than configured.
+    BadSignature,
+    /// The answer is about another trade, amount, currency or partner.
+    Mismatch,
+}
+
+impl AnswerClass {
+    /// Whether the answer is one that an honest, healthy Alipay does not give: counted, logged as a
+    /// warning, and shown on the timeline as an incident.
+    pub const fn is_incident(self) -> bool {
+        match self {
+            Self::HttpStatus
+            | Self::Malformed
+            | Self::BadSignature
+            | Self::Mismatch
+            | Self::UnknownCode
+            | Self::AccessRefused => true,
+            Self::Success
+            | Self::Pending
+            | Self::Closed
+            | Self::Declined
+            | Self::NotFound
+            | Self::SystemError
+            | Self::ConnectFailed
+            | Self::TimedOut
+            | Self::ConnectionLost => false,
+        }
+    }
+}
+
+macro_rules! stored_names {
+    ($type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
+        impl $type {
+            /// The name in JSON, SQL, metrics and logs.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+
+            /// Reads a stored name.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+stored_names!(AttemptKind { Pay = "pay", Query = "query", Cancel = "cancel" });
+stored_names!(AnswerClass {
+    Success = "success",
+    Pending = "pending",
+    Closed = "closed",
+    Declined = "declined",
+    UnknownCode = "unknown_code",
+    NotFound = "not_found",
+    AccessRefused = "access_refused",
+    SystemError = "system_error",
+    ConnectFailed = "connect_failed",
+    TimedOut = "timed_out",
+    ConnectionLost = "connection_lost",
+    HttpStatus = "http_status",
+    Malformed = "malformed",
+    BadSignature = "bad_signature",
+    Mismatch = "mismatch",
+});
+
+/// What one call brought back, for the attempt's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its kind.
+    pub class: AnswerClass,
+    /// Alipay's code, where one came.
+    pub code: Option<String>,
+    /// What was wrong, for a person; never a barcode, a key or the answer's text.
+    pub detail: Option<String>,
+    /// How long the call took, in milliseconds.
+    pub duration_ms: i32,
+}
+
+/// One upstream call: written before it is sent, completed when it is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Its identity.
+    pub id: AttemptId,
+    /// Whose call it is.
+    pub payment_id: PaymentId,
+    /// What was asked.
+    pub kind: AttemptKind,
+    /// When the intent to ask was committed (database clock).
+    pub sent_at: DateTime<Utc>,
+    /// When the answer was recorded (database clock); absent while open, or after a crash.
+    pub answered_at: Option<DateTime<Utc>>,
+    /// What came back.
+    pub answer: Option<Answer>,
+}

@@ -1,0 +1,20 @@
+//! What a payment is and how it may change. Pure: no async, no I/O, no SQL, no HTTP, no XML, and no
+//! clock (`now` is a parameter).
+//!
+//! | our word | Alipay's word | meaning |
+//! |---|---|---|
+//! | payment | trade | one sale |
+//! | [`id::PartnerTransId`] | `partner_trans_id`, `out_trade_no` on cancel | the id we send |
+//! | `alipay_trans_id` | `alipay_trans_id`, `trade_no` | the id they send |
+//! | wallet | `payment_inst` | which wallet paid; unknown values are kept as they are |
+//! | store | store | the merchant's shop (the SQL layer is [`crate::db`]) |
+//! | attempt | – | one upstream call |
+//! | follow-up | – | the durable plan to ask again |
+
+pub mod attempt;
+pub mod barcode;
+pub mod calendar;
+pub mod id;
+pub mod idempotency;
+pub mod money;
+pub mod payment;

@@ -1,0 +1,505 @@
+//! One sale: its data, its states, and [`Payment::apply`], the only function that computes a state.
+//!
+//! | state | means | leaves to |
+//! |---|---|---|
+//! | `processing` | asked, or about to ask, and not yet told | any other |
+//! | `succeeded` | Alipay said paid, verified | `canceled` (through cancel only) |
+//! | `failed` | Alipay said a definite no | nothing |
+//! | `canceled` | the trade is closed or never existed | nothing |
+//! | `unresolved` | every planned question was asked; the truth is still accepted | `succeeded`, `failed`, `canceled` |
+//!
+//! Only an explicit, verified answer leads to `succeeded`, `failed` or `canceled`; silence never
+//! does (`design/correctness.md` S3, S6).
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+
+use super::{
+    calendar,
+    id::{MerchantId, MerchantReference, PartnerTransId, PaymentId},
+    money::Money,
+};
+
+/// A payment as stored: what was asked, what is known, and what is still to be asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Payment {
+    /// Our identity.
+    pub id: PaymentId,
+    /// Counts changes; 1 at creation. The guard of every update and the `ETag` of the resource.
+    pub version: i64,
+    /// Who sells.
+    pub merchant_id: MerchantId,
+    /// The shop, unique within the merchant.
+    pub store_id: String,
+    /// The till, where the caller named one.
+    pub terminal_id: Option<String>,
+    /// The caller's own number, unique per merchant for ever.
+    pub merchant_reference: MerchantReference,
+    /// What the buyer reads in the wallet's bill.
+    pub description: String,
+    /// What is charged.
+    pub amount: Money,
+    /// First two and last two digits of the scanned code; the code itself is stored nowhere.
+    pub barcode_hint: String,
+    /// The Alipay account that is paid.
+    pub partner: String,
+    /// Our id towards Alipay.
+    pub partner_trans_id: PartnerTransId,
+    /// How long the buyer has to confirm before the gateway closes the trade, in seconds.
+    pub cancel_after_seconds: i32,
+    /// The caller's own pairs, returned as they came.
+    pub metadata: BTreeMap<String, String>,
+    /// Where the payment stands.
+    pub state: PaymentState,
+    /// Alipay's id, once an answer carried it.
+    pub alipay_trans_id: Option<String>,
+    /// What Alipay said of the charge, once it said so; stays when the payment is canceled.
+    pub charge: Option<Charge>,
+    /// What was asked so far and when to ask next.
+    pub inquiry: Inquiry,
+    /// When the intent was committed (database clock).
+    pub created_at: DateTime<Utc>,
+    /// When the row last changed (database clock).
+    pub updated_at: DateTime<Utc>,
+    /// When a final state was reached (database clock).
+    pub finalized_at: Option<DateTime<Utc>>,
+}
+
+/// Where a payment stands; each variant carries what is true only there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PaymentState {
+    /// Asked, or about to ask, and not yet told the outcome.
+    Processing(ProcessingReason),
+    /// Paid. The charge is in [`Payment::charge`].
+    Succeeded,
+    /// Alipay refused it for good.
+    Failed(Failure),
+    /// The trade is closed or never existed.
+    Canceled {
+        /// Why it was closed.
+        reason: CancelReason,
+        /// Whether money had been taken and went back.
+        money_returned: bool,
+    },
+    /// Every planned question was asked without an answer; an operator must look.
+    Unresolved,
+}
+
+/// Why a payment is still `processing`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessingReason {
+    /// The request is on its way to Alipay.
+    Submitting,
+    /// Alipay waits for the buyer to confirm in the wallet.
+    AwaitingBuyer,
+    /// Alipay was silent, unreadable or unsure.
+    OutcomeUnknown,
+    /// A cancel is under way and not yet confirmed.
+    Canceling,
+}
+
+/// Why a payment ended `canceled`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelReason {
+    /// The caller asked for it.
+    Requested,
+    /// The buyer's time ran out, at the gateway or at Alipay.
+    BuyerDidNotConfirm,
+    /// Alipay never created the trade.
+    NeverCreated,
+}
+
+/// What Alipay said of a charge that took place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// When the buyer paid, from Alipay's clock; absent where the answer left it out.
+    pub paid_at: Option<DateTime<Utc>>,
+    /// `payment_inst`: `ALIPAYHK`, `ALIPAYCN` or a wallet not yet known to us.
+    pub wallet: Option<String>,
+    /// Alipay's number of the buyer.
+    pub buyer_user_id: Option<String>,
+    /// The buyer's login, already masked by Alipay.
+    pub buyer_login_id: Option<String>,
+}
+
+/// A definite refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Alipay's code, verbatim.
+    pub code: String,
+    /// What the person at the till should do.
+    pub message: String,
+    /// What may be tried next.
+    pub retry: RetryAdvice,
+}
+
+/// What may be tried after a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAdvice {
+    /// The same code may be scanned again, in a new payment.
+    SameBarcode,
+    /// The wallet must show a fresh code.
+    NewBarcode,
+    /// Another wallet or means of payment.
+    OtherMethod,
+    /// Nothing: the fault is in the request or the configuration.
+    No,
+}
+
+/// How sure an answer to "was it paid?" is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutcomeCertainty {
+    /// The state will not change by itself.
+    Final,
+    /// Alipay said wait.
+    Pending,
+    /// Silence or an unreadable answer.
+    Unknown,
+}
+
+/// What was asked of Alipay so far, and when it is asked next. Kept with the follow-up row; a lost
+/// row only makes the gateway ask again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inquiry {
+    /// When the next question is due; absent when nothing is planned.
+    pub next_check_at: Option<DateTime<Utc>>,
+    /// How many queries were sent.
+    pub queries: i32,
+    /// When the last query was sent.
+    pub last_query_at: Option<DateTime<Utc>>,
+    /// How many cancels were sent.
+    pub cancels: i32,
+    /// When the last cancel was sent.
+    pub last_cancel_at: Option<DateTime<Utc>>,
+}
+
+/// What happened to a payment, in the past tense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PaymentEvent {
+    /// A verified answer says the money was taken.
+    Paid {
+        /// What the answer said of the charge.
+        charge: Charge,
+        /// Alipay's id.
+        alipay_trans_id: Option<String>,
+    },
+    /// A verified answer says the buyer must still confirm.
+    BuyerMustConfirm {
+        /// Alipay's id, where the answer carried it.
+        alipay_trans_id: Option<String>,
+    },
+    /// A verified answer is a definite no.
+    Declined(Failure),
+    /// No usable answer came.
+    OutcomeBecameUnknown,
+    /// The gateway decided to close the trade; a cancel is about to be sent.
+    CancelStarted,
+    /// A verified cancel answer, or a query, says the trade is closed.
+    Closed {
+        /// Why, where the answer tells more than our own history.
+        reason: CancelReason,
+        /// Whether the answer says money went back.
+        money_returned: bool,
+        /// Alipay's id, where the answer carried it.
+        alipay_trans_id: Option<String>,
+        /// The charge that had taken place, where the answer shows one.
+        charge: Option<Charge>,
+    },
+    /// Every planned question was asked.
+    PlanExhausted,
+}
+
+impl PaymentEvent {
+    /// The event's name in transitions and logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Paid { .. } => "paid",
+            Self::BuyerMustConfirm { .. } => "buyer_must_confirm",
+            Self::Declined(_) => "declined",
+            Self::OutcomeBecameUnknown => "outcome_became_unknown",
+            Self::CancelStarted => "cancel_started",
+            Self::Closed { .. } => "closed",
+            Self::PlanExhausted => "plan_exhausted",
+        }
+    }
+}
+
+/// An event that contradicts a state: an incident, never a change.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a {from} payment cannot take the event: {event}")]
+pub struct InvalidTransition {
+    /// The status before.
+    pub from: &'static str,
+    /// The event's name.
+    pub event: &'static str,
+}
+
+impl PaymentState {
+    /// The public name: `processing`, `succeeded`, `failed`, `canceled`, `unresolved`.
+    pub const fn status(&self) -> &'static str {
+        match self {
+            Self::Processing(_) => "processing",
+            Self::Succeeded => "succeeded",
+            Self::Failed(_) => "failed",
+            Self::Canceled { .. } => "canceled",
+            Self::Unresolved => "unresolved",
+        }
+    }
+
+    /// The public detail of the status, where it has one.
+    pub const fn status_reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Processing(reason) => Some(reason.as_str()),
+            Self::Canceled { reason, .. } => Some(reason.as_str()),
+            Self::Succeeded | Self::Failed(_) | Self::Unresolved => None,
+        }
+    }
+
+    /// Whether nothing more is asked of Alipay on our own initiative.
+    pub const fn is_final(&self) -> bool {
+        match self {
+            Self::Succeeded | Self::Failed(_) | Self::Canceled { .. } => true,
+            Self::Processing(_) | Self::Unresolved => false,
+        }
+    }
+
+    /// How sure the state is.
+    pub const fn certainty(&self) -> OutcomeCertainty {
+        match self {
+            Self::Succeeded | Self::Failed(_) | Self::Canceled { .. } => OutcomeCertainty::Final,
+            Self::Processing(ProcessingReason::AwaitingBuyer) => OutcomeCertainty::Pending,
+            Self::Processing(
+                ProcessingReason::Submitting
+                | ProcessingReason::OutcomeUnknown
+                | ProcessingReason::Canceling,
+            )
+            | Self::Unresolved => OutcomeCertainty::Unknown,
+        }
+    }
+}
+
+macro_rules! stored_names {
+    ($type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
+        impl $type {
+            /// The name in JSON, SQL and logs.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+
+            /// Reads a stored name.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+stored_names!(ProcessingReason {
+    Submitting = "submitting",
+    AwaitingBuyer = "awaiting_buyer",
+    OutcomeUnknown = "outcome_unknown",
+    Canceling = "canceling",
+});
+stored_names!(CancelReason {
+    Requested = "requested",
+    BuyerDidNotConfirm = "buyer_did_not_confirm",
+    NeverCreated = "never_created",
+});
+stored_names!(RetryAdvice {
+    SameBarcode = "same_barcode",
+    NewBarcode = "new_barcode",
+    OtherMethod = "other_method",
+    No = "no",
+});
+stored_names!(OutcomeCertainty {
+    Final = "final",
+    Pending = "pending",
+    Unknown = "unknown",
+});
+
+impl Payment {
+    /// Applies what happened. `Ok(None)` means the event says nothing new (a repeated or stale
+    /// answer, `design/correctness.md` S7); an error means it contradicts what is known and must
+    /// be recorded as an incident. `now` is the database's time of the change.
+    pub fn apply(
+        &self,
+        event: &PaymentEvent,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Self>, InvalidTransition> {
+        let Some(state) = self.next_state(event)? else {
+            return Ok(None);
+        };
+        let mut next = self.clone();
+        next.version += 1;
+        next.updated_at = now;
+        if next.finalized_at.is_none() || state != self.state {
+            next.finalized_at = state.is_final().then_some(now);
+        }
+        next.state = state;
+        match event {
+            PaymentEvent::Paid {
+                charge,
+                alipay_trans_id,
+            } => {
+                next.charge = Some(charge.clone());
+                next.learn_alipay_trans_id(alipay_trans_id.as_ref());
+            }
+            PaymentEvent::BuyerMustConfirm { alipay_trans_id } => {
+                next.learn_alipay_trans_id(alipay_trans_id.as_ref());
+            }
+            PaymentEvent::Closed {
+                alipay_trans_id,
+                charge,
+                ..
+            } => {
+                next.learn_alipay_trans_id(alipay_trans_id.as_ref());
+                next.charge = next.charge.or_else(|| charge.clone());
+            }
+            PaymentEvent::Declined(_)
+            | PaymentEvent::OutcomeBecameUnknown
+            | PaymentEvent::CancelStarted
+            | PaymentEvent::PlanExhausted => {}
+        }
+        Ok(Some(next))
+    }
+
+    /// The state after an event, `None` where it changes nothing.
+    fn next_state(&self, event: &PaymentEvent) -> Result<Option<PaymentState>, InvalidTransition> {
+        use PaymentState as S;
+        use ProcessingReason as R;
+        let contradiction = || InvalidTransition {
+            from: self.state.status(),
+            event: event.name(),
+        };
+        let next = match (&self.state, event) {
+            // While the outcome is open, every verified answer is believed.
+            (S::Processing(_) | S::Unresolved, PaymentEvent::Paid { .. }) => S::Succeeded,
+            (S::Processing(_) | S::Unresolved, PaymentEvent::Declined(failure)) => {
+                S::Failed(failure.clone())
+            }
+            (
+                S::Processing(_) | S::Unresolved,
+                PaymentEvent::Closed { reason, money_returned, .. },
+            ) => S::Canceled { reason: *reason, money_returned: *money_returned },
+            // A trade that waits for its buyer while we cancel it stays under cancel; otherwise it
+            // waits.
+            (
+                S::Processing(R::Submitting | R::OutcomeUnknown),
+                PaymentEvent::BuyerMustConfirm { .. },
+            ) => S::Processing(R::AwaitingBuyer),
+            (
+                S::Processing(R::AwaitingBuyer),
+                PaymentEvent::BuyerMustConfirm { alipay_trans_id: Some(_) },
+            ) if self.alipay_trans_id.is_none() => S::Processing(R::AwaitingBuyer),
+            // Silence changes only what was never answered at all.
+            (S::Processing(R::Submitting), PaymentEvent::OutcomeBecameUnknown) => {
+                S::Processing(R::OutcomeUnknown)
+            }
+            (
+                S::Processing(R::Submitting | R::AwaitingBuyer | R::OutcomeUnknown),
+                PaymentEvent::CancelStarted,
+            ) => S::Processing(R::Canceling),
+            (S::Processing(_), PaymentEvent::PlanExhausted) => S::Unresolved,
+            // A paid payment is undone by cancel alone. A closed trade with the charge we know of is
+            // the same fact seen through a query.
+            (
+                S::Succeeded,
+                PaymentEvent::Closed { reason, money_returned: true, .. },
+            ) => S::Canceled { reason: *reason, money_returned: true },
+            // Nothing new.
+            (
+                S::Processing(_),
+                PaymentEvent::BuyerMustConfirm { .. }
+                | PaymentEvent::OutcomeBecameUnknown
+                | PaymentEvent::CancelStarted,
+            )
+            | (
+                S::Unresolved,
+                PaymentEvent::BuyerMustConfirm { .. }
+                | PaymentEvent::OutcomeBecameUnknown
+                | PaymentEvent::CancelStarted
+                | PaymentEvent::PlanExhausted,
+            )
+            // A late or repeated answer about what is already known.
+            | (
+                S::Succeeded,
+                PaymentEvent::Paid { .. }
+                | PaymentEvent::BuyerMustConfirm { .. }
+                | PaymentEvent::OutcomeBecameUnknown
+                | PaymentEvent::PlanExhausted,
+            )
+            | (
+                S::Failed(_),
+                PaymentEvent::Declined(_)
+                | PaymentEvent::OutcomeBecameUnknown
+                | PaymentEvent::Closed { money_returned: false, .. }
+                | PaymentEvent::PlanExhausted,
+            )
+            | (
+                S::Canceled { .. },
+                PaymentEvent::Closed { .. }
+                | PaymentEvent::BuyerMustConfirm { .. }
+                | PaymentEvent::OutcomeBecameUnknown
+                | PaymentEvent::Declined(_)
+                | PaymentEvent::PlanExhausted,
+            ) => return Ok(None),
+            // An older answer that the money was taken, after the cancel that returned it.
+            (S::Canceled { money_returned: true, .. }, PaymentEvent::Paid { .. }) => {
+                return Ok(None);
+            }
+            (
+                S::Succeeded,
+                PaymentEvent::Declined(_)
+                | PaymentEvent::CancelStarted
+                | PaymentEvent::Closed { money_returned: false, .. },
+            )
+            | (
+                S::Failed(_),
+                PaymentEvent::Paid { .. }
+                | PaymentEvent::BuyerMustConfirm { .. }
+                | PaymentEvent::CancelStarted
+                | PaymentEvent::Closed { money_returned: true, .. },
+            )
+            | (
+                S::Canceled { .. },
+                PaymentEvent::Paid { .. } | PaymentEvent::CancelStarted,
+            ) => return Err(contradiction()),
+        };
+        Ok(Some(next))
+    }
+
+    fn learn_alipay_trans_id(&mut self, id: Option<&String>) {
+        if self.alipay_trans_id.is_none() {
+            self.alipay_trans_id = id.cloned();
+        }
+    }
+
+    /// The GMT+8 day the payment belongs to: that of Alipay's payment time where known, else of
+    /// its creation (`protocol/operations.md` 5.6).
+    pub fn business_date(&self) -> NaiveDate {
+        let paid_at = self.charge.as_ref().and_then(|charge| charge.paid_at);
+        calendar::business_date(paid_at.unwrap_or(self.created_at))
+    }
+
+    /// Until when a cancel may be asked for; `None` once the payment failed or is canceled.
+    pub fn cancelable_until(&self) -> Option<DateTime<Utc>> {
+        match &self.state {
+            PaymentState::Processing(_) | PaymentState::Unresolved => {
+                Some(calendar::cancel_window_unpaid(self.created_at))
+            }
+            PaymentState::Succeeded => {
+                let paid_at = self.charge.as_ref().and_then(|charge| charge.paid_at);
+                Some(calendar::cancel_window_paid(
+                    paid_at.unwrap_or(self.created_at),
+                ))
+            }
+            PaymentState::Failed(_) | PaymentState::Canceled { .. } => None,
+        }
+    }
+
+    /// When the buyer's time is over and the gateway closes the trade itself.
+    pub fn cancel_at(&self) -> DateTime<Utc> {
+        self.created_at + TimeDelta::seconds(i64::from(self.cancel_after_seconds))
+    }
+}
