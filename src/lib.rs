@@ -1,4 +1,5 @@
 //! A gateway for AlipayHK in-store barcode payments.
 
+pub mod app;
 pub mod clock;
 pub mod domain;

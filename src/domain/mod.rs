@@ -16,5 +16,7 @@ pub mod barcode;
 pub mod calendar;
 pub mod id;
 pub mod idempotency;
+pub mod merchant;
 pub mod money;
 pub mod payment;
+pub mod transition;

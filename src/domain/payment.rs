@@ -16,10 +16,35 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::{
+    barcode::Barcode,
     calendar,
     id::{MerchantId, MerchantReference, PartnerTransId, PaymentId},
+    merchant::Store,
     money::Money,
 };
+
+/// A request for a payment after every field was checked; nothing of it is stored yet.
+#[derive(Clone, Debug)]
+pub struct NewPayment {
+    /// What to charge: in range and in HKD.
+    pub amount: Money,
+    /// The scanned code; memory only.
+    pub barcode: Barcode,
+    /// The caller's own number.
+    pub merchant_reference: MerchantReference,
+    /// What the buyer reads: at most 256 characters, no `"`.
+    pub description: String,
+    /// The shop, looked up from the caller's `store_id` or the merchant's default.
+    pub store: Store,
+    /// The till, where the caller named one.
+    pub terminal_id: Option<String>,
+    /// How long the buyer has to confirm, in seconds: 15–170.
+    pub cancel_after_seconds: i32,
+    /// The caller's own pairs.
+    pub metadata: BTreeMap<String, String>,
+    /// Charge even though the same code, amount and till were just used.
+    pub allow_duplicate: bool,
+}
 
 /// A payment as stored: what was asked, what is known, and what is still to be asked.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,87 @@
+//! Who sells and where: data that the caller's API key and `store_id` select.
+
+use super::id::{ApiKeyId, MerchantId};
+
+/// What an API key may do (`design/api.md` 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// Create and cancel payments.
+    PaymentsWrite,
+    /// Read payments.
+    PaymentsRead,
+    /// Create refunds.
+    RefundsWrite,
+    /// Steer follow-ups and resolve what stayed open.
+    Operations,
+    /// Import and read reconciliation files.
+    Reconciliation,
+    /// Administer merchants and API keys.
+    Admin,
+}
+
+impl Scope {
+    /// Every scope, in the order of the documentation.
+    pub const ALL: [Self; 6] = [
+        Self::PaymentsWrite,
+        Self::PaymentsRead,
+        Self::RefundsWrite,
+        Self::Operations,
+        Self::Reconciliation,
+        Self::Admin,
+    ];
+
+    /// The name on the command line, in JSON and in SQL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PaymentsWrite => "payments:write",
+            Self::PaymentsRead => "payments:read",
+            Self::RefundsWrite => "refunds:write",
+            Self::Operations => "operations",
+            Self::Reconciliation => "reconciliation",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// Reads a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == name)
+    }
+}
+
+/// Whoever presented a valid API key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// The key's id, for the audit trail; not the secret.
+    pub api_key_id: ApiKeyId,
+    /// The key's name, for example `till-1`.
+    pub name: String,
+    /// The merchant whose objects it may touch.
+    pub merchant_id: MerchantId,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+}
+
+impl Principal {
+    /// Whether the key carries a scope.
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
+}
+
+/// A shop as Alipay must be told of it in each payment: partner, secondary merchant and store pin
+/// down one place (`protocol/wire.md` 3.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// Unique within the merchant, for example `ST01`.
+    pub store_id: String,
+    /// The shop's name.
+    pub store_name: String,
+    /// The Alipay account that is paid: 16 digits.
+    pub partner: String,
+    /// The merchant's id at Alipay.
+    pub secondary_merchant_id: String,
+    /// The merchant's legal name.
+    pub secondary_merchant_name: String,
+    /// The merchant category code: 4 digits.
+    pub secondary_merchant_industry: String,
+}

@@ -1,0 +1,40 @@
+//! One recorded state change: append-only, with its cause and both clocks
+//! (`design/correctness.md` S8).
+
+use chrono::{DateTime, Utc};
+
+use super::id::{ApiKeyId, AttemptId, FollowUpId};
+
+/// Who caused a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A caller, by its API key.
+    ApiKey(ApiKeyId),
+    /// The durable schedule.
+    FollowUp(FollowUpId),
+}
+
+/// A change of a payment's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// The payment's version after the change; 1 is the creation.
+    pub version: i64,
+    /// The event's name, for example `paid`; `created` for version 1.
+    pub event: String,
+    /// The status before; absent at creation.
+    pub from_status: Option<String>,
+    /// The status detail before.
+    pub from_status_reason: Option<String>,
+    /// The status after.
+    pub to_status: String,
+    /// The status detail after.
+    pub to_status_reason: Option<String>,
+    /// Who caused it.
+    pub actor: Actor,
+    /// The upstream call whose answer caused it.
+    pub attempt_id: Option<AttemptId>,
+    /// When, by the database's clock: the one that counts.
+    pub at: DateTime<Utc>,
+    /// When, by the replica's clock: shows how far it is off.
+    pub gateway_at: DateTime<Utc>,
+}
