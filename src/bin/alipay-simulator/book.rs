@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
 use rand::Rng as _;
 
 use crate::{
@@ -480,7 +480,9 @@ impl Book {
         let same_day = trade
             .paid_at
             .is_some_and(|paid| beijing_time(paid).date() == beijing_time(now).date());
-        same_day && self.policy.same_day_immediate
+        // The night's batch, once begun, takes what arrives before midnight.
+        let batch_runs = beijing_time(now).hour() == 23;
+        batch_runs || (same_day && self.policy.same_day_immediate)
     }
 
     /// The refund with its trade's Alipay id, as it is at `now`.
@@ -569,8 +571,7 @@ impl Book {
     }
 }
 
-/// The next 23:00 in Beijing after `at`; within the nightly window that has begun, the same batch
-/// takes a new refund, but never one that it has already tried.
+/// The next 23:00 in Beijing after `at`.
 fn next_batch(at: DateTime<Utc>) -> DateTime<Utc> {
     let local = beijing_time(at);
     let today = local
@@ -836,6 +837,8 @@ mod tests {
         };
         assert_eq!(status(&mut book, "2026-01-02T22:59:59+08:00"), "PROCESSING");
         assert_eq!(status(&mut book, "2026-01-02T23:00:00+08:00"), "SUCCESS");
+        let in_the_batch = book.refund(at("2026-01-03T23:30:00+08:00"), &refund("R3", 100, false));
+        assert_eq!(refund_code(in_the_batch), "SUCCESS");
     }
 
     #[test]

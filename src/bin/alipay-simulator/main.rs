@@ -25,7 +25,7 @@ mod state;
 mod xml;
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, IsTerminal as _, Read as _, Write as _},
     sync::Arc,
 };
 
@@ -56,6 +56,7 @@ async fn serve(arguments: &Serve) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
         .init();
     let simulator = Arc::new(arguments.simulator()?);
