@@ -1,0 +1,613 @@
+//! The request after the gateway has accepted it: every documented rule about a parameter
+//! (`protocol/wire.md` 3) is checked here, strictly, because a fault that the simulator forgives is
+//! found in production. A parameter that no document lists is refused too.
+
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    clock,
+    params::{Message, Refusal, Service},
+};
+
+/// A validated request.
+pub(crate) enum Request {
+    /// spot.pay.
+    Pay(Pay),
+    /// overseas.query.
+    Query {
+        /// Our id.
+        partner_trans_id: String,
+        /// Alipay's id, which is looked up first.
+        alipay_trans_id: Option<String>,
+    },
+    /// cancel.
+    Cancel {
+        /// The `partner_trans_id` of the payment.
+        out_trade_no: String,
+        /// Alipay's id, which wins.
+        trade_no: Option<String>,
+    },
+    /// spot.refund.
+    Refund(Refund),
+    /// refund.query.
+    RefundQuery {
+        /// The `partner_trans_id` of the payment.
+        out_trade_no: String,
+        /// The `partner_refund_id`.
+        out_return_no: String,
+    },
+    /// secmerchant.offline.maintain.
+    Maintain {
+        /// Identifies the merchant.
+        secondary_merchant_id: String,
+        /// Identifies the store within the merchant.
+        store_id: String,
+        /// The registered data, to be echoed by queryStatus.
+        data: Vec<(&'static str, String)>,
+    },
+    /// secmerchant.maintain.queryStatus.
+    QueryStatus {
+        /// Identifies the merchant.
+        secondary_merchant_id: String,
+        /// Identifies the store within the merchant.
+        store_id: String,
+    },
+}
+
+/// A payment request.
+#[derive(Clone)]
+pub(crate) struct Pay {
+    /// The idempotency key.
+    pub(crate) partner_trans_id: String,
+    /// In cents.
+    pub(crate) amount_minor: i64,
+    /// `HKD`.
+    pub(crate) currency: String,
+    /// Who showed the code: `2088` and twelve digits, derived from the code, which is not kept.
+    pub(crate) buyer_user_id: String,
+    /// The last four digits of the code: the scenario.
+    pub(crate) ending: String,
+}
+
+/// A refund request.
+#[derive(Clone)]
+pub(crate) struct Refund {
+    /// The payment.
+    pub(crate) partner_trans_id: String,
+    /// Alipay's id of the payment.
+    pub(crate) alipay_trans_id: Option<String>,
+    /// The idempotency key.
+    pub(crate) partner_refund_id: String,
+    /// In cents.
+    pub(crate) amount_minor: i64,
+    /// `HKD`.
+    pub(crate) currency: String,
+    /// `is_sync=Y`.
+    pub(crate) sync: bool,
+}
+
+/// A parameter of a service: name, greatest length in characters, required.
+type Rule = (&'static str, usize, bool);
+
+const COMMON: &[Rule] = &[
+    ("service", 100, true),
+    ("partner", 16, true),
+    ("_input_charset", 10, false),
+    ("sign_type", 4, true),
+    ("sign", 1024, true),
+];
+
+const PAY: &[Rule] = &[
+    ("alipay_seller_id", 16, true),
+    ("quantity", 10, false),
+    ("trans_name", 256, true),
+    ("partner_trans_id", 64, true),
+    ("currency", 8, true),
+    ("trans_amount", 12, true),
+    ("buyer_identity_code", 32, true),
+    ("identity_code_type", 16, true),
+    ("trans_create_time", 16, true),
+    ("memo", 256, false),
+    ("biz_product", 40, true),
+    ("extend_info", 2048, true),
+    ("trade_information", 2048, false),
+];
+
+const QUERY: &[Rule] = &[
+    ("partner_trans_id", 64, true),
+    ("alipay_trans_id", 64, false),
+];
+
+const CANCEL: &[Rule] = &[
+    ("timestamp", 19, true),
+    ("terminal_timestamp", 19, false),
+    ("out_trade_no", 64, true),
+    ("trade_no", 64, false),
+];
+
+const REFUND: &[Rule] = &[
+    ("notify_url", 200, false),
+    ("partner_trans_id", 64, true),
+    ("alipay_trans_id", 64, false),
+    ("partner_refund_id", 64, true),
+    ("refund_amount", 12, true),
+    ("currency", 10, true),
+    ("refund_reson", 128, false),
+    ("refund_reason", 128, false),
+    ("is_sync", 1, false),
+];
+
+const REFUND_QUERY: &[Rule] = &[("out_trade_no", 64, true), ("out_return_no", 128, true)];
+
+const MAINTAIN: &[Rule] = &[
+    ("timestamp", 19, true),
+    ("secondary_merchant_name", 128, true),
+    ("secondary_merchant_id", 64, true),
+    ("store_id", 64, true),
+    ("store_name", 256, true),
+    ("store_country", 2, true),
+    ("store_address", 330, true),
+    ("store_industry", 4, true),
+    ("internal_store_photo", 256, false),
+    ("external_storefront_photo", 256, false),
+    ("extend_params", 1024, false),
+    ("secondary_merchant_type", 10, true),
+    ("registration_no", 128, false),
+    ("register_country", 2, true),
+    ("register_address", 256, false),
+    ("shareholder_name", 64, false),
+    ("shareholder_id", 128, false),
+    ("representative_name", 64, false),
+    ("representative_id", 128, false),
+    ("settlement_no", 64, false),
+    ("contact_no", 64, false),
+    ("contact_email", 128, false),
+    ("cs_no", 64, false),
+    ("cs_email", 128, false),
+];
+
+const QUERY_STATUS: &[Rule] = &[
+    ("timestamp", 19, true),
+    ("secondary_merchant_id", 64, true),
+    ("store_id", 64, true),
+    ("payment_method", 32, true),
+];
+
+/// How long a `timestamp` of the secmerchant services is good for.
+const TIMESTAMP_LIFE: TimeDelta = TimeDelta::minutes(30);
+
+impl Request {
+    /// Checks every parameter of `service`. `post` says that the parameters came in a body.
+    pub(crate) fn validate(
+        service: Service,
+        message: &Message,
+        post: bool,
+        now: DateTime<Utc>,
+    ) -> Result<Self, Refusal> {
+        let check = Check {
+            message,
+            code: parameter_fault_code(service),
+        };
+        check.parameters(rules(service))?;
+        check.charset_place(service, post)?;
+        match service {
+            Service::Pay => check.pay().map(Self::Pay),
+            Service::Query => Ok(Self::Query {
+                partner_trans_id: check.required("partner_trans_id")?,
+                alipay_trans_id: check.optional("alipay_trans_id"),
+            }),
+            Service::Cancel => check.cancel(),
+            Service::Refund => check.refund().map(Self::Refund),
+            Service::RefundQuery => Ok(Self::RefundQuery {
+                out_trade_no: check.required("out_trade_no")?,
+                out_return_no: check.required("out_return_no")?,
+            }),
+            Service::Maintain => check.maintain(now),
+            Service::QueryStatus => check.query_status(now),
+        }
+    }
+}
+
+fn rules(service: Service) -> &'static [Rule] {
+    match service {
+        Service::Pay => PAY,
+        Service::Query => QUERY,
+        Service::Cancel => CANCEL,
+        Service::Refund => REFUND,
+        Service::RefundQuery => REFUND_QUERY,
+        Service::Maintain => MAINTAIN,
+        Service::QueryStatus => QUERY_STATUS,
+    }
+}
+
+fn parameter_fault_code(service: Service) -> &'static str {
+    match service {
+        Service::Maintain | Service::QueryStatus => "PARAM_ILLEGAL",
+        _ => "ILLEGAL_ARGUMENT",
+    }
+}
+
+/// A message under examination.
+struct Check<'a> {
+    message: &'a Message,
+    code: &'static str,
+}
+
+impl Check<'_> {
+    fn fault(&self, reason: impl Into<String>) -> Refusal {
+        Refusal::new(self.code, reason)
+    }
+
+    fn ensure(&self, holds: bool, reason: &str) -> Result<(), Refusal> {
+        if holds {
+            Ok(())
+        } else {
+            Err(self.fault(reason))
+        }
+    }
+
+    fn parameters(&self, rules: &[Rule]) -> Result<(), Refusal> {
+        for param in self.message.params() {
+            let rule = COMMON
+                .iter()
+                .chain(rules)
+                .find(|(name, ..)| *name == param.name);
+            let Some((name, longest, _)) = rule else {
+                return Err(self.fault(format!("no such parameter: {}", param.name)));
+            };
+            self.ensure(
+                param.value.chars().count() <= *longest,
+                &format!("too long: {name}"),
+            )?;
+            self.ensure(
+                param.value == param.value.trim(),
+                &format!("not trimmed: {name}"),
+            )?;
+            self.ensure(param.value != "null", &format!("the text null: {name}"))?;
+        }
+        for (name, ..) in COMMON
+            .iter()
+            .chain(rules)
+            .filter(|(.., required)| *required)
+        {
+            self.required(name)?;
+        }
+        Ok(())
+    }
+
+    /// `_input_charset` is required for these services, and in the URL when POSTing.
+    fn charset_place(&self, service: Service, post: bool) -> Result<(), Refusal> {
+        match service {
+            Service::Pay | Service::Query | Service::Refund => Ok(()),
+            Service::Cancel | Service::RefundQuery | Service::Maintain | Service::QueryStatus => {
+                self.required("_input_charset")?;
+                self.ensure(
+                    !post || self.message.charset_in_query,
+                    "_input_charset is not in the URL",
+                )
+            }
+        }
+    }
+
+    fn optional(&self, name: &str) -> Option<String> {
+        self.message.get(name).map(str::to_owned)
+    }
+
+    fn required(&self, name: &str) -> Result<String, Refusal> {
+        self.optional(name)
+            .ok_or_else(|| self.fault(format!("missing: {name}")))
+    }
+
+    fn constant(&self, name: &str, wanted: &str) -> Result<(), Refusal> {
+        self.ensure(
+            self.message.get(name) == Some(wanted),
+            &format!("must be {wanted}: {name}"),
+        )
+    }
+
+    /// Text that people read must not contain a half-width double quote.
+    fn no_quote(&self, name: &str) -> Result<(), Refusal> {
+        let quoted = self
+            .message
+            .get(name)
+            .is_some_and(|value| value.contains('"'));
+        self.ensure(!quoted, &format!("contains a double quote: {name}"))
+    }
+
+    fn amount(&self, name: &str) -> Result<i64, Refusal> {
+        let minor = amount_minor(&self.required(name)?);
+        minor.ok_or_else(|| self.fault(format!("not an amount with two decimals: {name}")))
+    }
+
+    fn hkd(&self) -> Result<String, Refusal> {
+        self.constant("currency", "HKD")?;
+        Ok("HKD".to_owned())
+    }
+
+    fn pay(&self) -> Result<Pay, Refusal> {
+        self.constant(
+            "alipay_seller_id",
+            self.message.get("partner").unwrap_or_default(),
+        )?;
+        self.constant("identity_code_type", "barcode")?;
+        self.constant("biz_product", "OVERSEAS_MBARCODE_PAY")?;
+        self.no_quote("trans_name")?;
+        self.no_quote("memo")?;
+        self.ensure(
+            self.message.get("quantity").is_none(),
+            "quantity without a price",
+        )?;
+        let created = self.required("trans_create_time")?;
+        let created_ok = all_digits(&created)
+            && created.len() == 14
+            && NaiveDateTime::parse_from_str(&created, "%Y%m%d%H%M%S").is_ok();
+        self.ensure(created_ok, "not yyyyMMddHHmmss: trans_create_time")?;
+        self.extend_info()?;
+        if let Some(goods) = self.message.get("trade_information") {
+            let json = serde_json::from_str::<serde_json::Value>(goods).is_ok();
+            self.ensure(json, "not JSON: trade_information")?;
+        }
+        let code = self.required("buyer_identity_code")?;
+        self.ensure(
+            is_identity_code(&code),
+            "not a wallet's code: buyer_identity_code",
+        )?;
+        Ok(Pay {
+            partner_trans_id: self.required("partner_trans_id")?,
+            amount_minor: self.amount("trans_amount")?,
+            currency: self.hkd()?,
+            buyer_user_id: buyer_user_id(&code),
+            ending: code[code.len() - 4..].to_owned(),
+        })
+    }
+
+    fn extend_info(&self) -> Result<(), Refusal> {
+        let text = self.required("extend_info")?;
+        let info: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&text).map_err(|_| self.fault("no JSON object: extend_info"))?;
+        let field = |name: &str| info.get(name).and_then(serde_json::Value::as_str);
+        for name in ["secondary_merchant_id", "store_id"] {
+            let longest = 64;
+            let present =
+                field(name).is_some_and(|v| !v.is_empty() && v.chars().count() <= longest);
+            self.ensure(
+                present,
+                &format!("missing or too long in extend_info: {name}"),
+            )?;
+        }
+        for (name, value) in &info {
+            let text = value.as_str();
+            self.ensure(text.is_some(), &format!("not text in extend_info: {name}"))?;
+            let quoted = text.is_some_and(|value| value.contains('"'));
+            self.ensure(
+                !quoted,
+                &format!("contains a double quote in extend_info: {name}"),
+            )?;
+        }
+        let industry = field("secondary_merchant_industry");
+        let mcc = industry.is_none_or(|mcc| mcc.len() == 4 && all_digits(mcc));
+        self.ensure(
+            mcc,
+            "not four digits in extend_info: secondary_merchant_industry",
+        )
+    }
+
+    fn cancel(&self) -> Result<Request, Refusal> {
+        for name in ["timestamp", "terminal_timestamp"] {
+            if let Some(text) = self.message.get(name) {
+                let known = (text.len() == 13 && all_digits(text)) || spaced_time(text).is_some();
+                self.ensure(
+                    known,
+                    &format!("neither epoch milliseconds nor a time: {name}"),
+                )?;
+            }
+        }
+        Ok(Request::Cancel {
+            out_trade_no: self.required("out_trade_no")?,
+            trade_no: self.optional("trade_no"),
+        })
+    }
+
+    fn refund(&self) -> Result<Refund, Refusal> {
+        self.no_quote("refund_reson")?;
+        self.no_quote("refund_reason")?;
+        let sync = match self.message.get("is_sync") {
+            Some("Y") => true,
+            None | Some("N") => false,
+            Some(_) => return Err(self.fault("neither Y nor N: is_sync")),
+        };
+        if let Some(url) = self.message.get("notify_url") {
+            let http = url.starts_with("http://") || url.starts_with("https://");
+            self.ensure(http, "no URL: notify_url")?;
+        }
+        Ok(Refund {
+            partner_trans_id: self.required("partner_trans_id")?,
+            alipay_trans_id: self.optional("alipay_trans_id"),
+            partner_refund_id: self.required("partner_refund_id")?,
+            amount_minor: self.amount("refund_amount")?,
+            currency: self.hkd()?,
+            sync,
+        })
+    }
+
+    fn maintain(&self, now: DateTime<Utc>) -> Result<Request, Refusal> {
+        self.fresh(now)?;
+        let kind = self.required("secondary_merchant_type")?;
+        let persons = match kind.as_str() {
+            "ENTERPRISE" => ["shareholder_name", "shareholder_id"],
+            "INDIVIDUAL" => ["representative_name", "representative_id"],
+            _ => return Err(self.fault("unknown: secondary_merchant_type")),
+        };
+        for name in persons {
+            self.required(name)?;
+        }
+        for name in ["store_country", "register_country"] {
+            let country = self.required(name)?;
+            let iso = country.len() == 2 && country.bytes().all(|b| b.is_ascii_uppercase());
+            self.ensure(iso, &format!("not ISO 3166: {name}"))?;
+        }
+        let industry = self.required("store_industry")?;
+        self.ensure(
+            industry.len() == 4 && all_digits(&industry),
+            "no MCC: store_industry",
+        )?;
+        if industry == "4121" {
+            self.required("extend_params")?;
+        }
+        let data = MAINTAIN
+            .iter()
+            .filter(|(name, ..)| !["timestamp", "extend_params"].contains(name))
+            .filter_map(|(name, ..)| Some((*name, self.optional(name)?)))
+            .collect();
+        Ok(Request::Maintain {
+            secondary_merchant_id: self.identifier("secondary_merchant_id")?,
+            store_id: self.identifier("store_id")?,
+            data,
+        })
+    }
+
+    fn query_status(&self, now: DateTime<Utc>) -> Result<Request, Refusal> {
+        self.fresh(now)?;
+        self.constant("payment_method", "INSTORE_PAYMENT")?;
+        Ok(Request::QueryStatus {
+            secondary_merchant_id: self.identifier("secondary_merchant_id")?,
+            store_id: self.identifier("store_id")?,
+        })
+    }
+
+    fn identifier(&self, name: &str) -> Result<String, Refusal> {
+        let id = self.required(name)?;
+        let plain = id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        self.ensure(
+            plain,
+            &format!("only letters, digits and underscores: {name}"),
+        )?;
+        Ok(id)
+    }
+
+    fn fresh(&self, now: DateTime<Utc>) -> Result<(), Refusal> {
+        let sent = spaced_time(&self.required("timestamp")?)
+            .ok_or_else(|| self.fault("not yyyy-MM-dd HH:mm:ss: timestamp"))?;
+        self.ensure((now - sent).abs() <= TIMESTAMP_LIFE, "expired: timestamp")
+    }
+}
+
+fn all_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn spaced_time(text: &str) -> Option<DateTime<Utc>> {
+    let local = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").ok()?;
+    (text.len() == 19).then(|| clock::from_beijing(local))
+}
+
+/// `^(2[5-9]|30)\d{14,22}$`
+fn is_identity_code(code: &str) -> bool {
+    let prefix = ["25", "26", "27", "28", "29", "30"]
+        .iter()
+        .any(|prefix| code.starts_with(prefix));
+    prefix && (16..=24).contains(&code.len()) && all_digits(code)
+}
+
+/// Two decimals, 0.01 to 100000000.00, without leading zeros.
+fn amount_minor(text: &str) -> Option<i64> {
+    let (whole, cents) = text.split_once('.')?;
+    let canonical = whole == "0" || !(whole.is_empty() || whole.starts_with('0'));
+    if !canonical || cents.len() != 2 || whole.len() > 9 || !all_digits(whole) || !all_digits(cents)
+    {
+        return None;
+    }
+    let minor = whole.parse::<i64>().ok()? * 100 + cents.parse::<i64>().ok()?;
+    (1..=10_000_000_000).contains(&minor).then_some(minor)
+}
+
+/// The same digits are the same buyer.
+fn buyer_user_id(code: &str) -> String {
+    let digest = Sha256::digest(code.as_bytes());
+    let number = digest
+        .iter()
+        .take(8)
+        .fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+    format!("2088{:012}", number % 1_000_000_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_have_exactly_two_decimals() {
+        for (text, minor) in [
+            ("0.01", 1),
+            ("39.25", 3925),
+            ("100000000.00", 10_000_000_000),
+        ] {
+            assert_eq!(amount_minor(text), Some(minor), "{text}");
+        }
+        for text in [
+            "0.00",
+            "1",
+            "1.5",
+            "1.500",
+            "01.00",
+            ".50",
+            "-1.00",
+            "100000000.01",
+            "1,00",
+        ] {
+            assert_eq!(amount_minor(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn codes_are_recognised_by_prefix_and_length() {
+        for code in [
+            "2512345678901234",
+            "281234567890123456",
+            "301234567890123456789012",
+        ] {
+            assert!(is_identity_code(code), "{code}");
+        }
+        for code in [
+            "241234567890123456",
+            "311234567890123456",
+            "281234567890123",
+            "28123456789012345a",
+        ] {
+            assert!(!is_identity_code(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn the_buyer_depends_on_all_digits() {
+        assert_eq!(
+            buyer_user_id("281234567890120001"),
+            buyer_user_id("281234567890120001")
+        );
+        assert_ne!(
+            buyer_user_id("281234567890120001"),
+            buyer_user_id("281234567890130001")
+        );
+        assert_eq!(buyer_user_id("281234567890120001").len(), 16);
+    }
+
+    #[test]
+    fn a_cancel_takes_both_forms_of_time_but_only_with_the_charset_in_the_url() {
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let body = |time: &str| {
+            format!("service=s&partner=p&sign=s&sign_type=MD5&out_trade_no=A&timestamp={time}")
+        };
+        let cancel = |query: &str, time: &str| {
+            let message = Message::parse(query.as_bytes(), body(time).as_bytes()).unwrap();
+            Request::validate(Service::Cancel, &message, true, now).map(|_| ())
+        };
+        assert_eq!(cancel("_input_charset=UTF-8", "1456507704121"), Ok(()));
+        assert_eq!(
+            cancel("_input_charset=UTF-8", "2026-01-01+08:00:00"),
+            Ok(())
+        );
+        assert!(cancel("_input_charset=UTF-8", "20260101080000").is_err());
+        assert!(cancel("", "1456507704121").is_err());
+    }
+}

@@ -1,0 +1,683 @@
+//! The scenario table: what a payment does is chosen by the last four digits of the scanned code. The
+//! one table both drives the behaviour and is printed by `alipay-simulator scenarios`.
+//!
+//! Only the answer to the payment lies; a query or a cancel afterwards tells the signed truth.
+
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
+
+use crate::fault::Fault;
+
+/// What the buyer does with a trade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Buyer {
+    /// No confirmation is needed.
+    PaysAtOnce,
+    /// Confirms this many seconds after the trade's creation.
+    ConfirmsAfter(i64),
+    /// Declines this many seconds after the trade's creation.
+    DismissesAfter(i64),
+    /// Looks at the telephone and does nothing.
+    NeverActs,
+}
+
+/// How a payment goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    /// What the buyer does.
+    pub(crate) buyer: Buyer,
+    /// `payment_inst`.
+    pub(crate) wallet: &'static str,
+    /// How the answer spells "waiting": `UNKNOW` or `UNKNOWN`.
+    pub(crate) waiting: &'static str,
+    /// What goes wrong with the first answer.
+    pub(crate) fault: Option<Fault>,
+}
+
+impl Script {
+    /// Paid at once from an AlipayHK wallet, answered truthfully.
+    pub(crate) const PLAIN: Self = Self {
+        buyer: Buyer::PaysAtOnce,
+        wallet: "ALIPAYHK",
+        waiting: "UNKNOW",
+        fault: None,
+    };
+}
+
+/// One line of the table.
+pub(crate) struct Scenario {
+    /// The last four digits of the code.
+    pub(crate) ending: &'static str,
+    what: &'static str,
+    shows: Shows,
+    /// What the simulator does.
+    pub(crate) script: Script,
+}
+
+/// What the gateway's caller sees.
+enum Shows {
+    /// In words.
+    Text(&'static str),
+    /// A definite failure: Alipay's code and `failure.retry`.
+    Failed(&'static str, &'static str),
+}
+
+const PAID: &str = "`201 succeeded`";
+const PAID_BY_QUERY: &str = "`202 processing`, then the truth by query: `succeeded`";
+const UNPAID_BY_QUERY: &str = "`202 processing`, then the truth by query: never paid";
+
+const fn paid(ending: &'static str, what: &'static str, wallet: &'static str) -> Scenario {
+    let script = Script {
+        wallet,
+        ..Script::PLAIN
+    };
+    Scenario {
+        ending,
+        what,
+        shows: Shows::Text(PAID),
+        script,
+    }
+}
+
+const fn waits(
+    ending: &'static str,
+    what: &'static str,
+    shows: &'static str,
+    buyer: Buyer,
+    waiting: &'static str,
+) -> Scenario {
+    let script = Script {
+        buyer,
+        waiting,
+        wallet: "ALIPAYHK",
+        fault: None,
+    };
+    Scenario {
+        ending,
+        what,
+        shows: Shows::Text(shows),
+        script,
+    }
+}
+
+const fn spoilt(
+    ending: &'static str,
+    what: &'static str,
+    shows: &'static str,
+    fault: Fault,
+) -> Scenario {
+    faulty(ending, what, Shows::Text(shows), fault)
+}
+
+const fn faulty(ending: &'static str, what: &'static str, shows: Shows, fault: Fault) -> Scenario {
+    let script = Script {
+        buyer: Buyer::PaysAtOnce,
+        wallet: "ALIPAYHK",
+        waiting: "UNKNOW",
+        fault: Some(fault),
+    };
+    Scenario {
+        ending,
+        what,
+        shows,
+        script,
+    }
+}
+
+const fn failing(code: &'static str) -> Fault {
+    Fault::Result {
+        code: Cow::Borrowed("FAILED"),
+        error: Some(Cow::Borrowed(code)),
+    }
+}
+
+const fn declined(
+    ending: &'static str,
+    code: &'static str,
+    what: &'static str,
+    advice: &'static str,
+) -> Scenario {
+    faulty(ending, what, Shows::Failed(code, advice), failing(code))
+}
+
+const fn refused(ending: &'static str, code: &'static str) -> Scenario {
+    let fault = Fault::AccessError {
+        code: Cow::Borrowed(code),
+    };
+    let what = "the gateway refuses the request (`is_success=F`)";
+    faulty(ending, what, Shows::Failed(code, "no"), fault)
+}
+
+/// Every scenario. A code with any other ending is paid at once.
+pub(crate) static SCENARIOS: &[Scenario] = &[
+    paid("0001", "paid at once (ALIPAYHK)", "ALIPAYHK"),
+    paid(
+        "0002",
+        "paid at once from a mainland wallet (ALIPAYCN)",
+        "ALIPAYCN",
+    ),
+    paid(
+        "0003",
+        "paid at once from a wallet that no document names (KAKAOPAY)",
+        "KAKAOPAY",
+    ),
+    waits(
+        "0101",
+        "the buyer must confirm, and does after 5 s",
+        "`202 processing` / `awaiting_buyer`, then `succeeded`",
+        Buyer::ConfirmsAfter(5),
+        "UNKNOW",
+    ),
+    waits(
+        "0102",
+        "the buyer must confirm and never does; Alipay closes the trade after 3 min",
+        "`202 processing` / `awaiting_buyer`, then canceled at the deadline",
+        Buyer::NeverActs,
+        "UNKNOW",
+    ),
+    waits(
+        "0103",
+        "as 0101, but spelled UNKNOWN, and after 40 s",
+        "`202 processing` / `awaiting_buyer`, then `succeeded`",
+        Buyer::ConfirmsAfter(40),
+        "UNKNOWN",
+    ),
+    waits(
+        "0104",
+        "the buyer must confirm and declines after 5 s",
+        "`202 processing` / `awaiting_buyer`, then closed without payment",
+        Buyer::DismissesAfter(5),
+        "UNKNOW",
+    ),
+    declined(
+        "1001",
+        "INVALID_PARAMETER",
+        "declined: a parameter is wrong",
+        "no",
+    ),
+    declined(
+        "1002",
+        "ILLEGAL_ARGUMENT",
+        "declined: a parameter is wrong",
+        "no",
+    ),
+    declined(
+        "1003",
+        "TRADE_BUYER_NOT_MATCH",
+        "declined: another buyer scanned first",
+        "new_barcode",
+    ),
+    declined(
+        "1004",
+        "TRADE_HAS_CLOSE",
+        "declined: the trade is closed",
+        "new_barcode",
+    ),
+    declined(
+        "1005",
+        "NOT_SUPPORT_PAYMENT_INST",
+        "declined: wallet not supported",
+        "other_method",
+    ),
+    declined(
+        "1006",
+        "REASON_TRADE_BEEN_FREEZEN",
+        "declined: the trade is frozen",
+        "no",
+    ),
+    declined(
+        "1007",
+        "EXIST_FORBIDDEN_WORD",
+        "declined: forbidden word in the text",
+        "no",
+    ),
+    declined("1008", "SELLER_NOT_EXIST", "declined: no such seller", "no"),
+    declined(
+        "1009",
+        "SELLER_BEEN_BLOCKED",
+        "declined: the seller is blocked",
+        "no",
+    ),
+    declined(
+        "1010",
+        "BUYER_NOT_EXIST",
+        "declined: no such buyer",
+        "other_method",
+    ),
+    declined(
+        "1011",
+        "BUYER_ENABLE_STATUS_FORBID",
+        "declined: the buyer is blocked",
+        "other_method",
+    ),
+    declined(
+        "1012",
+        "BUYER_SELLER_EQUAL",
+        "declined: buyer and seller are one",
+        "other_method",
+    ),
+    declined(
+        "1013",
+        "CLIENT_VERSION_NOT_MATCH",
+        "declined: the wallet is too old",
+        "other_method",
+    ),
+    declined(
+        "1014",
+        "SOUNDWAVE_PARSER_FAIL",
+        "declined: the code is expired",
+        "new_barcode",
+    ),
+    declined(
+        "1015",
+        "PULL_MOBILE_CASHIER_FAIL",
+        "declined: the cashier page fails",
+        "new_barcode",
+    ),
+    declined(
+        "1016",
+        "BUYER_BALANCE_NOT_ENOUGH",
+        "declined: no funds",
+        "other_method",
+    ),
+    declined(
+        "1017",
+        "BUYER_BANKCARD_BALANCE_NOT_ENOUGH",
+        "declined: no funds",
+        "other_method",
+    ),
+    declined(
+        "1018",
+        "ERROR_BALANCE_PAYMENT_DISABLE",
+        "declined: switched off",
+        "other_method",
+    ),
+    declined(
+        "1019",
+        "MOBILE_PAYMENT_SWITCH_OFF",
+        "declined: switched off",
+        "other_method",
+    ),
+    declined(
+        "1020",
+        "USER_FACE_PAYMENT_SWITCH_OFF",
+        "declined: switched off",
+        "other_method",
+    ),
+    declined(
+        "1021",
+        "BUYER_PAYMENT_AMOUNT_DAY_LIMIT_ERROR",
+        "declined: limit",
+        "other_method",
+    ),
+    declined(
+        "1022",
+        "BUYER_PAYMENT_AMOUNT_MONTH_LIMIT_ERROR",
+        "declined: limit",
+        "other_method",
+    ),
+    declined(
+        "1023",
+        "REQUEST_AMOUNT_EXCEED",
+        "declined: limit",
+        "other_method",
+    ),
+    declined(
+        "1024",
+        "TOTAL_FEE_EXCEED",
+        "declined: limit",
+        "other_method",
+    ),
+    declined(
+        "1025",
+        "BEYOND_PAY_RESTRICTION",
+        "declined: the merchant's limit",
+        "no",
+    ),
+    declined(
+        "1026",
+        "BEYOND_PER_RECEIPT_RESTRICTION",
+        "declined: the merchant's limit",
+        "no",
+    ),
+    declined(
+        "1027",
+        "ERROR_BUYER_CERTIFY_LEVEL_LIMIT",
+        "declined: buyer's level",
+        "other_method",
+    ),
+    declined(
+        "1028",
+        "ERROR_SELLER_CERTIFY_LEVEL_LIMIT",
+        "declined: seller's level",
+        "no",
+    ),
+    declined(
+        "1029",
+        "PAYMENT_REQUEST_HAS_RISK",
+        "declined: risk",
+        "other_method",
+    ),
+    declined(
+        "1030",
+        "NO_PAYMENT_INSTRUMENTS_AVAILABLE",
+        "declined: nothing to pay with",
+        "other_method",
+    ),
+    declined(
+        "1031",
+        "PAYMENT_FAIL",
+        "declined: no reason given",
+        "other_method",
+    ),
+    declined(
+        "1032",
+        "CONTEXT_INCONSISTENT",
+        "declined: same id, other data",
+        "no",
+    ),
+    declined(
+        "1033",
+        "ACCESS_FORBIDDEN",
+        "declined: product not signed",
+        "no",
+    ),
+    declined(
+        "1034",
+        "PARTNER_ERROR",
+        "declined: partner not set up",
+        "no",
+    ),
+    declined("1035", "UN_SUPPORT_BIZ_TYPE", "declined: set-up", "no"),
+    declined("1036", "INVALID_RECEIVE_ACCOUNT", "declined: set-up", "no"),
+    declined("1037", "INVALID_STORE_ID", "declined: set-up", "no"),
+    spoilt(
+        "1091",
+        "FAILED with TRADE_NOT_EXIST; nothing created",
+        UNPAID_BY_QUERY,
+        failing("TRADE_NOT_EXIST"),
+    ),
+    spoilt(
+        "1092",
+        "FAILED with TRADE_STATUS_ERROR; nothing created",
+        UNPAID_BY_QUERY,
+        failing("TRADE_STATUS_ERROR"),
+    ),
+    spoilt(
+        "1093",
+        "FAILED with TRADE_HAS_SUCCESS; nothing created",
+        UNPAID_BY_QUERY,
+        failing("TRADE_HAS_SUCCESS"),
+    ),
+    spoilt(
+        "1099",
+        "FAILED with a code that no document lists; nothing created",
+        UNPAID_BY_QUERY,
+        failing("WALLET_ON_HOLIDAY"),
+    ),
+    refused("1101", "ILLEGAL_SIGN"),
+    refused("1102", "ILLEGAL_PARTNER"),
+    refused("1103", "ILLEGAL_PARTNER_EXTERFACE"),
+    refused("1104", "HAS_NO_PRIVILEGE"),
+    refused("1105", "ILLEGAL_ARGUMENT"),
+    refused("1106", "ILLEGAL_SIGN_TYPE"),
+    refused("1107", "ILLEGAL_SERVICE"),
+    refused("1108", "ILLEGAL_EXTERFACE"),
+    refused("1109", "ILLEGAL_SECURITY_PROFILE"),
+    refused("1110", "ILLEGAL_USER"),
+    refused("1111", "ILLEGAL_AGENT"),
+    refused("1112", "ILLEGAL_CHARSET"),
+    refused("1113", "ILLEGAL_DYN_MD5_KEY"),
+    refused("1114", "ILLEGAL_ENCRYPT"),
+    refused("1115", "INVALID_CHARACTER_SET"),
+    refused("1116", "HAS_NO_PUBLICKEY"),
+    refused("1117", "ILLEGAL_CLIENT_IP"),
+    refused("1118", "EXTERFACE_IS_CLOSED"),
+    refused("1119", "SESSION_TIMEOUT"),
+    refused("1120", "ILLEGAL_TARGET_SERVICE"),
+    refused("1121", "ILLEGAL_ACCESS_SWITCH_SYSTEM"),
+    spoilt(
+        "1199",
+        "`is_success=F` with SYSTEM_ERROR; nothing created",
+        UNPAID_BY_QUERY,
+        Fault::AccessError {
+            code: Cow::Borrowed("SYSTEM_ERROR"),
+        },
+    ),
+    spoilt(
+        "2001",
+        "SYSTEM_ERROR, nothing created",
+        UNPAID_BY_QUERY,
+        Fault::SystemErrorBeforeEffect,
+    ),
+    spoilt(
+        "2002",
+        "SYSTEM_ERROR though paid",
+        PAID_BY_QUERY,
+        Fault::SystemErrorAfterEffect,
+    ),
+    spoilt(
+        "2003",
+        "connection dropped though paid",
+        PAID_BY_QUERY,
+        Fault::DropAfterEffect,
+    ),
+    spoilt(
+        "2004",
+        "connection dropped, nothing created",
+        UNPAID_BY_QUERY,
+        Fault::DropBeforeEffect,
+    ),
+    spoilt(
+        "2005",
+        "paid, the answer is slow",
+        PAID_BY_QUERY,
+        Fault::SlowAnswer,
+    ),
+    spoilt(
+        "2006",
+        "HTTP 500 though paid",
+        PAID_BY_QUERY,
+        Fault::HttpStatus { status: 500 },
+    ),
+    spoilt(
+        "2007",
+        "an HTML page with 200 though paid",
+        PAID_BY_QUERY,
+        Fault::Html,
+    ),
+    spoilt(
+        "2008",
+        "HTTP 302 though paid",
+        PAID_BY_QUERY,
+        Fault::Redirect {
+            location: Cow::Borrowed("https://alipay.invalid/error"),
+        },
+    ),
+    Scenario {
+        ending: "2009",
+        what: "SYSTEM_ERROR though waiting for the buyer, who never acts",
+        shows: Shows::Text("`202 processing`, then canceled at the deadline"),
+        script: Script {
+            buyer: Buyer::NeverActs,
+            wallet: "ALIPAYHK",
+            waiting: "UNKNOW",
+            fault: Some(Fault::SystemErrorAfterEffect),
+        },
+    },
+    spoilt(
+        "3001",
+        "paid, signed with a wrong key",
+        PAID_BY_QUERY,
+        Fault::WrongSignatureKey,
+    ),
+    spoilt(
+        "3002",
+        "paid, answer names another payment",
+        PAID_BY_QUERY,
+        Fault::WrongId,
+    ),
+    spoilt(
+        "3003",
+        "paid, answer shows another amount",
+        PAID_BY_QUERY,
+        Fault::WrongAmount,
+    ),
+    spoilt(
+        "3004",
+        "paid, truncated XML",
+        PAID_BY_QUERY,
+        Fault::TruncatedXml,
+    ),
+    spoilt(
+        "3005",
+        "paid, answer in GBK with Chinese text",
+        PAID,
+        Fault::Gbk,
+    ),
+    spoilt(
+        "3006",
+        "paid, unknown fields and longer values",
+        PAID,
+        Fault::UnknownFields,
+    ),
+    spoilt(
+        "3007",
+        "paid, signature missing",
+        PAID_BY_QUERY,
+        Fault::MissingSignature,
+    ),
+    spoilt(
+        "3008",
+        "paid, signed with MD5 instead",
+        PAID_BY_QUERY,
+        Fault::DowngradeSignType,
+    ),
+    spoilt(
+        "3009",
+        "paid, `result_code` stands twice",
+        PAID_BY_QUERY,
+        Fault::DuplicateElement,
+    ),
+    spoilt(
+        "3010",
+        "not paid, but an unsigned answer says SUCCESS",
+        UNPAID_BY_QUERY,
+        Fault::ForgedSuccess,
+    ),
+    spoilt(
+        "3011",
+        "paid, answer shows another currency",
+        PAID_BY_QUERY,
+        Fault::WrongCurrency,
+    ),
+    spoilt(
+        "3012",
+        "paid, DOCTYPE in the answer",
+        PAID_BY_QUERY,
+        Fault::Doctype,
+    ),
+    spoilt(
+        "3013",
+        "not paid, success stands in a comment only",
+        UNPAID_BY_QUERY,
+        Fault::CommentSuccess,
+    ),
+    spoilt(
+        "3014",
+        "paid, answer declared as GB2312",
+        PAID,
+        Fault::Gb2312,
+    ),
+    spoilt(
+        "3015",
+        "paid, answer larger than 256 KiB",
+        PAID_BY_QUERY,
+        Fault::Oversized,
+    ),
+    spoilt(
+        "3016",
+        "not paid, success stands in a CDATA section only",
+        UNPAID_BY_QUERY,
+        Fault::CdataSuccess,
+    ),
+    spoilt(
+        "3017",
+        "paid, a forged `<response>` precedes the signed one",
+        PAID_BY_QUERY,
+        Fault::SecondResponse,
+    ),
+    spoilt(
+        "3018",
+        "paid, bytes are not of the declared charset",
+        PAID_BY_QUERY,
+        Fault::WrongCharset,
+    ),
+    spoilt(
+        "3019",
+        "paid, answer echoes another partner",
+        PAID_BY_QUERY,
+        Fault::WrongPartner,
+    ),
+];
+
+/// The scenario of a code's last four digits.
+pub(crate) fn find(ending: &str) -> Option<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.ending == ending)
+}
+
+/// Writes the table in Markdown.
+pub(crate) fn print(out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "| code ends in | what happens | what the gateway shows |"
+    )?;
+    writeln!(out, "|---|---|---|")?;
+    for Scenario {
+        ending,
+        what,
+        shows,
+        ..
+    } in SCENARIOS
+    {
+        match shows {
+            Shows::Text(text) => writeln!(out, "| {ending} | {what} | {text} |")?,
+            Shows::Failed(code, advice) => {
+                writeln!(
+                    out,
+                    "| {ending} | {what} | `201 failed`, `{code}`, retry `{advice}` |"
+                )?;
+            }
+        }
+    }
+    writeln!(out, "| any other | paid at once (ALIPAYHK) | {PAID} |")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn endings_are_unique_and_have_four_digits() {
+        let endings: HashSet<_> = SCENARIOS.iter().map(|scenario| scenario.ending).collect();
+        assert_eq!(endings.len(), SCENARIOS.len());
+        assert!(
+            endings
+                .iter()
+                .all(|e| e.len() == 4 && e.bytes().all(|b| b.is_ascii_digit()))
+        );
+    }
+
+    #[test]
+    fn the_table_prints_one_line_per_scenario() {
+        let mut out = Vec::new();
+        print(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.lines().count(), SCENARIOS.len() + 3);
+        assert!(text.contains("| 1014 | declined: the code is expired | `201 failed`, `SOUNDWAVE_PARSER_FAIL`, retry `new_barcode` |"));
+    }
+}

@@ -1,0 +1,137 @@
+//! Everything the simulator knows, behind one lock: clock, book, registrations, scripted faults and
+//! the log of requests. Nothing waits while the lock is held.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::{book::Book, clock::Clock, fault::FaultRule, merchants::Merchants, signing::Keys};
+
+/// How many requests the log remembers.
+const REQUESTS_KEPT: usize = 50_000;
+
+/// One simulator: one partner agreement and its ledger.
+pub(crate) struct Simulator {
+    /// The merchant's 16-digit id.
+    pub(crate) partner: String,
+    /// The agreement's keys.
+    pub(crate) keys: Keys,
+    /// How late a slow answer comes.
+    pub(crate) slow_answer: Duration,
+    /// Counts the releases of held answers.
+    pub(crate) releases: watch::Sender<u64>,
+    state: Mutex<State>,
+}
+
+impl Simulator {
+    /// A simulator with an empty ledger.
+    pub(crate) fn new(partner: String, keys: Keys, slow_answer: Duration, clock: Clock) -> Self {
+        Self {
+            partner,
+            keys,
+            slow_answer,
+            releases: watch::Sender::new(0),
+            state: Mutex::new(State::new(clock)),
+        }
+    }
+
+    /// The state. A panic elsewhere leaves it readable: a test then still sees the ledger.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the lock protects.
+pub(crate) struct State {
+    pub(crate) clock: Clock,
+    pub(crate) book: Book,
+    pub(crate) merchants: Merchants,
+    pub(crate) faults: Vec<FaultRule>,
+    pub(crate) requests: VecDeque<RequestRecord>,
+    sequence: u64,
+}
+
+impl State {
+    fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            book: Book::new(),
+            merchants: Merchants::default(),
+            faults: Vec::new(),
+            requests: VecDeque::new(),
+            sequence: 0,
+        }
+    }
+
+    /// Forgets everything but the time and the count of requests.
+    pub(crate) fn reset(&mut self) {
+        *self = Self {
+            sequence: self.sequence,
+            ..Self::new(self.clock)
+        };
+    }
+
+    /// Logs a request and gives it its number.
+    pub(crate) fn record(&mut self, mut record: RequestRecord) -> u64 {
+        self.sequence += 1;
+        record.sequence = self.sequence;
+        if self.requests.len() == REQUESTS_KEPT {
+            self.requests.pop_front();
+        }
+        self.requests.push_back(record);
+        self.sequence
+    }
+
+    /// Notes what became of the answer; returns the record for the program's log.
+    pub(crate) fn answered(
+        &mut self,
+        sequence: u64,
+        answer: &'static str,
+    ) -> Option<&RequestRecord> {
+        // The request is among the latest: search from the back.
+        let record = self
+            .requests
+            .iter_mut()
+            .rev()
+            .find(|record| record.sequence == sequence)?;
+        record.answer = answer;
+        Some(record)
+    }
+}
+
+/// One request, as the control API shows it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RequestRecord {
+    pub(crate) sequence: u64,
+    /// The short name, or what the merchant sent.
+    pub(crate) service: String,
+    pub(crate) partner_trans_id: Option<String>,
+    pub(crate) out_trade_no: Option<String>,
+    pub(crate) partner_refund_id: Option<String>,
+    #[serde(serialize_with = "rfc3339")]
+    pub(crate) received_at: DateTime<Utc>,
+    pub(crate) signature_ok: bool,
+    /// `created`, `paid`, `closed`, `refunded`, `accepted`, `registered` or `none`.
+    pub(crate) effect: &'static str,
+    /// `pending`, `delayed`, `held`, then `sent`, `dropped`, `truncated` or `abandoned` (the merchant
+    /// hung up first).
+    pub(crate) answer: &'static str,
+    /// The scenario's ending, if the code chose one.
+    pub(crate) scenario: Option<&'static str>,
+    /// The fault that spoilt the answer.
+    pub(crate) fault: Option<crate::fault::Fault>,
+    /// Why the gateway refused the request.
+    pub(crate) refusal: Option<String>,
+    /// As received; the code of the buyer is masked.
+    pub(crate) params: BTreeMap<String, String>,
+}
+
+fn rfc3339<S: serde::Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&crate::clock::rfc3339(*at))
+}
