@@ -1,5 +1,6 @@
 //! A gateway for AlipayHK in-store barcode payments.
 
+pub mod alipay;
 pub mod app;
 pub mod clock;
 pub mod domain;

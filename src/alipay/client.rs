@@ -1,0 +1,291 @@
+//! The seven services as functions.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tracing::{Instrument as _, Span, field};
+use url::Url;
+
+use super::{
+    error::{Fault, SetupError},
+    outcome::{
+        Call, CancelOutcome, MaintainStoreOutcome, PayOutcome, QueryOutcome, RefundOutcome,
+        RefundQueryOutcome, StoreStatusOutcome,
+    },
+    parameters::Parameters,
+    request::{
+        CancelRequest, MaintainStoreRequest, PayRequest, QueryRequest, RefundQueryRequest,
+        RefundRequest, Service, StoreStatusRequest,
+    },
+    response::{self, Readable, Reading, Reply},
+    result_code,
+    sign::{Credentials, canonical},
+    transport::Transport,
+};
+use crate::{
+    clock::Clock,
+    domain::attempt::{Answer, AnswerClass},
+};
+
+/// An answer above this is parsed off the reactor, in bytes.
+const LARGE_ANSWER: usize = 16 * 1024;
+
+/// Where Alipay is and who we are.
+#[derive(Clone, Debug)]
+pub struct AlipaySettings {
+    /// The gateway's address, for example `https://intlmapi.alipay.com/gateway.do`.
+    pub endpoint: Url,
+    /// Our account, 16 digits.
+    pub partner: String,
+    /// Our key and Alipay's.
+    pub credentials: Credentials,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// How long a pay may take in all.
+    pub pay_timeout: Duration,
+    /// How long any query may take in all.
+    pub query_timeout: Duration,
+    /// How long a cancel may take in all.
+    pub cancel_timeout: Duration,
+    /// How long a refund or a registration may take in all.
+    pub refund_timeout: Duration,
+    /// Further root certificates to trust, PEM; usually none.
+    pub extra_root_certificates: Vec<Vec<u8>>,
+}
+
+impl AlipaySettings {
+    /// Settings with the default deadlines: 2 s to connect, 5 s for a query, 10 s for all else
+    /// (`protocol/operations.md` 1.4).
+    pub fn new(endpoint: Url, partner: String, credentials: Credentials) -> Self {
+        Self {
+            endpoint,
+            partner,
+            credentials,
+            connect_timeout: Duration::from_secs(2),
+            pay_timeout: Duration::from_secs(10),
+            query_timeout: Duration::from_secs(5),
+            cancel_timeout: Duration::from_secs(10),
+            refund_timeout: Duration::from_secs(10),
+            extra_root_certificates: Vec::new(),
+        }
+    }
+
+    fn deadline(&self, service: Service) -> Duration {
+        match service {
+            Service::Pay => self.pay_timeout,
+            Service::Query | Service::RefundQuery | Service::StoreStatus => self.query_timeout,
+            Service::Cancel => self.cancel_timeout,
+            Service::Refund | Service::MaintainStore => self.refund_timeout,
+        }
+    }
+}
+
+/// The client. Cheap to clone; all clones share one pool of connections.
+#[derive(Clone)]
+pub struct Alipay(Arc<Inner>);
+
+struct Inner {
+    settings: AlipaySettings,
+    transport: Transport,
+    clock: Arc<dyn Clock>,
+}
+
+impl Alipay {
+    /// Builds the client; opens no connection.
+    pub fn new(settings: AlipaySettings, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
+        let partner = &settings.partner;
+        if partner.is_empty() || !partner.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(SetupError::Partner(partner.clone()));
+        }
+        let transport = Transport::new(
+            &settings.endpoint,
+            settings.connect_timeout,
+            &settings.extra_root_certificates,
+        )?;
+        Ok(Self(Arc::new(Inner {
+            settings,
+            transport,
+            clock,
+        })))
+    }
+
+    /// The account that is paid.
+    pub fn partner(&self) -> &str {
+        &self.0.settings.partner
+    }
+
+    /// Takes a payment.
+    pub async fn pay(&self, request: &PayRequest) -> Call<PayOutcome> {
+        let parameters = request.to_parameters(self.partner());
+        self.call(request, parameters).await
+    }
+
+    /// Asks where a trade stands.
+    pub async fn query(&self, request: &QueryRequest) -> Call<QueryOutcome> {
+        let parameters = request.to_parameters(self.partner());
+        self.call(request, parameters).await
+    }
+
+    /// Closes an unpaid trade, returns a paid one's money.
+    pub async fn cancel(&self, request: &CancelRequest) -> Call<CancelOutcome> {
+        let parameters = request.to_parameters(self.partner(), self.0.clock.now());
+        self.call(request, parameters).await
+    }
+
+    /// Returns money.
+    pub async fn refund(&self, request: &RefundRequest) -> Call<RefundOutcome> {
+        let parameters = request.to_parameters(self.partner());
+        self.call(request, parameters).await
+    }
+
+    /// Asks where a refund stands.
+    pub async fn query_refund(&self, request: &RefundQueryRequest) -> Call<RefundQueryOutcome> {
+        let parameters = request.to_parameters(self.partner());
+        self.call(request, parameters).await
+    }
+
+    /// Registers or changes a store.
+    pub async fn maintain_store(
+        &self,
+        request: &MaintainStoreRequest,
+    ) -> Call<MaintainStoreOutcome> {
+        let parameters = request.to_parameters(self.partner(), self.0.clock.now());
+        self.call(request, parameters).await
+    }
+
+    /// Asks where a store's registration stands.
+    pub async fn query_store_status(
+        &self,
+        request: &StoreStatusRequest,
+    ) -> Call<StoreStatusOutcome> {
+        let parameters = request.to_parameters(self.partner(), self.0.clock.now());
+        self.call(request, parameters).await
+    }
+
+    /// Opens a connection and leaves it in the pool, so that the next payment does not wait for a
+    /// handshake. Asks no service; failure is only logged.
+    pub async fn warm_up(&self) {
+        let deadline = self.0.settings.query_timeout;
+        if let Err(fault) = self.0.transport.warm_up(deadline).await {
+            tracing::debug!(detail = fault.detail, "no connection to Alipay was opened");
+        }
+    }
+
+    /// One signed POST, its record, and what it means. Never fails: a fault is an unknown outcome.
+    async fn call<R: Readable>(&self, request: &R, parameters: Parameters) -> Call<R::Outcome> {
+        let span = call_span(&parameters);
+        async {
+            let started = Instant::now();
+            let reading = match self.exchange(parameters).await {
+                Ok(reply) => response::interpret(request, &reply),
+                Err(fault) => Err(fault),
+            };
+            let (reading, detail) = match reading {
+                Ok(reading) => (reading, None),
+                Err(fault) => (
+                    Reading {
+                        outcome: R::UNKNOWN,
+                        class: fault.class,
+                        code: fault.code,
+                    },
+                    Some(fault.detail),
+                ),
+            };
+            let duration = started.elapsed();
+            let answer = Answer {
+                class: reading.class,
+                code: reading.code,
+                detail,
+                duration_ms: i32::try_from(duration.as_millis()).unwrap_or(i32::MAX),
+            };
+            observe(R::SERVICE, &answer, duration);
+            Call {
+                outcome: reading.outcome,
+                answer,
+            }
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn exchange(&self, parameters: Parameters) -> Result<Reply, Fault> {
+        let settings = &self.0.settings;
+        let credentials = &settings.credentials;
+        let signature = credentials
+            .sign(canonical(parameters.signed_pairs()).as_bytes())
+            .await
+            // Nothing was sent, which is what this class says.
+            .map_err(|error| Fault::new(AnswerClass::ConnectFailed, error.to_string()))?;
+        let form = parameters.to_form(&signature, credentials.sign_type().as_str());
+        let deadline = settings.deadline(parameters.service());
+        let body = self.0.transport.post(form, deadline).await?;
+        if body.bytes.len() <= LARGE_ANSWER {
+            return response::read(
+                &body.bytes,
+                body.charset.as_deref(),
+                credentials,
+                &parameters,
+            );
+        }
+        let credentials = credentials.clone();
+        tokio::task::spawn_blocking(move || {
+            response::read(
+                &body.bytes,
+                body.charset.as_deref(),
+                &credentials,
+                &parameters,
+            )
+        })
+        .await
+        .unwrap_or_else(|_| Err(Fault::malformed("the answer could not be read")))
+    }
+}
+
+impl fmt::Debug for Alipay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Alipay")
+            .field("settings", &self.0.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+fn call_span(parameters: &Parameters) -> Span {
+    let partner_trans_id = parameters
+        .get("partner_trans_id")
+        .or_else(|| parameters.get("out_trade_no"));
+    tracing::info_span!(
+        "alipay.call",
+        otel.kind = "client",
+        alipay.service = parameters.service().wire_name(),
+        payment.partner_trans_id = partner_trans_id,
+        alipay.class = field::Empty,
+        alipay.code = field::Empty,
+        duration_ms = field::Empty,
+    )
+}
+
+/// Counts the call, completes its span, and logs once what an operator should know.
+fn observe(service: Service, answer: &Answer, duration: Duration) {
+    let (class, code) = (answer.class.as_str(), answer.code.as_deref());
+    let span = Span::current();
+    span.record("alipay.class", class);
+    span.record("alipay.code", code);
+    span.record("duration_ms", answer.duration_ms);
+    metrics::counter!("alipay_calls_total", "service" => service.as_str(), "class" => class)
+        .increment(1);
+    metrics::histogram!("alipay_call_duration_seconds", "service" => service.as_str())
+        .record(duration);
+    let set_up_fault = code.is_some_and(|code| result_code::is_set_up_fault(service, code));
+    if answer.class.is_incident() || set_up_fault {
+        tracing::warn!(
+            class,
+            code,
+            detail = answer.detail.as_deref(),
+            "Alipay's answer calls for a look"
+        );
+    }
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

@@ -1,0 +1,37 @@
+//! The client of Alipay's XML gateway: the only place that knows its words, XML and signatures.
+//!
+//! One call is one HTTP attempt (`design/correctness.md` R14): retries and redirects are off, each
+//! service has its deadline, and whatever is not a verified, matching answer is `Unknown` with the
+//! kind of silence or lie beside it. Nothing here decides what happens next, writes anything, or
+//! reads a database.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`client`] | the seven services as functions |
+//! | [`request`] | what is asked, as parameters |
+//! | [`sign`] | the string to sign, and the keys that sign and verify it |
+//! | `transport` | one POST, its deadlines and faults |
+//! | `charset`, `xml` | bytes to a bounded tree |
+//! | `response` | the tree to verified fields, and those to an outcome |
+//! | [`outcome`] | what Alipay meant |
+//! | [`result_code`] | every documented code |
+//! | [`notification`] | the signature of what Alipay posts to us |
+//!
+//! The protocol is described in `protocol/wire.md`; what to do with it in `protocol/operations.md`.
+
+mod charset;
+pub mod client;
+pub mod error;
+mod keys;
+pub mod notification;
+pub mod outcome;
+mod parameters;
+pub mod request;
+mod response;
+pub mod result_code;
+pub mod sign;
+mod transport;
+mod xml;
+
+#[cfg(test)]
+mod vectors;

@@ -1,0 +1,373 @@
+//! The seven services' requests, and the parameters they become (`protocol/wire.md` 3.1–3.7).
+//!
+//! A request becomes the same parameters each time, so that a repeated query, cancel or refund is
+//! the same question; only `timestamp` follows the clock, because Alipay refuses old ones.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use url::Url;
+
+use super::parameters::{Parameters, leaf};
+use crate::domain::{barcode::Barcode, calendar::beijing, id::PartnerTransId, money::Money};
+
+/// One of Alipay's services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Service {
+    /// Take the money.
+    Pay,
+    /// Ask where a trade stands.
+    Query,
+    /// Close or reverse a trade.
+    Cancel,
+    /// Return money.
+    Refund,
+    /// Ask where a refund stands.
+    RefundQuery,
+    /// Register or change a store.
+    MaintainStore,
+    /// Ask where a registration stands.
+    StoreStatus,
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Pay,
+        Self::Query,
+        Self::Cancel,
+        Self::Refund,
+        Self::RefundQuery,
+        Self::MaintainStore,
+        Self::StoreStatus,
+    ];
+
+    /// Alipay's name, the `service` parameter.
+    pub const fn wire_name(self) -> &'static str {
+        match self {
+            Self::Pay => "alipay.acquire.overseas.spot.pay",
+            Self::Query => "alipay.acquire.overseas.query",
+            Self::Cancel => "alipay.acquire.cancel",
+            Self::Refund => "alipay.acquire.overseas.spot.refund",
+            Self::RefundQuery => "alipay.acquire.refund.query",
+            Self::MaintainStore => "alipay.overseas.secmerchant.offline.maintain",
+            Self::StoreStatus => "alipay.overseas.secmerchant.maintain.queryStatus",
+        }
+    }
+
+    /// Our short name, in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pay => "pay",
+            Self::Query => "query",
+            Self::Cancel => "cancel",
+            Self::Refund => "refund",
+            Self::RefundQuery => "refund_query",
+            Self::MaintainStore => "maintain_store",
+            Self::StoreStatus => "store_status",
+        }
+    }
+}
+
+/// Take a payment (`protocol/wire.md` 3.1).
+#[derive(Clone, Debug)]
+pub struct PayRequest {
+    /// Our id, the idempotency key at Alipay.
+    pub partner_trans_id: PartnerTransId,
+    /// What is charged.
+    pub amount: Money,
+    /// The scanned code.
+    pub barcode: Barcode,
+    /// What the buyer reads in the bill (`trans_name`); double quotes and control characters are
+    /// taken out, and if nothing is left the store's name stands in.
+    pub description: String,
+    /// When the order was created (`trans_create_time`, sent in GMT+8).
+    pub created_at: DateTime<Utc>,
+    /// Whose till it is.
+    pub secondary_merchant: SecondaryMerchant,
+}
+
+/// Whose till it is (`extend_info` of pay).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecondaryMerchant {
+    /// `secondary_merchant_id`: letters, digits, underscore, at most 64.
+    pub id: String,
+    /// `secondary_merchant_name`.
+    pub name: String,
+    /// `secondary_merchant_industry`: a four-digit merchant category code.
+    pub industry: String,
+    /// `store_id`, unique within the merchant.
+    pub store_id: String,
+    /// `store_name`.
+    pub store_name: String,
+    /// `terminal_id`: the till, where known.
+    pub terminal_id: Option<String>,
+    /// `sys_service_provider_id`: the partner id of an integrator, where there is one.
+    pub service_provider_id: Option<String>,
+}
+
+/// Ask where a trade stands (`protocol/wire.md` 3.4).
+#[derive(Clone, Debug)]
+pub struct QueryRequest {
+    /// Our id.
+    pub partner_trans_id: PartnerTransId,
+    /// What the answer must say was charged; not sent.
+    pub amount: Money,
+    /// Alipay's id if it is known, which the answer must then name; not sent.
+    pub alipay_trans_id: Option<String>,
+}
+
+/// Close or reverse a trade (`protocol/wire.md` 3.2). Its `timestamp` is the clock's at sending.
+#[derive(Clone, Debug)]
+pub struct CancelRequest {
+    /// Our id, sent as `out_trade_no`.
+    pub partner_trans_id: PartnerTransId,
+    /// Alipay's id if it is known, which the answer must not contradict; not sent.
+    pub alipay_trans_id: Option<String>,
+}
+
+/// Return money (`protocol/wire.md` 3.3).
+#[derive(Clone, Debug)]
+pub struct RefundRequest {
+    /// The payment.
+    pub partner_trans_id: PartnerTransId,
+    /// Our id of the refund, the idempotency key at Alipay; must differ from every payment's.
+    pub partner_refund_id: String,
+    /// How much goes back.
+    pub amount: Money,
+    /// Why (`refund_reson`, spelled so in this product), at most 128 characters.
+    pub reason: Option<String>,
+    /// Now or later.
+    pub mode: RefundMode,
+    /// Alipay's id of the payment if it is known, which the answer must not contradict; not sent.
+    pub alipay_trans_id: Option<String>,
+}
+
+/// Whether the answer is the refund's result (`protocol/operations.md` 2.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefundMode {
+    /// `is_sync=Y`: done in the call.
+    Synchronous,
+    /// `is_sync=N`: recorded now, done by Alipay later.
+    Asynchronous {
+        /// Where Alipay reports success, if anywhere.
+        notify_url: Option<Url>,
+    },
+}
+
+/// Ask where a refund stands (`protocol/wire.md` 3.5).
+#[derive(Clone, Debug)]
+pub struct RefundQueryRequest {
+    /// The payment, sent as `out_trade_no`.
+    pub partner_trans_id: PartnerTransId,
+    /// The refund, sent as `out_return_no`.
+    pub partner_refund_id: String,
+}
+
+/// Register or change a store (`protocol/wire.md` 3.6). Its `timestamp` is the clock's at sending.
+#[derive(Clone, Debug)]
+pub struct MaintainStoreRequest {
+    /// Letters, digits, underscore, at most 64.
+    pub secondary_merchant_id: String,
+    /// The legal name.
+    pub secondary_merchant_name: String,
+    /// Unique within the merchant.
+    pub store_id: String,
+    /// The shop's name.
+    pub store_name: String,
+    /// Two-letter country, `HK`.
+    pub store_country: String,
+    /// The shop's address.
+    pub store_address: String,
+    /// Merchant category code.
+    pub store_industry: String,
+    /// Country of registration, two letters.
+    pub register_country: String,
+    /// Address of registration.
+    pub register_address: Option<String>,
+    /// Business registration number.
+    pub registration_no: Option<String>,
+    /// Who stands behind the merchant.
+    pub owner: StoreOwner,
+    /// Telephone: digits and `+ - ( )`.
+    pub contact_no: Option<String>,
+    /// E-mail.
+    pub contact_email: Option<String>,
+}
+
+/// Who stands behind a merchant; decides which person must be named.
+#[derive(Clone, Debug)]
+pub enum StoreOwner {
+    /// A company (`ENTERPRISE`) with its main shareholder.
+    Enterprise {
+        /// The shareholder's name.
+        shareholder_name: String,
+        /// The shareholder's document number.
+        shareholder_id: String,
+    },
+    /// A person (`INDIVIDUAL`).
+    Individual {
+        /// The representative's name.
+        representative_name: String,
+        /// The representative's document number.
+        representative_id: String,
+    },
+}
+
+/// Ask where a registration stands (`protocol/wire.md` 3.7).
+#[derive(Clone, Debug)]
+pub struct StoreStatusRequest {
+    /// The merchant.
+    pub secondary_merchant_id: String,
+    /// The shop.
+    pub store_id: String,
+}
+
+/// `extend_info`, in the order it is serialised and signed.
+#[derive(Serialize)]
+struct ExtendInfo {
+    secondary_merchant_id: String,
+    secondary_merchant_name: String,
+    secondary_merchant_industry: String,
+    store_id: String,
+    store_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    terminal_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sys_service_provider_id: Option<String>,
+}
+
+impl SecondaryMerchant {
+    fn to_json(&self) -> String {
+        let optional =
+            |text: &Option<String>| text.as_deref().map(leaf).filter(|text| !text.is_empty());
+        serde_json::to_string(&ExtendInfo {
+            secondary_merchant_id: leaf(&self.id),
+            secondary_merchant_name: leaf(&self.name),
+            secondary_merchant_industry: leaf(&self.industry),
+            store_id: leaf(&self.store_id),
+            store_name: leaf(&self.store_name),
+            terminal_id: optional(&self.terminal_id),
+            sys_service_provider_id: optional(&self.service_provider_id),
+        })
+        .expect("a struct of strings always serialises")
+    }
+}
+
+impl PayRequest {
+    pub(super) fn to_parameters(&self, partner: &str) -> Parameters {
+        // Alipay's own client drops a value that reads "null", and then the signatures differ.
+        let description = Some(leaf(&self.description))
+            .filter(|text| !text.is_empty() && text != "null")
+            .unwrap_or_else(|| leaf(&self.secondary_merchant.store_name));
+        let created_at = self.created_at.with_timezone(&beijing());
+        Parameters::new(Service::Pay, partner)
+            .with("alipay_seller_id", partner)
+            .with("trans_name", &description)
+            .with("partner_trans_id", self.partner_trans_id.as_str())
+            .with("currency", self.amount.currency().code())
+            .with("trans_amount", &self.amount.to_decimal())
+            .with("buyer_identity_code", self.barcode.expose())
+            .with("identity_code_type", "barcode")
+            .with(
+                "trans_create_time",
+                &created_at.format("%Y%m%d%H%M%S").to_string(),
+            )
+            .with("biz_product", "OVERSEAS_MBARCODE_PAY")
+            .with("extend_info", &self.secondary_merchant.to_json())
+    }
+}
+
+impl QueryRequest {
+    pub(super) fn to_parameters(&self, partner: &str) -> Parameters {
+        Parameters::new(Service::Query, partner)
+            .with("partner_trans_id", self.partner_trans_id.as_str())
+    }
+}
+
+impl CancelRequest {
+    pub(super) fn to_parameters(&self, partner: &str, now: DateTime<Utc>) -> Parameters {
+        Parameters::new(Service::Cancel, partner)
+            .with("timestamp", &now.timestamp_millis().to_string())
+            .with("out_trade_no", self.partner_trans_id.as_str())
+    }
+}
+
+impl RefundRequest {
+    pub(super) fn to_parameters(&self, partner: &str) -> Parameters {
+        let parameters = Parameters::new(Service::Refund, partner)
+            .with("partner_trans_id", self.partner_trans_id.as_str())
+            .with("partner_refund_id", &self.partner_refund_id)
+            .with("refund_amount", &self.amount.to_decimal())
+            .with("currency", self.amount.currency().code())
+            .with_text("refund_reson", self.reason.as_deref());
+        match &self.mode {
+            RefundMode::Synchronous => parameters.with("is_sync", "Y"),
+            RefundMode::Asynchronous { notify_url } => parameters
+                .with("is_sync", "N")
+                .with_text("notify_url", notify_url.as_ref().map(Url::as_str)),
+        }
+    }
+}
+
+impl RefundQueryRequest {
+    pub(super) fn to_parameters(&self, partner: &str) -> Parameters {
+        Parameters::new(Service::RefundQuery, partner)
+            .with("out_trade_no", self.partner_trans_id.as_str())
+            .with("out_return_no", &self.partner_refund_id)
+    }
+}
+
+/// `timestamp` of the registration services: GMT+8, refused after 30 minutes.
+fn date_time(now: DateTime<Utc>) -> String {
+    now.with_timezone(&beijing())
+        .format("%Y-%m-%d %H:%M:%S")
+        .to_string()
+}
+
+impl MaintainStoreRequest {
+    pub(super) fn to_parameters(&self, partner: &str, now: DateTime<Utc>) -> Parameters {
+        let parameters = Parameters::new(Service::MaintainStore, partner)
+            .with("timestamp", &date_time(now))
+            .with("secondary_merchant_id", &self.secondary_merchant_id)
+            .with(
+                "secondary_merchant_name",
+                &leaf(&self.secondary_merchant_name),
+            )
+            .with("store_id", &self.store_id)
+            .with("store_name", &leaf(&self.store_name))
+            .with("store_country", &self.store_country)
+            .with("store_address", &leaf(&self.store_address))
+            .with("store_industry", &self.store_industry)
+            .with("register_country", &self.register_country)
+            .with_text("register_address", self.register_address.as_deref())
+            .with_text("registration_no", self.registration_no.as_deref())
+            .with_text("contact_no", self.contact_no.as_deref())
+            .with_text("contact_email", self.contact_email.as_deref());
+        match &self.owner {
+            StoreOwner::Enterprise {
+                shareholder_name,
+                shareholder_id,
+            } => parameters
+                .with("secondary_merchant_type", "ENTERPRISE")
+                .with("shareholder_name", &leaf(shareholder_name))
+                .with("shareholder_id", &leaf(shareholder_id)),
+            StoreOwner::Individual {
+                representative_name,
+                representative_id,
+            } => parameters
+                .with("secondary_merchant_type", "INDIVIDUAL")
+                .with("representative_name", &leaf(representative_name))
+                .with("representative_id", &leaf(representative_id)),
+        }
+    }
+}
+
+impl StoreStatusRequest {
+    pub(super) fn to_parameters(&self, partner: &str, now: DateTime<Utc>) -> Parameters {
+        Parameters::new(Service::StoreStatus, partner)
+            .with("timestamp", &date_time(now))
+            .with("secondary_merchant_id", &self.secondary_merchant_id)
+            .with("store_id", &self.store_id)
+            .with("payment_method", "INSTORE_PAYMENT")
+    }
+}

@@ -1,0 +1,80 @@
+//! Answers: bytes to a verified set of fields, and fields to what they mean.
+//!
+//! The order is fixed: decode by the declared charset, parse once, verify over the fields that were
+//! parsed, compare with what was sent, and only then read a meaning (`design/correctness.md` R15).
+//! `<request>`, `is_success` and `error` are not signed: they can only make an answer less
+//! believable.
+
+mod envelope;
+mod fields;
+mod pay_query_cancel;
+mod refund;
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+use crate::domain::attempt::AnswerClass;
+
+pub(super) use envelope::{Reply, read};
+pub(super) use fields::Fields;
+
+use super::{error::Fault, request::Service, result_code};
+
+/// What an answer means, and how the attempt's row names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reading<T> {
+    pub(super) outcome: T,
+    pub(super) class: AnswerClass,
+    pub(super) code: Option<String>,
+}
+
+impl<T> Reading<T> {
+    fn new(outcome: T, class: AnswerClass, code: Option<&str>) -> Self {
+        Self {
+            outcome,
+            class,
+            code: code.and_then(result_code::presentable),
+        }
+    }
+}
+
+/// A typed request that knows how to read its answer.
+pub(super) trait Readable {
+    /// What its answers mean.
+    type Outcome;
+    /// The outcome of silence.
+    const UNKNOWN: Self::Outcome;
+    /// Which service it asks.
+    const SERVICE: Service;
+
+    /// Reads a verified business answer.
+    fn read(&self, fields: &Fields) -> Result<Reading<Self::Outcome>, Fault>;
+
+    /// Reads a refusal at the door (`is_success=F`) whose signature was verified. A refusal without
+    /// one never comes here: it is unknown.
+    fn read_refusal(&self, code: &str) -> Self::Outcome;
+}
+
+/// Reads any reply. A refusal at the door is believed only if it is signed and its code documented.
+pub(super) fn interpret<R: Readable>(
+    request: &R,
+    reply: &Reply,
+) -> Result<Reading<R::Outcome>, Fault> {
+    let (code, verified) = match reply {
+        Reply::Accepted(fields) => return request.read(fields),
+        Reply::Refused { code, verified } => (code, *verified),
+    };
+    let class = if result_code::is_system_error(code) {
+        AnswerClass::SystemError
+    } else {
+        AnswerClass::AccessRefused
+    };
+    let believed = verified && result_code::is_access_refusal(code);
+    let outcome = if believed {
+        request.read_refusal(code)
+    } else {
+        R::UNKNOWN
+    };
+    Ok(Reading::new(outcome, class, Some(code)))
+}

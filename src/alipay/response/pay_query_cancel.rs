@@ -1,0 +1,287 @@
+//! What answers about a trade mean (`protocol/operations.md` 1.3, 1.5, 3.1).
+
+use super::{Fields, Readable, Reading, fields::ResultCode};
+use crate::{
+    alipay::{
+        error::Fault,
+        outcome::{CancelAction, CancelOutcome, PayOutcome, QueryOutcome},
+        request::{CancelRequest, PayRequest, QueryRequest, Service},
+        result_code::{self, Meaning},
+    },
+    domain::{
+        attempt::AnswerClass,
+        payment::{Failure, RetryAdvice},
+    },
+};
+
+impl Readable for PayRequest {
+    type Outcome = PayOutcome;
+    const UNKNOWN: PayOutcome = PayOutcome::Unknown;
+    const SERVICE: Service = Service::Pay;
+
+    fn read(&self, fields: &Fields) -> Result<Reading<PayOutcome>, Fault> {
+        fields.agree_on_trade(&self.partner_trans_id, None)?;
+        fields.agree_on_money("trans_amount", self.amount)?;
+        if fields.says_system_error() {
+            return Ok(system_error(PayOutcome::Unknown, fields));
+        }
+        let code = fields.error_code();
+        match fields.result_code()? {
+            // A success that names an error contradicts itself.
+            ResultCode::Success if code.is_none() => self.read_paid(fields),
+            ResultCode::Unknown => Ok(Reading::new(
+                PayOutcome::BuyerMustConfirm {
+                    alipay_trans_id: fields.alipay_trans_id(),
+                },
+                AnswerClass::Pending,
+                code,
+            )),
+            ResultCode::Fail => Ok(read_declined(code)),
+            ResultCode::Success | ResultCode::Other => Ok(Reading::new(
+                PayOutcome::Unknown,
+                AnswerClass::UnknownCode,
+                code.or_else(|| fields.get("result_code")),
+            )),
+        }
+    }
+
+    fn read_refusal(&self, code: &str) -> PayOutcome {
+        let message = result_code::message(Service::Pay, code);
+        PayOutcome::Declined(failure(code, RetryAdvice::No, message))
+    }
+}
+
+impl PayRequest {
+    fn read_paid(&self, fields: &Fields) -> Result<Reading<PayOutcome>, Fault> {
+        fields.require(&["partner_trans_id", "trans_amount", "currency"])?;
+        fields.forbid(&["partner_refund_id", "refund_amount"])?;
+        // A query's answer has all of these too, and there success is that of the question.
+        let status = fields.get("alipay_trans_status");
+        if !matches!(status, None | Some("TRADE_SUCCESS" | "TRADE_FINISHED")) {
+            return Err(Fault::mismatch(
+                "the answer is a query's about a trade that is not paid",
+            ));
+        }
+        Ok(Reading::new(
+            PayOutcome::Paid {
+                charge: fields.charge(),
+                alipay_trans_id: fields.alipay_trans_id(),
+            },
+            AnswerClass::Success,
+            None,
+        ))
+    }
+}
+
+/// A verified FAIL is a failure only if its code is documented as one (`protocol/wire.md` 3.1).
+fn read_declined(code: Option<&str>) -> Reading<PayOutcome> {
+    let meaning = code.and_then(|code| result_code::meaning(Service::Pay, code));
+    match (code, meaning) {
+        (Some(code), Some(Meaning::Definite { retry, message })) => Reading::new(
+            PayOutcome::Declined(failure(code, retry, message)),
+            AnswerClass::Declined,
+            Some(code),
+        ),
+        (Some(code), Some(Meaning::NotExecuted { message })) => Reading::new(
+            PayOutcome::Declined(failure(code, RetryAdvice::No, message)),
+            AnswerClass::Declined,
+            Some(code),
+        ),
+        // Undocumented, absent, or documented as "ask where the trade stands".
+        (code, _) => Reading::new(PayOutcome::Unknown, AnswerClass::UnknownCode, code),
+    }
+}
+
+impl Readable for QueryRequest {
+    type Outcome = QueryOutcome;
+    const UNKNOWN: QueryOutcome = QueryOutcome::Unknown;
+    const SERVICE: Service = Service::Query;
+
+    fn read(&self, fields: &Fields) -> Result<Reading<QueryOutcome>, Fault> {
+        fields.agree_on_trade(&self.partner_trans_id, self.alipay_trans_id.as_deref())?;
+        fields.agree_on_money("trans_amount", self.amount)?;
+        if fields.says_system_error() {
+            return Ok(system_error(QueryOutcome::Unknown, fields));
+        }
+        let code = fields.error_code();
+        match fields.result_code()? {
+            ResultCode::Success if code.is_none() => self.read_status(fields),
+            ResultCode::Fail => Ok(read_query_failure(code)),
+            ResultCode::Success | ResultCode::Unknown | ResultCode::Other => Ok(Reading::new(
+                QueryOutcome::Unknown,
+                AnswerClass::UnknownCode,
+                code.or_else(|| fields.get("result_code")),
+            )),
+        }
+    }
+
+    fn read_refusal(&self, _code: &str) -> QueryOutcome {
+        QueryOutcome::Unknown
+    }
+}
+
+impl QueryRequest {
+    /// `result_code=SUCCESS` is that of the question; the trade is in `alipay_trans_status`.
+    fn read_status(&self, fields: &Fields) -> Result<Reading<QueryOutcome>, Fault> {
+        if fields.get("out_trade_no").is_none() {
+            fields.require(&["partner_trans_id"])?;
+        }
+        let alipay_trans_id = fields.alipay_trans_id();
+        let (outcome, class) = match fields.get("alipay_trans_status") {
+            Some("TRADE_SUCCESS" | "TRADE_FINISHED") => {
+                fields.require(&["trans_amount", "currency"])?;
+                let charge = fields.charge();
+                (
+                    QueryOutcome::Paid {
+                        charge,
+                        alipay_trans_id,
+                    },
+                    AnswerClass::Success,
+                )
+            }
+            Some("WAIT_BUYER_PAY") => (
+                QueryOutcome::BuyerMustConfirm { alipay_trans_id },
+                AnswerClass::Pending,
+            ),
+            Some("TRADE_CLOSED") => {
+                // A closed trade keeps its pay time if it had been paid (`protocol/wire.md` 3.4).
+                let had_been_paid = fields.get("alipay_pay_time").is_some();
+                let charge = had_been_paid.then(|| fields.charge());
+                (
+                    QueryOutcome::Closed {
+                        alipay_trans_id,
+                        charge,
+                    },
+                    AnswerClass::Closed,
+                )
+            }
+            status => {
+                return Ok(Reading::new(
+                    QueryOutcome::Unknown,
+                    AnswerClass::UnknownCode,
+                    status,
+                ));
+            }
+        };
+        Ok(Reading::new(outcome, class, None))
+    }
+}
+
+fn read_query_failure(code: Option<&str>) -> Reading<QueryOutcome> {
+    match code.and_then(|code| result_code::meaning(Service::Query, code)) {
+        Some(Meaning::NotFound) => {
+            Reading::new(QueryOutcome::NotFound, AnswerClass::NotFound, code)
+        }
+        Some(Meaning::Definite { .. } | Meaning::NotExecuted { .. }) => {
+            Reading::new(QueryOutcome::Unknown, AnswerClass::Declined, code)
+        }
+        None | Some(Meaning::InProgress | Meaning::Later | Meaning::Unknown) => {
+            Reading::new(QueryOutcome::Unknown, AnswerClass::UnknownCode, code)
+        }
+    }
+}
+
+impl Readable for CancelRequest {
+    type Outcome = CancelOutcome;
+    const UNKNOWN: CancelOutcome = CancelOutcome::Unknown;
+    const SERVICE: Service = Service::Cancel;
+
+    fn read(&self, fields: &Fields) -> Result<Reading<CancelOutcome>, Fault> {
+        fields.agree_on_trade(&self.partner_trans_id, self.alipay_trans_id.as_deref())?;
+        fields.forbid(&[
+            "alipay_trans_status",
+            "trans_amount",
+            "partner_refund_id",
+            "refund_amount",
+            "refund_result_code",
+        ])?;
+        let code = fields.error_code();
+        let may_retry = fields
+            .get("retry_flag")
+            .map(|flag| flag.eq_ignore_ascii_case("Y"));
+        if fields.says_system_error() {
+            let code = code.map(str::to_owned);
+            return Ok(system_error(CancelOutcome::Retry { code }, fields));
+        }
+        match fields.result_code()? {
+            ResultCode::Success if code.is_none() && may_retry != Some(true) => {
+                fields.require(&["out_trade_no"])?;
+                Ok(Reading::new(
+                    read_canceled(fields),
+                    AnswerClass::Success,
+                    None,
+                ))
+            }
+            ResultCode::Fail | ResultCode::Unknown => Ok(read_not_canceled(
+                code,
+                may_retry.or_else(|| retries_without_a_flag(fields, code)),
+            )),
+            // A success that may be retried, or that names an error, contradicts itself.
+            ResultCode::Success | ResultCode::Other => Ok(Reading::new(
+                CancelOutcome::Unknown,
+                AnswerClass::UnknownCode,
+                code.or_else(|| fields.get("result_code")),
+            )),
+        }
+    }
+
+    fn read_refusal(&self, code: &str) -> CancelOutcome {
+        CancelOutcome::Refused {
+            code: Some(code.to_owned()),
+        }
+    }
+}
+
+fn read_canceled(fields: &Fields) -> CancelOutcome {
+    let alipay_trans_id = fields.alipay_trans_id();
+    let action = match fields.get("action") {
+        None if alipay_trans_id.is_none() => CancelAction::NothingExisted,
+        Some(action) if action.eq_ignore_ascii_case("close") => CancelAction::Closed,
+        Some(action) if action.eq_ignore_ascii_case("refund") => CancelAction::Refunded,
+        None | Some(_) => CancelAction::Unstated,
+    };
+    CancelOutcome::Closed {
+        action,
+        alipay_trans_id,
+    }
+}
+
+/// `retry_flag` decides (`protocol/wire.md` 3.2); `None` is neither yes nor no.
+fn read_not_canceled(code: Option<&str>, may_retry: Option<bool>) -> Reading<CancelOutcome> {
+    let documented = code.and_then(|code| result_code::meaning(Service::Cancel, code));
+    let class = match documented {
+        Some(_) => AnswerClass::Declined,
+        None => AnswerClass::UnknownCode,
+    };
+    let owned = code.map(str::to_owned);
+    let outcome = match may_retry {
+        Some(true) => CancelOutcome::Retry { code: owned },
+        Some(false) => CancelOutcome::Refused { code: owned },
+        None => CancelOutcome::Unknown,
+    };
+    Reading::new(outcome, class, code)
+}
+
+/// Where the flag is missing the code decides, and an undocumented one decides nothing.
+fn retries_without_a_flag(fields: &Fields, code: Option<&str>) -> Option<bool> {
+    if fields.result_code() == Ok(ResultCode::Unknown) {
+        return Some(true);
+    }
+    match result_code::meaning(Service::Cancel, code?)? {
+        Meaning::Definite { .. } | Meaning::NotExecuted { .. } | Meaning::NotFound => Some(false),
+        Meaning::Later | Meaning::InProgress | Meaning::Unknown => Some(true),
+    }
+}
+
+fn failure(code: &str, retry: RetryAdvice, message: &str) -> Failure {
+    Failure {
+        code: code.to_owned(),
+        message: message.to_owned(),
+        retry,
+    }
+}
+
+pub(super) fn system_error<T>(outcome: T, fields: &Fields) -> Reading<T> {
+    let code = fields.error_code().unwrap_or("SYSTEM_ERROR");
+    Reading::new(outcome, AnswerClass::SystemError, Some(code))
+}
