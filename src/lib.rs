@@ -1,1 +1,4 @@
 //! A gateway for AlipayHK in-store barcode payments.
+
+pub mod dev;
+pub mod keys;
