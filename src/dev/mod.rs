@@ -13,6 +13,7 @@
 //! | `guard.rs` | a process that ends a program when its parent is gone |
 //! | `children.rs` | the programs started, and the waiting for them |
 //! | `postgres.rs` | the private Postgres |
+//! | `machine.rs` | its user, its version, its port |
 //! | `up.rs` | `dev up`: everything, until Ctrl-C |
 //! | `gateway.rs` | the command line and the environment of the gateway and the simulator |
 //! | `greeting.rs` | what `dev up` prints to try |
@@ -22,6 +23,7 @@ mod children;
 mod gateway;
 mod greeting;
 mod guard;
+mod machine;
 mod postgres;
 mod up;
 mod with_postgres;
