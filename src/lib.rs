@@ -3,4 +3,6 @@
 pub mod alipay;
 pub mod app;
 pub mod clock;
+pub mod dev;
 pub mod domain;
+pub mod keys;

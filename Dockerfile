@@ -1,0 +1,51 @@
+# One small image with both programs. Dependencies are a layer of their own, built from the manifests alone, so that a
+# change of the sources compiles only the sources.
+
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /build
+# aws-lc-rs compiles C; the compiler is in the base image, its headers and make may not be.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends gcc libc6-dev make \
+    && rm -rf /var/lib/apt/lists/*
+
+COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
+# Empty programs in the place of ours: cargo builds every dependency and caches it in this layer.
+RUN mkdir -p src/bin/alipay-simulator tests/it \
+    && touch src/lib.rs tests/it/main.rs \
+    && echo 'fn main() {}' >src/main.rs \
+    && cp src/main.rs src/bin/alipay-simulator/main.rs \
+    && cargo build --locked --release --bins \
+    && rm -rf src tests
+
+COPY .sqlx .sqlx
+COPY migrations migrations
+COPY openapi openapi
+COPY src src
+# COPY keeps the times of the files, which may be older than the empty ones just built.
+RUN mkdir -p tests/it && touch tests/it/main.rs \
+    && find src migrations -type f -exec touch {} + \
+    && cargo build --locked --release --bins \
+    && mkdir /out \
+    && cp target/release/alipayhk-gateway target/release/alipay-simulator /out/
+
+
+FROM debian:bookworm-slim
+# CA certificates: without them no TLS connection to Alipay can be verified.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && groupadd --gid 10001 gateway \
+    && useradd --uid 10001 --gid gateway --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin gateway \
+    && install -d -o gateway -g gateway -m 0700 /keys
+COPY --from=build /out/ /usr/local/bin/
+# By number, so that a cluster can see that it is not root.
+USER 10001:10001
+ENV HTTP_LISTEN=0.0.0.0:8080
+EXPOSE 8080
+HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
+    CMD ["alipayhk-gateway", "healthcheck"]
+ENTRYPOINT ["alipayhk-gateway"]
+CMD ["serve"]

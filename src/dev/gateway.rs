@@ -1,0 +1,203 @@
+//! The gateway and the simulator as `dev up` starts them: by their documented command lines and environment.
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+
+use super::children::{Program, Stack, forget_real_account};
+use crate::keys;
+
+/// An account that exists nowhere but in the simulator.
+const PARTNER: &str = "2088000000000001";
+const SIGN_TYPE: &str = "RSA2";
+const SCOPES: &str = "payments:write,payments:read";
+/// The simulator tells its address in its first line, after these words.
+const SIMULATOR_SAYS: &str = "alipay-simulator listening on ";
+const READY_LIMIT: Duration = Duration::from_secs(30);
+/// One look at the gateway must not outlast the waiting for it.
+const PROBE_LIMIT: Duration = Duration::from_secs(2);
+
+/// How to reach everything the gateway needs.
+#[derive(Debug)]
+pub(super) struct Gateway {
+    pub(super) listen: SocketAddr,
+    pub(super) database_url: String,
+    pub(super) simulator_url: String,
+    pub(super) keys: PathBuf,
+    pub(super) state_dir: PathBuf,
+}
+
+/// Starts the simulator; yields its address, such as `http://127.0.0.1:41234`.
+pub(super) async fn start_simulator(
+    stack: &mut Stack,
+    keys: &Path,
+    state_dir: &Path,
+) -> anyhow::Result<String> {
+    let program = std::env::current_exe()?.with_file_name("alipay-simulator");
+    ensure!(
+        program.exists(),
+        "{} has not been built: use `./dev up`",
+        program.display()
+    );
+    let mut command: Vec<OsString> = vec![program.into(), "serve".into()];
+    command.extend(["--listen", "127.0.0.1:0", "--partner", PARTNER].map(OsString::from));
+    command.extend(["--sign-type", SIGN_TYPE, "--private-key-file"].map(OsString::from));
+    command.push(keys.join(keys::ALIPAY_PRIVATE_KEY).into());
+    command.push("--merchant-public-key-file".into());
+    command.push(keys.join(keys::MERCHANT_PUBLIC_KEY).into());
+    command.push("--exit-with-parent".into());
+    let running = stack.start(Program {
+        name: "the simulator",
+        command,
+        environment: Vec::new(),
+        stop_signal: "TERM",
+        owner: None,
+        working_dir: None,
+        remove: None,
+        log: state_dir.join("logs/simulator.log"),
+    })?;
+    running
+        .ready(READY_LIMIT, async |log| announced_address(log))
+        .await
+}
+
+fn announced_address(log: &Path) -> Option<String> {
+    let text = fs::read_to_string(log).ok()?;
+    // Without its line break the line may not be complete yet.
+    let line = text
+        .split_inclusive('\n')
+        .find(|line| line.ends_with('\n') && line.contains(SIMULATOR_SAYS))?;
+    line.split_once(SIMULATOR_SAYS)
+        .map(|(_, address)| address.trim().to_owned())
+}
+
+impl Gateway {
+    /// Brings the database up to date.
+    pub(super) async fn migrate(&self) -> anyhow::Result<()> {
+        self.run(&["migrate"]).await.map(drop)
+    }
+
+    /// Starts the gateway and waits until it says that it is ready.
+    pub(super) async fn serve(&self, stack: &mut Stack) -> anyhow::Result<()> {
+        let running = stack.start(Program {
+            name: "the gateway",
+            command: vec![std::env::current_exe()?.into(), "serve".into()],
+            environment: self.environment(),
+            stop_signal: "TERM",
+            owner: None,
+            working_dir: None,
+            remove: None,
+            log: self.state_dir.join("logs/gateway.log"),
+        })?;
+        let ready = async |_: &Path| {
+            let status = get(self.listen, "/health/ready", None).await?;
+            (status == 200).then_some(())
+        };
+        running.ready(READY_LIMIT, ready).await
+    }
+
+    /// The API key of the last start where the gateway still takes it, else a new one.
+    pub(super) async fn api_key(&self) -> anyhow::Result<String> {
+        let file = self.state_dir.join("api-key");
+        if let Ok(text) = fs::read_to_string(&file) {
+            let key = text.trim().to_owned();
+            if get(self.listen, "/v1/payments?limit=1", Some(&key)).await == Some(200) {
+                return Ok(key);
+            }
+            fs::remove_file(&file)?;
+        }
+        let name = format!("dev-{:08x}", rand::random::<u32>());
+        let output = self
+            .run(&["api-key", "create", "--name", &name, "--scopes", SCOPES])
+            .await?;
+        let key = output
+            .lines()
+            .last()
+            .context("`api-key create` printed no key")?
+            .trim()
+            .to_owned();
+        let mut options = fs::OpenOptions::new();
+        let mut open = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&file)?;
+        std::io::Write::write_all(&mut open, key.as_bytes())?;
+        Ok(key)
+    }
+
+    /// Runs one of the gateway's own commands to its end; yields what it printed.
+    async fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = Command::new(std::env::current_exe()?);
+        forget_real_account(&mut command);
+        let output = command
+            .args(arguments)
+            .envs(self.environment())
+            .process_group(0)
+            .kill_on_drop(true)
+            .output()
+            .await?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(
+            output.status.success(),
+            "`alipayhk-gateway {}` failed:\n{text}{}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(text)
+    }
+
+    fn environment(&self) -> Vec<(&'static str, OsString)> {
+        vec![
+            ("HTTP_LISTEN", self.listen.to_string().into()),
+            ("PUBLIC_BASE_URL", format!("http://{}", self.listen).into()),
+            ("DATABASE_URL", self.database_url.clone().into()),
+            (
+                "ALIPAY_ENDPOINT",
+                format!("{}/gateway.do", self.simulator_url).into(),
+            ),
+            ("ALIPAY_PARTNER", PARTNER.into()),
+            ("ALIPAY_SIGN_TYPE", SIGN_TYPE.into()),
+            (
+                "ALIPAY_PRIVATE_KEY_FILE",
+                self.keys.join(keys::MERCHANT_PRIVATE_KEY).into(),
+            ),
+            (
+                "ALIPAY_PUBLIC_KEY_FILE",
+                self.keys.join(keys::ALIPAY_PUBLIC_KEY).into(),
+            ),
+            ("SECRET_KEY_FILE", self.keys.join(keys::SECRET_KEY).into()),
+        ]
+    }
+}
+
+/// The status of an HTTP GET, where there is an answer. By hand: one line to a program on this machine
+/// needs neither TLS nor a connection pool.
+async fn get(address: SocketAddr, path: &str, api_key: Option<&str>) -> Option<u16> {
+    let authorization = api_key.map_or_else(String::new, |key| {
+        format!("Authorization: Bearer {key}\r\n")
+    });
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{authorization}\r\n"
+    );
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await.ok()?;
+        stream.write_all(request.as_bytes()).await.ok()?;
+        // "HTTP/1.1 200"
+        let mut head = [0_u8; 12];
+        stream.read_exact(&mut head).await.ok()?;
+        std::str::from_utf8(&head[9..]).ok()?.parse().ok()
+    };
+    tokio::time::timeout(PROBE_LIMIT, exchange)
+        .await
+        .ok()
+        .flatten()
+}
