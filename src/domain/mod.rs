@@ -14,8 +14,10 @@
 pub mod attempt;
 pub mod barcode;
 pub mod calendar;
+pub mod follow_up;
 pub mod id;
 pub mod idempotency;
+pub mod listing;
 pub mod merchant;
 pub mod money;
 pub mod payment;

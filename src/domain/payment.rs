@@ -528,3 +528,7 @@ impl Payment {
         self.created_at + TimeDelta::seconds(i64::from(self.cancel_after_seconds))
     }
 }
+
+#[cfg(test)]
+#[path = "payment_tests.rs"]
+mod tests;

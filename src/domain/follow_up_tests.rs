@@ -1,0 +1,179 @@
+//! The plan as a table over time.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::domain::{
+    id::{MerchantId, PartnerTransId, PaymentId},
+    money::{Currency, Money},
+    payment::{CancelReason, Inquiry},
+};
+
+/// 2026-01-02 11:04:05 in GMT+8.
+fn noon() -> DateTime<Utc> {
+    "2026-01-02T03:04:05Z".parse().expect("an RFC 3339 instant")
+}
+
+fn open(reason: ProcessingReason, created_at: DateTime<Utc>) -> Payment {
+    let id = PaymentId::mint();
+    Payment {
+        id,
+        version: 1,
+        merchant_id: MerchantId::mint(),
+        store_id: "ST01".to_owned(),
+        terminal_id: None,
+        merchant_reference: "ORDER-1".parse().expect("a valid reference"),
+        description: "tea".to_owned(),
+        amount: Money::new(3925, Currency::HKD),
+        barcode_hint: "28**************56".to_owned(),
+        partner: "2088000000000001".to_owned(),
+        partner_trans_id: PartnerTransId::for_payment(id),
+        cancel_after_seconds: 60,
+        metadata: BTreeMap::new(),
+        state: PaymentState::Processing(reason),
+        alipay_trans_id: None,
+        charge: None,
+        inquiry: Inquiry::default(),
+        created_at,
+        updated_at: created_at,
+        finalized_at: None,
+    }
+}
+
+/// Plays the plan for `horizon`, answering each question with silence; returns when each was asked,
+/// in seconds after creation.
+fn play(payment: &mut Payment, horizon: TimeDelta) -> Vec<(i64, NextStep)> {
+    let plan = Plan::default();
+    let mut now = payment.created_at;
+    let mut asked = vec![];
+    while now <= payment.created_at + horizon {
+        let step = next_step(&plan, payment, now);
+        match step {
+            NextStep::WaitUntil(due) => {
+                assert!(due > now, "the plan must move on");
+                now = due;
+                continue;
+            }
+            NextStep::Query => {
+                payment.inquiry.queries += 1;
+                payment.inquiry.last_query_at = Some(now);
+            }
+            NextStep::Cancel => {
+                payment.inquiry.cancels += 1;
+                payment.inquiry.last_cancel_at = Some(now);
+                payment.state = PaymentState::Processing(ProcessingReason::Canceling);
+            }
+            NextStep::GiveUp => {
+                payment.state = PaymentState::Unresolved;
+            }
+            NextStep::Settled => unreachable!("silence settles nothing"),
+        }
+        asked.push(((now - payment.created_at).num_seconds(), step));
+        now += TimeDelta::milliseconds(1);
+    }
+    asked
+}
+
+#[test]
+fn r13_silence_is_answered_by_queries_then_cancels_between_queries() {
+    let mut payment = open(ProcessingReason::Submitting, noon());
+    let asked = play(&mut payment, TimeDelta::seconds(75));
+    let queries: Vec<i64> = asked
+        .iter()
+        .take_while(|(_, step)| *step == NextStep::Query)
+        .map(|(second, _)| *second)
+        .collect();
+    assert_eq!(queries, (0..19).map(|n| 5 + 3 * n).collect::<Vec<_>>());
+    let rest: Vec<_> = asked.iter().skip(queries.len()).copied().collect();
+    assert_eq!(
+        rest[..4],
+        [
+            (60, NextStep::Cancel),
+            (60, NextStep::Query),
+            (61, NextStep::Cancel),
+            (62, NextStep::Query),
+        ]
+    );
+}
+
+#[test]
+fn the_buyers_time_is_the_callers_choice() {
+    for seconds in [15, 170] {
+        let mut payment = open(ProcessingReason::AwaitingBuyer, noon());
+        payment.cancel_after_seconds = seconds;
+        let asked = play(&mut payment, TimeDelta::seconds(200));
+        let first_cancel = asked.iter().find(|(_, step)| *step == NextStep::Cancel);
+        assert_eq!(
+            first_cancel.map(|(second, _)| *second),
+            Some(i64::from(seconds))
+        );
+    }
+}
+
+#[test]
+fn s4_a_week_of_silence_ends_unresolved_and_the_queries_go_on() {
+    let mut payment = open(ProcessingReason::OutcomeUnknown, noon());
+    let asked = play(&mut payment, TimeDelta::days(9));
+    let give_up = asked.iter().position(|(_, step)| *step == NextStep::GiveUp);
+    let give_up = give_up.expect("the plan ends");
+    assert_eq!(asked[give_up].0, 7 * 24 * 3600);
+    let later = &asked[give_up + 1..];
+    assert!(later.len() >= 4, "a query every six hours: {later:?}");
+    assert!(later.iter().all(|(_, step)| *step == NextStep::Query));
+    assert!(
+        asked.len() < 1_000,
+        "the pace slows down: {} questions",
+        asked.len()
+    );
+}
+
+#[test]
+fn no_cancel_is_sent_after_the_window() {
+    // Created at 23:59:30 in GMT+8: cancelable for 15 minutes.
+    let created_at: DateTime<Utc> = "2026-01-02T15:59:30Z".parse().expect("an RFC 3339 instant");
+    let mut payment = open(ProcessingReason::OutcomeUnknown, created_at);
+    let asked = play(&mut payment, TimeDelta::hours(2));
+    let cancels: Vec<i64> = asked
+        .iter()
+        .filter(|(_, step)| *step == NextStep::Cancel)
+        .map(|(second, _)| *second)
+        .collect();
+    assert_eq!(cancels.first(), Some(&60));
+    assert!(
+        cancels.last().is_some_and(|last| *last < 15 * 60),
+        "{cancels:?}"
+    );
+    assert!(
+        asked
+            .last()
+            .is_some_and(|(_, step)| *step == NextStep::Query)
+    );
+}
+
+#[test]
+fn a_worker_that_comes_after_the_window_only_asks() {
+    let payment = open(ProcessingReason::Submitting, noon());
+    let tomorrow = noon() + TimeDelta::days(1);
+    assert_eq!(
+        next_step(&Plan::default(), &payment, tomorrow),
+        NextStep::Query
+    );
+}
+
+#[test]
+fn a_final_payment_owes_nothing() {
+    let mut payment = open(ProcessingReason::Submitting, noon());
+    for state in [
+        PaymentState::Succeeded,
+        PaymentState::Canceled {
+            reason: CancelReason::NeverCreated,
+            money_returned: false,
+        },
+    ] {
+        payment.state = state;
+        assert_eq!(
+            next_step(&Plan::default(), &payment, noon()),
+            NextStep::Settled
+        );
+    }
+}

@@ -1,0 +1,195 @@
+//! The transition table of [`Payment::apply`], every state against every event.
+
+use super::*;
+use crate::domain::{id::MerchantId, money::Currency};
+
+fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_767_323_045 + seconds, 0).expect("a date of our time")
+}
+
+fn payment(state: PaymentState) -> Payment {
+    let id = PaymentId::mint();
+    let finalized_at = state.is_final().then(|| at(1));
+    let charge = matches!(state, PaymentState::Succeeded).then(charge);
+    Payment {
+        id,
+        version: 3,
+        merchant_id: MerchantId::mint(),
+        store_id: "ST01".to_owned(),
+        terminal_id: None,
+        merchant_reference: "ORDER-1".parse().expect("a valid reference"),
+        description: "tea".to_owned(),
+        amount: Money::new(3925, Currency::HKD),
+        barcode_hint: "28**************56".to_owned(),
+        partner: "2088000000000001".to_owned(),
+        partner_trans_id: PartnerTransId::for_payment(id),
+        cancel_after_seconds: 60,
+        metadata: BTreeMap::new(),
+        state,
+        alipay_trans_id: None,
+        charge,
+        inquiry: Inquiry::default(),
+        created_at: at(0),
+        updated_at: at(1),
+        finalized_at,
+    }
+}
+
+fn charge() -> Charge {
+    Charge {
+        paid_at: Some(at(1)),
+        wallet: Some("ALIPAYHK".to_owned()),
+        buyer_user_id: None,
+        buyer_login_id: None,
+    }
+}
+
+fn failure() -> Failure {
+    Failure {
+        code: "BUYER_BALANCE_NOT_ENOUGH".to_owned(),
+        message: "not enough money".to_owned(),
+        retry: RetryAdvice::OtherMethod,
+    }
+}
+
+fn states() -> Vec<PaymentState> {
+    use ProcessingReason as R;
+    vec![
+        PaymentState::Processing(R::Submitting),
+        PaymentState::Processing(R::AwaitingBuyer),
+        PaymentState::Processing(R::OutcomeUnknown),
+        PaymentState::Processing(R::Canceling),
+        PaymentState::Unresolved,
+        PaymentState::Succeeded,
+        PaymentState::Failed(failure()),
+        PaymentState::Canceled {
+            reason: CancelReason::BuyerDidNotConfirm,
+            money_returned: false,
+        },
+        PaymentState::Canceled {
+            reason: CancelReason::Requested,
+            money_returned: true,
+        },
+    ]
+}
+
+fn events() -> Vec<PaymentEvent> {
+    let closed = |money_returned| PaymentEvent::Closed {
+        reason: CancelReason::Requested,
+        money_returned,
+        alipay_trans_id: None,
+        charge: None,
+    };
+    vec![
+        PaymentEvent::Paid {
+            charge: charge(),
+            alipay_trans_id: Some("2026".to_owned()),
+        },
+        PaymentEvent::BuyerMustConfirm {
+            alipay_trans_id: None,
+        },
+        PaymentEvent::Declined(failure()),
+        PaymentEvent::OutcomeBecameUnknown,
+        PaymentEvent::CancelStarted,
+        closed(false),
+        closed(true),
+        PaymentEvent::PlanExhausted,
+    ]
+}
+
+/// What each state (row) does on each event (column, in the order of `events`): the new status with
+/// its reason, `-` for nothing new, `!` for a contradiction.
+#[test]
+fn s1_every_state_answers_every_event_as_the_table_says() {
+    let table = [
+        "succeeded processing/awaiting_buyer failed processing/outcome_unknown processing/canceling canceled/requested canceled/requested unresolved",
+        "succeeded - failed - processing/canceling canceled/requested canceled/requested unresolved",
+        "succeeded processing/awaiting_buyer failed - processing/canceling canceled/requested canceled/requested unresolved",
+        "succeeded - failed - - canceled/requested canceled/requested unresolved",
+        "succeeded - failed - - canceled/requested canceled/requested -",
+        "- - ! - ! ! canceled/requested -",
+        "! ! - - ! - ! -",
+        "! - - - ! - - -",
+        "- - - - ! - - -",
+    ];
+    for (state, row) in states().into_iter().zip(table) {
+        for (event, expected) in events().iter().zip(row.split(' ')) {
+            let before = payment(state.clone());
+            let found = match before.apply(event, at(9)) {
+                Ok(None) => "-".to_owned(),
+                Err(_) => "!".to_owned(),
+                Ok(Some(after)) => {
+                    assert_eq!(after.version, before.version + 1);
+                    assert_eq!(after.updated_at, at(9));
+                    assert_eq!(after.finalized_at.is_some(), after.state.is_final());
+                    match after.state.status_reason() {
+                        Some(reason) => format!("{}/{reason}", after.state.status()),
+                        None => after.state.status().to_owned(),
+                    }
+                }
+            };
+            assert_eq!(found, expected, "{state:?} on {}", event.name());
+        }
+    }
+}
+
+#[test]
+fn s3_silence_never_ends_a_payment() {
+    for state in states() {
+        let before = payment(state);
+        for event in [
+            PaymentEvent::OutcomeBecameUnknown,
+            PaymentEvent::PlanExhausted,
+        ] {
+            if let Ok(Some(after)) = before.apply(&event, at(9)) {
+                assert!(
+                    !after.state.is_final(),
+                    "{:?} on {}",
+                    before.state,
+                    event.name()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn s7_the_same_news_twice_is_news_once() {
+    for state in states() {
+        for event in events() {
+            if let Ok(Some(after)) = payment(state.clone()).apply(&event, at(9)) {
+                let again = after.apply(&event, at(10));
+                assert_eq!(again, Ok(None), "{state:?} on {} twice", event.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_canceled_payment_keeps_the_charge_it_had() {
+    let paid = payment(PaymentState::Processing(ProcessingReason::Canceling))
+        .apply(&events()[0], at(2))
+        .expect("paid is believed")
+        .expect("and new");
+    assert_eq!(paid.alipay_trans_id.as_deref(), Some("2026"));
+    let canceled = paid
+        .apply(&events()[6], at(3))
+        .expect("a legal move")
+        .expect("and new");
+    assert_eq!(canceled.charge, Some(charge()));
+    assert_eq!(canceled.finalized_at, Some(at(3)));
+}
+
+#[test]
+fn the_cancel_window_of_a_paid_payment_ends_with_its_day() {
+    let paid = payment(PaymentState::Succeeded);
+    // 2026-01-02 11:04 in GMT+8: until the following midnight.
+    assert_eq!(
+        paid.cancelable_until().map(|t| t.to_rfc3339()).as_deref(),
+        Some("2026-01-02T16:00:00+00:00")
+    );
+    assert_eq!(
+        payment(PaymentState::Failed(failure())).cancelable_until(),
+        None
+    );
+}
