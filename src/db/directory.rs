@@ -1,0 +1,143 @@
+//! Merchants, stores and API keys: who may ask, and for which shop.
+
+use uuid::Uuid;
+
+use super::{Db, error::Error};
+use crate::domain::{
+    id::{ApiKeyId, MerchantId},
+    merchant::{Principal, Scope, Store},
+};
+
+/// The merchant and the shop that `migrate` makes, from configuration.
+#[derive(Clone, Debug)]
+pub struct DefaultMerchant {
+    /// The merchant's name.
+    pub name: String,
+    /// The shop, with what Alipay must be told of the merchant.
+    pub store: Store,
+}
+
+impl Db {
+    /// Finds the live API key with this hash.
+    #[tracing::instrument(name = "db.api_key.find", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn find_api_key(&self, key_hash: &[u8]) -> Result<Option<Principal>, Error> {
+        let row = sqlx::query!(
+            "select merchant_id, api_key_id, name, scopes
+            from api_key
+            where key_hash = $1 and revoked_at is null",
+            key_hash
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| Principal {
+            api_key_id: row.api_key_id.into(),
+            name: row.name,
+            merchant_id: row.merchant_id.into(),
+            scopes: row
+                .scopes
+                .iter()
+                .filter_map(|name| Scope::from_name(name))
+                .collect(),
+        }))
+    }
+
+    /// Stores a new API key by its hash.
+    pub async fn insert_api_key(
+        &self,
+        merchant_id: MerchantId,
+        name: &str,
+        key_hash: &[u8],
+        scopes: &[Scope],
+    ) -> Result<ApiKeyId, Error> {
+        let id = ApiKeyId::mint();
+        let scopes: Vec<String> = scopes
+            .iter()
+            .map(|scope| scope.as_str().to_owned())
+            .collect();
+        sqlx::query!(
+            "insert into api_key (merchant_id, api_key_id, name, key_hash, scopes)
+            values ($1, $2, $3, $4, $5)",
+            merchant_id.uuid(),
+            id.uuid(),
+            name,
+            key_hash,
+            &scopes,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(id)
+    }
+
+    /// Finds a shop; without `store_id`, the merchant's default one.
+    #[tracing::instrument(name = "db.store.find", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn find_store(
+        &self,
+        merchant_id: MerchantId,
+        store_id: Option<&str>,
+    ) -> Result<Option<Store>, Error> {
+        let store = sqlx::query_as!(
+            Store,
+            "select store.store_id, store.store_name, merchant.partner,
+                merchant.secondary_merchant_id, merchant.secondary_merchant_name,
+                merchant.secondary_merchant_industry
+            from merchant
+            join store on store.merchant_id = merchant.merchant_id
+                and store.store_id = coalesce($2, merchant.default_store_id)
+            where merchant.merchant_id = $1",
+            merchant_id.uuid(),
+            store_id,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(store)
+    }
+
+    /// The merchant that API keys belong to when none is named.
+    pub async fn default_merchant(&self) -> Result<Option<MerchantId>, Error> {
+        let id = sqlx::query_scalar!("select merchant_id from merchant where is_default")
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(id.map(MerchantId::from))
+    }
+
+    /// Makes the default merchant and its default shop, or brings them to what the configuration
+    /// says now.
+    pub async fn upsert_default_merchant(
+        &self,
+        merchant: &DefaultMerchant,
+    ) -> Result<MerchantId, Error> {
+        let store = &merchant.store;
+        let id: Uuid = sqlx::query_scalar!(
+            r#"with made as (
+                insert into merchant as existing (merchant_id, name, partner,
+                    secondary_merchant_id, secondary_merchant_name, secondary_merchant_industry,
+                    default_store_id, is_default)
+                values ($1, $2, $3, $4, $5, $6, $7, true)
+                on conflict (is_default) where is_default do update
+                    set name = excluded.name, partner = excluded.partner,
+                        secondary_merchant_id = excluded.secondary_merchant_id,
+                        secondary_merchant_name = excluded.secondary_merchant_name,
+                        secondary_merchant_industry = excluded.secondary_merchant_industry,
+                        default_store_id = excluded.default_store_id
+                returning merchant_id
+            ), opened as (
+                insert into store (merchant_id, store_id, store_name)
+                select merchant_id, $7, $8 from made
+                on conflict (merchant_id, store_id) do update
+                    set store_name = excluded.store_name
+            )
+            select merchant_id as "merchant_id!" from made"#,
+            MerchantId::mint().uuid(),
+            merchant.name,
+            store.partner,
+            store.secondary_merchant_id,
+            store.secondary_merchant_name,
+            store.secondary_merchant_industry,
+            store.store_id,
+            store.store_name,
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(id.into())
+    }
+}

@@ -1,0 +1,191 @@
+//! Writing the intent: one statement that commits the payment, the caller's key, the first attempt,
+//! the follow-up and the first transition before a byte goes to Alipay (`design/correctness.md` R1).
+
+use std::{collections::BTreeMap, time::Duration};
+
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{Db, error::Error};
+use crate::domain::{
+    id::{ApiKeyId, AttemptId, FollowUpId, MerchantId, PartnerTransId, PaymentId},
+    idempotency::{IdempotencyKey, RequestFingerprint},
+    payment::NewPayment,
+};
+
+/// What is about to be asked, under ids that never change from here on.
+#[derive(Debug)]
+pub struct Intent<'a> {
+    /// Who sells.
+    pub merchant_id: MerchantId,
+    /// Who asks.
+    pub api_key_id: ApiKeyId,
+    /// The new payment's id.
+    pub payment_id: PaymentId,
+    /// Our id towards Alipay.
+    pub partner_trans_id: &'a PartnerTransId,
+    /// The id of the pay call.
+    pub attempt_id: AttemptId,
+    /// The route the key is scoped to.
+    pub route: &'static str,
+    /// The caller's key.
+    pub key: &'a IdempotencyKey,
+    /// What makes another request the same.
+    pub fingerprint: &'a RequestFingerprint,
+    /// Keyed hash of code, amount and till.
+    pub scan_hash: &'a [u8],
+    /// The request.
+    pub new: &'a NewPayment,
+    /// When the follow-up first asks, after creation.
+    pub first_query_after: Duration,
+    /// The replica's clock, for the transition row.
+    pub gateway_at: DateTime<Utc>,
+}
+
+/// The database's times of a committed intent.
+#[derive(Clone, Copy, Debug)]
+pub struct Committed {
+    /// When the payment was created.
+    pub created_at: DateTime<Utc>,
+    /// When the follow-up is due.
+    pub due_at: DateTime<Utc>,
+}
+
+/// Why an intent was not written: what was there before.
+#[derive(Debug)]
+pub struct Existing {
+    /// The payment that the caller's key made, with its fingerprint.
+    pub by_key: Option<(PaymentId, RequestFingerprint)>,
+    /// The payment that has the merchant reference.
+    pub by_reference: Option<PaymentId>,
+    /// The payment of the last 60 seconds with the same code, amount and till.
+    pub by_scan: Option<PaymentId>,
+}
+
+impl Db {
+    /// Commits an intent. `Ok(None)`, or a constraint error, means that something was there before:
+    /// ask [`Db::existing`]. An error in doubt means it may have been committed.
+    #[tracing::instrument(name = "db.intent.insert", skip_all, fields(payment.id = %intent.payment_id, otel.kind = "client", db.system = "postgresql"))]
+    pub async fn insert_intent(&self, intent: &Intent<'_>) -> Result<Option<Committed>, Error> {
+        let new = intent.new;
+        let first_query_ms =
+            i64::try_from(intent.first_query_after.as_millis()).unwrap_or(i64::MAX);
+        // `scan` comes first and every other part hangs on it: two requests at once with the same
+        // code, amount and till meet on its row, and the second one sees nothing to insert once
+        // the first has committed. A key or a reference taken in the same moment is a unique
+        // violation, which undoes the statement as a whole.
+        let row = sqlx::query!(
+            r#"with scan as (
+                insert into recent_scan as earlier (merchant_id, scan_hash, payment_id, seen_at)
+                select $1, $2, $3, db_now()
+                where not exists (
+                        select from idempotency_key
+                        where merchant_id = $1 and route = $4 and idempotency_key = $5)
+                    and not exists (
+                        select from payment where merchant_id = $1 and merchant_reference = $6)
+                on conflict (merchant_id, scan_hash) do update
+                    set payment_id = excluded.payment_id, seen_at = excluded.seen_at
+                    where $7 or earlier.seen_at <= db_now() - interval '60 seconds'
+                returning payment_id
+            ), created as (
+                insert into payment (merchant_id, payment_id, store_id, terminal_id,
+                    merchant_reference, description, amount_minor, currency, barcode_hint, partner,
+                    partner_trans_id, cancel_after_seconds, metadata, status, status_reason)
+                select $1, scan.payment_id, $8, $9, $6, $10, $11, $12, $13, $14, $15, $16, $17,
+                    'processing', 'submitting'
+                from scan
+                returning payment_id, created_at
+            ), claimed as (
+                insert into idempotency_key (merchant_id, route, idempotency_key, payment_id,
+                    fingerprint)
+                select $1, $4, $5, payment_id, $18 from created
+            ), attempted as (
+                insert into attempt (merchant_id, attempt_id, payment_id, kind)
+                select $1, $19, payment_id, 'pay' from created
+            ), scheduled as (
+                insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
+                select $1, $20, 'payment', payment_id,
+                    created_at + $21::bigint * interval '1 millisecond'
+                from created
+                returning due_at
+            ), recorded as (
+                insert into payment_transition (merchant_id, payment_id, version, event, to_status,
+                    to_status_reason, api_key_id, attempt_id, gateway_at)
+                select $1, payment_id, 1, 'created', 'processing', 'submitting', $22, $19, $23
+                from created
+            )
+            select created.created_at, scheduled.due_at from created, scheduled"#,
+            intent.merchant_id.uuid(),
+            intent.scan_hash,
+            intent.payment_id.uuid(),
+            intent.route,
+            intent.key.as_str(),
+            new.merchant_reference.as_str(),
+            new.allow_duplicate,
+            new.store.store_id,
+            new.terminal_id,
+            new.description,
+            new.amount.minor(),
+            new.amount.currency().code(),
+            new.barcode.hint(),
+            new.store.partner,
+            intent.partner_trans_id.as_str(),
+            new.cancel_after_seconds,
+            Json(&new.metadata) as _,
+            Json(&intent.fingerprint.0) as _,
+            intent.attempt_id.uuid(),
+            FollowUpId::mint().uuid(),
+            first_query_ms,
+            intent.api_key_id.uuid(),
+            intent.gateway_at,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| Committed {
+            created_at: row.created_at,
+            due_at: row.due_at,
+        }))
+    }
+
+    /// What stands in the way of an intent, read afresh.
+    #[tracing::instrument(name = "db.intent.existing", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn existing(
+        &self,
+        merchant_id: MerchantId,
+        route: &str,
+        key: &IdempotencyKey,
+        merchant_reference: &str,
+        scan_hash: &[u8],
+    ) -> Result<Existing, Error> {
+        let row = sqlx::query!(
+            r#"select
+                (select payment_id from idempotency_key
+                    where merchant_id = $1 and route = $2 and idempotency_key = $3) as by_key,
+                (select fingerprint from idempotency_key
+                    where merchant_id = $1 and route = $2 and idempotency_key = $3)
+                    as "fingerprint: Json<BTreeMap<String, String>>",
+                (select payment_id from payment
+                    where merchant_id = $1 and merchant_reference = $4) as by_reference,
+                (select payment_id from recent_scan
+                    where merchant_id = $1 and scan_hash = $5
+                        and seen_at > db_now() - interval '60 seconds') as by_scan"#,
+            merchant_id.uuid(),
+            route,
+            key.as_str(),
+            merchant_reference,
+            scan_hash,
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        let id = |uuid: Option<Uuid>| uuid.map(PaymentId::from);
+        Ok(Existing {
+            by_key: id(row.by_key).zip(
+                row.fingerprint
+                    .map(|fingerprint| RequestFingerprint(fingerprint.0)),
+            ),
+            by_reference: id(row.by_reference),
+            by_scan: id(row.by_scan),
+        })
+    }
+}

@@ -1,0 +1,341 @@
+//! Reading payments: one row type for every statement that returns one.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{Db, error::Error};
+use crate::domain::{
+    attempt::{Answer, AnswerClass, Attempt, AttemptKind},
+    id::{ApiKeyId, AttemptId, FollowUpId, MerchantId, PartnerTransId, PaymentId},
+    listing::{Page, PaymentFilter},
+    money::{Currency, Money},
+    payment::{
+        CancelReason, Charge, Failure, Inquiry, Payment, PaymentState, ProcessingReason,
+        RetryAdvice,
+    },
+    transition::{Actor, Transition},
+};
+
+/// A payment with its follow-up, as every reading statement returns it.
+#[derive(Debug)]
+pub(super) struct PaymentRow {
+    pub(super) merchant_id: Uuid,
+    pub(super) payment_id: Uuid,
+    pub(super) version: i64,
+    pub(super) store_id: String,
+    pub(super) terminal_id: Option<String>,
+    pub(super) merchant_reference: String,
+    pub(super) description: String,
+    pub(super) amount_minor: i64,
+    pub(super) currency: String,
+    pub(super) barcode_hint: String,
+    pub(super) partner: String,
+    pub(super) partner_trans_id: String,
+    pub(super) cancel_after_seconds: i32,
+    pub(super) metadata: Json<BTreeMap<String, String>>,
+    pub(super) status: String,
+    pub(super) status_reason: Option<String>,
+    pub(super) failure_code: Option<String>,
+    pub(super) failure_message: Option<String>,
+    pub(super) failure_retry: Option<String>,
+    pub(super) money_returned: Option<bool>,
+    pub(super) alipay_trans_id: Option<String>,
+    pub(super) charged: bool,
+    pub(super) paid_at: Option<DateTime<Utc>>,
+    pub(super) wallet: Option<String>,
+    pub(super) buyer_user_id: Option<String>,
+    pub(super) buyer_login_id: Option<String>,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) updated_at: DateTime<Utc>,
+    pub(super) finalized_at: Option<DateTime<Utc>>,
+    pub(super) next_check_at: Option<DateTime<Utc>>,
+    pub(super) queries: Option<i32>,
+    pub(super) last_query_at: Option<DateTime<Utc>>,
+    pub(super) cancels: Option<i32>,
+    pub(super) last_cancel_at: Option<DateTime<Utc>>,
+    pub(super) follow_up_id: Option<Uuid>,
+    pub(super) fence: Option<i64>,
+    pub(super) error_count: Option<i32>,
+    pub(super) now: DateTime<Utc>,
+}
+
+/// `query_as!` over the payment's columns and its follow-up: what comes before the `select`, what
+/// comes after `from payment` (a `follow_up` must be joined there), and the arguments.
+macro_rules! select_payment {
+    ($head:literal, $tail:literal $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            PaymentRow,
+            $head + r#"
+            select payment.merchant_id, payment.payment_id, payment.version, payment.store_id,
+                payment.terminal_id, payment.merchant_reference, payment.description,
+                payment.amount_minor, payment.currency, payment.barcode_hint, payment.partner,
+                payment.partner_trans_id, payment.cancel_after_seconds,
+                payment.metadata as "metadata: Json<BTreeMap<String, String>>",
+                payment.status, payment.status_reason, payment.failure_code,
+                payment.failure_message, payment.failure_retry, payment.money_returned,
+                payment.alipay_trans_id, payment.charged, payment.paid_at, payment.wallet,
+                payment.buyer_user_id, payment.buyer_login_id, payment.created_at,
+                payment.updated_at, payment.finalized_at,
+                case when follow_up.parked_at is null then follow_up.due_at end as next_check_at,
+                follow_up.queries as "queries?", follow_up.last_query_at as "last_query_at?",
+                follow_up.cancels as "cancels?", follow_up.last_cancel_at as "last_cancel_at?",
+                follow_up.follow_up_id as "follow_up_id?", follow_up.fence as "fence?",
+                follow_up.error_count as "error_count?", db_now() as "now!"
+            from payment
+            "# + $tail
+            $(, $argument)*
+        )
+    };
+}
+pub(super) use select_payment;
+
+impl TryFrom<PaymentRow> for Payment {
+    type Error = Error;
+
+    fn try_from(row: PaymentRow) -> Result<Self, Error> {
+        let id = PaymentId::from(row.payment_id);
+        let inconsistent = |column| Error::Inconsistent {
+            table: "payment",
+            column,
+            id: id.to_string(),
+        };
+        let currency =
+            Currency::from_code(&row.currency).ok_or_else(|| inconsistent("currency"))?;
+        let state = state_of(&row).ok_or_else(|| inconsistent("status"))?;
+        Ok(Self {
+            id,
+            version: row.version,
+            merchant_id: row.merchant_id.into(),
+            store_id: row.store_id,
+            terminal_id: row.terminal_id,
+            merchant_reference: row
+                .merchant_reference
+                .parse()
+                .map_err(|_| inconsistent("merchant_reference"))?,
+            description: row.description,
+            amount: Money::new(row.amount_minor, currency),
+            barcode_hint: row.barcode_hint,
+            partner: row.partner,
+            partner_trans_id: PartnerTransId::from_stored(row.partner_trans_id),
+            cancel_after_seconds: row.cancel_after_seconds,
+            metadata: row.metadata.0,
+            state,
+            alipay_trans_id: row.alipay_trans_id,
+            charge: row.charged.then_some(Charge {
+                paid_at: row.paid_at,
+                wallet: row.wallet,
+                buyer_user_id: row.buyer_user_id,
+                buyer_login_id: row.buyer_login_id,
+            }),
+            inquiry: Inquiry {
+                next_check_at: row.next_check_at,
+                queries: row.queries.unwrap_or(0),
+                last_query_at: row.last_query_at,
+                cancels: row.cancels.unwrap_or(0),
+                last_cancel_at: row.last_cancel_at,
+            },
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            finalized_at: row.finalized_at,
+        })
+    }
+}
+
+/// The state that a row's columns spell; `None` for a combination no code of ours writes.
+fn state_of(row: &PaymentRow) -> Option<PaymentState> {
+    let reason = row.status_reason.as_deref();
+    match row.status.as_str() {
+        "processing" => reason
+            .and_then(ProcessingReason::from_name)
+            .map(PaymentState::Processing),
+        "succeeded" => Some(PaymentState::Succeeded),
+        "failed" => Some(PaymentState::Failed(Failure {
+            code: row.failure_code.clone()?,
+            message: row.failure_message.clone()?,
+            retry: row
+                .failure_retry
+                .as_deref()
+                .and_then(RetryAdvice::from_name)?,
+        })),
+        "canceled" => Some(PaymentState::Canceled {
+            reason: reason.and_then(CancelReason::from_name)?,
+            money_returned: row.money_returned?,
+        }),
+        "unresolved" => Some(PaymentState::Unresolved),
+        _ => None,
+    }
+}
+
+impl Db {
+    /// Reads a payment of a merchant.
+    #[tracing::instrument(name = "db.payment.get", skip_all, fields(payment.id = %id, otel.kind = "client", db.system = "postgresql"))]
+    pub async fn payment(
+        &self,
+        merchant_id: MerchantId,
+        id: PaymentId,
+    ) -> Result<Option<Payment>, Error> {
+        let row = select_payment!(
+            "",
+            "left join follow_up on follow_up.merchant_id = payment.merchant_id
+                and follow_up.kind = 'payment'
+                and follow_up.subject_id = payment.payment_id
+            where payment.merchant_id = $1 and payment.payment_id = $2",
+            merchant_id.uuid(),
+            id.uuid()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(Payment::try_from).transpose()
+    }
+
+    /// Lists payments of a merchant, newest first, after the payment `after`.
+    #[tracing::instrument(name = "db.payment.list", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn list_payments(
+        &self,
+        merchant_id: MerchantId,
+        filter: &PaymentFilter,
+        after: Option<PaymentId>,
+        limit: u16,
+    ) -> Result<Page<Payment>, Error> {
+        // Ids sort by creation, so the primary key is the order and the cursor.
+        let rows = select_payment!(
+            "",
+            "left join follow_up on follow_up.merchant_id = payment.merchant_id
+                and follow_up.kind = 'payment'
+                and follow_up.subject_id = payment.payment_id
+            where payment.merchant_id = $1
+                and ($2::uuid is null or payment.payment_id < $2)
+                and ($3::text is null or payment.status = $3)
+                and ($4::text is null or payment.merchant_reference = $4)
+                and ($5::text is null or payment.alipay_trans_id = $5)
+                and ($6::text is null or payment.store_id = $6)
+                and ($7::text is null or payment.terminal_id = $7)
+                and ($8::timestamptz is null or payment.created_at >= $8)
+                and ($9::timestamptz is null or payment.created_at < $9)
+            order by payment.payment_id desc
+            limit $10",
+            merchant_id.uuid(),
+            after.map(PaymentId::uuid),
+            filter.status.as_deref(),
+            filter.merchant_reference.as_deref(),
+            filter.alipay_trans_id.as_deref(),
+            filter.store_id.as_deref(),
+            filter.terminal_id.as_deref(),
+            filter.created_from,
+            filter.created_to,
+            i64::from(limit) + 1,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let mut items = rows
+            .into_iter()
+            .map(Payment::try_from)
+            .collect::<Result<Vec<Payment>, Error>>()?;
+        let more = items.len() > usize::from(limit);
+        items.truncate(usize::from(limit));
+        let next = if more {
+            items.last().map(|payment| payment.id)
+        } else {
+            None
+        };
+        Ok(Page { items, next })
+    }
+
+    /// Every upstream call of a payment, oldest first.
+    #[tracing::instrument(name = "db.attempt.list", skip_all, fields(payment.id = %id, otel.kind = "client", db.system = "postgresql"))]
+    pub async fn attempts(
+        &self,
+        merchant_id: MerchantId,
+        id: PaymentId,
+    ) -> Result<Vec<Attempt>, Error> {
+        let rows = sqlx::query!(
+            "select attempt_id, kind, sent_at, answered_at, answer_class, answer_code,
+                answer_detail, duration_ms
+            from attempt
+            where merchant_id = $1 and payment_id = $2
+            order by attempt_id",
+            merchant_id.uuid(),
+            id.uuid()
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let attempt_id = AttemptId::from(row.attempt_id);
+                let inconsistent = |column| Error::Inconsistent {
+                    table: "attempt",
+                    column,
+                    id: attempt_id.to_string(),
+                };
+                let answer = match (row.answer_class, row.duration_ms) {
+                    (Some(class), Some(duration_ms)) => Some(Answer {
+                        class: AnswerClass::from_name(&class)
+                            .ok_or_else(|| inconsistent("answer_class"))?,
+                        code: row.answer_code,
+                        detail: row.answer_detail,
+                        duration_ms,
+                    }),
+                    _ => None,
+                };
+                Ok(Attempt {
+                    id: attempt_id,
+                    payment_id: id,
+                    kind: AttemptKind::from_name(&row.kind).ok_or_else(|| inconsistent("kind"))?,
+                    sent_at: row.sent_at,
+                    answered_at: row.answered_at,
+                    answer,
+                })
+            })
+            .collect()
+    }
+
+    /// Every state change of a payment, oldest first.
+    #[tracing::instrument(name = "db.transition.list", skip_all, fields(payment.id = %id, otel.kind = "client", db.system = "postgresql"))]
+    pub async fn transitions(
+        &self,
+        merchant_id: MerchantId,
+        id: PaymentId,
+    ) -> Result<Vec<Transition>, Error> {
+        let rows = sqlx::query!(
+            "select version, event, from_status, from_status_reason, to_status, to_status_reason,
+                api_key_id, follow_up_id, attempt_id, at, gateway_at
+            from payment_transition
+            where merchant_id = $1 and payment_id = $2
+            order by version",
+            merchant_id.uuid(),
+            id.uuid()
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let actor = match (row.api_key_id, row.follow_up_id) {
+                    (Some(key), _) => Actor::ApiKey(ApiKeyId::from(key)),
+                    (None, Some(follow_up)) => Actor::FollowUp(FollowUpId::from(follow_up)),
+                    (None, None) => {
+                        return Err(Error::Inconsistent {
+                            table: "payment_transition",
+                            column: "api_key_id",
+                            id: id.to_string(),
+                        });
+                    }
+                };
+                Ok(Transition {
+                    version: row.version,
+                    event: row.event,
+                    from_status: row.from_status,
+                    from_status_reason: row.from_status_reason,
+                    to_status: row.to_status,
+                    to_status_reason: row.to_status_reason,
+                    actor,
+                    attempt_id: row.attempt_id.map(AttemptId::from),
+                    at: row.at,
+                    gateway_at: row.gateway_at,
+                })
+            })
+            .collect()
+    }
+}

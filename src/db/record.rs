@@ -1,0 +1,299 @@
+//! Writing what happened: one guarded statement for every path by which the gateway learns
+//! something of a payment (`design/correctness.md` R3, C7).
+
+use chrono::{DateTime, Utc};
+
+use super::{Db, error::Error};
+use crate::domain::{
+    attempt::{Answer, AttemptKind},
+    id::{ApiKeyId, AttemptId, FollowUpId, MerchantId, PaymentId},
+    payment::{Payment, PaymentState},
+    transition::Actor,
+};
+
+/// A state change that [`Payment::apply`] computed.
+#[derive(Debug)]
+pub struct Change<'a> {
+    /// The payment before; its version guards the write.
+    pub before: &'a Payment,
+    /// The payment after.
+    pub after: &'a Payment,
+    /// The event's name.
+    pub event: &'static str,
+    /// The replica's clock.
+    pub gateway_at: DateTime<Utc>,
+}
+
+/// A claim on a follow-up: only its holder may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// The row.
+    pub follow_up_id: FollowUpId,
+    /// The value the claim was given.
+    pub fence: i64,
+}
+
+/// One thing to write about a payment.
+#[derive(Debug)]
+pub struct Record<'a> {
+    /// Whose it is.
+    pub merchant_id: MerchantId,
+    /// Which payment.
+    pub payment_id: PaymentId,
+    /// Who caused it.
+    pub actor: Actor,
+    /// The upstream call that was answered.
+    pub answered: Option<(AttemptId, &'a Answer)>,
+    /// The change of state, if the news changes anything.
+    pub change: Option<Change<'a>>,
+    /// The claim under which a worker writes; `None` for the caller's own request.
+    pub fence: Option<Fence>,
+    /// When the follow-up asks next; `None` leaves the schedule as it is. A final state removes it
+    /// whatever this says.
+    pub next_check_at: Option<DateTime<Utc>>,
+}
+
+/// What became of a [`Record`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// Written. The time is that of the change by the database's clock.
+    Written(DateTime<Utc>),
+    /// The payment has changed since it was read: read it again and decide again.
+    Stale,
+    /// The claim has passed to another worker: stop.
+    FenceLost,
+}
+
+/// A question about to be asked by a worker.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// Whose it is.
+    pub merchant_id: MerchantId,
+    /// Which payment.
+    pub payment_id: PaymentId,
+    /// The claim under which it is asked.
+    pub fence: Fence,
+    /// The call's id.
+    pub attempt_id: AttemptId,
+    /// What is asked.
+    pub kind: AttemptKind,
+    /// The change that asking makes: `cancel_started`.
+    pub change: Option<Change<'a>>,
+    /// How long the call may take, in milliseconds; the lease must outlast it.
+    pub deadline_ms: i64,
+}
+
+impl Db {
+    /// Records an answer and the change it makes.
+    ///
+    /// The follow-up row is locked first and the payment second, by every writer, so that writers
+    /// never wait for each other in a circle.
+    #[tracing::instrument(name = "db.payment.record", skip_all, fields(payment.id = %record.payment_id, otel.kind = "client", db.system = "postgresql"))]
+    pub async fn record(&self, record: &Record<'_>) -> Result<Recorded, Error> {
+        let (attempt_id, answer) = record.answered.unzip();
+        let columns = record
+            .change
+            .as_ref()
+            .map(|change| Columns::of(change.after));
+        let columns = columns.as_ref();
+        let change = record.change.as_ref();
+        let (api_key_id, follow_up_id) = actor_columns(record.actor);
+        let row = sqlx::query!(
+            r#"with held as materialized (
+                select follow_up_id from follow_up
+                where merchant_id = $1 and kind = 'payment' and subject_id = $2
+                    and ($3::uuid is null or (follow_up_id = $3 and fence = $4))
+                for update
+            ), changed as (
+                update payment
+                set version = version + 1, updated_at = db_now(), status = $7, status_reason = $8,
+                    failure_code = $9, failure_message = $10, failure_retry = $11,
+                    money_returned = $12, alipay_trans_id = $13, charged = $14, paid_at = $15,
+                    wallet = $16, buyer_user_id = $17, buyer_login_id = $18,
+                    finalized_at = case when $19 then db_now() end
+                where merchant_id = $1 and payment_id = $2
+                    and version = $5 and status = $6
+                    and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
+                returning version, updated_at
+            ), recorded as (
+                insert into payment_transition (merchant_id, payment_id, version, event,
+                    from_status, from_status_reason, to_status, to_status_reason, api_key_id,
+                    follow_up_id, attempt_id, gateway_at)
+                select $1, $2, changed.version, $20, $6, $21, $7, $8, $22, $23, $24, $25
+                from changed
+            ), answered as (
+                update attempt
+                set answered_at = db_now(), answer_class = $26, answer_code = $27,
+                    answer_detail = $28, duration_ms = $29
+                where merchant_id = $1 and attempt_id = $24 and answered_at is null
+            ), settled as (
+                delete from follow_up
+                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
+                    and $19 and exists (select from changed)
+            ), rescheduled as (
+                update follow_up
+                set due_at = $30, leased_until = null, worker = null, error_count = 0,
+                    last_error = null
+                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
+                    and $30::timestamptz is not null
+                    and not ($19 and exists (select from changed))
+                    and ($5::bigint is null or exists (select from changed))
+            )
+            select (select count(*) from held) as "held!",
+                (select updated_at from changed) as changed_at,
+                db_now() as "now!""#,
+            record.merchant_id.uuid(),
+            record.payment_id.uuid(),
+            record.fence.map(|fence| fence.follow_up_id.uuid()),
+            record.fence.map(|fence| fence.fence),
+            change.map(|change| change.before.version),
+            change.map(|change| change.before.state.status()),
+            columns.map(|columns| columns.status),
+            columns.and_then(|columns| columns.status_reason),
+            columns.and_then(|columns| columns.failure_code),
+            columns.and_then(|columns| columns.failure_message),
+            columns.and_then(|columns| columns.failure_retry),
+            columns.and_then(|columns| columns.money_returned),
+            change.and_then(|change| change.after.alipay_trans_id.as_deref()),
+            change.is_some_and(|change| change.after.charge.is_some()),
+            columns.and_then(|columns| columns.paid_at),
+            columns.and_then(|columns| columns.wallet),
+            columns.and_then(|columns| columns.buyer_user_id),
+            columns.and_then(|columns| columns.buyer_login_id),
+            change.is_some_and(|change| change.after.state.is_final()),
+            change.map(|change| change.event),
+            change.and_then(|change| change.before.state.status_reason()),
+            api_key_id,
+            follow_up_id,
+            attempt_id.map(AttemptId::uuid),
+            change.map(|change| change.gateway_at),
+            answer.map(|answer| answer.class.as_str()),
+            answer.and_then(|answer| answer.code.as_deref()),
+            answer.and_then(|answer| answer.detail.as_deref()),
+            answer.map(|answer| answer.duration_ms),
+            record.next_check_at,
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(match (record.fence, change, row.changed_at) {
+            (Some(_), _, _) if row.held == 0 => Recorded::FenceLost,
+            (_, Some(_), None) => Recorded::Stale,
+            (_, _, Some(at)) => Recorded::Written(at),
+            (_, None, None) => Recorded::Written(row.now),
+        })
+    }
+
+    /// Writes the intent to ask, before the call: the attempt, the plan's counters, and the change
+    /// that asking makes. Refused when the claim is lost or its lease would not outlast the call
+    /// (`design/correctness.md` R10).
+    #[tracing::instrument(name = "db.attempt.insert", skip_all, fields(payment.id = %question.payment_id, otel.kind = "client", db.system = "postgresql"))]
+    pub async fn begin_question(&self, question: &Question<'_>) -> Result<Recorded, Error> {
+        let change = question.change.as_ref();
+        let row = sqlx::query!(
+            r#"with held as materialized (
+                select follow_up_id from follow_up
+                where merchant_id = $1 and kind = 'payment' and subject_id = $2
+                    and follow_up_id = $3 and fence = $4
+                    and leased_until > db_now() + $5::bigint * interval '1 millisecond'
+                for update
+            ), changed as (
+                update payment
+                set version = version + 1, updated_at = db_now(), status_reason = $8
+                where merchant_id = $1 and payment_id = $2
+                    and version = $6 and status = $7
+                    and exists (select from held)
+                returning version, updated_at
+            ), recorded as (
+                insert into payment_transition (merchant_id, payment_id, version, event,
+                    from_status, from_status_reason, to_status, to_status_reason, follow_up_id,
+                    attempt_id, gateway_at)
+                select $1, $2, changed.version, $9, $7, $10, $7, $8, $3, $11, $12
+                from changed
+            ), attempted as (
+                insert into attempt (merchant_id, attempt_id, payment_id, kind)
+                select $1, $11, $2, $13
+                from held
+                where $6::bigint is null or exists (select from changed)
+                returning sent_at
+            ), counted as (
+                update follow_up
+                set queries = queries + case when $13 = 'query' then 1 else 0 end,
+                    last_query_at = case when $13 = 'query' then db_now() else last_query_at end,
+                    cancels = cancels + case when $13 = 'cancel' then 1 else 0 end,
+                    last_cancel_at = case when $13 = 'cancel' then db_now() else last_cancel_at end
+                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
+                    and exists (select from attempted)
+            )
+            select (select count(*) from held) as "held!",
+                (select sent_at from attempted) as sent_at"#,
+            question.merchant_id.uuid(),
+            question.payment_id.uuid(),
+            question.fence.follow_up_id.uuid(),
+            question.fence.fence,
+            question.deadline_ms,
+            change.map(|change| change.before.version),
+            change.map(|change| change.before.state.status()),
+            change.and_then(|change| change.after.state.status_reason()),
+            change.map(|change| change.event),
+            change.and_then(|change| change.before.state.status_reason()),
+            question.attempt_id.uuid(),
+            change.map(|change| change.gateway_at),
+            question.kind.as_str(),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(match row.sent_at {
+            Some(at) => Recorded::Written(at),
+            None if row.held == 0 => Recorded::FenceLost,
+            None => Recorded::Stale,
+        })
+    }
+}
+
+/// A state spread over the payment's nullable columns.
+struct Columns<'a> {
+    status: &'static str,
+    status_reason: Option<&'static str>,
+    failure_code: Option<&'a str>,
+    failure_message: Option<&'a str>,
+    failure_retry: Option<&'static str>,
+    money_returned: Option<bool>,
+    paid_at: Option<DateTime<Utc>>,
+    wallet: Option<&'a str>,
+    buyer_user_id: Option<&'a str>,
+    buyer_login_id: Option<&'a str>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(payment: &'a Payment) -> Self {
+        let failure = match &payment.state {
+            PaymentState::Failed(failure) => Some(failure),
+            _ => None,
+        };
+        let money_returned = match payment.state {
+            PaymentState::Canceled { money_returned, .. } => Some(money_returned),
+            _ => None,
+        };
+        let charge = payment.charge.as_ref();
+        Self {
+            status: payment.state.status(),
+            status_reason: payment.state.status_reason(),
+            failure_code: failure.map(|failure| failure.code.as_str()),
+            failure_message: failure.map(|failure| failure.message.as_str()),
+            failure_retry: failure.map(|failure| failure.retry.as_str()),
+            money_returned,
+            paid_at: charge.and_then(|charge| charge.paid_at),
+            wallet: charge.and_then(|charge| charge.wallet.as_deref()),
+            buyer_user_id: charge.and_then(|charge| charge.buyer_user_id.as_deref()),
+            buyer_login_id: charge.and_then(|charge| charge.buyer_login_id.as_deref()),
+        }
+    }
+}
+
+/// The actor as the transition row's two columns.
+fn actor_columns(actor: Actor) -> (Option<uuid::Uuid>, Option<uuid::Uuid>) {
+    match actor {
+        Actor::ApiKey(id) => (Some(ApiKeyId::uuid(id)), None),
+        Actor::FollowUp(id) => (None, Some(FollowUpId::uuid(id))),
+    }
+}
