@@ -3,6 +3,8 @@
 pub mod alipay;
 pub mod app;
 pub mod clock;
+pub mod db;
 pub mod dev;
 pub mod domain;
+pub mod jobs;
 pub mod keys;

@@ -1,6 +1,6 @@
 //! Why a use case was refused; free of HTTP.
 
-use crate::domain::id::PaymentId;
+use crate::{db, domain::id::PaymentId};
 
 /// A refusal or a fault. A declined payment is a result, not an error.
 #[derive(Debug, thiserror::Error)]
@@ -31,4 +31,14 @@ pub enum Error {
     /// A fault of ours; nothing was attempted.
     #[error("internal fault")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<db::error::Error> for Error {
+    fn from(error: db::error::Error) -> Self {
+        if error.is_transient() {
+            Self::Unavailable(Box::new(error))
+        } else {
+            Self::Internal(Box::new(error))
+        }
+    }
 }

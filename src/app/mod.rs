@@ -1,72 +1,101 @@
 //! What the service does: use cases, free of HTTP and of SQL text.
+//!
+//! | file | use case |
+//! |---|---|
+//! | `create` | take a payment: intent, call, record |
+//! | `follow_up` | one visit of the schedule to an open payment |
+//! | `record` | persist what was learnt; the only such path |
+//! | `read` | look without asking Alipay |
+//! | `directory` | who asks, and for which shop |
 
+mod create;
+pub mod directory;
 pub mod error;
+mod follow_up;
+pub mod hashing;
+mod outcome;
+mod read;
+mod record;
+mod waiters;
 
-use std::{sync::Arc, time::Duration};
-
-use chrono::{DateTime, Utc};
-
-use crate::domain::{
-    attempt::Attempt,
-    id::{MerchantId, PaymentId},
-    idempotency::IdempotencyKey,
-    merchant::{Principal, Store},
-    payment::{NewPayment, Payment},
-    transition::Transition,
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
-use error::Error;
+
+use tokio_util::task::TaskTracker;
+
+pub use crate::domain::listing::{Page, PaymentFilter};
+use crate::{
+    alipay::client::Alipay,
+    clock::Clock,
+    db::Db,
+    domain::{attempt::AttemptKind, follow_up::Plan},
+};
+pub use create::Created;
+pub use follow_up::Interrupted;
+pub use read::{Timeline, Wait};
 
 /// The use cases; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct App {
-    #[expect(dead_code, reason = "the parts follow")]
-    inner: Arc<()>,
+    inner: Arc<Inner>,
 }
 
-/// A payment that was created or found again by its idempotency key.
-#[derive(Clone, Debug)]
-pub struct Created {
-    /// Its current state.
-    pub payment: Payment,
-    /// Whether an earlier request with the same key made it.
-    pub replayed: bool,
+/// What the use cases work with.
+#[derive(Debug)]
+pub struct Inner {
+    pub(crate) db: Db,
+    alipay: Alipay,
+    clock: Arc<dyn Clock>,
+    tasks: TaskTracker,
+    secret: hashing::SecretKey,
+    plan: Plan,
+    deadlines: Deadlines,
+    directory: directory::Directory,
+    waiters: waiters::Waiters,
+    workers_running: AtomicBool,
 }
 
-/// Which payments to list. Absent fields do not restrict.
-#[derive(Clone, Debug, Default)]
-pub struct PaymentFilter {
-    /// A public status name.
-    pub status: Option<String>,
-    /// The caller's own number.
-    pub merchant_reference: Option<String>,
-    /// Alipay's id.
-    pub alipay_trans_id: Option<String>,
-    /// The shop.
-    pub store_id: Option<String>,
-    /// The till.
-    pub terminal_id: Option<String>,
-    /// Created at or after.
-    pub created_from: Option<DateTime<Utc>>,
-    /// Created before.
-    pub created_to: Option<DateTime<Utc>>,
+/// The parts an [`App`] is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The database.
+    pub db: Db,
+    /// The protocol client.
+    pub alipay: Alipay,
+    /// The process clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where detached work runs, so that shutdown can wait for it.
+    pub tasks: TaskTracker,
+    /// The secret of the keyed hashes.
+    pub secret: hashing::SecretKey,
+    /// The follow-up plan.
+    pub plan: Plan,
+    /// How long the calls of a follow-up may take.
+    pub deadlines: Deadlines,
 }
 
-/// One page of a list, newest first.
-#[derive(Clone, Debug)]
-pub struct Page<T> {
-    /// The items.
-    pub items: Vec<T>,
-    /// Where the next page starts: the id of the last item here; absent on the last page.
-    pub next: Option<PaymentId>,
+/// How long the calls of a follow-up may take; a claim's lease must outlast them.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// A query, connecting included.
+    pub query: Duration,
+    /// A cancel, connecting included.
+    pub cancel: Duration,
 }
 
-/// Everything that happened to a payment, oldest first within each list.
-#[derive(Clone, Debug)]
-pub struct Timeline {
-    /// The upstream calls.
-    pub attempts: Vec<Attempt>,
-    /// The state changes.
-    pub transitions: Vec<Transition>,
+impl Deadlines {
+    fn of(self, kind: AttemptKind) -> Duration {
+        match kind {
+            AttemptKind::Query | AttemptKind::Pay => self.query,
+            AttemptKind::Cancel => self.cancel,
+        }
+    }
 }
 
 /// Whether this replica can serve. Alipay is deliberately not part of it.
@@ -80,88 +109,69 @@ pub struct Readiness {
     pub follow_up_workers: bool,
 }
 
+impl Deref for App {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
 impl App {
-    /// Finds who presented an API key; `None` when no live key matches.
-    pub async fn authenticate(&self, presented: &str) -> Result<Option<Principal>, Error> {
-        let _ = presented;
-        Ok(None)
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
+            db,
+            alipay,
+            clock,
+            tasks,
+            secret,
+            plan,
+            deadlines,
+        } = parts;
+        Self {
+            inner: Arc::new(Inner {
+                db,
+                alipay,
+                clock,
+                tasks,
+                secret,
+                plan,
+                deadlines,
+                directory: directory::Directory::default(),
+                waiters: waiters::Waiters::default(),
+                workers_running: AtomicBool::new(false),
+            }),
+        }
     }
 
-    /// Finds a shop of a merchant; without `store_id`, its default shop.
-    pub async fn find_store(
-        &self,
-        merchant_id: MerchantId,
-        store_id: Option<&str>,
-    ) -> Result<Option<Store>, Error> {
-        let _ = (merchant_id, store_id);
-        Ok(None)
-    }
-
-    /// Takes a payment. Holds the answer for at most `wait` while the outcome is open; the work
-    /// itself goes on whatever happens to the caller.
-    pub async fn create_payment(
-        &self,
-        principal: &Principal,
-        key: IdempotencyKey,
-        new: NewPayment,
-        wait: Duration,
-    ) -> Result<Created, Error> {
-        let _ = (principal, key, new, wait);
-        Err(Error::Unavailable("not there yet".into()))
-    }
-
-    /// Reads a payment. With `wait`, holds the answer for at most that long while the version is
-    /// still the one given.
-    pub async fn get_payment(
-        &self,
-        merchant_id: MerchantId,
-        id: PaymentId,
-        wait: Option<Wait>,
-    ) -> Result<Option<Payment>, Error> {
-        let _ = (merchant_id, id, wait);
-        Ok(None)
-    }
-
-    /// Lists payments, newest first, from after `after`.
-    pub async fn list_payments(
-        &self,
-        merchant_id: MerchantId,
-        filter: &PaymentFilter,
-        after: Option<PaymentId>,
-        limit: u16,
-    ) -> Result<Page<Payment>, Error> {
-        let _ = (merchant_id, filter, after, limit);
-        Ok(Page {
-            items: vec![],
-            next: None,
-        })
-    }
-
-    /// Everything that happened to a payment.
-    pub async fn timeline(
-        &self,
-        merchant_id: MerchantId,
-        id: PaymentId,
-    ) -> Result<Option<Timeline>, Error> {
-        let _ = (merchant_id, id);
-        Ok(None)
+    /// Notes whether the follow-up workers run, for the readiness answer. A process that runs none
+    /// on purpose says `true`.
+    pub fn set_workers_running(&self, running: bool) {
+        self.workers_running.store(running, Ordering::Relaxed);
     }
 
     /// Whether this replica can serve.
     pub async fn readiness(&self) -> Readiness {
+        let database = self.db.ping().await.is_ok();
+        let migrations = database && self.db.is_migrated().await.unwrap_or(false);
+        let follow_up_workers = self.workers_running.load(Ordering::Relaxed);
         Readiness {
-            database: false,
-            migrations: false,
-            follow_up_workers: false,
+            database,
+            migrations,
+            follow_up_workers,
         }
     }
 }
 
-/// How long to hold an answer, and what ends the wait.
-#[derive(Clone, Copy, Debug)]
-pub struct Wait {
-    /// At most this long.
-    pub at_most: Duration,
-    /// Until the version differs from this one; `None` means from the version found first.
-    pub known_version: Option<i64>,
+impl App {
+    /// Runs work on the task tracker and waits for it: dropping the returned future does not stop
+    /// the work, and a panic in it comes back as an error.
+    pub(crate) fn run_detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        use tracing::Instrument;
+        self.tasks.spawn(work.in_current_span())
+    }
 }

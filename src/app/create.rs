@@ -1,0 +1,317 @@
+//! Taking a payment: intent, call, record. The work is detached from the caller, so that one who
+//! hangs up at any byte changes nothing (`design/correctness.md` R6).
+
+use std::time::Duration;
+
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
+use tracing::Instrument;
+
+use super::{App, error::Error, outcome::pay_event, record::News};
+use crate::{
+    alipay::request::{PayRequest, SecondaryMerchant},
+    db::{
+        error::Error as DbError,
+        intent::{Committed, Existing, Intent},
+    },
+    domain::{
+        id::{AttemptId, PartnerTransId, PaymentId},
+        idempotency::{IdempotencyKey, RequestFingerprint},
+        merchant::Principal,
+        payment::{Inquiry, NewPayment, Payment, PaymentState, ProcessingReason},
+        transition::Actor,
+    },
+};
+
+/// The route that idempotency keys of payments are scoped to.
+const ROUTE: &str = "POST /v1/payments";
+/// How long the caller's request insists on writing the intent before it answers 503.
+const INTENT_DEADLINE: Duration = Duration::from_secs(8);
+/// How long an answer of Alipay's is kept in hand while the database is away; the follow-up learns
+/// the same later.
+const INSIST_ON_RECORDING: Duration = Duration::from_mins(1);
+/// How often a collision with a request that then vanished leads to another try.
+const INTENT_TRIES: usize = 5;
+
+/// A payment that was created or found again by its idempotency key.
+#[derive(Clone, Debug)]
+pub struct Created {
+    /// Its current state.
+    pub payment: Payment,
+    /// Whether an earlier request with the same key made it.
+    pub replayed: bool,
+}
+
+/// What the first database round trip led to.
+enum Intake {
+    /// The payment exists from here on, and this request sends it.
+    New(Box<Payment>),
+    /// An earlier request made it.
+    Replay(PaymentId),
+}
+
+/// A request under the identity it was given when it came in: one identity, however often the
+/// intent has to be written.
+struct Incoming {
+    principal: Principal,
+    key: IdempotencyKey,
+    new: NewPayment,
+    payment_id: PaymentId,
+    partner_trans_id: PartnerTransId,
+    attempt_id: AttemptId,
+    fingerprint: RequestFingerprint,
+    scan_hash: [u8; 32],
+}
+
+impl App {
+    /// Takes a payment. Holds the answer for at most `wait` while the outcome is open; the work
+    /// itself goes on whatever happens to the caller. Dropping the future only stops the waiting.
+    pub async fn create_payment(
+        &self,
+        principal: &Principal,
+        key: IdempotencyKey,
+        new: NewPayment,
+        wait: Duration,
+    ) -> Result<Created, Error> {
+        let deadline = Instant::now() + wait;
+        let payment_id = PaymentId::mint();
+        let incoming = Incoming {
+            principal: principal.clone(),
+            payment_id,
+            partner_trans_id: PartnerTransId::for_payment(payment_id),
+            attempt_id: AttemptId::mint(),
+            fingerprint: self.secret.fingerprint(&new),
+            scan_hash: self.secret.scan_hash(&new),
+            key,
+            new,
+        };
+        // Listen before the work starts, so that no change is missed.
+        let waiter = self.waiters.listen(payment_id);
+        let (reply, intake) = oneshot::channel();
+        let app = self.clone();
+        self.tasks
+            .spawn(async move { app.take(incoming, reply).await }.in_current_span());
+        let intake = intake
+            .await
+            .map_err(|_| Error::Internal("the payment's task ended early".into()))??;
+        match intake {
+            Intake::New(payment) => {
+                let payment = self.wait_until(waiter, *payment, deadline, is_final).await;
+                Ok(Created {
+                    payment,
+                    replayed: false,
+                })
+            }
+            Intake::Replay(id) => {
+                let waiter = self.waiters.listen(id);
+                let payment = self
+                    .db
+                    .payment(principal.merchant_id, id)
+                    .await?
+                    .ok_or_else(|| Error::Internal("a key without its payment".into()))?;
+                let payment = self.wait_until(waiter, payment, deadline, is_final).await;
+                Ok(Created {
+                    payment,
+                    replayed: true,
+                })
+            }
+        }
+    }
+
+    /// The detached work: writes the intent, answers the caller, calls Alipay, records.
+    async fn take(&self, incoming: Incoming, reply: oneshot::Sender<Result<Intake, Error>>) {
+        // A database that hangs must not let the request be sent long after the caller was told
+        // that nothing was attempted: the same deadline bounds both.
+        let intake = timeout(INTENT_DEADLINE, self.write_intent(&incoming))
+            .await
+            .unwrap_or_else(|_| {
+                Err(Error::Unavailable(
+                    "the intent was not committed in time".into(),
+                ))
+            });
+        // A failed send means the caller hung up, which changes nothing.
+        let payment = match intake {
+            Ok(Intake::New(payment)) => {
+                let _ = reply.send(Ok(Intake::New(payment.clone())));
+                *payment
+            }
+            other => {
+                let _ = reply.send(other);
+                return;
+            }
+        };
+        self.submit(payment, &incoming).await;
+    }
+
+    /// Commits the intent or finds what stands in its way. A commit in doubt is resolved by reading
+    /// (`design/correctness.md` R8): the ids were minted by us, so finding them means it is ours.
+    async fn write_intent(&self, incoming: &Incoming) -> Result<Intake, Error> {
+        let intent = self.intent(incoming);
+        let mut last = None;
+        for attempt in 0..INTENT_TRIES {
+            match self.db.insert_intent(&intent).await {
+                Ok(Some(committed)) => {
+                    return Ok(Intake::New(Box::new(new_payment(incoming, committed))));
+                }
+                Ok(None) | Err(DbError::Constraint(_) | DbError::Conflict(_)) => {}
+                Err(error) if error.is_in_doubt() => {
+                    tracing::warn!(payment.id = %incoming.payment_id, error = %error, "the intent's commit is in doubt; reading");
+                    last = Some(error);
+                    tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            let existing = match self.existing(incoming).await {
+                Ok(existing) => existing,
+                Err(error) if error.is_in_doubt() => {
+                    last = Some(error);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(intake) = self.judge(incoming, existing).await? {
+                return Ok(intake);
+            }
+            // Nothing stands in the way any more: what did was undone. Try again.
+        }
+        Err(last.map_or_else(
+            || Error::Unavailable("requests collided again and again".into()),
+            Error::from,
+        ))
+    }
+
+    fn intent<'a>(&self, incoming: &'a Incoming) -> Intent<'a> {
+        Intent {
+            merchant_id: incoming.principal.merchant_id,
+            api_key_id: incoming.principal.api_key_id,
+            payment_id: incoming.payment_id,
+            partner_trans_id: &incoming.partner_trans_id,
+            attempt_id: incoming.attempt_id,
+            route: ROUTE,
+            key: &incoming.key,
+            fingerprint: &incoming.fingerprint,
+            scan_hash: &incoming.scan_hash,
+            new: &incoming.new,
+            first_query_after: self.plan.first_query_after,
+            gateway_at: self.clock.now(),
+        }
+    }
+
+    async fn existing(&self, incoming: &Incoming) -> Result<Existing, DbError> {
+        self.db
+            .existing(
+                incoming.principal.merchant_id,
+                ROUTE,
+                &incoming.key,
+                incoming.new.merchant_reference.as_str(),
+                &incoming.scan_hash,
+            )
+            .await
+    }
+
+    /// Decides what an existing payment means for this request; `None` when nothing is there.
+    async fn judge(
+        &self,
+        incoming: &Incoming,
+        existing: Existing,
+    ) -> Result<Option<Intake>, Error> {
+        if let Some((payment_id, fingerprint)) = existing.by_key {
+            if payment_id == incoming.payment_id {
+                // The commit in doubt had taken effect.
+                let payment = self
+                    .db
+                    .payment(incoming.principal.merchant_id, payment_id)
+                    .await?;
+                return Ok(payment.map(|payment| Intake::New(Box::new(payment))));
+            }
+            let fields = incoming.fingerprint.differing_fields(&fingerprint);
+            return if fields.is_empty() {
+                Ok(Some(Intake::Replay(payment_id)))
+            } else {
+                Err(Error::IdempotencyKeyReused { payment_id, fields })
+            };
+        }
+        if let Some(payment_id) = existing.by_reference {
+            return Err(Error::MerchantReferenceConflict { payment_id });
+        }
+        match existing.by_scan {
+            Some(payment_id) if !incoming.new.allow_duplicate => {
+                Err(Error::SuspectedDuplicate { payment_id })
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Sends the payment once and records what came back. No database connection is held during
+    /// the call.
+    async fn submit(&self, payment: Payment, incoming: &Incoming) {
+        let store = &incoming.new.store;
+        let request = PayRequest {
+            partner_trans_id: payment.partner_trans_id.clone(),
+            amount: payment.amount,
+            barcode: incoming.new.barcode.clone(),
+            description: payment.description.clone(),
+            created_at: payment.created_at,
+            secondary_merchant: SecondaryMerchant {
+                id: store.secondary_merchant_id.clone(),
+                name: store.secondary_merchant_name.clone(),
+                industry: store.secondary_merchant_industry.clone(),
+                store_id: store.store_id.clone(),
+                store_name: store.store_name.clone(),
+                terminal_id: payment.terminal_id.clone(),
+                service_provider_id: None,
+            },
+        };
+        let started = Instant::now();
+        let call = self.alipay.pay(&request).await;
+        let news = News {
+            actor: Actor::ApiKey(incoming.principal.api_key_id),
+            answered: Some((incoming.attempt_id, &call.answer)),
+            event: Some(pay_event(call.outcome)),
+            fence: None,
+            now: payment.created_at + started.elapsed(),
+        };
+        let id = payment.id;
+        if let Err(error) = self.record(payment, &news, INSIST_ON_RECORDING).await {
+            // Nothing is lost: the follow-up asks Alipay again.
+            tracing::error!(payment.id = %id, error = %error, "the answer was not recorded; the follow-up will ask again");
+        }
+    }
+}
+
+/// Whether a caller has nothing left to wait for.
+fn is_final(payment: &Payment) -> bool {
+    payment.state.is_final()
+}
+
+/// The payment as the intent has just written it, without reading it back.
+fn new_payment(incoming: &Incoming, committed: Committed) -> Payment {
+    let new = &incoming.new;
+    Payment {
+        id: incoming.payment_id,
+        version: 1,
+        merchant_id: incoming.principal.merchant_id,
+        store_id: new.store.store_id.clone(),
+        terminal_id: new.terminal_id.clone(),
+        merchant_reference: new.merchant_reference.clone(),
+        description: new.description.clone(),
+        amount: new.amount,
+        barcode_hint: new.barcode.hint(),
+        partner: new.store.partner.clone(),
+        partner_trans_id: incoming.partner_trans_id.clone(),
+        cancel_after_seconds: new.cancel_after_seconds,
+        metadata: new.metadata.clone(),
+        state: PaymentState::Processing(ProcessingReason::Submitting),
+        alipay_trans_id: None,
+        charge: None,
+        inquiry: Inquiry {
+            next_check_at: Some(committed.due_at),
+            ..Inquiry::default()
+        },
+        created_at: committed.created_at,
+        updated_at: committed.created_at,
+        finalized_at: None,
+    }
+}

@@ -1,0 +1,91 @@
+//! From what Alipay meant to what happened to the payment. Silence, doubt and lies map to nothing
+//! that could settle it.
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    alipay::outcome::{CancelAction, CancelOutcome, PayOutcome, QueryOutcome},
+    domain::{
+        follow_up::GRACE,
+        payment::{CancelReason, Payment, PaymentEvent},
+    },
+};
+
+/// What the answer to a pay call says.
+pub(super) fn pay_event(outcome: PayOutcome) -> PaymentEvent {
+    match outcome {
+        PayOutcome::Paid {
+            charge,
+            alipay_trans_id,
+        } => PaymentEvent::Paid {
+            charge,
+            alipay_trans_id,
+        },
+        PayOutcome::BuyerMustConfirm { alipay_trans_id } => {
+            PaymentEvent::BuyerMustConfirm { alipay_trans_id }
+        }
+        PayOutcome::Declined(failure) => PaymentEvent::Declined(failure),
+        PayOutcome::Unknown => PaymentEvent::OutcomeBecameUnknown,
+    }
+}
+
+/// What the answer to a query says; `None` where it says nothing that may be believed.
+pub(super) fn query_event(outcome: QueryOutcome) -> Option<PaymentEvent> {
+    match outcome {
+        QueryOutcome::Paid {
+            charge,
+            alipay_trans_id,
+        } => Some(PaymentEvent::Paid {
+            charge,
+            alipay_trans_id,
+        }),
+        QueryOutcome::BuyerMustConfirm { alipay_trans_id } => {
+            Some(PaymentEvent::BuyerMustConfirm { alipay_trans_id })
+        }
+        // A closed trade with a pay time was paid and then reversed (`protocol/wire.md` 3.4).
+        QueryOutcome::Closed {
+            alipay_trans_id,
+            charge,
+        } => Some(PaymentEvent::Closed {
+            reason: CancelReason::BuyerDidNotConfirm,
+            money_returned: charge.is_some(),
+            alipay_trans_id,
+            charge,
+        }),
+        // "Not found" is "not yet" until a cancel has closed the matter.
+        QueryOutcome::NotFound | QueryOutcome::Unknown => None,
+    }
+}
+
+/// What the answer to a cancel says; `None` where the matter stays open.
+pub(super) fn cancel_event(
+    outcome: CancelOutcome,
+    payment: &Payment,
+    now: DateTime<Utc>,
+) -> Option<PaymentEvent> {
+    let CancelOutcome::Closed {
+        action,
+        alipay_trans_id,
+    } = outcome
+    else {
+        return None;
+    };
+    let closed = |reason, money_returned| {
+        Some(PaymentEvent::Closed {
+            reason,
+            money_returned,
+            alipay_trans_id,
+            charge: None,
+        })
+    };
+    match action {
+        // A pay request may still be on its way: only after the grace period is "never created"
+        // the end of it (`design/correctness.md` R13).
+        CancelAction::NothingExisted if now - payment.created_at < GRACE => None,
+        CancelAction::NothingExisted => closed(CancelReason::NeverCreated, false),
+        CancelAction::Closed => closed(CancelReason::BuyerDidNotConfirm, false),
+        CancelAction::Refunded => closed(CancelReason::BuyerDidNotConfirm, true),
+        // Closed, but whether money had been taken is not said: the query after it tells.
+        CancelAction::Unstated => None,
+    }
+}

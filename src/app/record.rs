@@ -1,0 +1,161 @@
+//! Persisting news of a payment: the only path to the database for anything Alipay said.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use chrono::{DateTime, Utc};
+
+use super::App;
+use crate::{
+    db::{
+        error::Error as DbError,
+        record::{Change, Fence, Record, Recorded},
+    },
+    domain::{
+        attempt::Answer,
+        follow_up,
+        id::AttemptId,
+        payment::{Payment, PaymentEvent},
+        transition::Actor,
+    },
+};
+
+/// Something that was learnt of a payment.
+#[derive(Debug)]
+pub(super) struct News<'a> {
+    /// Who asked.
+    pub(super) actor: Actor,
+    /// The call and its answer.
+    pub(super) answered: Option<(AttemptId, &'a Answer)>,
+    /// What it means for the payment, if anything.
+    pub(super) event: Option<PaymentEvent>,
+    /// The claim of the worker that asked; with one, the follow-up is rescheduled too.
+    pub(super) fence: Option<Fence>,
+    /// The time of the news, near the database's clock: plans the next question.
+    pub(super) now: DateTime<Utc>,
+}
+
+/// Why news could not be written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecordError {
+    /// The claim passed to another worker, which will learn the truth itself.
+    #[error("the claim on the follow-up was lost")]
+    FenceLost,
+    /// The payment vanished, which the schema forbids.
+    #[error("the payment does not exist")]
+    Missing,
+    /// The database stayed away for longer than we insist.
+    #[error("the database could not record the answer")]
+    Db(#[from] DbError),
+}
+
+impl App {
+    /// Applies news to a payment and writes it, guarded by the version that was read. Another
+    /// writer's change leads to reading and deciding again; an outage or a commit in doubt to
+    /// repeating the guarded statement for `insist_for` (`design/correctness.md` R8). Returns the
+    /// payment as it stands.
+    pub(super) async fn record(
+        &self,
+        mut payment: Payment,
+        news: &News<'_>,
+        insist_for: Duration,
+    ) -> Result<Payment, RecordError> {
+        let mut pauses = ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(50))
+            .with_max_delay(Duration::from_secs(2))
+            .with_jitter()
+            .without_max_times()
+            .with_total_delay(Some(insist_for))
+            .build();
+        loop {
+            let after = decide(&payment, news);
+            match self.write(&payment, after.as_ref(), news).await {
+                Ok(Recorded::Written(at)) => {
+                    let Some(mut after) = after else {
+                        return Ok(payment);
+                    };
+                    after.updated_at = at;
+                    after.finalized_at = after.finalized_at.map(|_| at);
+                    self.announce(&payment, &after);
+                    return Ok(after);
+                }
+                Ok(Recorded::FenceLost) => return Err(RecordError::FenceLost),
+                Ok(Recorded::Stale) => {}
+                Err(error) if error.is_transient() => {
+                    let Some(pause) = pauses.next() else {
+                        return Err(error.into());
+                    };
+                    tracing::warn!(payment.id = %payment.id, error = %error, "recording an answer failed; repeating");
+                    tokio::time::sleep(pause).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            match self.db.payment(payment.merchant_id, payment.id).await {
+                Ok(Some(current)) => payment = current,
+                Ok(None) => return Err(RecordError::Missing),
+                // Still away: the guarded statement is repeated on what was read last.
+                Err(error) if error.is_transient() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        before: &Payment,
+        after: Option<&Payment>,
+        news: &News<'_>,
+    ) -> Result<Recorded, DbError> {
+        let current = after.unwrap_or(before);
+        let change = after.zip(news.event.as_ref()).map(|(after, event)| Change {
+            before,
+            after,
+            event: event.name(),
+            gateway_at: self.clock.now(),
+        });
+        self.db
+            .record(&Record {
+                merchant_id: before.merchant_id,
+                payment_id: before.id,
+                actor: news.actor,
+                answered: news.answered,
+                change,
+                fence: news.fence,
+                next_check_at: news
+                    .fence
+                    .map(|_| follow_up::next_check_at(&self.plan, current, news.now)),
+            })
+            .await
+    }
+
+    /// Tells whoever waits, and counts.
+    fn announce(&self, before: &Payment, after: &Payment) {
+        if before.state.status() != after.state.status() {
+            metrics::counter!("payment_transitions_total",
+                "from" => before.state.status(), "to" => after.state.status())
+            .increment(1);
+            if after.state.is_final() {
+                let open_for = after.updated_at - after.created_at;
+                metrics::histogram!("payment_open_seconds", "status" => after.state.status())
+                    .record(open_for.to_std().unwrap_or_default());
+            }
+        }
+        self.waiters.announce(after);
+    }
+}
+
+/// The payment after the news; `None` where it says nothing new or contradicts what is known.
+fn decide(payment: &Payment, news: &News<'_>) -> Option<Payment> {
+    let event = news.event.as_ref()?;
+    payment
+        .apply(event, news.now)
+        .unwrap_or_else(|contradiction| {
+            metrics::counter!("payment_contradictions_total", "event" => event.name()).increment(1);
+            tracing::error!(
+                payment.id = %payment.id,
+                %contradiction,
+                "an answer contradicts what is known; nothing was changed and a person must look"
+            );
+            None
+        })
+}

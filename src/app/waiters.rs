@@ -1,0 +1,101 @@
+//! Callers that hold the line for a payment: they are handed each change this replica records, and
+//! look for themselves now and then for changes made by another.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+
+use super::App;
+use crate::domain::{id::PaymentId, payment::Payment};
+
+/// How often a waiting caller looks for changes that another replica made.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+
+type Channels = Mutex<HashMap<PaymentId, watch::Sender<Option<Payment>>>>;
+
+/// The payments somebody waits for.
+#[derive(Debug, Default)]
+pub(super) struct Waiters(Arc<Channels>);
+
+/// A place in the line; gives it up when dropped.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    id: PaymentId,
+    channels: Arc<Channels>,
+    changes: watch::Receiver<Option<Payment>>,
+}
+
+impl Waiters {
+    /// Starts to listen for changes of a payment.
+    pub(super) fn listen(&self, id: PaymentId) -> Waiter {
+        let mut channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = channels
+            .entry(id)
+            .or_insert_with(|| watch::channel(None).0)
+            .subscribe();
+        Waiter {
+            id,
+            channels: Arc::clone(&self.0),
+            changes,
+        }
+    }
+
+    /// Hands a change to whoever waits for it.
+    pub(super) fn announce(&self, payment: &Payment) {
+        let channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = channels.get(&payment.id) {
+            channel.send_replace(Some(payment.clone()));
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        // This receiver still counts itself.
+        if channels
+            .get(&self.id)
+            .is_some_and(|channel| channel.receiver_count() <= 1)
+        {
+            channels.remove(&self.id);
+        }
+    }
+}
+
+impl App {
+    /// Waits until `enough` holds of the payment or the deadline passes, and returns the newest
+    /// state seen. Never fails: while the database is away, what was known stays the answer.
+    pub(super) async fn wait_until(
+        &self,
+        mut waiter: Waiter,
+        mut payment: Payment,
+        deadline: Instant,
+        enough: impl Fn(&Payment) -> bool,
+    ) -> Payment {
+        while !enough(&payment) && Instant::now() < deadline {
+            let look_at = deadline.min(Instant::now() + LOOK_AFTER);
+            let announced = timeout_at(look_at, waiter.changes.changed()).await.is_ok();
+            let newer = if announced {
+                waiter.changes.borrow_and_update().clone()
+            } else {
+                // A failed look is as good as none: the next one, or the caller's, will see.
+                self.db
+                    .payment(payment.merchant_id, payment.id)
+                    .await
+                    .ok()
+                    .flatten()
+            };
+            if let Some(newer) = newer.filter(|newer| newer.version >= payment.version) {
+                payment = newer;
+            }
+        }
+        payment
+    }
+}

@@ -1,0 +1,224 @@
+//! The loop that claims due follow-ups and visits their payments.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::Rng;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
+
+use super::backoff::{PARK_AFTER, pause_after};
+use crate::{
+    app::App,
+    db::follow_ups::{Claimed, Unreadable},
+    domain::id::MerchantId,
+};
+
+/// How often missing rows are re-created and old scans forgotten.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How a replica works the schedule.
+#[derive(Clone, Debug)]
+pub struct WorkerSettings {
+    /// The replica's name in claims.
+    pub name: String,
+    /// How often it looks for due rows.
+    pub poll_interval: Duration,
+    /// How long a claim lasts: at least three times the longest call.
+    pub lease: Duration,
+    /// How many visits run at once.
+    pub concurrency: usize,
+}
+
+/// Works the schedule until `stop` is cancelled, then waits for the visits under way. What a hard
+/// stop cuts is taken up by another replica when its lease is over.
+#[derive(Debug)]
+pub struct Worker {
+    app: App,
+    settings: WorkerSettings,
+    tasks: TaskTracker,
+    permits: Arc<Semaphore>,
+}
+
+impl Worker {
+    /// A worker that runs its visits on `tasks`.
+    pub fn new(app: App, settings: WorkerSettings, tasks: TaskTracker) -> Self {
+        let permits = Arc::new(Semaphore::new(settings.concurrency));
+        Self {
+            app,
+            settings,
+            tasks,
+            permits,
+        }
+    }
+
+    /// The loop. Claims only as many rows as visits can start at once, so that no lease runs while
+    /// its visit waits in line.
+    pub async fn run(self, stop: CancellationToken) {
+        self.app.set_workers_running(true);
+        let mut housekeeping_at = Instant::now();
+        while !stop.is_cancelled() {
+            if Instant::now() >= housekeeping_at {
+                self.keep_house().await;
+                housekeeping_at = Instant::now() + HOUSEKEEPING_INTERVAL;
+            }
+            let claimed = self.visit_due().await;
+            // A full batch means there may be more: look again at once.
+            if claimed == self.settings.concurrency {
+                continue;
+            }
+            let next_look = Instant::now() + jittered(self.settings.poll_interval);
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = sleep_until(next_look) => {}
+            }
+        }
+        self.app.set_workers_running(false);
+    }
+
+    /// Claims what is due and starts the visits. Returns how many were claimed.
+    async fn visit_due(&self) -> usize {
+        // Wait for one free place, then take as many as there are.
+        let Ok(first) = Arc::clone(&self.permits).acquire_owned().await else {
+            return 0;
+        };
+        let mut places = vec![first];
+        while let Ok(place) = Arc::clone(&self.permits).try_acquire_owned() {
+            places.push(place);
+        }
+        let claims = self
+            .app
+            .db
+            .claim_due(&self.settings.name, places.len(), self.settings.lease)
+            .await;
+        let claims = claims.unwrap_or_else(|error| {
+            tracing::warn!(error = %error, "due follow-ups could not be claimed");
+            vec![]
+        });
+        let count = claims.len();
+        for (claim, place) in claims.into_iter().zip(places) {
+            match claim {
+                Ok(claimed) => self.start(claimed, place),
+                Err(unreadable) => self.park_unreadable(unreadable).await,
+            }
+        }
+        count
+    }
+
+    /// Runs one visit on the tracker, for no longer than its lease.
+    fn start(&self, claimed: Claimed, place: OwnedSemaphorePermit) {
+        let (app, lease) = (self.app.clone(), self.settings.lease);
+        let span = tracing::info_span!(
+            parent: None,
+            "follow_up.visit",
+            follow_up.id = %claimed.fence.follow_up_id,
+            payment.id = %claimed.payment.id,
+        );
+        self.tasks.spawn(
+            async move {
+                visit(&app, claimed, lease).await;
+                drop(place);
+            }
+            .instrument(span),
+        );
+    }
+
+    async fn park_unreadable(&self, unreadable: Unreadable) {
+        let Unreadable {
+            fence,
+            merchant_id,
+            error,
+        } = unreadable;
+        tracing::error!(follow_up.id = %fence.follow_up_id, error = %error, "a follow-up cannot be read; parked for a person");
+        give_back_failed(
+            &self.app,
+            merchant_id,
+            fence,
+            &error.to_string(),
+            PARK_AFTER,
+        )
+        .await;
+    }
+
+    /// What keeps the schedule whole: every open payment has a row (R12).
+    async fn keep_house(&self) {
+        let db = &self.app.db;
+        if let Err(error) = db.recreate_missing_follow_ups().await {
+            tracing::warn!(error = %error, "missing follow-ups could not be looked for");
+        }
+        if let Err(error) = db.prune_scans().await {
+            tracing::warn!(error = %error, "old scans could not be pruned");
+        }
+        if let Ok((due, parked)) = db.follow_up_backlog().await {
+            set_gauge("follow_ups_due", due);
+            set_gauge("follow_ups_parked", parked);
+        }
+    }
+}
+
+/// One visit with its errors handled: an error or a panic parks or delays this row alone (C10).
+async fn visit(app: &App, claimed: Claimed, lease: Duration) {
+    let (fence, merchant_id, errors) = (
+        claimed.fence,
+        claimed.payment.merchant_id,
+        claimed.error_count,
+    );
+    // A panic unwinds only the inner task; this one lives to give the claim back.
+    let work = {
+        let app = app.clone();
+        app.clone()
+            .run_detached(async move { app.follow_up(claimed).await })
+    };
+    let problem = match timeout(lease, work).await {
+        Ok(Ok(Ok(()))) => return,
+        Ok(Ok(Err(interrupted))) => {
+            use std::error::Error as _;
+            let source = interrupted
+                .source()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            format!("{interrupted}: {source}")
+        }
+        Ok(Err(_)) => "the visit panicked".to_owned(),
+        Err(_) => "the visit outlasted its lease".to_owned(),
+    };
+    tracing::warn!(error = %problem, errors = errors + 1, "a follow-up visit failed");
+    give_back_failed(app, merchant_id, fence, &problem, errors).await;
+}
+
+async fn give_back_failed(
+    app: &App,
+    merchant_id: MerchantId,
+    fence: crate::db::record::Fence,
+    problem: &str,
+    errors: i32,
+) {
+    let park = errors + 1 >= PARK_AFTER;
+    if park {
+        metrics::counter!("follow_ups_parked_total").increment(1);
+        tracing::error!(follow_up.id = %fence.follow_up_id, error = %problem, "a follow-up failed again and again; parked for a person");
+    }
+    let pause = pause_after(errors);
+    if let Err(error) = app
+        .db
+        .fail_follow_up(merchant_id, fence, problem, pause, park)
+        .await
+    {
+        // The lease runs out by itself.
+        tracing::warn!(error = %error, "a claim could not be given back");
+    }
+}
+
+/// Spreads replicas that started together: 80–120 % of the interval.
+fn jittered(interval: Duration) -> Duration {
+    interval * rand::thread_rng().gen_range(80..=120) / 100
+}
+
+/// Gauges are floating point by the library's design; a count of rows fits exactly.
+#[expect(clippy::cast_precision_loss, reason = "row counts are far below 2^52")]
+fn set_gauge(name: &'static str, value: i64) {
+    metrics::gauge!(name).set(value as f64);
+}
