@@ -80,6 +80,11 @@ pub fn next_step(plan: &Plan, payment: &Payment, now: DateTime<Utc>) -> NextStep
             | ProcessingReason::OutcomeUnknown,
         ) => next_before_cancel(plan, payment, now),
     };
+    // The end of the plan is a visit of its own.
+    let due = match &payment.state {
+        PaymentState::Processing(_) => due.min(payment.created_at + GIVE_UP_AFTER),
+        _ => due,
+    };
     if due <= now {
         question
     } else {

@@ -79,6 +79,15 @@ impl Worker {
         self.app.set_workers_running(false);
     }
 
+    /// Claims what is due now, waits for its visits, and returns how many there were: the loop's
+    /// step on its own, for tests that move the clock by hand.
+    pub async fn run_once(&self) -> usize {
+        let claimed = self.visit_due().await;
+        let every_place = u32::try_from(self.settings.concurrency).unwrap_or(u32::MAX);
+        drop(self.permits.acquire_many(every_place).await);
+        claimed
+    }
+
     /// Claims what is due and starts the visits. Returns how many were claimed.
     async fn visit_due(&self) -> usize {
         // Wait for one free place, then take as many as there are.

@@ -1,0 +1,172 @@
+//! The simulator as a child process, and the keys of both sides.
+
+use std::{path::PathBuf, process::Stdio, sync::OnceLock};
+
+use alipayhk_gateway::keys::{GenerateArgs, generate};
+use chrono::{DateTime, Utc};
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+};
+use url::Url;
+
+use super::PARTNER;
+
+/// Where the throw-away keys are, and what the gateway reads of them.
+pub(crate) struct Keys {
+    pub(crate) dir: PathBuf,
+    pub(crate) merchant_private: Vec<u8>,
+    pub(crate) alipay_public: Vec<u8>,
+}
+
+/// The keys of this build: made once, by whichever test comes first.
+pub(crate) fn keys() -> &'static Keys {
+    static KEYS: OnceLock<Keys> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("keys");
+        if !dir.exists() {
+            // Tests run in processes of their own: make the set aside, then move it into place.
+            let aside = dir.with_extension(std::process::id().to_string());
+            generate(&GenerateArgs {
+                dir: aside.clone(),
+                with_alipay: true,
+                keep_existing: false,
+            })
+            .expect("keys can be made");
+            // Another process may have been first; its keys are as good.
+            if std::fs::rename(&aside, &dir).is_err() {
+                std::fs::remove_dir_all(&aside).expect("the spare keys can be removed");
+            }
+        }
+        let read = |name: &str| std::fs::read(dir.join(name)).expect("the keys can be read");
+        Keys {
+            merchant_private: read("merchant_private_key.pem"),
+            alipay_public: read("alipay_public_key.pem"),
+            dir,
+        }
+    })
+}
+
+/// A client that takes answers as they come.
+pub(crate) fn client() -> Client {
+    static PROVIDER: OnceLock<()> = OnceLock::new();
+    PROVIDER.get_or_init(|| {
+        // Another part of the program may have chosen the same provider first.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    });
+    Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .expect("a plain client")
+}
+
+/// A running `alipay-simulator`; ends with the test.
+pub(crate) struct Simulator {
+    url: String,
+    client: Client,
+    _child: Child,
+}
+
+impl Simulator {
+    /// Starts the binary on a free port with its clock at `now`.
+    pub(crate) async fn start(now: DateTime<Utc>) -> Self {
+        let keys = keys();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_alipay-simulator"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--exit-with-parent", "--clock", "manual"])
+            .args(["--now", &now.to_rfc3339(), "--partner", PARTNER, "--slow-answer-ms", "30000"])
+            .arg("--private-key-file")
+            .arg(keys.dir.join("alipay_private_key.pem"))
+            .arg("--merchant-public-key-file")
+            .arg(keys.dir.join("merchant_public_key.pem"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the simulator starts");
+        let stdout = child.stdout.take().expect("standard output is piped");
+        let line = BufReader::new(stdout).lines().next_line().await;
+        let line = line.expect("readable").expect("the simulator says where it listens");
+        let url = line.rsplit(' ').next().expect("the address comes last").to_owned();
+        Self { url, client: client(), _child: child }
+    }
+
+    /// Where Alipay's services are.
+    pub(crate) fn endpoint(&self) -> Url {
+        format!("{}/gateway.do", self.url).parse().expect("an address")
+    }
+
+    /// Sets Alipay's clock.
+    pub(crate) async fn set_clock(&self, to: DateTime<Utc>) {
+        self.put("/_control/clock", &json!({"now": to.to_rfc3339()})).await;
+    }
+
+    /// Makes the next `times` calls of a service go wrong.
+    pub(crate) async fn script(&self, service: &str, times: u32, fault: Value) {
+        let rule = json!({
+            "service": service, "partner_trans_id": null, "times": times, "fault": fault
+        });
+        let answer = self
+            .client
+            .post(format!("{}/_control/faults", self.url))
+            .json_body(&rule)
+            .send()
+            .await
+            .expect("the simulator answers");
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+    }
+
+    /// Sends every answer that a `hold` fault keeps back.
+    pub(crate) async fn release(&self) {
+        let url = format!("{}/_control/release", self.url);
+        self.client.post(url).send().await.expect("the simulator answers");
+    }
+
+    /// The buyer confirms now.
+    pub(crate) async fn confirm(&self, partner_trans_id: &str) {
+        let url = format!("{}/_control/trades/{partner_trans_id}/confirm", self.url);
+        let answer = self.client.post(url).send().await.expect("the simulator answers");
+        assert!(answer.status().is_success(), "the buyer can confirm");
+    }
+
+    /// Every trade there ever was.
+    pub(crate) async fn trades(&self) -> Vec<Value> {
+        self.get("/_control/ledger").await["trades"].as_array().expect("a list").clone()
+    }
+
+    /// Every request received, oldest first.
+    pub(crate) async fn requests(&self) -> Vec<Value> {
+        self.get("/_control/requests").await["requests"].as_array().expect("a list").clone()
+    }
+
+    /// How many requests of one service were received, by its short name's full form.
+    pub(crate) async fn count(&self, service: &str) -> usize {
+        self.requests().await.iter().filter(|request| request["service"] == service).count()
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let answer = self.client.get(format!("{}{path}", self.url)).send().await;
+        let text = answer.expect("the simulator answers").text().await.expect("text");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    async fn put(&self, path: &str, body: &Value) {
+        let answer = self.client.put(format!("{}{path}", self.url)).json_body(body).send().await;
+        assert!(answer.expect("the simulator answers").status().is_success());
+    }
+}
+
+/// `reqwest` is built without its JSON feature; this is all the tests need of it.
+pub(crate) trait JsonBody {
+    /// Sets the body and its media type.
+    fn json_body(self, body: &Value) -> Self;
+}
+
+impl JsonBody for reqwest::RequestBuilder {
+    fn json_body(self, body: &Value) -> Self {
+        self.header("content-type", "application/json").body(body.to_string())
+    }
+}
