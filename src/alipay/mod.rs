@@ -34,4 +34,6 @@ mod transport;
 mod xml;
 
 #[cfg(test)]
+mod stub;
+#[cfg(test)]
 mod vectors;
