@@ -36,4 +36,6 @@ mod xml;
 #[cfg(test)]
 mod stub;
 #[cfg(test)]
+mod tls_tests;
+#[cfg(test)]
 mod vectors;

@@ -34,7 +34,7 @@ async fn a_post_has_the_charset_in_its_url_and_its_header() {
         "content-type: text/xml;charset=GBK\r\n",
         b"<a/>",
     )));
-    let body = post_to(&stub.endpoint).await.ok().expect("a whole answer");
+    let body = post_to(&stub.endpoint).await.expect("a whole answer");
     assert_eq!(
         (body.bytes.as_slice(), body.charset.as_deref()),
         (&b"<a/>"[..], Some("GBK"))
