@@ -137,11 +137,6 @@ async fn a_refused_connection_says_that_nothing_was_sent() {
         .expect("a URL");
     let fault = post_to(&endpoint).await.err().expect("nobody listens");
     assert_eq!(fault.class, AnswerClass::ConnectFailed);
-    let endpoint = format!("https://{address}/gateway.do")
-        .parse()
-        .expect("a URL");
-    let fault = post_to(&endpoint).await.err().expect("nobody listens");
-    assert_eq!(fault.class, AnswerClass::ConnectFailed);
 }
 
 #[tokio::test]
