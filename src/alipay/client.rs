@@ -249,6 +249,19 @@ impl fmt::Debug for Alipay {
     }
 }
 
+/// Describes the metrics of this module; call once, after the recorder is installed.
+pub fn describe_metrics() {
+    metrics::describe_counter!(
+        "alipay_calls_total",
+        "Calls to Alipay by service and by the kind of answer"
+    );
+    metrics::describe_histogram!(
+        "alipay_call_duration_seconds",
+        metrics::Unit::Seconds,
+        "How long calls to Alipay took, from signing to the verified answer"
+    );
+}
+
 fn call_span(parameters: &Parameters) -> Span {
     let partner_trans_id = parameters
         .get("partner_trans_id")

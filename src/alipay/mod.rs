@@ -34,4 +34,8 @@ mod transport;
 mod xml;
 
 #[cfg(test)]
+mod stub;
+#[cfg(test)]
+mod tls_tests;
+#[cfg(test)]
 mod vectors;

@@ -17,7 +17,7 @@ pub enum NotificationError {
     /// A field appears twice: which one would count?
     #[error("a field appears twice")]
     Repeated,
-    /// A value holds what would read as a further field in the signed text.
+    /// A name holds `&` or `=`, which would read as other fields in the signed text.
     #[error("two sets of fields would have one signature")]
     Ambiguous,
     /// The signature is missing, of another type, or wrong.

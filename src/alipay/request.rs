@@ -371,3 +371,7 @@ impl StoreStatusRequest {
             .with("payment_method", "INSTORE_PAYMENT")
     }
 }
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

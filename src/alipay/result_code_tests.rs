@@ -1,1 +1,149 @@
-//! placeholder
+use super::*;
+
+/// Every code of `protocol/wire.md` and `protocol/operations.md`, per service.
+const DOCUMENTED: [(Service, &str); 7] = [
+    (
+        Service::Pay,
+        "SYSTEM_ERROR ILLEGAL_SIGN INVALID_PARAMETER ILLEGAL_ARGUMENT ILLEGAL_PARTNER \
+         ILLEGAL_EXTERFACE ILLEGAL_PARTNER_EXTERFACE ILLEGAL_SIGN_TYPE HAS_NO_PRIVILEGE \
+         TRADE_BUYER_NOT_MATCH TRADE_HAS_CLOSE NOT_SUPPORT_PAYMENT_INST TRADE_NOT_EXIST \
+         TRADE_STATUS_ERROR TRADE_HAS_SUCCESS REASON_TRADE_BEEN_FREEZEN EXIST_FORBIDDEN_WORD \
+         SELLER_NOT_EXIST SELLER_BEEN_BLOCKED BUYER_NOT_EXIST BUYER_ENABLE_STATUS_FORBID \
+         BUYER_SELLER_EQUAL CLIENT_VERSION_NOT_MATCH SOUNDWAVE_PARSER_FAIL \
+         PULL_MOBILE_CASHIER_FAIL BUYER_BALANCE_NOT_ENOUGH BUYER_BANKCARD_BALANCE_NOT_ENOUGH \
+         ERROR_BALANCE_PAYMENT_DISABLE MOBILE_PAYMENT_SWITCH_OFF USER_FACE_PAYMENT_SWITCH_OFF \
+         BUYER_PAYMENT_AMOUNT_DAY_LIMIT_ERROR BUYER_PAYMENT_AMOUNT_MONTH_LIMIT_ERROR \
+         REQUEST_AMOUNT_EXCEED TOTAL_FEE_EXCEED BEYOND_PAY_RESTRICTION \
+         BEYOND_PER_RECEIPT_RESTRICTION ERROR_BUYER_CERTIFY_LEVEL_LIMIT \
+         ERROR_SELLER_CERTIFY_LEVEL_LIMIT PAYMENT_REQUEST_HAS_RISK \
+         NO_PAYMENT_INSTRUMENTS_AVAILABLE PAYMENT_FAIL CONTEXT_INCONSISTENT ACCESS_FORBIDDEN \
+         PARTNER_ERROR UN_SUPPORT_BIZ_TYPE INVALID_RECEIVE_ACCOUNT INVALID_STORE_ID",
+    ),
+    (
+        Service::Query,
+        "TRADE_NOT_EXIST TRANS_NOT_FOUND SYSTEM_ERROR HAS_NO_PRIVILEGE INVALID_PARAMETER \
+         ILLEGAL_ARGUMENT",
+    ),
+    (
+        Service::Cancel,
+        "SYSTEM_ERROR INVALID_PARAMETER TRADE_NOT_EXIST TRADE_STATUS_ERROR TRADE_HAS_FINISHED \
+         TRADE_FINISHED TRADE_CANCEL_TIME_OUT REASON_TRADE_BEEN_FREEZEN TRADE_ROLE_ERROR \
+         REASON_TRADE_REFUND_FEE_ERR SELLER_BALANCE_NOT_ENOUGH DISCORDANT_REPEAT_REQUEST \
+         REFUND_AMT_NOT_EQUAL_TOTAL",
+    ),
+    (
+        Service::Refund,
+        "SYSTEM_ERROR SYSTEM_EXCEPTION ILLEGAL_SIGN ILLEGAL_PARTNER ILLEGAL_SERVICE \
+         ILLEGAL_ARGUMENT ILLEGAL_SIGN_TYPE ILLEGAL_CHARSET ILLEGAL_EXTERFACE \
+         ILLEGAL_PARTNER_EXTERFACE ILLEGAL_SECURITY_PROFILE ILLEGAL_DYN_MD5_KEY ILLEGAL_ENCRYPT \
+         ILLEGAL_USER ILLEGAL_AGENT HAS_NO_PRIVILEGE INVALID_CHARACTER_SET HAS_NO_PUBLICKEY \
+         ILLEGAL_CLIENT_IP EXTERFACE_IS_CLOSED SESSION_TIMEOUT ILLEGAL_TARGET_SERVICE \
+         ILLEGAL_ACCESS_SWITCH_SYSTEM INVALID_PARAMETER TRADE_NOT_EXIST PURCHASE_TRADE_NOT_EXIST \
+         TRADE_STATUS_ERROR TRADE_HAS_CLOSE RETURN_AMOUNT_EXCEED REFUND_AMT_RESTRICTION \
+         REQUEST_AMOUNT_EXCEED REASON_TRADE_BEEN_FREEZEN REPEATED_REFUNDMENT_REQUEST \
+         DISCORDANT_REPEAT_REQUEST CURRENCY_NOT_SAME REFUNDMENT_VALID_DATE_EXCEED \
+         BUYER_NOT_EXIST SELLER_BALANCE_NOT_ENOUGH MERCHANT_BALANCE_NOT_ENOUGH",
+    ),
+    (
+        Service::RefundQuery,
+        "ACCESS_FORBIDDEN NOT_FOUND QUERY_FAILED TRADE_NOT_EXIST",
+    ),
+    (
+        Service::MaintainStore,
+        "PARAM_ILLEGAL DUPLICATE_REQUEST DATA_NOT_EXIST MCC_CAN_NOT_MODIFY SYSTEM_ERROR",
+    ),
+    (
+        Service::StoreStatus,
+        "PARAM_ILLEGAL DATA_NOT_EXIST SYSTEM_ERROR",
+    ),
+];
+
+#[test]
+fn every_documented_code_has_a_meaning() {
+    for (service, codes) in DOCUMENTED {
+        for code in codes.split_whitespace() {
+            assert!(meaning(service, code).is_some(), "{service:?} {code}");
+        }
+    }
+}
+
+#[test]
+fn s3_an_undocumented_code_has_no_meaning() {
+    for service in Service::ALL {
+        for code in ["", "FANTASY_CODE", "soundwave_parser_fail", "SUCCESS"] {
+            assert_eq!(meaning(service, code), None, "{service:?} {code}");
+        }
+    }
+}
+
+#[test]
+fn s3_codes_of_which_nothing_follows_are_never_definite() {
+    for service in Service::ALL {
+        assert_eq!(meaning(service, "SYSTEM_ERROR"), Some(Unknown));
+    }
+    for code in ["TRADE_NOT_EXIST", "TRADE_STATUS_ERROR", "TRADE_HAS_SUCCESS"] {
+        assert_eq!(meaning(Service::Pay, code), Some(InProgress));
+    }
+    for code in ["REPEATED_REFUNDMENT_REQUEST", "DISCORDANT_REPEAT_REQUEST"] {
+        assert_eq!(meaning(Service::Refund, code), Some(Unknown));
+    }
+    assert!(!is_access_refusal("SYSTEM_ERROR"));
+    assert!(!is_access_refusal("PAYMENT_FAIL"));
+    assert!(is_access_refusal("ILLEGAL_SIGN"));
+}
+
+#[test]
+fn messages_are_one_short_sentence_without_alipays_words() {
+    let tables = [
+        ACCESS_CODES,
+        PAY_CODES,
+        QUERY_CODES,
+        CANCEL_CODES,
+        REFUND_CODES,
+        REFUND_QUERY_CODES,
+        MAINTAIN_STORE_CODES,
+        STORE_STATUS_CODES,
+    ];
+    for (code, meaning) in tables.into_iter().flatten() {
+        let (Meaning::Definite { message, .. } | NotExecuted { message }) = meaning else {
+            continue;
+        };
+        assert!(
+            message.ends_with('.') && message.len() <= 160,
+            "{code}: {message}"
+        );
+        assert_eq!(message.matches(". ").count(), 0, "{code}: {message}");
+        assert!(
+            !message.contains('_') && !message.contains("  "),
+            "{code}: {message}"
+        );
+    }
+}
+
+#[test]
+fn no_table_names_a_code_twice() {
+    for table in [ACCESS_CODES, PAY_CODES, CANCEL_CODES, REFUND_CODES] {
+        let mut codes: Vec<_> = table.iter().map(|(code, _)| *code).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), table.len());
+    }
+}
+
+#[test]
+fn q14_a_code_that_could_be_a_customers_code_is_not_shown() {
+    assert_eq!(
+        presentable("ACQ.SYSTEM_ERROR").as_deref(),
+        Some("ACQ.SYSTEM_ERROR")
+    );
+    for hidden in [
+        "281234567890123456",
+        "",
+        "A B",
+        "A\u{1b}[31m",
+        &"A".repeat(65),
+        "错误",
+    ] {
+        assert_eq!(presentable(hidden), None, "{hidden}");
+    }
+}

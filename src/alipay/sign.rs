@@ -114,7 +114,7 @@ enum Scheme {
 enum Signer {
     Modern(RsaKeyPair),
     /// What aws-lc-rs refuses to sign with.
-    Legacy(RsaPrivateKey),
+    Legacy(Box<RsaPrivateKey>),
 }
 
 /// A signature could not be made: nothing was sent.
@@ -314,7 +314,7 @@ impl Signer {
             alipay.key_bits = bits,
             "the Alipay key or signature type is a legacy one; use sign type RSA2 with 2048 bits"
         );
-        Ok(Self::Legacy(key))
+        Ok(Self::Legacy(Box::new(key)))
     }
 }
 
@@ -385,3 +385,7 @@ impl<'a> KeyFile<'a> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "sign_tests.rs"]
+mod tests;

@@ -71,8 +71,8 @@ fn v2_what_an_answer_never_carries_is_refused() {
 fn q5_bombs_are_refused_at_once() {
     let deep = "<a>".repeat(100_000);
     let many = format!("<a>{}</a>", "<b/>".repeat(60_000));
-    let attributes: String = (0..80_000).map(|n| format!(" a{n}='1'")).collect();
-    let attributes = format!("<a{attributes}/>");
+    let names: Vec<String> = (0..80_000).map(|n| format!("a{n}='1'")).collect();
+    let attributes = format!("<a {}/>", names.join(" "));
     let long = format!("<a>{}</a>", "x".repeat(1024 * 1024));
     for document in [deep, many, attributes, long] {
         let started = Instant::now();

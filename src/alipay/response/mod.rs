@@ -12,7 +12,7 @@ mod refund;
 mod store;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use crate::domain::attempt::AnswerClass;
 

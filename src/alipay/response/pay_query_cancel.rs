@@ -28,7 +28,7 @@ impl Readable for PayRequest {
         let code = fields.error_code();
         match fields.result_code()? {
             // A success that names an error contradicts itself.
-            ResultCode::Success if code.is_none() => self.read_paid(fields),
+            ResultCode::Success if code.is_none() => read_paid(fields),
             ResultCode::Unknown => Ok(Reading::new(
                 PayOutcome::BuyerMustConfirm {
                     alipay_trans_id: fields.alipay_trans_id(),
@@ -51,26 +51,24 @@ impl Readable for PayRequest {
     }
 }
 
-impl PayRequest {
-    fn read_paid(&self, fields: &Fields) -> Result<Reading<PayOutcome>, Fault> {
-        fields.require(&["partner_trans_id", "trans_amount", "currency"])?;
-        fields.forbid(&["partner_refund_id", "refund_amount"])?;
-        // A query's answer has all of these too, and there success is that of the question.
-        let status = fields.get("alipay_trans_status");
-        if !matches!(status, None | Some("TRADE_SUCCESS" | "TRADE_FINISHED")) {
-            return Err(Fault::mismatch(
-                "the answer is a query's about a trade that is not paid",
-            ));
-        }
-        Ok(Reading::new(
-            PayOutcome::Paid {
-                charge: fields.charge(),
-                alipay_trans_id: fields.alipay_trans_id(),
-            },
-            AnswerClass::Success,
-            None,
-        ))
+fn read_paid(fields: &Fields) -> Result<Reading<PayOutcome>, Fault> {
+    fields.require(&["partner_trans_id", "trans_amount", "currency"])?;
+    fields.forbid(&["partner_refund_id", "refund_amount"])?;
+    // A query's answer has all of these too, and there success is that of the question.
+    let status = fields.get("alipay_trans_status");
+    if !matches!(status, None | Some("TRADE_SUCCESS" | "TRADE_FINISHED")) {
+        return Err(Fault::mismatch(
+            "the answer is a query's about a trade that is not paid",
+        ));
     }
+    Ok(Reading::new(
+        PayOutcome::Paid {
+            charge: fields.charge(),
+            alipay_trans_id: fields.alipay_trans_id(),
+        },
+        AnswerClass::Success,
+        None,
+    ))
 }
 
 /// A verified FAIL is a failure only if its code is documented as one (`protocol/wire.md` 3.1).
@@ -105,7 +103,7 @@ impl Readable for QueryRequest {
         }
         let code = fields.error_code();
         match fields.result_code()? {
-            ResultCode::Success if code.is_none() => self.read_status(fields),
+            ResultCode::Success if code.is_none() => read_status(fields),
             ResultCode::Fail => Ok(read_query_failure(code)),
             ResultCode::Success | ResultCode::Unknown | ResultCode::Other => Ok(Reading::new(
                 QueryOutcome::Unknown,
@@ -120,51 +118,49 @@ impl Readable for QueryRequest {
     }
 }
 
-impl QueryRequest {
-    /// `result_code=SUCCESS` is that of the question; the trade is in `alipay_trans_status`.
-    fn read_status(&self, fields: &Fields) -> Result<Reading<QueryOutcome>, Fault> {
-        if fields.get("out_trade_no").is_none() {
-            fields.require(&["partner_trans_id"])?;
-        }
-        let alipay_trans_id = fields.alipay_trans_id();
-        let (outcome, class) = match fields.get("alipay_trans_status") {
-            Some("TRADE_SUCCESS" | "TRADE_FINISHED") => {
-                fields.require(&["trans_amount", "currency"])?;
-                let charge = fields.charge();
-                (
-                    QueryOutcome::Paid {
-                        charge,
-                        alipay_trans_id,
-                    },
-                    AnswerClass::Success,
-                )
-            }
-            Some("WAIT_BUYER_PAY") => (
-                QueryOutcome::BuyerMustConfirm { alipay_trans_id },
-                AnswerClass::Pending,
-            ),
-            Some("TRADE_CLOSED") => {
-                // A closed trade keeps its pay time if it had been paid (`protocol/wire.md` 3.4).
-                let had_been_paid = fields.get("alipay_pay_time").is_some();
-                let charge = had_been_paid.then(|| fields.charge());
-                (
-                    QueryOutcome::Closed {
-                        alipay_trans_id,
-                        charge,
-                    },
-                    AnswerClass::Closed,
-                )
-            }
-            status => {
-                return Ok(Reading::new(
-                    QueryOutcome::Unknown,
-                    AnswerClass::UnknownCode,
-                    status,
-                ));
-            }
-        };
-        Ok(Reading::new(outcome, class, None))
+/// `result_code=SUCCESS` is that of the question; the trade is in `alipay_trans_status`.
+fn read_status(fields: &Fields) -> Result<Reading<QueryOutcome>, Fault> {
+    if fields.get("out_trade_no").is_none() {
+        fields.require(&["partner_trans_id"])?;
     }
+    let alipay_trans_id = fields.alipay_trans_id();
+    let (outcome, class) = match fields.get("alipay_trans_status") {
+        Some("TRADE_SUCCESS" | "TRADE_FINISHED") => {
+            fields.require(&["trans_amount", "currency"])?;
+            let charge = fields.charge();
+            (
+                QueryOutcome::Paid {
+                    charge,
+                    alipay_trans_id,
+                },
+                AnswerClass::Success,
+            )
+        }
+        Some("WAIT_BUYER_PAY") => (
+            QueryOutcome::BuyerMustConfirm { alipay_trans_id },
+            AnswerClass::Pending,
+        ),
+        Some("TRADE_CLOSED") => {
+            // A closed trade keeps its pay time if it had been paid (`protocol/wire.md` 3.4).
+            let had_been_paid = fields.get("alipay_pay_time").is_some();
+            let charge = had_been_paid.then(|| fields.charge());
+            (
+                QueryOutcome::Closed {
+                    alipay_trans_id,
+                    charge,
+                },
+                AnswerClass::Closed,
+            )
+        }
+        status => {
+            return Ok(Reading::new(
+                QueryOutcome::Unknown,
+                AnswerClass::UnknownCode,
+                status,
+            ));
+        }
+    };
+    Ok(Reading::new(outcome, class, None))
 }
 
 fn read_query_failure(code: Option<&str>) -> Reading<QueryOutcome> {

@@ -109,7 +109,7 @@ impl Readable for RefundQueryRequest {
             .get("response_code")
             .ok_or_else(|| Fault::malformed("there is no response_code"))?;
         let (outcome, class) = match response_code {
-            "SUCCESS" => return self.read_result(fields),
+            "SUCCESS" => return read_result(fields),
             _ if fields.says_system_error() => {
                 return Ok(system_error(RefundQueryOutcome::Unknown, fields));
             }
@@ -130,44 +130,42 @@ impl Readable for RefundQueryRequest {
     }
 }
 
-impl RefundQueryRequest {
-    fn read_result(&self, fields: &Fields) -> Result<Reading<RefundQueryOutcome>, Fault> {
-        fields.require(&["out_return_no", "out_trade_no"])?;
-        let code = fields.get("refund_error_code");
-        let accepted_at = fields.time("gmt_create");
-        let (outcome, class) = match fields.get("refund_result_code") {
-            Some("SUCCESS") => (
-                RefundQueryOutcome::Succeeded {
-                    alipay_trans_id: fields.alipay_trans_id(),
-                    accepted_at,
-                },
-                AnswerClass::Success,
-            ),
-            Some("PROCESSING") => (
-                RefundQueryOutcome::Processing {
-                    code: code.map(str::to_owned),
-                    accepted_at,
-                },
-                AnswerClass::Pending,
-            ),
-            _ if fields.says_system_error() => {
-                return Ok(system_error(RefundQueryOutcome::Unknown, fields));
-            }
-            Some("FAILED" | "FAIL") => (
-                RefundQueryOutcome::Failed {
-                    code: code.map(str::to_owned),
-                },
-                AnswerClass::Declined,
-            ),
-            Some("CANCELED") => (RefundQueryOutcome::Canceled, AnswerClass::Closed),
-            status => {
-                return Ok(Reading::new(
-                    RefundQueryOutcome::Unknown,
-                    AnswerClass::UnknownCode,
-                    status,
-                ));
-            }
-        };
-        Ok(Reading::new(outcome, class, code))
-    }
+fn read_result(fields: &Fields) -> Result<Reading<RefundQueryOutcome>, Fault> {
+    fields.require(&["out_return_no", "out_trade_no"])?;
+    let code = fields.get("refund_error_code");
+    let accepted_at = fields.time("gmt_create");
+    let (outcome, class) = match fields.get("refund_result_code") {
+        Some("SUCCESS") => (
+            RefundQueryOutcome::Succeeded {
+                alipay_trans_id: fields.alipay_trans_id(),
+                accepted_at,
+            },
+            AnswerClass::Success,
+        ),
+        Some("PROCESSING") => (
+            RefundQueryOutcome::Processing {
+                code: code.map(str::to_owned),
+                accepted_at,
+            },
+            AnswerClass::Pending,
+        ),
+        _ if fields.says_system_error() => {
+            return Ok(system_error(RefundQueryOutcome::Unknown, fields));
+        }
+        Some("FAILED" | "FAIL") => (
+            RefundQueryOutcome::Failed {
+                code: code.map(str::to_owned),
+            },
+            AnswerClass::Declined,
+        ),
+        Some("CANCELED") => (RefundQueryOutcome::Canceled, AnswerClass::Closed),
+        status => {
+            return Ok(Reading::new(
+                RefundQueryOutcome::Unknown,
+                AnswerClass::UnknownCode,
+                status,
+            ));
+        }
+    };
+    Ok(Reading::new(outcome, class, code))
 }

@@ -1,0 +1,154 @@
+use super::*;
+use crate::{
+    alipay::{response::tests::pay_request, sign::canonical},
+    domain::money::Currency,
+};
+
+const PARTNER: &str = "2088000000000001";
+
+fn now() -> DateTime<Utc> {
+    "2026-01-01T19:04:05Z".parse().expect("an RFC 3339 instant")
+}
+
+fn ours() -> PartnerTransId {
+    PartnerTransId::from_stored("HKT0000001".to_owned())
+}
+
+#[test]
+fn free_texts_lose_what_alipay_forbids() {
+    let mut request = pay_request();
+    let trans_name = |request: &PayRequest| {
+        let parameters = request.to_parameters(PARTNER);
+        parameters.get("trans_name").map(str::to_owned)
+    };
+    for (description, sent) in [
+        ("  12\" cake \n", "12 cake"),
+        ("a\u{7}b\tc", "a b c"),
+        ("\"\"", "Demo Cafe Central"),
+        ("null", "Demo Cafe Central"),
+        ("港式奶茶 ☕ & <toast>", "港式奶茶 ☕ & <toast>"),
+    ] {
+        description.clone_into(&mut request.description);
+        assert_eq!(
+            trans_name(&request).as_deref(),
+            Some(sent),
+            "{description:?}"
+        );
+    }
+    "Demo \"Cafe\"".clone_into(&mut request.secondary_merchant.name);
+    request.secondary_merchant.terminal_id = Some(" ".to_owned());
+    let parameters = request.to_parameters(PARTNER);
+    assert_eq!(
+        parameters.get("extend_info"),
+        Some(
+            r#"{"secondary_merchant_id":"SM001","secondary_merchant_name":"Demo Cafe","secondary_merchant_industry":"5812","store_id":"ST01","store_name":"Demo Cafe Central"}"#
+        )
+    );
+}
+
+#[test]
+fn a_repeated_request_is_the_same_question() {
+    let request = pay_request();
+    let text = |request: &PayRequest| canonical(request.to_parameters(PARTNER).signed_pairs());
+    assert_eq!(text(&request), text(&request.clone()));
+}
+
+#[test]
+fn a_refund_is_spelled_as_this_product_spells_it() {
+    let request = |mode| RefundRequest {
+        partner_trans_id: ours(),
+        partner_refund_id: "HKR0000001".to_owned(),
+        amount: Money::new(1000, Currency::HKD),
+        reason: Some("cold \"tea\"".to_owned()),
+        mode,
+        alipay_trans_id: Some("not sent".to_owned()),
+    };
+    let text = |mode| canonical(request(mode).to_parameters(PARTNER).signed_pairs());
+    assert_eq!(
+        text(RefundMode::Synchronous),
+        "_input_charset=UTF-8&currency=HKD&is_sync=Y&partner=2088000000000001&\
+         partner_refund_id=HKR0000001&partner_trans_id=HKT0000001&refund_amount=10.00&\
+         refund_reson=cold tea&service=alipay.acquire.overseas.spot.refund"
+    );
+    let notify_url = Some("https://example.com/n?a=1".parse().expect("a URL"));
+    let asynchronous = text(RefundMode::Asynchronous { notify_url });
+    assert!(
+        asynchronous.contains("&is_sync=N&notify_url=https://example.com/n?a=1&"),
+        "{asynchronous}"
+    );
+}
+
+#[test]
+fn the_other_services_name_what_they_are_about() {
+    let query = QueryRequest {
+        partner_trans_id: ours(),
+        amount: Money::new(1, Currency::HKD),
+        alipay_trans_id: Some("not sent".to_owned()),
+    };
+    assert_eq!(
+        canonical(query.to_parameters(PARTNER).signed_pairs()),
+        "_input_charset=UTF-8&partner=2088000000000001&partner_trans_id=HKT0000001&\
+         service=alipay.acquire.overseas.query"
+    );
+    let refund_query = RefundQueryRequest {
+        partner_trans_id: ours(),
+        partner_refund_id: "HKR0000001".to_owned(),
+    };
+    assert_eq!(
+        canonical(refund_query.to_parameters(PARTNER).signed_pairs()),
+        "_input_charset=UTF-8&out_return_no=HKR0000001&out_trade_no=HKT0000001&\
+         partner=2088000000000001&service=alipay.acquire.refund.query"
+    );
+    let status = StoreStatusRequest {
+        secondary_merchant_id: "SM001".to_owned(),
+        store_id: "ST01".to_owned(),
+    };
+    assert_eq!(
+        canonical(status.to_parameters(PARTNER, now()).signed_pairs()),
+        "_input_charset=UTF-8&partner=2088000000000001&payment_method=INSTORE_PAYMENT&\
+         secondary_merchant_id=SM001&service=alipay.overseas.secmerchant.maintain.queryStatus&\
+         store_id=ST01&timestamp=2026-01-02 03:04:05"
+    );
+}
+
+#[test]
+fn a_stores_owner_decides_which_person_is_named() {
+    let request = |owner| MaintainStoreRequest {
+        secondary_merchant_id: "SM001".to_owned(),
+        secondary_merchant_name: "Demo Cafe Ltd".to_owned(),
+        store_id: "ST01".to_owned(),
+        store_name: "Demo Cafe Central".to_owned(),
+        store_country: "HK".to_owned(),
+        store_address: "1 Queen's Road".to_owned(),
+        store_industry: "5812".to_owned(),
+        register_country: "HK".to_owned(),
+        register_address: None,
+        registration_no: None,
+        owner,
+        contact_no: None,
+        contact_email: None,
+    };
+    let enterprise = request(StoreOwner::Enterprise {
+        shareholder_name: "A".to_owned(),
+        shareholder_id: "1".to_owned(),
+    })
+    .to_parameters(PARTNER, now());
+    assert_eq!(
+        enterprise.get("secondary_merchant_type"),
+        Some("ENTERPRISE")
+    );
+    assert_eq!(enterprise.get("shareholder_name"), Some("A"));
+    assert_eq!(enterprise.get("timestamp"), Some("2026-01-02 03:04:05"));
+    assert_eq!(enterprise.get("register_address"), None);
+    let individual = request(StoreOwner::Individual {
+        representative_name: "B".to_owned(),
+        representative_id: "2".to_owned(),
+    })
+    .to_parameters(PARTNER, now());
+    assert_eq!(
+        individual.get("secondary_merchant_type"),
+        Some("INDIVIDUAL")
+    );
+    assert_eq!(individual.get("representative_id"), Some("2"));
+    assert_eq!(individual.get("shareholder_name"), None);
+}
