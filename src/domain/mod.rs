@@ -18,5 +18,6 @@ pub mod id;
 pub mod idempotency;
 pub mod merchant;
 pub mod money;
+pub mod next_action;
 pub mod payment;
 pub mod transition;
