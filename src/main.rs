@@ -1,2 +1,220 @@
-//! Placeholder.
-fn main() {}
+//! The command line: what to run, and the order in which it starts and ends.
+
+use std::{
+    io::{self, Read, Write},
+    net::{TcpStream, ToSocketAddrs},
+    process::ExitCode,
+    time::Duration,
+};
+
+use alipayhk_gateway::{
+    config::{self, ApiKeyConfig, Config, MigrateConfig, process_environment, variables},
+    domain::{id::MerchantId, merchant::Scope},
+    http::openapi,
+    shutdown::Shutdown,
+    startup::{self, Gateway, NewApiKey, Roles},
+    telemetry::{self, LogTo, Telemetry},
+};
+use anyhow::{Context, bail};
+use clap::{Args, Parser, Subcommand};
+use url::Url;
+
+/// How long a health check waits for an answer.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A gateway for AlipayHK in-store barcode payments.
+#[derive(Debug, Parser)]
+#[command(version, after_long_help = variables::help())]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer requests, and follow up payments whose outcome is open
+    #[command(after_long_help = variables::help())]
+    Serve {
+        /// Leave the following up to processes that run `work`
+        #[arg(long)]
+        no_workers: bool,
+    },
+    /// Only follow up payments whose outcome is open
+    #[command(after_long_help = variables::help())]
+    Work,
+    /// Bring the database up to date; make the first merchant and store
+    #[command(after_long_help = variables::help())]
+    Migrate,
+    /// Print the OpenAPI document
+    Openapi,
+    /// Manage API keys
+    #[command(subcommand)]
+    ApiKey(ApiKeyCommand),
+    // Insertion point: `Dev(alipayhk_gateway::dev::DevArgs)`, a whole system on this machine.
+    // Insertion point: `Keys(KeysCommand)` with `keys generate`.
+    /// Ask a running gateway whether it is healthy
+    Healthcheck(HealthcheckArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum ApiKeyCommand {
+    /// Make a key; it is printed once, as the last line, and stored only as a hash
+    #[command(after_long_help = variables::help())]
+    Create(CreateApiKeyArgs),
+}
+
+#[derive(Debug, Args)]
+struct CreateApiKeyArgs {
+    /// What people call it, for example till-1
+    #[arg(long)]
+    name: String,
+    /// What it may do, separated by commas: payments:write, payments:read, refunds:write,
+    /// operations, reconciliation, admin
+    #[arg(long, value_delimiter = ',', required = true, value_parser = scope)]
+    scopes: Vec<Scope>,
+    /// The merchant it belongs to; the default merchant where it is left out
+    #[arg(long, value_name = "MERCHANT_ID")]
+    merchant: Option<MerchantId>,
+}
+
+#[derive(Debug, Args)]
+struct HealthcheckArgs {
+    /// What to ask; the liveness of the gateway at `HTTP_LISTEN` where it is left out
+    #[arg(long)]
+    url: Option<Url>,
+}
+
+fn scope(name: &str) -> Result<Scope, String> {
+    Scope::from_name(name).ok_or_else(|| "no such scope".to_owned())
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With stderr gone too, there is nobody left to tell.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Serve { no_workers: false } => serve(Roles::ApiAndWorkers),
+        Command::Serve { no_workers: true } => serve(Roles::Api),
+        Command::Work => serve(Roles::Workers),
+        Command::Migrate => {
+            let config = MigrateConfig::read(process_environment)?;
+            with_telemetry(LogTo::Stderr, startup::migrate(&config))
+        }
+        Command::Openapi => print(openapi::text()),
+        Command::ApiKey(ApiKeyCommand::Create(args)) => create_api_key(args),
+        Command::Healthcheck(args) => healthcheck(args),
+    }
+}
+
+fn serve(roles: Roles) -> anyhow::Result<()> {
+    let config = Config::read(process_environment)?;
+    let recorder = telemetry::install_metrics()?;
+    with_telemetry(LogTo::Stdout, async {
+        let shutdown = Shutdown::new();
+        shutdown.on_signals().context("cannot listen for signals")?;
+        let gateway = Gateway::build(&config, roles, recorder, &shutdown).await?;
+        gateway.run_until(&shutdown).await;
+        Ok(())
+    })
+}
+
+fn create_api_key(args: CreateApiKeyArgs) -> anyhow::Result<()> {
+    let config = ApiKeyConfig::read(process_environment)?;
+    let new = NewApiKey {
+        name: args.name,
+        scopes: args.scopes,
+        merchant: args.merchant,
+    };
+    let key = with_telemetry(LogTo::Stderr, startup::create_api_key(&config, new))?;
+    print(&format!("{key}\n"))
+}
+
+/// Runs a command between setting telemetry up and flushing it: it is made before the runtime and
+/// outlives it, so that the last events of every task are kept.
+fn with_telemetry<T>(
+    to: LogTo,
+    command: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let settings = config::Telemetry::from_lookup(process_environment)?;
+    telemetry::install_crypto_provider();
+    let telemetry = Telemetry::init(&settings, to)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(command);
+    // What the hard stop cut is not waited for again.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    telemetry.shutdown();
+    result
+}
+
+/// A reader that closed the pipe has read enough.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("cannot write to standard output"),
+    }
+}
+
+/// For containers, whose images have no other HTTP client.
+fn healthcheck(args: HealthcheckArgs) -> anyhow::Result<()> {
+    let url = match args.url {
+        Some(url) => url,
+        None => default_health_url()?,
+    };
+    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+        bail!("{url} has no host");
+    };
+    if url.scheme() != "http" {
+        bail!("only http is spoken: {url}");
+    }
+    let address = (host.trim_matches(['[', ']']), port)
+        .to_socket_addrs()
+        .with_context(|| format!("cannot resolve {host}"))?
+        .next()
+        .with_context(|| format!("{host} has no address"))?;
+    let status = ask(address, &url).with_context(|| format!("no answer from {url}"))?;
+    if status.starts_with("HTTP/1.1 200 ") {
+        Ok(())
+    } else {
+        bail!("{url} answered: {status}")
+    }
+}
+
+fn default_health_url() -> anyhow::Result<Url> {
+    let listen = process_environment("HTTP_LISTEN").unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+    let local = listen
+        .replace("0.0.0.0", "127.0.0.1")
+        .replace("[::]", "[::1]");
+    Url::parse(&format!("http://{local}/health/live"))
+        .with_context(|| format!("HTTP_LISTEN is no address: {listen}"))
+}
+
+/// The status line of one request.
+fn ask(address: std::net::SocketAddr, url: &Url) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, HEALTH_TIMEOUT)?;
+    stream.set_read_timeout(Some(HEALTH_TIMEOUT))?;
+    stream.set_write_timeout(Some(HEALTH_TIMEOUT))?;
+    let request = format!(
+        "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        url.path(),
+        url.authority(),
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.take(64 * 1024).read_to_string(&mut answer)?;
+    Ok(answer.lines().next().unwrap_or_default().to_owned())
+}

@@ -20,5 +20,6 @@ pub mod idempotency;
 pub mod listing;
 pub mod merchant;
 pub mod money;
+pub mod next_action;
 pub mod payment;
 pub mod transition;

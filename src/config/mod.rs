@@ -1,0 +1,134 @@
+//! The program's settings: read once, from the environment, all faults reported together.
+//!
+//! | section | variables |
+//! |---|---|
+//! | HTTP | `HTTP_LISTEN` `PUBLIC_BASE_URL` `SHUTDOWN_GRACE_MS` |
+//! | database | `DATABASE_URL` `DATABASE_MAX_CONNECTIONS` |
+//! | Alipay | `ALIPAY_ENDPOINT` `ALIPAY_PARTNER` `ALIPAY_SIGN_TYPE` `ALIPAY_PRIVATE_KEY_FILE` `ALIPAY_PUBLIC_KEY_FILE` `ALIPAY_MD5_KEY_FILE` `ALIPAY_CONNECT_TIMEOUT_MS` `ALIPAY_PAY_TIMEOUT_MS` `ALIPAY_QUERY_TIMEOUT_MS` `ALIPAY_CANCEL_TIMEOUT_MS` `ALIPAY_EXTRA_CA_FILE` |
+//! | secrets | `SECRET_KEY_FILE` |
+//! | follow-up | `FOLLOW_UP_FIRST_QUERY_MS` `FOLLOW_UP_QUERY_INTERVAL_MS` `FOLLOW_UP_POLL_INTERVAL_MS` `FOLLOW_UP_LEASE_MS` `FOLLOW_UP_WORKERS` |
+//! | first merchant | `MERCHANT_NAME` `SECONDARY_MERCHANT_ID` `SECONDARY_MERCHANT_NAME` `SECONDARY_MERCHANT_INDUSTRY` `STORE_ID` `STORE_NAME` |
+//! | telemetry | `LOG_FORMAT` `LOG_FILTER` `OTEL_EXPORTER_OTLP_ENDPOINT` `OTEL_SERVICE_NAME` |
+//!
+//! Defaults and meanings are in [`variables::VARIABLES`], which `--help` prints; `.env.example`
+//! lists the same names, and a test keeps it so. An empty value is the same as none.
+//!
+//! Secrets come from files (or, for the database, from a URL that is never printed). Each command
+//! reads only what it needs: [`Config`] for `serve` and `work`, [`MigrateConfig`], [`ApiKeyConfig`].
+
+mod read;
+mod sections;
+pub mod variables;
+
+pub use read::{ConfigError, Fault};
+pub use sections::{
+    Alipay, Database, FirstMerchant, FollowUp, Http, LogFormat, SecretKey, SignType, Telemetry,
+    Timeouts,
+};
+
+use read::Reader;
+
+/// What `serve` and `work` need.
+#[derive(Debug)]
+pub struct Config {
+    /// Where to listen, and how to stop.
+    pub http: Http,
+    /// Where state is kept.
+    pub database: Database,
+    /// How to reach Alipay.
+    pub alipay: Alipay,
+    /// The key of keyed hashes.
+    pub secret_key: SecretKey,
+    /// How to find out what stayed open.
+    pub follow_up: FollowUp,
+}
+
+/// What `migrate` needs: the database, and the merchant and store it makes on an empty one.
+#[derive(Debug)]
+pub struct MigrateConfig {
+    /// Where state is kept.
+    pub database: Database,
+    /// The first merchant.
+    pub merchant: FirstMerchant,
+}
+
+/// What `api-key` needs.
+#[derive(Debug)]
+pub struct ApiKeyConfig {
+    /// Where state is kept.
+    pub database: Database,
+    /// The key of keyed hashes.
+    pub secret_key: SecretKey,
+}
+
+/// Reads the process's environment: the one place that does.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the environment"
+)]
+pub fn process_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+impl Config {
+    /// Reads the settings of `serve` and `work`.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(&lookup);
+        let http = Http::read(&mut reader);
+        let database = Database::read(&mut reader);
+        let alipay = Alipay::read(&mut reader);
+        let secret_key = SecretKey::read(&mut reader);
+        let follow_up = FollowUp::read(&mut reader, alipay.as_ref().map(|alipay| &alipay.timeouts));
+        reader.finish(|| {
+            Some(Self {
+                http: http?,
+                database: database?,
+                alipay: alipay?,
+                secret_key: secret_key?,
+                follow_up: follow_up?,
+            })
+        })
+    }
+}
+
+impl MigrateConfig {
+    /// Reads the settings of `migrate`.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(&lookup);
+        let database = Database::read(&mut reader);
+        let merchant = FirstMerchant::read(&mut reader);
+        reader.finish(|| {
+            Some(Self {
+                database: database?,
+                merchant: merchant?,
+            })
+        })
+    }
+}
+
+impl ApiKeyConfig {
+    /// Reads the settings of `api-key`.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(&lookup);
+        let database = Database::read(&mut reader);
+        let secret_key = SecretKey::read(&mut reader);
+        reader.finish(|| {
+            Some(Self {
+                database: database?,
+                secret_key: secret_key?,
+            })
+        })
+    }
+}
+
+impl Telemetry {
+    /// Reads the settings of logs and traces, which every command has.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(&lookup);
+        let telemetry = Self::read(&mut reader);
+        reader.finish(|| telemetry)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,369 @@
+//! The settings by section, each with its rules.
+
+use std::{fs, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use secrecy::{SecretSlice, SecretString};
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::read::Reader;
+
+/// Fewest bytes of the secret key: those of the hash it keys.
+const MIN_SECRET_KEY_BYTES: usize = 32;
+
+/// Where to listen, and how to stop.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// How callers and Alipay reach this service.
+    pub public_base_url: Url,
+    /// How long requests under way may take to finish when stopping.
+    pub shutdown_grace: Duration,
+}
+
+impl Http {
+    pub(super) fn read(reader: &mut Reader) -> Option<Self> {
+        let listen: Option<SocketAddr> =
+            reader.parse("HTTP_LISTEN", "an address and port such as 127.0.0.1:8080");
+        let given = reader.optional("PUBLIC_BASE_URL").is_some();
+        let public_base_url = if given {
+            reader.url("PUBLIC_BASE_URL")
+        } else {
+            listen.and_then(|listen| Url::parse(&format!("http://{listen}")).ok())
+        };
+        let shutdown_grace = reader.milliseconds("SHUTDOWN_GRACE_MS");
+        Some(Self {
+            listen: listen?,
+            public_base_url: public_base_url?,
+            shutdown_grace: shutdown_grace?,
+        })
+    }
+}
+
+/// Where state is kept.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// Holds the password.
+    pub url: SecretString,
+    /// Most connections.
+    pub max_connections: u32,
+}
+
+impl Database {
+    pub(super) fn read(reader: &mut Reader) -> Option<Self> {
+        let url = reader.database_url("DATABASE_URL");
+        let max_connections = reader.number("DATABASE_MAX_CONNECTIONS", 2, 1_000);
+        Some(Self {
+            url: url?,
+            max_connections: max_connections?,
+        })
+    }
+}
+
+/// How requests to Alipay are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignType {
+    /// RSA with SHA-256.
+    Rsa2,
+    /// RSA with SHA-1.
+    Rsa,
+    /// A shared key.
+    Md5,
+}
+
+impl FromStr for SignType {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "RSA2" => Ok(Self::Rsa2),
+            "RSA" => Ok(Self::Rsa),
+            "MD5" => Ok(Self::Md5),
+            _ => Err(()),
+        }
+    }
+}
+
+/// Deadlines of calls to Alipay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Of connecting.
+    pub connect: Duration,
+    /// Of a whole pay call.
+    pub pay: Duration,
+    /// Of a whole query.
+    pub query: Duration,
+    /// Of a whole cancel.
+    pub cancel: Duration,
+}
+
+/// How to reach Alipay.
+#[derive(Clone, Debug)]
+pub struct Alipay {
+    /// The gateway's URL.
+    pub endpoint: Url,
+    /// The account: 16 digits.
+    pub partner: String,
+    /// How requests are signed.
+    pub sign_type: SignType,
+    /// Our private key; there for `RSA2` and `RSA`.
+    pub private_key_file: Option<PathBuf>,
+    /// Alipay's public key; there for `RSA2` and `RSA`.
+    pub public_key_file: Option<PathBuf>,
+    /// The shared key; there for `MD5`.
+    pub md5_key_file: Option<PathBuf>,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// Certificate authorities to trust besides the system's.
+    pub extra_ca_file: Option<PathBuf>,
+}
+
+impl Alipay {
+    pub(super) fn read(reader: &mut Reader) -> Option<Self> {
+        let endpoint = reader.url("ALIPAY_ENDPOINT");
+        let partner = partner(reader);
+        let sign_type: Option<SignType> = reader.parse("ALIPAY_SIGN_TYPE", "RSA2, RSA or MD5");
+        let md5 = sign_type == Some(SignType::Md5);
+        let mut key_file = |name, needed| {
+            if needed {
+                reader.file(name)
+            } else {
+                reader.optional_file(name)
+            }
+        };
+        let private_key_file = key_file("ALIPAY_PRIVATE_KEY_FILE", sign_type.is_some() && !md5);
+        let public_key_file = key_file("ALIPAY_PUBLIC_KEY_FILE", sign_type.is_some() && !md5);
+        let md5_key_file = key_file("ALIPAY_MD5_KEY_FILE", md5);
+        let timeouts = Timeouts::read(reader);
+        let extra_ca_file = reader.optional_file("ALIPAY_EXTRA_CA_FILE");
+        Some(Self {
+            endpoint: endpoint?,
+            partner: partner?,
+            sign_type: sign_type?,
+            private_key_file,
+            public_key_file,
+            md5_key_file,
+            timeouts: timeouts?,
+            extra_ca_file,
+        })
+    }
+}
+
+fn partner(reader: &mut Reader) -> Option<String> {
+    let form = "16 digits that begin with 2088 or 2160";
+    reader.matching("ALIPAY_PARTNER", form, |text| {
+        let account = text.starts_with("2088") || text.starts_with("2160");
+        account && text.len() == 16 && digits(text)
+    })
+}
+
+fn digits(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit())
+}
+
+impl Timeouts {
+    fn read(reader: &mut Reader) -> Option<Self> {
+        let connect = reader.milliseconds("ALIPAY_CONNECT_TIMEOUT_MS");
+        let pay = reader.milliseconds("ALIPAY_PAY_TIMEOUT_MS");
+        let query = reader.milliseconds("ALIPAY_QUERY_TIMEOUT_MS");
+        let cancel = reader.milliseconds("ALIPAY_CANCEL_TIMEOUT_MS");
+        Some(Self {
+            connect: connect?,
+            pay: pay?,
+            query: query?,
+            cancel: cancel?,
+        })
+    }
+}
+
+/// The key of keyed hashes: API keys, request fingerprints, scanned codes.
+#[derive(Clone, Debug)]
+pub struct SecretKey(pub SecretSlice<u8>);
+
+impl SecretKey {
+    pub(super) fn read(reader: &mut Reader) -> Option<Self> {
+        const NAME: &str = "SECRET_KEY_FILE";
+        let path = reader.file(NAME)?;
+        let shown = path.display();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => Zeroizing::new(text),
+            Err(error) => return reader.fault(NAME, format!("cannot read {shown}: {error}")),
+        };
+        match BASE64_STANDARD.decode(text.trim()) {
+            Ok(bytes) if bytes.len() >= MIN_SECRET_KEY_BYTES => {
+                Some(Self(SecretSlice::from(bytes)))
+            }
+            Ok(_) => reader.fault(
+                NAME,
+                format!("{shown} must hold at least 32 bytes as base64"),
+            ),
+            Err(_) => reader.fault(NAME, format!("{shown} must hold base64")),
+        }
+    }
+}
+
+/// How to find out what stayed open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FollowUp {
+    /// When to ask first, after the intent was stored.
+    pub first_query: Duration,
+    /// How long after one query to ask again.
+    pub query_interval: Duration,
+    /// How often a replica looks for due work.
+    pub poll_interval: Duration,
+    /// How long a worker owns a piece of work.
+    pub lease: Duration,
+    /// How many pieces of work a replica does at once.
+    pub workers: u32,
+}
+
+impl FollowUp {
+    pub(super) fn read(reader: &mut Reader, timeouts: Option<&Timeouts>) -> Option<Self> {
+        let first_query = reader.milliseconds("FOLLOW_UP_FIRST_QUERY_MS");
+        let query_interval = reader.milliseconds("FOLLOW_UP_QUERY_INTERVAL_MS");
+        let poll_interval = reader.milliseconds("FOLLOW_UP_POLL_INTERVAL_MS");
+        let lease = reader.milliseconds("FOLLOW_UP_LEASE_MS");
+        let workers = reader.number("FOLLOW_UP_WORKERS", 1, 256);
+        // A worker that loses its lease in the middle of a call lets another one ask too; three
+        // times the longest call leaves room for the database as well.
+        if let (Some(lease), Some(timeouts)) = (lease, timeouts) {
+            let least = timeouts.query.max(timeouts.cancel) * 3;
+            if lease < least {
+                let least = least.as_millis();
+                let what = format!(
+                    "must be at least {least}: 3 times the longer of ALIPAY_QUERY_TIMEOUT_MS and \
+                     ALIPAY_CANCEL_TIMEOUT_MS"
+                );
+                return reader.fault("FOLLOW_UP_LEASE_MS", what);
+            }
+        }
+        Some(Self {
+            first_query: first_query?,
+            query_interval: query_interval?,
+            poll_interval: poll_interval?,
+            lease: lease?,
+            workers: workers?,
+        })
+    }
+}
+
+/// The merchant and store that `migrate` makes where there is none, so that `store_id` may be left
+/// out of requests. What Alipay must be told of them has no default: a wrong shop on a buyer's bill
+/// is worse than a refusal to start (`protocol/wire.md` 3.1, `extend_info`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstMerchant {
+    /// The merchant's name here.
+    pub name: String,
+    /// The Alipay account that is paid: 16 digits.
+    pub partner: String,
+    /// The merchant's id at Alipay.
+    pub secondary_merchant_id: String,
+    /// The merchant's legal name.
+    pub secondary_merchant_name: String,
+    /// The merchant category code: 4 digits.
+    pub secondary_merchant_industry: String,
+    /// The default store.
+    pub store_id: String,
+    /// Its name; also what the buyer reads where a request has no description.
+    pub store_name: String,
+}
+
+impl FirstMerchant {
+    pub(super) fn read(reader: &mut Reader) -> Option<Self> {
+        let partner = partner(reader);
+        let secondary_merchant_id = reader.matching(
+            "SECONDARY_MERCHANT_ID",
+            "1 to 64 letters, digits and underscores",
+            |text| text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'),
+        );
+        let secondary_merchant_name = title(reader, "SECONDARY_MERCHANT_NAME", 128);
+        let secondary_merchant_industry =
+            reader.matching("SECONDARY_MERCHANT_INDUSTRY", "4 digits", |text| {
+                text.len() == 4 && digits(text)
+            });
+        let store_id = reader.matching(
+            "STORE_ID",
+            "1 to 64 printable ASCII characters without \"",
+            |text| text.len() <= 64 && text.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"'),
+        );
+        let store_name = title(reader, "STORE_NAME", 256);
+        let name = if reader.optional("MERCHANT_NAME").is_some() {
+            title(reader, "MERCHANT_NAME", 128)
+        } else {
+            secondary_merchant_name.clone()
+        };
+        Some(Self {
+            name: name?,
+            partner: partner?,
+            secondary_merchant_id: secondary_merchant_id?,
+            secondary_merchant_name: secondary_merchant_name?,
+            secondary_merchant_industry: secondary_merchant_industry?,
+            store_id: store_id?,
+            store_name: store_name?,
+        })
+    }
+}
+
+/// A name that people read.
+fn title(reader: &mut Reader, name: &'static str, longest: usize) -> Option<String> {
+    let form = format!("at most {longest} characters, without \" and control characters");
+    reader.matching(name, &form, |text| {
+        let plain = !text.chars().any(|c| c == '"' || c.is_control());
+        plain && text.chars().count() <= longest
+    })
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+impl FromStr for LogFormat {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            _ => Err(()),
+        }
+    }
+}
+
+/// Logs and traces.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// Which events are logged.
+    pub log_filter: String,
+    /// Base URL of an OTLP/HTTP collector.
+    pub otlp_endpoint: Option<Url>,
+    /// What traces call this service.
+    pub service_name: String,
+}
+
+impl Telemetry {
+    pub(super) fn read(reader: &mut Reader) -> Option<Self> {
+        let log_format = reader.parse("LOG_FORMAT", "json or text");
+        let log_filter = reader.matching(
+            "LOG_FILTER",
+            "a list of levels and targets such as info,alipayhk_gateway=debug",
+            |text| tracing_subscriber::EnvFilter::try_new(text).is_ok(),
+        );
+        let otlp_endpoint = reader.optional_url("OTEL_EXPORTER_OTLP_ENDPOINT");
+        let service_name = reader.required("OTEL_SERVICE_NAME");
+        Some(Self {
+            log_format: log_format?,
+            log_filter: log_filter?,
+            otlp_endpoint,
+            service_name: service_name?,
+        })
+    }
+}

@@ -1,0 +1,227 @@
+//! Tests of the settings; they pass maps, never the process's environment.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use super::*;
+
+/// Key files that are there, and a good environment that names them.
+struct Files {
+    directory: PathBuf,
+}
+
+impl Files {
+    fn new(test: &str) -> Self {
+        let directory =
+            std::env::temp_dir().join(format!("gateway-config-{test}-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a temporary directory");
+        let files = Self { directory };
+        files.write("key.pem", "not read here");
+        files.write("secret", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n");
+        files
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.directory.join(name);
+        fs::write(&path, text).expect("a file in the temporary directory");
+        path.display().to_string()
+    }
+
+    fn environment(&self) -> BTreeMap<String, String> {
+        let path = |name: &str| self.directory.join(name).display().to_string();
+        [
+            (
+                "DATABASE_URL",
+                "postgres://u:hunter2@localhost/gateway".to_owned(),
+            ),
+            (
+                "ALIPAY_ENDPOINT",
+                "http://127.0.0.1:9090/gateway.do".to_owned(),
+            ),
+            ("ALIPAY_PARTNER", "2088000000000001".to_owned()),
+            ("ALIPAY_PRIVATE_KEY_FILE", path("key.pem")),
+            ("ALIPAY_PUBLIC_KEY_FILE", path("key.pem")),
+            ("SECRET_KEY_FILE", path("secret")),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        // What stays in the temporary directory harms nobody.
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn names(error: &ConfigError) -> Vec<&'static str> {
+    error.0.iter().map(|fault| fault.name).collect()
+}
+
+#[test]
+fn the_needed_variables_are_enough_and_the_rest_has_its_default() {
+    let files = Files::new("defaults");
+    let environment = files.environment();
+    let config = Config::read(|name| environment.get(name).cloned()).expect("a good environment");
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(
+        config.http.public_base_url.as_str(),
+        "http://127.0.0.1:8080/"
+    );
+    assert_eq!(config.alipay.sign_type, SignType::Rsa2);
+    assert_eq!(config.alipay.timeouts.pay.as_millis(), 10_000);
+    assert_eq!(config.follow_up.lease.as_millis(), 45_000);
+    assert!(
+        !format!("{config:?}").contains("hunter2"),
+        "q13: no secret in Debug"
+    );
+}
+
+#[test]
+fn all_faults_are_reported_at_once_and_without_secrets() {
+    let error = Config::read(|name| match name {
+        "HTTP_LISTEN" => Some("nowhere".to_owned()),
+        "DATABASE_URL" => Some("mysql://u:hunter2@localhost".to_owned()),
+        "DATABASE_MAX_CONNECTIONS" => Some("0".to_owned()),
+        "ALIPAY_ENDPOINT" => Some("ftp://alipay".to_owned()),
+        "ALIPAY_PARTNER" => Some("1234567890123456".to_owned()),
+        "ALIPAY_PRIVATE_KEY_FILE" => Some("/no/such/file.pem".to_owned()),
+        "ALIPAY_PUBLIC_KEY_FILE" => Some(" ".to_owned()),
+        "ALIPAY_QUERY_TIMEOUT_MS" => Some("20000".to_owned()),
+        _ => None,
+    })
+    .expect_err("nothing here is right");
+    assert_eq!(
+        names(&error),
+        [
+            "HTTP_LISTEN",
+            "DATABASE_URL",
+            "DATABASE_MAX_CONNECTIONS",
+            "ALIPAY_ENDPOINT",
+            "ALIPAY_PARTNER",
+            "ALIPAY_PRIVATE_KEY_FILE",
+            "ALIPAY_PUBLIC_KEY_FILE",
+            "SECRET_KEY_FILE",
+        ]
+    );
+    let text = error.to_string();
+    assert!(text.contains("/no/such/file.pem"), "names the file: {text}");
+    assert!(!text.contains("hunter2"), "no secret: {text}");
+}
+
+#[test]
+fn a_lease_must_outlast_the_calls_made_under_it() {
+    let files = Files::new("lease");
+    let mut environment = files.environment();
+    environment.insert("ALIPAY_CANCEL_TIMEOUT_MS".to_owned(), "15001".to_owned());
+    let error = Config::read(|name| environment.get(name).cloned()).expect_err("too short a lease");
+    assert_eq!(names(&error), ["FOLLOW_UP_LEASE_MS"]);
+    environment.insert("FOLLOW_UP_LEASE_MS".to_owned(), "45003".to_owned());
+    Config::read(|name| environment.get(name).cloned()).expect("exactly long enough");
+}
+
+#[test]
+fn md5_needs_its_own_key_and_no_other() {
+    let files = Files::new("md5");
+    let mut environment = files.environment();
+    environment.remove("ALIPAY_PRIVATE_KEY_FILE");
+    environment.remove("ALIPAY_PUBLIC_KEY_FILE");
+    environment.insert("ALIPAY_SIGN_TYPE".to_owned(), "MD5".to_owned());
+    let error = Config::read(|name| environment.get(name).cloned()).expect_err("no key");
+    assert_eq!(names(&error), ["ALIPAY_MD5_KEY_FILE"]);
+}
+
+#[test]
+fn a_weak_secret_key_is_refused_by_file_name() {
+    let files = Files::new("secret");
+    for text in ["c2hvcnQ=", "not base64!", ""] {
+        let path = files.write("weak", text);
+        let mut environment = files.environment();
+        environment.insert("SECRET_KEY_FILE".to_owned(), path.clone());
+        let error = Config::read(|name| environment.get(name).cloned()).expect_err(text);
+        assert_eq!(names(&error), ["SECRET_KEY_FILE"]);
+        assert!(error.to_string().contains(&path), "{error}");
+    }
+}
+
+#[test]
+fn each_command_needs_only_its_own_variables() {
+    let files = Files::new("commands");
+    let environment = files.environment();
+    let key = ["DATABASE_URL", "SECRET_KEY_FILE"];
+    ApiKeyConfig::read(|name| key.contains(&name).then(|| environment[name].clone()))
+        .expect("two variables");
+    let migrate = MigrateConfig::read(|name| {
+        let value = match name {
+            "DATABASE_URL" => "postgres://localhost/gateway",
+            "ALIPAY_PARTNER" => "2160000000000001",
+            "SECONDARY_MERCHANT_ID" => "SM001",
+            "SECONDARY_MERCHANT_NAME" => "Demo Cafe",
+            "SECONDARY_MERCHANT_INDUSTRY" => "5812",
+            "STORE_NAME" => "Demo Cafe Central",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    })
+    .expect("what migrate needs");
+    assert_eq!(migrate.merchant.name, "Demo Cafe");
+    assert_eq!(migrate.merchant.store_id, "ST01");
+    Telemetry::from_lookup(|_| None).expect("defaults only");
+    let bad = Telemetry::from_lookup(|_| Some("no such thing=5=".to_owned())).expect_err("bad");
+    assert_eq!(
+        names(&bad),
+        ["LOG_FORMAT", "LOG_FILTER", "OTEL_EXPORTER_OTLP_ENDPOINT"]
+    );
+}
+
+/// The names in a text that look like our variables.
+fn variables_in(text: &str, keep: impl Fn(&str) -> Option<&str>) -> Vec<String> {
+    text.lines().filter_map(keep).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_example_the_help_and_the_table_list_the_same_variables() {
+    let table: Vec<&str> = variables::VARIABLES
+        .iter()
+        .map(|variable| variable.name)
+        .collect();
+    let example = include_str!("../../.env.example");
+    let in_example = variables_in(example, |line| {
+        let name = line.trim_start_matches("# ").split_once('=')?.0;
+        let is_name = name
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+        is_name.then_some(name)
+    });
+    assert_eq!(in_example, table, ".env.example");
+    let help = variables::help();
+    let in_help = variables_in(&help, |line| line.strip_prefix("  ")?.split(' ').next());
+    assert_eq!(in_help, table, "--help");
+    let documented = include_str!("mod.rs");
+    for name in table {
+        assert!(
+            documented.contains(&format!("`{name}`")),
+            "module doc: {name}"
+        );
+    }
+}
+
+#[test]
+fn every_variable_of_the_table_is_read() {
+    let read = std::cell::RefCell::new(std::collections::BTreeSet::new());
+    let lookup = |name: &str| {
+        read.borrow_mut().insert(name.to_owned());
+        None
+    };
+    // Nothing is set, so all but the last fail; what they looked for is what counts.
+    let _ = Config::read(lookup);
+    let _ = MigrateConfig::read(lookup);
+    let _ = ApiKeyConfig::read(lookup);
+    let _ = Telemetry::from_lookup(lookup);
+    let table = variables::VARIABLES
+        .iter()
+        .map(|variable| variable.name.to_owned())
+        .collect();
+    assert_eq!(*read.borrow(), table);
+}

@@ -1,0 +1,86 @@
+//! Every variable, its default and its meaning: what `--help` prints.
+
+use std::fmt::Write as _;
+
+/// A variable of the environment.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is where it is not set; `None` where it must be set, or may be left out, as
+    /// `meaning` says.
+    pub default: Option<&'static str>,
+    /// What it is for, with its unit and limits.
+    pub meaning: &'static str,
+}
+
+const fn variable(
+    name: &'static str,
+    default: Option<&'static str>,
+    meaning: &'static str,
+) -> Variable {
+    Variable {
+        name,
+        default,
+        meaning,
+    }
+}
+
+/// Every variable, by section.
+#[rustfmt::skip]
+pub const VARIABLES: &[Variable] = &[
+    variable("HTTP_LISTEN", Some("127.0.0.1:8080"), "address and port to listen on"),
+    variable("PUBLIC_BASE_URL", None, "how callers and Alipay reach this service; default http:// and HTTP_LISTEN"),
+    variable("SHUTDOWN_GRACE_MS", Some("30000"), "how long requests under way may take to finish when stopping"),
+    variable("DATABASE_URL", None, "required; postgres://user:password@host/database"),
+    variable("DATABASE_MAX_CONNECTIONS", Some("16"), "most connections to Postgres, 2-1000"),
+    variable("ALIPAY_ENDPOINT", None, "required; the gateway's URL, for example https://intlmapi.alipay.com/gateway.do"),
+    variable("ALIPAY_PARTNER", None, "required; the Alipay account: 16 digits that begin with 2088 or 2160"),
+    variable("ALIPAY_SIGN_TYPE", Some("RSA2"), "RSA2, RSA or MD5, as agreed with Alipay"),
+    variable("ALIPAY_PRIVATE_KEY_FILE", None, "required for RSA2 and RSA; our private key: PEM or bare base64"),
+    variable("ALIPAY_PUBLIC_KEY_FILE", None, "required for RSA2 and RSA; Alipay's public key: PEM or bare base64"),
+    variable("ALIPAY_MD5_KEY_FILE", None, "required for MD5; the shared key"),
+    variable("ALIPAY_CONNECT_TIMEOUT_MS", Some("2000"), "how long connecting to Alipay may take"),
+    variable("ALIPAY_PAY_TIMEOUT_MS", Some("10000"), "how long a pay call may take"),
+    variable("ALIPAY_QUERY_TIMEOUT_MS", Some("5000"), "how long a query may take"),
+    variable("ALIPAY_CANCEL_TIMEOUT_MS", Some("10000"), "how long a cancel may take"),
+    variable("ALIPAY_EXTRA_CA_FILE", None, "optional; PEM of certificate authorities to trust besides the system's"),
+    variable("SECRET_KEY_FILE", None, "required; base64 of at least 32 random bytes, the key of stored hashes; the same on every replica"),
+    variable("FOLLOW_UP_FIRST_QUERY_MS", Some("5000"), "when to ask first about a payment whose outcome is open"),
+    variable("FOLLOW_UP_QUERY_INTERVAL_MS", Some("3000"), "how long after one query to ask again"),
+    variable("FOLLOW_UP_POLL_INTERVAL_MS", Some("500"), "how often a replica looks for due work"),
+    variable("FOLLOW_UP_LEASE_MS", Some("45000"), "how long a worker owns a piece of work; at least 3 times the longer of the query and cancel timeouts"),
+    variable("FOLLOW_UP_WORKERS", Some("16"), "how many pieces of work a replica does at once, 1-256"),
+    variable("MERCHANT_NAME", None, "name of the merchant that migrate makes; default SECONDARY_MERCHANT_NAME"),
+    variable("SECONDARY_MERCHANT_ID", None, "required by migrate; the merchant's id at Alipay, at most 64 letters, digits and underscores"),
+    variable("SECONDARY_MERCHANT_NAME", None, "required by migrate; the merchant's legal name"),
+    variable("SECONDARY_MERCHANT_INDUSTRY", None, "required by migrate; the merchant category code: 4 digits"),
+    variable("STORE_ID", Some("ST01"), "the merchant's default store"),
+    variable("STORE_NAME", None, "required by migrate; the default store's name"),
+    variable("LOG_FORMAT", Some("json"), "json or text"),
+    variable("LOG_FILTER", Some("info"), "which events to log, for example info,alipayhk_gateway=debug"),
+    variable("OTEL_EXPORTER_OTLP_ENDPOINT", None, "optional; where to send traces: base URL of an OTLP/HTTP collector, for example http://127.0.0.1:4318"),
+    variable("OTEL_SERVICE_NAME", Some("alipayhk-gateway"), "what traces call this service"),
+];
+
+/// The default of a variable.
+pub(super) fn default_of(name: &str) -> Option<&'static str> {
+    VARIABLES
+        .iter()
+        .find(|variable| variable.name == name)
+        .and_then(|variable| variable.default)
+}
+
+/// The table as `--help` prints it.
+pub fn help() -> String {
+    let mut text = "Environment:\n".to_owned();
+    for variable in VARIABLES {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "  {:<29} {}", variable.name, variable.meaning);
+        if let Some(default) = variable.default {
+            let _ = write!(text, " [default: {default}]");
+        }
+        text.push('\n');
+    }
+    text
+}

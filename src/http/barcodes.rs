@@ -1,0 +1,148 @@
+//! `POST /v1/barcodes/inspect`: would Alipay take this code?
+
+use axum::Json;
+use serde::Serialize;
+use utoipa::ToSchema;
+use zeroize::Zeroizing;
+
+use super::{
+    extract::{Caller, Faults, JsonBody, ObjectReader, ReadPayments},
+    payments::create::barcode_code,
+    problem::Problem,
+};
+use crate::domain::barcode::Barcode;
+
+/// A scanned code.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InspectRequest {
+    /// The code as it was scanned. Never stored, never logged.
+    #[schema(example = "281234567890123456")]
+    pub barcode: String,
+}
+
+/// What a scanned code is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Inspection {
+    /// Whether a payment with it would be sent to Alipay.
+    #[schema(example = true)]
+    pub acceptable: bool,
+    /// Whose code it looks like: `alipay`, `other` (another wallet) or `unknown`.
+    #[schema(example = "alipay")]
+    pub family: &'static str,
+    /// Its length without white space, in characters.
+    #[schema(example = 18)]
+    pub length: usize,
+    /// Its first two digits; `null` where it does not begin with two.
+    #[schema(required = true, example = "28")]
+    pub prefix: Option<String>,
+    /// Why it is not acceptable: `barcode_empty`, `barcode_not_digits`, `barcode_length` or
+    /// `barcode_prefix`; `null` where it is.
+    #[schema(required = true, example = json!(null))]
+    pub reason: Option<&'static str>,
+    /// The same in words.
+    #[schema(required = true, example = json!(null))]
+    pub detail: Option<String>,
+}
+
+/// Inspect a scanned code
+///
+/// Says whether Alipay would take a code, without asking Alipay and without keeping anything: for a
+/// till that wants to tell a wrong wallet or a bad scan before it starts a payment.
+#[utoipa::path(
+    post,
+    path = "/v1/barcodes/inspect",
+    tag = "barcodes",
+    operation_id = "inspect_barcode",
+    security(("api_key" = ["payments:read"])),
+    request_body(content = InspectRequest, description = "The scanned code.", content_type = "application/json"),
+    responses((status = 200, description = "What the code is.", body = Inspection)),
+)]
+pub async fn inspect(
+    _: Caller<ReadPayments>,
+    JsonBody(body): JsonBody,
+) -> Result<Json<Inspection>, Problem> {
+    let mut faults = Faults::default();
+    let mut reader = ObjectReader::new(
+        body.members().unwrap_or_default(),
+        String::new(),
+        &mut faults,
+    );
+    reader.require("barcode");
+    let text = reader.text("barcode").unwrap_or_default();
+    reader.finish();
+    faults.into_result()?;
+    Ok(Json(Inspection::of(text)))
+}
+
+impl Inspection {
+    fn of(text: &str) -> Self {
+        let code: Zeroizing<String> =
+            Zeroizing::new(text.chars().filter(|c| !c.is_whitespace()).collect());
+        let error = code.parse::<Barcode>().err();
+        let prefix = code
+            .get(..2)
+            .filter(|prefix| prefix.bytes().all(|b| b.is_ascii_digit()));
+        Self {
+            acceptable: error.is_none(),
+            family: prefix.map_or("unknown", family),
+            length: code.chars().count(),
+            prefix: prefix.map(str::to_owned),
+            reason: error.map(barcode_code),
+            detail: error.map(|error| error.to_string()),
+        }
+    }
+}
+
+/// Whose codes begin like this: 25–30 are Alipay's (`protocol/wire.md` 3.1), 10–15 are those of the
+/// other large wallet.
+fn family(prefix: &str) -> &'static str {
+    match prefix {
+        "25" | "26" | "27" | "28" | "29" | "30" => "alipay",
+        "10" | "11" | "12" | "13" | "14" | "15" => "other",
+        _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_told_apart() {
+        for (text, acceptable, family, length, reason) in [
+            ("281234567890123456", true, "alipay", 18, None),
+            (" 2812 3456 7890 1234 56\n", true, "alipay", 18, None),
+            (
+                "134567890123456789",
+                false,
+                "other",
+                18,
+                Some("barcode_prefix"),
+            ),
+            (
+                "991234567890123456",
+                false,
+                "unknown",
+                18,
+                Some("barcode_prefix"),
+            ),
+            ("2812", false, "alipay", 4, Some("barcode_length")),
+            ("28x", false, "alipay", 3, Some("barcode_not_digits")),
+            ("茶", false, "unknown", 1, Some("barcode_not_digits")),
+            (" ", false, "unknown", 0, Some("barcode_empty")),
+        ] {
+            let inspection = Inspection::of(text);
+            assert_eq!(
+                (
+                    inspection.acceptable,
+                    inspection.family,
+                    inspection.length,
+                    inspection.reason
+                ),
+                (acceptable, family, length, reason),
+                "{text:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Who calls, and whether it may.
+
+use std::marker::PhantomData;
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, header, request::Parts},
+};
+
+use crate::{
+    domain::merchant::{Principal, Scope},
+    http::{HttpState, problem::Problem, trace::Facts},
+};
+
+/// Longest token that is looked up; ours are far shorter.
+const MAX_TOKEN_LENGTH: usize = 512;
+
+/// A scope as a type, so that a handler's signature says what it needs.
+pub trait RequiredScope {
+    /// The scope.
+    const SCOPE: Scope;
+}
+
+/// `payments:read`.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadPayments;
+
+impl RequiredScope for ReadPayments {
+    const SCOPE: Scope = Scope::PaymentsRead;
+}
+
+/// `payments:write`.
+#[derive(Clone, Copy, Debug)]
+pub struct WritePayments;
+
+impl RequiredScope for WritePayments {
+    const SCOPE: Scope = Scope::PaymentsWrite;
+}
+
+/// Whoever presented a live API key that carries the scope `S`.
+#[derive(Debug)]
+pub struct Caller<S> {
+    /// Who it is.
+    pub principal: Principal,
+    scope: PhantomData<S>,
+}
+
+impl<S: RequiredScope> FromRequestParts<HttpState> for Caller<S> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, Problem> {
+        let token = bearer_token(&parts.headers)?;
+        let principal = state
+            .app
+            .authenticate(token)
+            .await?
+            .ok_or_else(Problem::invalid_api_key)?;
+        if let Some(facts) = parts.extensions.get::<Facts>() {
+            facts.learn_api_key(principal.api_key_id);
+        }
+        if principal.may(S::SCOPE) {
+            Ok(Self {
+                principal,
+                scope: PhantomData,
+            })
+        } else {
+            Err(Problem::insufficient_scope(S::SCOPE))
+        }
+    }
+}
+
+/// The token of the one `Authorization: Bearer` header (RFC 6750).
+fn bearer_token(headers: &HeaderMap) -> Result<&str, Problem> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().ok_or_else(Problem::authentication_required)?;
+    // Two keys in one request: which one counts is not for us to guess.
+    if values.next().is_some() {
+        return Err(Problem::invalid_api_key());
+    }
+    let text = value.to_str().map_err(|_| Problem::invalid_api_key())?;
+    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Problem::authentication_required());
+    }
+    let token = token.trim();
+    let usable = (1..=MAX_TOKEN_LENGTH).contains(&token.len())
+        && token.bytes().all(|b| b.is_ascii_graphic());
+    usable.then_some(token).ok_or_else(Problem::invalid_api_key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::problem::Kind;
+    use axum::http::HeaderValue;
+
+    fn read(values: &[&'static str]) -> Result<String, Kind> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
+        }
+        bearer_token(&headers)
+            .map(str::to_owned)
+            .map_err(|problem| problem.kind)
+    }
+
+    #[test]
+    fn q6_only_one_well_formed_bearer_token_is_looked_up() {
+        assert_eq!(read(&["Bearer abc"]), Ok("abc".to_owned()));
+        assert_eq!(read(&["bearer  abc"]), Ok("abc".to_owned()));
+        assert_eq!(read(&[]), Err(Kind::AuthenticationRequired));
+        assert_eq!(read(&["Basic abc"]), Err(Kind::AuthenticationRequired));
+        assert_eq!(read(&["Bearer"]), Err(Kind::InvalidApiKey));
+        assert_eq!(read(&["Bearer a b"]), Err(Kind::InvalidApiKey));
+        assert_eq!(read(&["Bearer a", "Bearer b"]), Err(Kind::InvalidApiKey));
+    }
+}

@@ -1,0 +1,191 @@
+//! Reads an object member by member and remembers every fault.
+
+use super::json::Json;
+use crate::http::problem::{FieldFault, Problem};
+
+/// The faults found so far.
+#[derive(Debug, Default)]
+pub struct Faults(Vec<FieldFault>);
+
+impl Faults {
+    /// Remembers a fault of the body.
+    pub fn add(&mut self, pointer: String, code: &'static str, detail: impl Into<String>) {
+        self.0.push(FieldFault {
+            pointer: Some(pointer),
+            parameter: None,
+            code,
+            detail: detail.into(),
+        });
+    }
+
+    /// Whether none was found.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One problem that names all faults, if there are any.
+    pub fn into_result(self) -> Result<(), Problem> {
+        if self.is_empty() {
+            Ok(())
+        } else {
+            Err(Problem::validation(self.0))
+        }
+    }
+}
+
+/// Reads one object. Each member is asked for by name; what was never asked for is unknown, and
+/// [`ObjectReader::finish`] says so: a misspelt `amuont` must not be ignored (`design/api.md` 1).
+#[expect(
+    missing_debug_implementations,
+    reason = "the members may carry a scanned code"
+)]
+pub struct ObjectReader<'j, 'f> {
+    members: &'j [(String, Json)],
+    pointer: String,
+    asked: Vec<&'static str>,
+    faults: &'f mut Faults,
+}
+
+impl<'j, 'f> ObjectReader<'j, 'f> {
+    /// Reads the members of an object found at `pointer` (empty for the whole body).
+    pub fn new(members: &'j [(String, Json)], pointer: String, faults: &'f mut Faults) -> Self {
+        Self {
+            members,
+            pointer,
+            asked: Vec::new(),
+            faults,
+        }
+    }
+
+    /// Remembers a fault of a member.
+    pub fn fault(&mut self, name: &str, code: &'static str, detail: impl Into<String>) {
+        let pointer = pointer_to(&self.pointer, name);
+        self.faults.add(pointer, code, detail);
+    }
+
+    /// A member that may be left out; `null` is the same as leaving it out.
+    fn optional(&mut self, name: &'static str) -> Option<&'j Json> {
+        self.asked.push(name);
+        let members = self.members;
+        members
+            .iter()
+            .find(|(member, _)| member == name)
+            .map(|(_, value)| value)
+            .filter(|value| !matches!(value, Json::Null))
+    }
+
+    /// Reports a member as missing unless something was read, or was there and faulty.
+    pub fn require(&mut self, name: &'static str) {
+        if self.optional(name).is_none() {
+            self.fault(name, "required", "must be given");
+        }
+    }
+
+    /// A string.
+    pub fn text(&mut self, name: &'static str) -> Option<&'j str> {
+        match self.optional(name)? {
+            Json::Text(text) => Some(text),
+            _ => self.wrong_type(name, "must be a string"),
+        }
+    }
+
+    /// An integer; `12850.0` and `"12850"` are not.
+    pub fn integer(&mut self, name: &'static str, min: i64, max: i64) -> Option<i64> {
+        let range = format!("must be an integer from {min} to {max}");
+        match self.optional(name)? {
+            Json::Integer(value) if (min..=max).contains(value) => Some(*value),
+            Json::Integer(_) => {
+                self.fault(name, "out_of_range", range);
+                None
+            }
+            _ => self.wrong_type(name, &range),
+        }
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&mut self, name: &'static str) -> Option<bool> {
+        match self.optional(name)? {
+            Json::Bool(value) => Some(*value),
+            _ => self.wrong_type(name, "must be true or false"),
+        }
+    }
+
+    /// The members of an object, and where it is.
+    pub fn object(&mut self, name: &'static str) -> Option<(&'j [(String, Json)], String)> {
+        match self.optional(name)? {
+            Json::Object(members) => Some((members, pointer_to(&self.pointer, name))),
+            _ => self.wrong_type(name, "must be an object"),
+        }
+    }
+
+    /// The faults, to read a nested object with.
+    pub fn faults(&mut self) -> &mut Faults {
+        self.faults
+    }
+
+    /// Reports every member that was not asked for.
+    pub fn finish(self) {
+        for (name, _) in self.members {
+            if !self.asked.contains(&name.as_str()) {
+                let pointer = pointer_to(&self.pointer, name);
+                self.faults
+                    .add(pointer, "unknown_field", "is not a field of this request");
+            }
+        }
+    }
+
+    fn wrong_type<T>(&mut self, name: &str, detail: &str) -> Option<T> {
+        self.fault(name, "wrong_type", detail);
+        None
+    }
+}
+
+/// Extends a JSON Pointer (RFC 6901) by a member. Long and unprintable names are the caller's
+/// doing and are cut and masked (`design/correctness.md` Q15).
+pub fn pointer_to(parent: &str, name: &str) -> String {
+    let name: String = name
+        .chars()
+        .take(64)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    format!("{parent}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_of_an_object_is_found_at_once() {
+        let json = Json::parse(br#"{"count":"7","limit":99,"flag":1,"a/b~c":0,"name":null}"#)
+            .expect("an object");
+        let mut faults = Faults::default();
+        let mut reader = ObjectReader::new(
+            json.members().expect("an object"),
+            String::new(),
+            &mut faults,
+        );
+        assert_eq!(reader.integer("count", 0, 10), None);
+        assert_eq!(reader.integer("limit", 0, 10), None);
+        assert_eq!(reader.boolean("flag"), None);
+        assert_eq!(reader.text("name"), None);
+        reader.require("name");
+        reader.require("count");
+        reader.finish();
+        let found: Vec<_> = faults
+            .0
+            .iter()
+            .map(|fault| (fault.pointer.as_deref().unwrap_or_default(), fault.code))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("/count", "wrong_type"),
+                ("/limit", "out_of_range"),
+                ("/flag", "wrong_type"),
+                ("/name", "required"),
+                ("/a~1b~0c", "unknown_field"),
+            ]
+        );
+    }
+}

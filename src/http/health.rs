@@ -1,0 +1,71 @@
+//! Whether this replica lives, and whether it should get requests.
+//!
+//! Readiness is the database, its schema and the follow-up workers. Alipay is deliberately not part
+//! of it: its outage must not evict replicas that still answer from the database
+//! (`design/api.md` 4).
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    HttpState,
+    problem::{Kind, Problem},
+};
+
+/// A health answer.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// Always `ok`; anything else is a problem document.
+    #[schema(example = "ok")]
+    pub status: &'static str,
+}
+
+/// Liveness
+///
+/// Answers as long as the program can answer at all. Restart it when this fails.
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    tag = "service",
+    operation_id = "get_liveness",
+    responses((status = 200, description = "The program runs.", body = Health)),
+)]
+pub async fn live() -> Json<Health> {
+    Json(Health { status: "ok" })
+}
+
+/// Readiness
+///
+/// Whether the database answers, its schema is current, and the follow-up workers run; false from
+/// the moment the program is told to stop. Send no requests here while this fails.
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    tag = "service",
+    operation_id = "get_readiness",
+    responses((status = 200, description = "This replica can serve.", body = Health)),
+)]
+pub async fn ready(State(state): State<HttpState>) -> Result<Json<Health>, Problem> {
+    if state.draining.is_on() {
+        return Err(not_ready("the program is stopping"));
+    }
+    let readiness = state.app.readiness().await;
+    let failing: Vec<&str> = [
+        (readiness.database, "database"),
+        (readiness.migrations, "migrations"),
+        (readiness.follow_up_workers, "follow-up workers"),
+    ]
+    .into_iter()
+    .filter_map(|(ok, name)| (!ok).then_some(name))
+    .collect();
+    if failing.is_empty() {
+        Ok(Json(Health { status: "ok" }))
+    } else {
+        Err(not_ready(&format!("not ready: {}", failing.join(", "))))
+    }
+}
+
+fn not_ready(detail: &str) -> Problem {
+    Problem::new(Kind::NotReady, detail)
+}

@@ -1,0 +1,76 @@
+//! The REST surface, version 1 (`design/api.md`).
+//!
+//! What holds for every operation:
+//!
+//! - Every refusal is a problem document ([`problem`]), also for unknown paths, methods and media
+//!   types, oversized bodies and panics.
+//! - A request is read field by field, so that one answer names *all* its faults; nothing is stored
+//!   and no idempotency key is used up before that.
+//! - No layer may cut a handler short: there is no timeout layer. Handlers only wait; the work they
+//!   wait for is detached by [`crate::app`] (`design/correctness.md` R6).
+//! - `GET` never calls Alipay.
+//! - This module sees neither SQL nor Alipay's words.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`router`] | routes and the middleware stack |
+//! | [`payments`], [`barcodes`], [`health`] | handlers and what they answer |
+//! | [`extract`] | requests into types; rejections become problems |
+//! | [`problem`] | the status table |
+//! | [`trace`], [`metrics`] | one span and one wide event per request; what is counted |
+//! | [`openapi`] | the document, from the code |
+//! | [`serve`] | connections: deadlines for headers, draining |
+
+pub mod barcodes;
+pub mod extract;
+pub mod health;
+pub mod metrics;
+pub mod openapi;
+pub mod payments;
+pub mod problem;
+pub mod router;
+pub mod serve;
+pub mod trace;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use axum::extract::FromRef;
+
+use crate::app::App;
+
+/// What handlers share; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct HttpState {
+    /// The use cases.
+    pub app: App,
+    /// What `/metrics` shows.
+    pub metrics: metrics::Handle,
+    /// Turned on first when the program stops.
+    pub draining: Draining,
+}
+
+impl FromRef<HttpState> for App {
+    fn from_ref(state: &HttpState) -> Self {
+        state.app.clone()
+    }
+}
+
+/// Whether the program is stopping: readiness is false from then on, before anything else stops
+/// (`design/correctness.md` R21).
+#[derive(Clone, Debug, Default)]
+pub struct Draining(Arc<AtomicBool>);
+
+impl Draining {
+    /// Announces the stop.
+    pub fn start(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether the stop was announced.
+    pub fn is_on(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,350 @@
+//! The OpenAPI document.
+//!
+//! Operations and schemas come from the handlers' annotations. What is the same everywhere is added
+//! here from the code that enforces it: refusals from the status table, with real documents as
+//! examples, and the names that may grow.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use axum::{http::header, response::IntoResponse};
+use serde_json::{Map, Value, json};
+use utoipa::OpenApi;
+
+use super::{
+    problem::{FieldFault, Kind, MEDIA_TYPE, Problem, ProblemDocument},
+    router,
+};
+use crate::domain::{id::PaymentId, merchant::Scope, next_action::NextActionKind};
+
+/// The document's head.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "AlipayHK gateway",
+        description = "In-store AlipayHK barcode payments for internal services.\n\n\
+            * **Money** is integer minor units with an ISO 4217 currency: 12850 HKD is HKD 128.50.\n\
+            * **Times** are RFC 3339 in UTC with milliseconds; `business_date` is the day in GMT+8.\n\
+            * **Repeating** a create with the same `Idempotency-Key` is always safe: one charge, and every answer shows the current state.\n\
+            * **Refusals** are problem documents (RFC 9457), also for unknown paths (`route_not_found`), wrong methods (`method_not_allowed`, with `Allow`) and anything unforeseen. After Alipay was asked, the answer to a create is never a 5xx.\n\
+            * **Growth**: fields may be added to answers, and names marked `x-extensible-enum` may grow; readers must tolerate both. Unknown fields in requests are refused.",
+    ),
+    servers((url = "/", description = "Where this document was read.")),
+    tags(
+        (name = "payments", description = "Take payments and follow them."),
+        (name = "barcodes", description = "Look at scanned codes."),
+        (name = "service", description = "For those who run the gateway. Needs no API key."),
+    ),
+    components(schemas(ProblemDocument, FieldFault)),
+)]
+struct Head;
+
+/// What the router starts from.
+pub fn base() -> utoipa::openapi::OpenApi {
+    Head::openapi()
+}
+
+/// The whole document.
+pub fn document() -> Value {
+    let (_, openapi) = router::routes().split_for_parts();
+    let mut document =
+        serde_json::to_value(openapi).expect("the document is made of strings, numbers and maps");
+    document["components"]["securitySchemes"] = json!({"api_key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": format!(
+            "An API key, made by `alipayhk-gateway api-key create`. Scopes: {}.",
+            Scope::ALL.map(|scope| format!("`{}`", scope.as_str())).join(", "),
+        ),
+    }});
+    for (path, method, operation) in operations(&mut document) {
+        complete(&path, &method, operation);
+    }
+    mark_growing_names(&mut document);
+    limit_metadata(&mut document);
+    document
+}
+
+/// The document as it is served, printed and checked in.
+pub fn text() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", document()));
+    &TEXT
+}
+
+/// The OpenAPI document
+///
+/// This document.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "service",
+    operation_id = "get_openapi",
+    responses((status = 200, description = "This document (OpenAPI 3.1).", body = Object)),
+)]
+pub async fn serve() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], text())
+}
+
+fn operations(document: &mut Value) -> Vec<(String, String, &mut Map<String, Value>)> {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    paths
+        .flat_map(|(path, item)| {
+            let methods = item.as_object_mut().into_iter().flatten();
+            methods.filter_map(|(method, operation)| {
+                Some((path.clone(), method.clone(), operation.as_object_mut()?))
+            })
+        })
+        .collect()
+}
+
+/// Adds what every operation has: an explicit `security`, the headers of every answer, and the
+/// refusals that apply.
+fn complete(path: &str, method: &str, operation: &mut Map<String, Value>) {
+    operation.entry("security").or_insert_with(|| json!([]));
+    let mut by_status: BTreeMap<String, Vec<Problem>> = BTreeMap::new();
+    for problem in refusals(path, method, operation) {
+        let status = problem.kind.status().as_u16().to_string();
+        by_status.entry(status).or_default().push(problem);
+    }
+    let Some(responses) = operation["responses"].as_object_mut() else {
+        return;
+    };
+    for (_, response) in responses.iter_mut() {
+        add_common_headers(response);
+    }
+    for (status, problems) in by_status {
+        responses.insert(status, refusal(path, &problems));
+    }
+}
+
+fn add_common_headers(response: &mut Value) {
+    let request_id = json!({
+        "description": "Names the request in logs.",
+        "schema": {"type": "string"},
+    });
+    let traceparent = json!({
+        "description": "The trace of the request (W3C Trace Context).",
+        "schema": {"type": "string"},
+    });
+    response["headers"]["X-Request-Id"] = request_id;
+    response["headers"]["traceparent"] = traceparent;
+}
+
+/// Which refusals an operation can answer with, by what it takes.
+fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Problem> {
+    let secured = operation["security"]
+        .as_array()
+        .is_some_and(|list| !list.is_empty());
+    let mut problems = vec![Problem::panicked()];
+    if secured {
+        problems.extend([
+            Problem::authentication_required(),
+            Problem::invalid_api_key(),
+            Problem::insufficient_scope(scope_of(operation)),
+            Problem::new(
+                Kind::NotAcceptable,
+                "the Accept header must allow application/json",
+            ),
+            Problem::new(
+                Kind::ServiceUnavailable,
+                "nothing was attempted; repeat with the same idempotency key",
+            ),
+        ]);
+    }
+    if operation.contains_key("requestBody") {
+        problems.extend([
+            Problem::new(Kind::MalformedJson, "expected `:` at line 1 column 9"),
+            Problem::new(Kind::UnreadableBody, "the body ended early or was garbled"),
+            Problem::new(
+                Kind::RequestTimeout,
+                "the body must arrive within 10 seconds",
+            ),
+            Problem::body_too_large(),
+            Problem::new(
+                Kind::UnsupportedMediaType,
+                "send the header `Content-Type: application/json`",
+            ),
+            Problem::validation(vec![fault("/barcode", "required", "must be given")]),
+        ]);
+    }
+    if path.contains("{id}") {
+        problems.push(Problem::payment_not_found());
+    }
+    if secured && method == "get" {
+        problems.push(Problem::new(
+            Kind::InvalidQuery,
+            "the parameter `wiat` is not a parameter of this operation",
+        ));
+    }
+    match (method, path) {
+        ("post", "/v1/payments") => problems.extend(refusals_of_create()),
+        ("get", "/v1/payments") => {
+            problems.push(Problem::new(
+                Kind::InvalidCursor,
+                "send `next_cursor` exactly as it was answered",
+            ));
+        }
+        ("get", "/health/ready") => {
+            problems.push(Problem::new(Kind::NotReady, "not ready: database"))
+        }
+        _ => {}
+    }
+    problems
+}
+
+fn refusals_of_create() -> [Problem; 6] {
+    let id: PaymentId = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"
+        .parse()
+        .expect("a payment id");
+    [
+        Problem::new(
+            Kind::IdempotencyKeyRequired,
+            "send an Idempotency-Key header that is new for each sale and the same for each repeat",
+        ),
+        Problem::new(
+            Kind::IdempotencyKeyInvalid,
+            "the header must have one value of 1 to 255 visible ASCII characters",
+        ),
+        Problem::new(
+            Kind::PreferInvalid,
+            "`wait` must be a whole number of seconds from 0 to 60",
+        ),
+        crate::app::error::Error::MerchantReferenceConflict { payment_id: id }.into(),
+        crate::app::error::Error::SuspectedDuplicate { payment_id: id }.into(),
+        crate::app::error::Error::IdempotencyKeyReused {
+            payment_id: id,
+            fields: vec!["amount".to_owned()],
+        }
+        .into(),
+    ]
+}
+
+fn scope_of(operation: &Map<String, Value>) -> Scope {
+    operation["security"][0]["api_key"][0]
+        .as_str()
+        .and_then(Scope::from_name)
+        .unwrap_or(Scope::PaymentsRead)
+}
+
+fn fault(pointer: &str, code: &'static str, detail: &str) -> FieldFault {
+    FieldFault {
+        pointer: Some(pointer.to_owned()),
+        parameter: None,
+        code,
+        detail: detail.to_owned(),
+    }
+}
+
+/// One response for all refusals of a status, with a whole document of each as an example.
+fn refusal(path: &str, problems: &[Problem]) -> Value {
+    let titles: Vec<&str> = problems
+        .iter()
+        .map(|problem| problem.kind.title())
+        .collect();
+    let examples: Map<String, Value> = problems
+        .iter()
+        .map(|problem| {
+            let document = problem.document("0199b3c1d2e3f4a5b6c7d8e9f0a1b2c3", path);
+            let example = json!({"summary": problem.kind.title(), "value": document});
+            (problem.kind.code().to_owned(), example)
+        })
+        .collect();
+    let mut response = json!({
+        "description": format!("{}.", titles.join("; ")),
+        "content": {MEDIA_TYPE: {
+            "schema": {"$ref": "#/components/schemas/ProblemDocument"},
+            "examples": examples,
+        }},
+    });
+    add_common_headers(&mut response);
+    match problems
+        .first()
+        .map(|problem| problem.kind.status().as_u16())
+    {
+        Some(401 | 403) => {
+            response["headers"]["WWW-Authenticate"] = json!({
+                "description": "What to present (RFC 6750).",
+                "schema": {"type": "string"},
+            });
+        }
+        Some(503) => {
+            response["headers"]["Retry-After"] = json!({
+                "description": "After how many seconds to try again.",
+                "schema": {"type": "integer"},
+            });
+        }
+        _ => {}
+    }
+    response
+}
+
+/// The limits of `metadata`, which the derive cannot say of a map.
+fn limit_metadata(document: &mut Value) {
+    let metadata =
+        &mut document["components"]["schemas"]["CreatePaymentRequest"]["properties"]["metadata"];
+    metadata["maxProperties"] = json!(20);
+    metadata["propertyNames"] = json!({"minLength": 1, "maxLength": 40});
+    metadata["additionalProperties"]["maxLength"] = json!(500);
+}
+
+/// Names the known values of strings that may grow. They are not `enum`s, which would make
+/// generated clients refuse a new value (`design/api.md` 1).
+fn mark_growing_names(document: &mut Value) {
+    let kinds = Kind::ALL.map(Kind::code);
+    let next_actions = NextActionKind::ALL.map(NextActionKind::as_str);
+    let growing: &[(&str, &str, &[&str])] = &[
+        (
+            "PaymentView",
+            "status",
+            &[
+                "processing",
+                "succeeded",
+                "failed",
+                "canceled",
+                "unresolved",
+            ],
+        ),
+        (
+            "PaymentView",
+            "status_reason",
+            &[
+                "submitting",
+                "awaiting_buyer",
+                "outcome_unknown",
+                "canceling",
+                "requested",
+                "buyer_did_not_confirm",
+                "never_created",
+            ],
+        ),
+        (
+            "PaymentView",
+            "outcome_certainty",
+            &["final", "pending", "unknown"],
+        ),
+        ("PaymentView", "wallet", &["ALIPAYHK", "ALIPAYCN"]),
+        ("NextActionView", "type", &next_actions),
+        (
+            "FailureView",
+            "retry",
+            &["same_barcode", "new_barcode", "other_method", "no"],
+        ),
+        ("AttemptView", "kind", &["pay", "query", "cancel"]),
+        ("ActorView", "type", &["api_key", "follow_up"]),
+        ("Inspection", "family", &["alipay", "other", "unknown"]),
+        ("ProblemDocument", "code", &kinds),
+        (
+            "ProblemDocument",
+            "attempted",
+            &["false", "true", "unknown"],
+        ),
+        (
+            "ProblemDocument",
+            "retryable",
+            &["same_key", "new_key", "no"],
+        ),
+    ];
+    for (schema, property, names) in growing {
+        document["components"]["schemas"][schema]["properties"][property]["x-extensible-enum"] =
+            json!(names);
+    }
+}

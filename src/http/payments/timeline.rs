@@ -1,0 +1,279 @@
+//! `GET /v1/payments/{id}/timeline`: what was asked, what was answered, and what that changed.
+
+use axum::{Json, extract::State};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::view::timestamp;
+use crate::{
+    app::{App, Timeline},
+    domain::{
+        attempt::{AnswerClass, Attempt},
+        transition::{Actor, Transition},
+    },
+    http::{
+        extract::{Caller, PaymentPath, ReadPayments, query::RawPairs},
+        problem::Problem,
+        trace::Facts,
+    },
+};
+
+/// Everything that happened to a payment, oldest first.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct TimelineView {
+    /// What happened. More types may be added.
+    pub items: Vec<TimelineItem>,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum TimelineItem {
+    /// A call to Alipay.
+    Attempt(AttemptView),
+    /// A change of the payment's state.
+    Transition(TransitionView),
+}
+
+/// A call to Alipay.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct AttemptView {
+    /// The call's id.
+    #[schema(example = "att_0199b3c1d2e37f4a8b6c7d8e9f0a1b2e")]
+    pub id: String,
+    /// When the intent to call was stored.
+    #[schema(format = DateTime, example = "2026-11-22T04:00:00.000Z")]
+    pub at: String,
+    /// What was asked: `pay`, `query` or `cancel`.
+    #[schema(example = "pay")]
+    pub kind: &'static str,
+    /// When the answer was stored; `null` while the call is open, or after a crash.
+    #[schema(required = true, format = DateTime, example = "2026-11-22T04:00:01.234Z")]
+    pub answered_at: Option<String>,
+    /// What kind of answer came, never what it means: `success`, `pending`, `closed`, `declined`,
+    /// `not_found`, `system_error`, `timed_out`, `bad_signature` and others.
+    #[schema(required = true, example = "success")]
+    pub answer: Option<&'static str>,
+    /// Alipay's code.
+    #[schema(required = true, example = "SUCCESS")]
+    pub code: Option<String>,
+    /// What was wrong with the answer.
+    #[schema(required = true, example = json!(null))]
+    pub detail: Option<String>,
+    /// How long the call took, in milliseconds.
+    #[schema(required = true, example = 231)]
+    pub duration_ms: Option<i32>,
+    /// Whether the answer is one that an honest, healthy Alipay does not give.
+    #[schema(example = false)]
+    pub incident: bool,
+}
+
+/// A change of the payment's state.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct TransitionView {
+    /// The payment's version after it; 1 is the creation.
+    #[schema(example = 2)]
+    pub version: i64,
+    /// When, by the database's clock: the one that counts.
+    #[schema(format = DateTime, example = "2026-11-22T04:00:01.234Z")]
+    pub at: String,
+    /// When, by the clock of the replica that did it.
+    #[schema(format = DateTime, example = "2026-11-22T04:00:01.230Z")]
+    pub gateway_at: String,
+    /// What happened: `created`, `paid`, `buyer_must_confirm`, `declined`,
+    /// `outcome_became_unknown`, `cancel_started`, `closed`, `plan_exhausted`.
+    #[schema(example = "paid")]
+    pub event: String,
+    /// The status before; `null` at creation.
+    #[schema(required = true, example = "processing")]
+    pub from_status: Option<String>,
+    /// Its detail.
+    #[schema(required = true, example = "submitting")]
+    pub from_status_reason: Option<String>,
+    /// The status after.
+    #[schema(example = "succeeded")]
+    pub to_status: String,
+    /// Its detail.
+    #[schema(required = true, example = json!(null))]
+    pub to_status_reason: Option<String>,
+    /// Who caused it.
+    pub actor: ActorView,
+    /// The call whose answer caused it.
+    #[schema(required = true, example = "att_0199b3c1d2e37f4a8b6c7d8e9f0a1b2e")]
+    pub attempt_id: Option<String>,
+}
+
+/// Who caused a change.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ActorView {
+    /// `api_key` or `follow_up`.
+    #[serde(rename = "type")]
+    #[schema(example = "api_key")]
+    pub kind: &'static str,
+    /// Its id.
+    #[schema(example = "key_0199b3c1d2e37f4a8b6c7d8e9f0a1b2f")]
+    pub id: String,
+}
+
+/// Show what happened to a payment
+///
+/// Every call to Alipay with its kind of answer and duration, and every change of state with its
+/// cause, oldest first. Marks the answers that an operator should look at.
+#[utoipa::path(
+    get,
+    path = "/v1/payments/{id}/timeline",
+    tag = "payments",
+    operation_id = "get_payment_timeline",
+    security(("api_key" = ["payments:read"])),
+    params(("id" = String, Path, description = "The payment's id.", example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
+    responses((status = 200, description = "What happened.", body = TimelineView)),
+)]
+pub async fn timeline(
+    State(app): State<App>,
+    Caller { principal, .. }: Caller<ReadPayments>,
+    facts: Facts,
+    PaymentPath(id): PaymentPath,
+    query: RawPairs,
+) -> Result<Json<TimelineView>, Problem> {
+    query.reader().finish()?;
+    facts.learn_payment(id);
+    let timeline = app
+        .timeline(principal.merchant_id, id)
+        .await?
+        .ok_or_else(Problem::payment_not_found)?;
+    Ok(Json(TimelineView {
+        items: merge(&timeline),
+    }))
+}
+
+/// Both lists as one, by time. A call and the change that goes with its intent are stored in the
+/// same instant: what was decided then comes first, what an answer changed comes last.
+fn merge(timeline: &Timeline) -> Vec<TimelineItem> {
+    let transitions = timeline.transitions.iter().map(|transition| {
+        let rank = if transition.attempt_id.is_none() {
+            0
+        } else {
+            2
+        };
+        (
+            transition.at,
+            rank,
+            TimelineItem::Transition(transition.into()),
+        )
+    });
+    let attempts = timeline
+        .attempts
+        .iter()
+        .map(|attempt| (attempt.sent_at, 1, TimelineItem::Attempt(attempt.into())));
+    let mut items: Vec<(DateTime<Utc>, u8, TimelineItem)> = transitions.chain(attempts).collect();
+    // Stable, so items of one list and one instant keep their order.
+    items.sort_by_key(|(at, rank, _)| (*at, *rank));
+    items.into_iter().map(|(_, _, item)| item).collect()
+}
+
+impl From<&Attempt> for AttemptView {
+    fn from(attempt: &Attempt) -> Self {
+        let answer = attempt.answer.as_ref();
+        Self {
+            id: attempt.id.to_string(),
+            at: timestamp(attempt.sent_at),
+            kind: attempt.kind.as_str(),
+            answered_at: attempt.answered_at.map(timestamp),
+            answer: answer.map(|answer| answer.class.as_str()),
+            code: answer.and_then(|answer| answer.code.clone()),
+            detail: answer.and_then(|answer| answer.detail.clone()),
+            duration_ms: answer.map(|answer| answer.duration_ms),
+            incident: answer
+                .map(|a| a.class)
+                .is_some_and(AnswerClass::is_incident),
+        }
+    }
+}
+
+impl From<&Transition> for TransitionView {
+    fn from(transition: &Transition) -> Self {
+        Self {
+            version: transition.version,
+            at: timestamp(transition.at),
+            gateway_at: timestamp(transition.gateway_at),
+            event: transition.event.clone(),
+            from_status: transition.from_status.clone(),
+            from_status_reason: transition.from_status_reason.clone(),
+            to_status: transition.to_status.clone(),
+            to_status_reason: transition.to_status_reason.clone(),
+            actor: transition.actor.into(),
+            attempt_id: transition.attempt_id.map(|id| id.to_string()),
+        }
+    }
+}
+
+impl From<Actor> for ActorView {
+    fn from(actor: Actor) -> Self {
+        match actor {
+            Actor::ApiKey(id) => Self {
+                kind: "api_key",
+                id: id.to_string(),
+            },
+            Actor::FollowUp(id) => Self {
+                kind: "follow_up",
+                id: id.to_string(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        attempt::{Answer, AttemptKind},
+        id::{ApiKeyId, AttemptId, PaymentId},
+    };
+
+    #[test]
+    fn calls_and_changes_are_merged_by_time() {
+        let at = |seconds: u32| -> DateTime<Utc> {
+            format!("2026-11-22T04:00:{seconds:02}Z")
+                .parse()
+                .expect("an instant")
+        };
+        let attempt_id = AttemptId::mint();
+        let transition = |version, seconds, attempt_id| Transition {
+            version,
+            event: if version == 1 { "created" } else { "paid" }.to_owned(),
+            from_status: None,
+            from_status_reason: None,
+            to_status: "processing".to_owned(),
+            to_status_reason: None,
+            actor: Actor::ApiKey(ApiKeyId::mint()),
+            attempt_id,
+            at: at(seconds),
+            gateway_at: at(seconds),
+        };
+        let attempt = Attempt {
+            id: attempt_id,
+            payment_id: PaymentId::mint(),
+            kind: AttemptKind::Pay,
+            sent_at: at(0),
+            answered_at: Some(at(1)),
+            answer: Some(Answer {
+                class: AnswerClass::BadSignature,
+                code: None,
+                detail: None,
+                duration_ms: 7,
+            }),
+        };
+        let items = merge(&Timeline {
+            attempts: vec![attempt],
+            transitions: vec![transition(1, 0, None), transition(2, 1, Some(attempt_id))],
+        });
+        let json = serde_json::to_value(items).expect("a timeline is JSON");
+        let order: Vec<_> = (0..3)
+            .map(|n| json[n]["type"].as_str().unwrap_or_default())
+            .collect();
+        assert_eq!(order, ["transition", "attempt", "transition"]);
+        assert_eq!(json[1]["incident"], true);
+        assert_eq!(json[1]["answer"], "bad_signature");
+    }
+}

@@ -1,0 +1,353 @@
+//! The payment as callers see it: one schema for every answer.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::{
+    money::Money,
+    payment::{Failure, Payment, PaymentState},
+};
+
+/// RFC 3339 in UTC with milliseconds.
+pub fn timestamp(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// An amount of money.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct MoneyView {
+    /// Integer minor units: cents for HKD.
+    #[schema(example = 12850)]
+    pub value: i64,
+    /// ISO 4217. Only HKD today.
+    #[schema(example = "HKD", pattern = "^[A-Z]{3}$")]
+    pub currency: &'static str,
+}
+
+impl From<Money> for MoneyView {
+    fn from(money: Money) -> Self {
+        Self {
+            value: money.minor(),
+            currency: money.currency().code(),
+        }
+    }
+}
+
+/// Who paid, as Alipay tells it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct BuyerView {
+    /// Alipay's number of the buyer.
+    #[schema(required = true, example = "2088000000000000")]
+    pub user_id: Option<String>,
+    /// The buyer's login, masked by Alipay.
+    #[schema(required = true, example = "852-****0001")]
+    pub login_id: Option<String>,
+}
+
+/// Why a payment failed for good.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct FailureView {
+    /// Alipay's code, verbatim. More codes may be added.
+    #[schema(example = "BUYER_BALANCE_NOT_ENOUGH")]
+    pub code: String,
+    /// What the person at the till should do.
+    #[schema(example = "The buyer's balance is too low: ask for another means of payment.")]
+    pub message: String,
+    /// What may be tried next: `same_barcode`, `new_barcode`, `other_method` or `no`.
+    #[schema(example = "other_method")]
+    pub retry: &'static str,
+}
+
+impl From<&Failure> for FailureView {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            code: failure.code.clone(),
+            message: failure.message.clone(),
+            retry: failure.retry.as_str(),
+        }
+    }
+}
+
+/// What was returned of a payment and what may still be, in minor units of its currency.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct RefundsView {
+    /// Returned for certain.
+    #[schema(example = 0)]
+    pub refunded: i64,
+    /// Asked for and not yet certain.
+    #[schema(example = 0)]
+    pub pending: i64,
+    /// What may still be asked for.
+    #[schema(example = 12850)]
+    pub refundable: i64,
+}
+
+/// What the till should do now.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct NextActionView {
+    /// `wait`, `ask_buyer_to_confirm`, `show_code_again` (in a new payment), `other_method`,
+    /// `call_operator` or `done`.
+    #[serde(rename = "type")]
+    #[schema(example = "done")]
+    pub kind: &'static str,
+    /// After how many milliseconds to read the payment again; `null` once it is final.
+    #[schema(required = true, example = json!(null))]
+    pub poll_after_ms: Option<u32>,
+}
+
+/// One sale. Fields may be added.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct PaymentView {
+    /// The payment's id; ids of later payments sort later.
+    #[schema(
+        example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c",
+        pattern = "^pay_[0-9a-f]{32}$"
+    )]
+    pub id: String,
+    /// Always `payment`.
+    #[schema(example = "payment")]
+    pub object: &'static str,
+    /// Counts changes, from 1; also the `ETag`.
+    #[schema(example = 2, minimum = 1)]
+    pub version: i64,
+    /// `processing`: not yet told; `succeeded`: paid, verified; `failed`: a definite no;
+    /// `canceled`: closed or never created; `unresolved`: the truth is still unknown and an
+    /// operator must look.
+    #[schema(example = "succeeded")]
+    pub status: &'static str,
+    /// More about `processing` (`submitting`, `awaiting_buyer`, `outcome_unknown`, `canceling`) and
+    /// `canceled` (`requested`, `buyer_did_not_confirm`, `never_created`).
+    #[schema(required = true, example = json!(null))]
+    pub status_reason: Option<&'static str>,
+    /// `final`; `pending`: Alipay said wait; `unknown`: silence or an unreadable answer.
+    #[schema(example = "final")]
+    pub outcome_certainty: &'static str,
+    /// What is charged.
+    pub amount: MoneyView,
+    /// Who sells.
+    #[schema(example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d")]
+    pub merchant_id: String,
+    /// The shop.
+    #[schema(example = "ST01")]
+    pub store_id: String,
+    /// The till.
+    #[schema(required = true, example = "T1")]
+    pub terminal_id: Option<String>,
+    /// The caller's own number.
+    #[schema(example = "ORDER-1001-1")]
+    pub merchant_reference: String,
+    /// What the buyer reads in the wallet's bill.
+    #[schema(example = "Central Branch, table 4")]
+    pub description: String,
+    /// First two and last two digits of the scanned code, which is stored nowhere.
+    #[schema(example = "28**************56")]
+    pub barcode_hint: String,
+    /// Which wallet paid: `ALIPAYHK`, `ALIPAYCN` or another that Alipay names.
+    #[schema(required = true, example = "ALIPAYHK")]
+    pub wallet: Option<String>,
+    /// Our id towards Alipay.
+    #[schema(example = "P0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")]
+    pub partner_trans_id: String,
+    /// Alipay's id.
+    #[schema(required = true, example = "2026112222001400000000000001")]
+    pub alipay_trans_id: Option<String>,
+    /// Who paid.
+    #[schema(required = true)]
+    pub buyer: Option<BuyerView>,
+    /// Why it failed; only where `status` is `failed`.
+    #[schema(required = true)]
+    pub failure: Option<FailureView>,
+    /// Whether money had been taken and went back; only where `status` is `canceled`.
+    #[schema(required = true, example = json!(null))]
+    pub money_returned: Option<bool>,
+    /// What was returned and what may be.
+    pub refunds: RefundsView,
+    /// Until when a cancel may be asked for.
+    #[schema(required = true, format = DateTime, example = "2026-11-22T16:00:00.000Z")]
+    pub cancelable_until: Option<String>,
+    /// What the till should do now.
+    pub next_action: NextActionView,
+    /// When the gateway asks Alipay next.
+    #[schema(required = true, format = DateTime, example = json!(null))]
+    pub next_check_at: Option<String>,
+    /// The caller's own pairs.
+    #[schema(example = json!({"order": "1001"}))]
+    pub metadata: BTreeMap<String, String>,
+    /// The calendar day in GMT+8 that the payment belongs to.
+    #[schema(format = Date, example = "2026-11-22")]
+    pub business_date: String,
+    /// When the payment was accepted.
+    #[schema(format = DateTime, example = "2026-11-22T04:00:00.000Z")]
+    pub created_at: String,
+    /// When the buyer paid, by Alipay's clock.
+    #[schema(required = true, format = DateTime, example = "2026-11-22T04:00:01.000Z")]
+    pub paid_at: Option<String>,
+    /// When the payment last changed.
+    #[schema(format = DateTime, example = "2026-11-22T04:00:01.234Z")]
+    pub updated_at: String,
+    /// When the payment became final.
+    #[schema(required = true, format = DateTime, example = "2026-11-22T04:00:01.234Z")]
+    pub finalized_at: Option<String>,
+}
+
+impl From<&Payment> for PaymentView {
+    fn from(payment: &Payment) -> Self {
+        let charge = payment.charge.as_ref();
+        let next_action = payment.next_action();
+        Self {
+            id: payment.id.to_string(),
+            object: "payment",
+            version: payment.version,
+            status: payment.state.status(),
+            status_reason: payment.state.status_reason(),
+            outcome_certainty: payment.state.certainty().as_str(),
+            amount: payment.amount.into(),
+            merchant_id: payment.merchant_id.to_string(),
+            store_id: payment.store_id.clone(),
+            terminal_id: payment.terminal_id.clone(),
+            merchant_reference: payment.merchant_reference.to_string(),
+            description: payment.description.clone(),
+            barcode_hint: payment.barcode_hint.clone(),
+            wallet: charge.and_then(|charge| charge.wallet.clone()),
+            partner_trans_id: payment.partner_trans_id.to_string(),
+            alipay_trans_id: payment.alipay_trans_id.clone(),
+            buyer: buyer(payment),
+            failure: failure(&payment.state),
+            money_returned: money_returned(&payment.state),
+            refunds: refunds(payment),
+            cancelable_until: payment.cancelable_until().map(timestamp),
+            next_action: NextActionView {
+                kind: next_action.kind.as_str(),
+                poll_after_ms: next_action.poll_after_ms,
+            },
+            next_check_at: payment.inquiry.next_check_at.map(timestamp),
+            metadata: payment.metadata.clone(),
+            business_date: payment.business_date().to_string(),
+            created_at: timestamp(payment.created_at),
+            paid_at: charge.and_then(|charge| charge.paid_at).map(timestamp),
+            updated_at: timestamp(payment.updated_at),
+            finalized_at: payment.finalized_at.map(timestamp),
+        }
+    }
+}
+
+fn buyer(payment: &Payment) -> Option<BuyerView> {
+    let charge = payment.charge.as_ref()?;
+    let known = charge.buyer_user_id.is_some() || charge.buyer_login_id.is_some();
+    known.then(|| BuyerView {
+        user_id: charge.buyer_user_id.clone(),
+        login_id: charge.buyer_login_id.clone(),
+    })
+}
+
+fn failure(state: &PaymentState) -> Option<FailureView> {
+    match state {
+        PaymentState::Failed(failure) => Some(failure.into()),
+        PaymentState::Processing(_)
+        | PaymentState::Succeeded
+        | PaymentState::Canceled { .. }
+        | PaymentState::Unresolved => None,
+    }
+}
+
+fn money_returned(state: &PaymentState) -> Option<bool> {
+    match state {
+        PaymentState::Canceled { money_returned, .. } => Some(*money_returned),
+        PaymentState::Processing(_)
+        | PaymentState::Succeeded
+        | PaymentState::Failed(_)
+        | PaymentState::Unresolved => None,
+    }
+}
+
+/// There are no refunds yet, so a paid payment may be returned in full.
+fn refunds(payment: &Payment) -> RefundsView {
+    let refundable = match payment.state {
+        PaymentState::Succeeded => payment.amount.minor(),
+        PaymentState::Processing(_)
+        | PaymentState::Failed(_)
+        | PaymentState::Canceled { .. }
+        | PaymentState::Unresolved => 0,
+    };
+    RefundsView {
+        refunded: 0,
+        pending: 0,
+        refundable,
+    }
+}
+
+#[cfg(test)]
+pub(in crate::http) mod tests {
+    use super::*;
+    use crate::domain::{
+        id::{MerchantId, PartnerTransId, PaymentId},
+        money::Currency,
+        payment::{Charge, Inquiry},
+    };
+
+    /// A paid payment, as `design/api.md` 2 shows it.
+    pub(in crate::http) fn paid() -> Payment {
+        let at: DateTime<Utc> = "2026-11-22T04:00:00.1239Z".parse().expect("an instant");
+        let id = PaymentId::mint();
+        Payment {
+            id,
+            version: 3,
+            merchant_id: MerchantId::mint(),
+            store_id: "ST01".to_owned(),
+            terminal_id: None,
+            merchant_reference: "ORDER-1001-1".parse().expect("a reference"),
+            description: "Central Branch, table 4".to_owned(),
+            amount: Money::new(12850, Currency::HKD),
+            barcode_hint: "28**************56".to_owned(),
+            partner: "2088000000000001".to_owned(),
+            partner_trans_id: PartnerTransId::for_payment(id),
+            cancel_after_seconds: 60,
+            metadata: BTreeMap::new(),
+            state: PaymentState::Succeeded,
+            alipay_trans_id: Some("2026112222001400000000000001".to_owned()),
+            charge: Some(Charge {
+                paid_at: Some(at),
+                wallet: Some("ALIPAYHK".to_owned()),
+                buyer_user_id: Some("2088000000000000".to_owned()),
+                buyer_login_id: Some("852-****0001".to_owned()),
+            }),
+            inquiry: Inquiry::default(),
+            created_at: at,
+            updated_at: at,
+            finalized_at: Some(at),
+        }
+    }
+
+    #[test]
+    fn a_paid_payment_looks_as_documented() {
+        let view = serde_json::to_value(PaymentView::from(&paid())).expect("a view is JSON");
+        assert_eq!(view["status"], "succeeded");
+        assert_eq!(view["outcome_certainty"], "final");
+        assert_eq!(view["refunds"]["refundable"], 12850);
+        assert_eq!(
+            view["next_action"],
+            serde_json::json!({"type": "done", "poll_after_ms": null})
+        );
+        assert_eq!(
+            view["created_at"], "2026-11-22T04:00:00.123Z",
+            "milliseconds"
+        );
+        assert_eq!(view["cancelable_until"], "2026-11-22T16:00:00.000Z");
+        assert_eq!(view["business_date"], "2026-11-22");
+        for explicit in [
+            "status_reason",
+            "terminal_id",
+            "failure",
+            "money_returned",
+            "next_check_at",
+        ] {
+            assert!(
+                view.get(explicit).is_some_and(serde_json::Value::is_null),
+                "{explicit}"
+            );
+        }
+    }
+}
