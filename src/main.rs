@@ -9,8 +9,10 @@ use std::{
 
 use alipayhk_gateway::{
     config::{self, ApiKeyConfig, Config, MigrateConfig, process_environment, variables},
+    dev::{self, DevArgs},
     domain::{id::MerchantId, merchant::Scope},
     http::openapi,
+    keys::{self, KeysCommand},
     shutdown::Shutdown,
     startup::{self, Gateway, NewApiKey, Roles},
     telemetry::{self, LogTo, Telemetry},
@@ -50,8 +52,11 @@ enum Command {
     /// Manage API keys
     #[command(subcommand)]
     ApiKey(ApiKeyCommand),
-    // Insertion point: `Dev(alipayhk_gateway::dev::DevArgs)`, a whole system on this machine.
-    // Insertion point: `Keys(KeysCommand)` with `keys generate`.
+    /// Make key files
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Run a whole system on this machine: Postgres, simulator and gateway
+    Dev(DevArgs),
     /// Ask a running gateway whether it is healthy
     Healthcheck(HealthcheckArgs),
 }
@@ -90,7 +95,7 @@ fn scope(name: &str) -> Result<Scope, String> {
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // With stderr gone too, there is nobody left to tell.
             let _ = writeln!(io::stderr(), "error: {error:#}");
@@ -99,8 +104,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
+        Command::Dev(args) => return dev(args),
         Command::Serve { no_workers: false } => serve(Roles::ApiAndWorkers),
         Command::Serve { no_workers: true } => serve(Roles::Api),
         Command::Work => serve(Roles::Workers),
@@ -110,8 +116,23 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Openapi => print(openapi::text()),
         Command::ApiKey(ApiKeyCommand::Create(args)) => create_api_key(args),
+        Command::Keys(command) => keys::run(&command).map_err(Into::into),
         Command::Healthcheck(args) => healthcheck(args),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Without telemetry: what it prints is for the person at the terminal.
+fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
+    telemetry::install_crypto_provider();
+    runtime()?.block_on(dev::run(args))
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
 }
 
 fn serve(roles: Roles) -> anyhow::Result<()> {
@@ -146,10 +167,7 @@ fn with_telemetry<T>(
     let settings = config::Telemetry::from_lookup(process_environment)?;
     telemetry::install_crypto_provider();
     let telemetry = Telemetry::init(&settings, to)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
+    let runtime = runtime()?;
     let result = runtime.block_on(command);
     // What the hard stop cut is not waited for again.
     runtime.shutdown_timeout(Duration::from_secs(1));

@@ -1,17 +1,29 @@
 //! Puts the program together and runs it until it is told to stop.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
+use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 
 use crate::{
-    app::App,
-    config::{ApiKeyConfig, Config, MigrateConfig},
-    domain::{id::MerchantId, merchant::Scope},
+    alipay::{
+        client::{Alipay, AlipaySettings},
+        sign::{Credentials, SignType},
+    },
+    app::{App, Deadlines, Parts, directory, hashing::SecretKey},
+    clock::{Clock, SystemClock},
+    config::{self, ApiKeyConfig, Config, MigrateConfig},
+    db::{Db, directory::DefaultMerchant},
+    domain::{
+        follow_up::Plan,
+        id::MerchantId,
+        merchant::{Scope, Store},
+    },
     http::{Draining, HttpState, metrics, router, serve},
+    jobs::worker::{Worker, WorkerSettings},
     shutdown::Shutdown,
 };
 
@@ -46,6 +58,7 @@ pub struct Gateway {
     metrics: PrometheusHandleInner,
     draining: Draining,
     grace: Duration,
+    app: App,
 }
 
 /// The recorder's handle, which has no `Debug` of its own.
@@ -77,7 +90,7 @@ impl Gateway {
         recorder: PrometheusHandle,
     ) -> anyhow::Result<Self> {
         let state = HttpState {
-            app,
+            app: app.clone(),
             metrics: metrics::Handle::new(recorder.clone()),
             draining: Draining::default(),
         };
@@ -99,11 +112,12 @@ impl Gateway {
             metrics: PrometheusHandleInner(recorder),
             draining,
             grace: config.http.shutdown_grace,
+            app,
         })
     }
 
     /// Answers requests until the soft stop, then drains (`design/correctness.md` R21). Workers
-    /// watch the same soft stop and are tracked by the same tasks; the caller closes the pool.
+    /// watch the same soft stop and are tracked by the same tasks; the pool is closed last.
     pub async fn run_until(self, shutdown: &Shutdown) {
         let Self {
             local_addr,
@@ -112,6 +126,7 @@ impl Gateway {
             metrics,
             draining,
             grace,
+            app,
         } = self;
         tracing::info!(%local_addr, "listening");
         let soft = shutdown.soft.clone();
@@ -131,27 +146,114 @@ impl Gateway {
         };
         tokio::join!(announce, serve::serve(listener, router, shutdown));
         let drained = shutdown.drain(grace).await;
+        app.close().await;
         tracing::info!(drained, "stopped");
     }
 }
 
 /// THE place that makes the use cases: pool, Alipay client with its keys, clock, tasks, policy;
 /// where `roles` has workers, it also starts them on `shutdown.tasks`.
-#[expect(
-    clippy::unused_async,
-    reason = "connecting to the database will be awaited here"
-)]
 async fn build_app(config: &Config, roles: Roles, shutdown: &Shutdown) -> anyhow::Result<App> {
-    let _ = (config, roles, shutdown);
-    bail!("the use cases are not wired yet")
+    let timeouts = config.alipay.timeouts;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let app = App::new(Parts {
+        db: connect(&config.database)?,
+        alipay: Alipay::new(alipay_settings(&config.alipay)?, Arc::clone(&clock))?,
+        clock,
+        tasks: shutdown.tasks.clone(),
+        secret: secret_key(&config.secret_key)?,
+        plan: Plan {
+            first_query_after: config.follow_up.first_query,
+            query_interval: config.follow_up.query_interval,
+        },
+        deadlines: Deadlines {
+            query: timeouts.query,
+            cancel: timeouts.cancel,
+        },
+    });
+    app.warm_up().await;
+    if roles.has_workers() {
+        let settings = WorkerSettings {
+            name: replica_name(),
+            poll_interval: config.follow_up.poll_interval,
+            lease: config.follow_up.lease,
+            concurrency: usize::try_from(config.follow_up.workers)?,
+        };
+        let worker = Worker::new(app.clone(), settings, shutdown.tasks.clone());
+        shutdown.tasks.spawn(worker.run(shutdown.soft.clone()));
+    } else {
+        // Other processes follow up; this one is ready without.
+        app.set_workers_running(true);
+    }
+    Ok(app)
 }
 
-/// Brings the schema up to date, and makes the first merchant with its default store where there
-/// is none.
-#[expect(clippy::unused_async, reason = "the database will be awaited here")]
+/// The client's settings with its keys, read and parsed once. An error names the file.
+fn alipay_settings(config: &config::Alipay) -> anyhow::Result<AlipaySettings> {
+    let sign_type = match config.sign_type {
+        config::SignType::Rsa2 => SignType::Rsa2,
+        config::SignType::Rsa => SignType::Rsa,
+        config::SignType::Md5 => SignType::Md5,
+    };
+    let credentials = Credentials::load(
+        sign_type,
+        config.private_key_file.as_deref(),
+        config.public_key_file.as_deref(),
+        config.md5_key_file.as_deref(),
+    )?;
+    let mut settings =
+        AlipaySettings::new(config.endpoint.clone(), config.partner.clone(), credentials);
+    settings.connect_timeout = config.timeouts.connect;
+    settings.pay_timeout = config.timeouts.pay;
+    settings.query_timeout = config.timeouts.query;
+    settings.cancel_timeout = config.timeouts.cancel;
+    if let Some(file) = &config.extra_ca_file {
+        let pem = std::fs::read(file)
+            .with_context(|| format!("cannot read {} (ALIPAY_EXTRA_CA_FILE)", file.display()))?;
+        settings.extra_root_certificates.push(pem);
+    }
+    Ok(settings)
+}
+
+/// The name in claims, for a person who looks: which process, and a random part, since containers
+/// share process ids.
+fn replica_name() -> String {
+    format!("{}-{:08x}", std::process::id(), rand::random::<u32>())
+}
+
+fn connect(config: &config::Database) -> anyhow::Result<Db> {
+    Db::connect_lazily(&config.url, config.max_connections).context("DATABASE_URL cannot be read")
+}
+
+fn secret_key(config: &config::SecretKey) -> anyhow::Result<SecretKey> {
+    Ok(SecretKey::new(config.0.expose_secret().to_vec())?)
+}
+
+/// Brings the schema up to date, and the default merchant with its default store to what the
+/// configuration says.
 pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
-    let _ = config;
-    bail!("the database is not wired yet")
+    let db = connect(&config.database)?;
+    db.migrate()
+        .await
+        .context("the database could not be brought up to date")?;
+    let merchant = &config.merchant;
+    let id = db
+        .upsert_default_merchant(&DefaultMerchant {
+            name: merchant.name.clone(),
+            store: Store {
+                store_id: merchant.store_id.clone(),
+                store_name: merchant.store_name.clone(),
+                partner: merchant.partner.clone(),
+                secondary_merchant_id: merchant.secondary_merchant_id.clone(),
+                secondary_merchant_name: merchant.secondary_merchant_name.clone(),
+                secondary_merchant_industry: merchant.secondary_merchant_industry.clone(),
+            },
+        })
+        .await
+        .context("the default merchant could not be made")?;
+    tracing::info!(merchant.id = %id, store.id = %merchant.store_id, "the database is up to date");
+    db.close().await;
+    Ok(())
 }
 
 /// An API key to be made.
@@ -166,8 +268,20 @@ pub struct NewApiKey {
 }
 
 /// Makes an API key and returns its text, which is stored only as a hash.
-#[expect(clippy::unused_async, reason = "the database will be awaited here")]
 pub async fn create_api_key(config: &ApiKeyConfig, new: NewApiKey) -> anyhow::Result<String> {
-    let _ = (config, new);
-    bail!("the database is not wired yet")
+    let db = connect(&config.database)?;
+    let merchant_id = match new.merchant {
+        Some(id) => id,
+        None => db
+            .default_merchant()
+            .await
+            .context("the default merchant could not be looked up")?
+            .context("there is no merchant yet: run `alipayhk-gateway migrate` first")?,
+    };
+    let secret = secret_key(&config.secret_key)?;
+    let made = directory::create_api_key(&db, &secret, merchant_id, &new.name, &new.scopes)
+        .await
+        .context("the API key could not be stored")?;
+    db.close().await;
+    Ok(made.key.expose_secret().to_owned())
 }

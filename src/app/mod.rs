@@ -151,6 +151,17 @@ impl App {
         self.workers_running.store(running, Ordering::Relaxed);
     }
 
+    /// Opens a connection to Alipay and one to the database, so that the first payment need not.
+    /// Failures are left to the first use.
+    pub async fn warm_up(&self) {
+        let (_, ()) = tokio::join!(self.db.ping(), self.alipay.warm_up());
+    }
+
+    /// Closes the database connections: the last act of a replica.
+    pub async fn close(&self) {
+        self.db.close().await;
+    }
+
     /// Whether this replica can serve.
     pub async fn readiness(&self) -> Readiness {
         let database = self.db.ping().await.is_ok();

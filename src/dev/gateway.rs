@@ -175,6 +175,10 @@ impl Gateway {
                 self.keys.join(keys::ALIPAY_PUBLIC_KEY).into(),
             ),
             ("SECRET_KEY_FILE", self.keys.join(keys::SECRET_KEY).into()),
+            ("SECONDARY_MERCHANT_ID", "SM001".into()),
+            ("SECONDARY_MERCHANT_NAME", "Demo Cafe Ltd".into()),
+            ("SECONDARY_MERCHANT_INDUSTRY", "5812".into()),
+            ("STORE_NAME", "Demo Cafe Central".into()),
         ]
     }
 }

@@ -34,7 +34,9 @@ async fn d5_a_replay_follows_the_payment_from_open_to_final(pool: PgPool) {
     let open = world.till.create("key-1", &request, 0).await;
     assert_eq!(open.status, 202);
     assert_eq!(open.header("idempotent-replayed"), "true");
-    world.run_until_final(first.id(), TimeDelta::seconds(15)).await;
+    world
+        .run_until_final(first.id(), TimeDelta::seconds(15))
+        .await;
     let paid = world.till.create("key-1", &request, 0).await;
     assert_eq!(paid.summary("status"), (200, "succeeded"));
     world.finish().await;
@@ -49,11 +51,21 @@ async fn d2_a_key_with_another_body_is_refused_and_names_the_fields(pool: PgPool
     other["amount"]["value"] = json!(99);
     other["barcode"] = json!("281111111111110001");
     let refused = world.till.create("key-1", &other, 5).await;
-    assert_eq!(refused.summary("code"), (422, "idempotency_key_reused"), "{refused:?}");
+    assert_eq!(
+        refused.summary("code"),
+        (422, "idempotency_key_reused"),
+        "{refused:?}"
+    );
     assert_eq!(refused.body["payment_id"], first.body["id"]);
     let text = refused.body.to_string();
-    assert!(text.contains("amount") && text.contains("barcode"), "{text}");
-    assert!(!text.contains("281111111111110001") && !text.contains("description"), "{text}");
+    assert!(
+        text.contains("amount") && text.contains("barcode"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("281111111111110001") && !text.contains("description"),
+        "{text}"
+    );
     assert_eq!(world.simulator.count(PAY).await, 1);
     world.finish().await;
 }
@@ -65,7 +77,11 @@ async fn d3_another_key_with_the_same_reference_is_a_conflict(pool: PgPool) {
     let first = world.till.create("key-1", &request, 5).await;
     request["barcode"] = body("0001")["barcode"].clone();
     let refused = world.till.create("key-2", &request, 5).await;
-    assert_eq!(refused.summary("code"), (409, "merchant_reference_conflict"), "{refused:?}");
+    assert_eq!(
+        refused.summary("code"),
+        (409, "merchant_reference_conflict"),
+        "{refused:?}"
+    );
     assert_eq!(refused.body["payment_id"], first.body["id"]);
     assert_eq!(refused.body["attempted"], "false", "{refused:?}");
     world.finish().await;
@@ -79,7 +95,11 @@ async fn the_same_code_amount_and_till_within_a_minute_is_suspected(pool: PgPool
     let mut again = request.clone();
     again["merchant_reference"] = json!("ANOTHER-1");
     let refused = world.till.create("key-2", &again, 5).await;
-    assert_eq!(refused.summary("code"), (409, "suspected_duplicate"), "{refused:?}");
+    assert_eq!(
+        refused.summary("code"),
+        (409, "suspected_duplicate"),
+        "{refused:?}"
+    );
     assert_eq!(refused.body["payment_id"], first.body["id"]);
     again["allow_duplicate"] = json!(true);
     let allowed = world.till.create("key-2", &again, 5).await;
@@ -107,7 +127,10 @@ async fn a_refused_request_does_not_use_up_its_key(pool: PgPool) {
 /// caller gets the same payment.
 #[sqlx::test]
 async fn d1_m1_concurrent_twins_on_three_replicas_make_one_charge(pool: PgPool) {
-    let options = Options { replicas: 3, ..Options::default() };
+    let options = Options {
+        replicas: 3,
+        ..Options::default()
+    };
     let world = World::start_with(pool, options).await;
     for round in 0..10 {
         let request = body("0001");
@@ -124,12 +147,19 @@ async fn d1_m1_concurrent_twins_on_three_replicas_make_one_charge(pool: PgPool) 
             at(&replica.url, call)
         });
         let answers = futures_join(twins).await;
-        let ids: BTreeSet<String> =
-            answers.iter().map(|(_, body)| body["id"].as_str().unwrap_or_default().to_owned()).collect();
+        let ids: BTreeSet<String> = answers
+            .iter()
+            .map(|(_, body)| body["id"].as_str().unwrap_or_default().to_owned())
+            .collect();
         assert_eq!(ids.len(), 1, "{answers:?}");
         let made = answers.iter().filter(|(status, _)| *status == 201).count();
         assert_eq!(made, 1, "one caller made it: {answers:?}");
-        assert!(answers.iter().all(|(_, body)| body["status"] == "succeeded"), "{answers:?}");
+        assert!(
+            answers
+                .iter()
+                .all(|(_, body)| body["status"] == "succeeded"),
+            "{answers:?}"
+        );
     }
     assert_eq!(world.simulator.trades().await.len(), 10);
     world.finish().await;
@@ -138,7 +168,10 @@ async fn d1_m1_concurrent_twins_on_three_replicas_make_one_charge(pool: PgPool) 
 /// D3: different keys for one order at the same moment on three replicas.
 #[sqlx::test]
 async fn d3_a_race_for_one_reference_has_one_winner(pool: PgPool) {
-    let options = Options { replicas: 3, ..Options::default() };
+    let options = Options {
+        replicas: 3,
+        ..Options::default()
+    };
     let world = World::start_with(pool, options).await;
     let reference = body("0001")["merchant_reference"].clone();
     let rivals = (0..18).map(|rival| {
@@ -164,7 +197,10 @@ async fn d3_a_race_for_one_reference_has_one_winner(pool: PgPool) {
 /// The same code scanned at once under different orders: one passes the duplicate check.
 #[sqlx::test]
 async fn a_race_of_one_scan_has_one_winner(pool: PgPool) {
-    let options = Options { replicas: 3, ..Options::default() };
+    let options = Options {
+        replicas: 3,
+        ..Options::default()
+    };
     let world = World::start_with(pool, options).await;
     let scanned = body("0001")["barcode"].clone();
     let rivals = (0..18).map(|rival| {
@@ -182,7 +218,10 @@ async fn a_race_of_one_scan_has_one_winner(pool: PgPool) {
     let answers = futures_join(rivals).await;
     let winners = answers.iter().filter(|(status, _)| *status == 201).count();
     assert_eq!(winners, 1, "{answers:?}");
-    let suspected = answers.iter().filter(|(_, body)| body["code"] == "suspected_duplicate").count();
+    let suspected = answers
+        .iter()
+        .filter(|(_, body)| body["code"] == "suspected_duplicate")
+        .count();
     assert_eq!(suspected, 17, "{answers:?}");
     world.finish().await;
 }
@@ -192,7 +231,10 @@ async fn at(url: &str, mut call: reqwest::Request) -> (u16, serde_json::Value) {
     let mut target: url::Url = url.parse().expect("an address");
     target.set_path(call.url().path());
     *call.url_mut() = target;
-    let answer = crate::support::alipay::client().execute(call).await.expect("an answer");
+    let answer = crate::support::alipay::client()
+        .execute(call)
+        .await
+        .expect("an answer");
     let status = answer.status().as_u16();
     let body = serde_json::from_str(&answer.text().await.expect("text")).expect("JSON");
     (status, body)
@@ -214,8 +256,15 @@ where
                 }
             }
         }
-        if open { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+        if open {
+            std::task::Poll::Pending
+        } else {
+            std::task::Poll::Ready(())
+        }
     })
     .await;
-    pending.into_iter().filter_map(|(_, output)| output).collect()
+    pending
+        .into_iter()
+        .filter_map(|(_, output)| output)
+        .collect()
 }

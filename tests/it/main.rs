@@ -1,2 +1,14 @@
-//! Integration tests.
+//! The gateway as its callers and its operators meet it.
+//!
+//! | module | what it shows |
+//! |---|---|
+//! | `payments` | a payment from the till to the buyer's money |
+//! | `idempotency` | one key, one payment: replays, mismatches, conflicts, twins |
+//! | `openapi` | the document is the one checked in, and names every route |
+//! | `dev` | the developer's set-up leaves no process behind |
+
+mod dev;
+mod idempotency;
 mod openapi;
+mod payments;
+mod support;

@@ -75,8 +75,22 @@ impl Simulator {
     pub(crate) async fn start(now: DateTime<Utc>) -> Self {
         let keys = keys();
         let mut child = Command::new(env!("CARGO_BIN_EXE_alipay-simulator"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--exit-with-parent", "--clock", "manual"])
-            .args(["--now", &now.to_rfc3339(), "--partner", PARTNER, "--slow-answer-ms", "30000"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--exit-with-parent",
+                "--clock",
+                "manual",
+            ])
+            .args([
+                "--now",
+                &now.to_rfc3339(),
+                "--partner",
+                PARTNER,
+                "--slow-answer-ms",
+                "30000",
+            ])
             .arg("--private-key-file")
             .arg(keys.dir.join("alipay_private_key.pem"))
             .arg("--merchant-public-key-file")
@@ -89,19 +103,32 @@ impl Simulator {
             .expect("the simulator starts");
         let stdout = child.stdout.take().expect("standard output is piped");
         let line = BufReader::new(stdout).lines().next_line().await;
-        let line = line.expect("readable").expect("the simulator says where it listens");
-        let url = line.rsplit(' ').next().expect("the address comes last").to_owned();
-        Self { url, client: client(), _child: child }
+        let line = line
+            .expect("readable")
+            .expect("the simulator says where it listens");
+        let url = line
+            .rsplit(' ')
+            .next()
+            .expect("the address comes last")
+            .to_owned();
+        Self {
+            url,
+            client: client(),
+            _child: child,
+        }
     }
 
     /// Where Alipay's services are.
     pub(crate) fn endpoint(&self) -> Url {
-        format!("{}/gateway.do", self.url).parse().expect("an address")
+        format!("{}/gateway.do", self.url)
+            .parse()
+            .expect("an address")
     }
 
     /// Sets Alipay's clock.
     pub(crate) async fn set_clock(&self, to: DateTime<Utc>) {
-        self.put("/_control/clock", &json!({"now": to.to_rfc3339()})).await;
+        self.put("/_control/clock", &json!({"now": to.to_rfc3339()}))
+            .await;
     }
 
     /// Makes the next `times` calls of a service go wrong.
@@ -116,45 +143,77 @@ impl Simulator {
             .send()
             .await
             .expect("the simulator answers");
-        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+        assert!(
+            answer.status().is_success(),
+            "{}",
+            answer.text().await.unwrap_or_default()
+        );
     }
 
     /// Sends every answer that a `hold` fault keeps back.
     pub(crate) async fn release(&self) {
         let url = format!("{}/_control/release", self.url);
-        self.client.post(url).send().await.expect("the simulator answers");
+        self.client
+            .post(url)
+            .send()
+            .await
+            .expect("the simulator answers");
     }
 
     /// The buyer confirms now.
     pub(crate) async fn confirm(&self, partner_trans_id: &str) {
         let url = format!("{}/_control/trades/{partner_trans_id}/confirm", self.url);
-        let answer = self.client.post(url).send().await.expect("the simulator answers");
+        let answer = self
+            .client
+            .post(url)
+            .send()
+            .await
+            .expect("the simulator answers");
         assert!(answer.status().is_success(), "the buyer can confirm");
     }
 
     /// Every trade there ever was.
     pub(crate) async fn trades(&self) -> Vec<Value> {
-        self.get("/_control/ledger").await["trades"].as_array().expect("a list").clone()
+        self.get("/_control/ledger").await["trades"]
+            .as_array()
+            .expect("a list")
+            .clone()
     }
 
     /// Every request received, oldest first.
     pub(crate) async fn requests(&self) -> Vec<Value> {
-        self.get("/_control/requests").await["requests"].as_array().expect("a list").clone()
+        self.get("/_control/requests").await["requests"]
+            .as_array()
+            .expect("a list")
+            .clone()
     }
 
     /// How many requests of one service were received, by its short name's full form.
     pub(crate) async fn count(&self, service: &str) -> usize {
-        self.requests().await.iter().filter(|request| request["service"] == service).count()
+        self.requests()
+            .await
+            .iter()
+            .filter(|request| request["service"] == service)
+            .count()
     }
 
     async fn get(&self, path: &str) -> Value {
         let answer = self.client.get(format!("{}{path}", self.url)).send().await;
-        let text = answer.expect("the simulator answers").text().await.expect("text");
+        let text = answer
+            .expect("the simulator answers")
+            .text()
+            .await
+            .expect("text");
         serde_json::from_str(&text).expect("JSON")
     }
 
     async fn put(&self, path: &str, body: &Value) {
-        let answer = self.client.put(format!("{}{path}", self.url)).json_body(body).send().await;
+        let answer = self
+            .client
+            .put(format!("{}{path}", self.url))
+            .json_body(body)
+            .send()
+            .await;
         assert!(answer.expect("the simulator answers").status().is_success());
     }
 }
@@ -167,6 +226,7 @@ pub(crate) trait JsonBody {
 
 impl JsonBody for reqwest::RequestBuilder {
     fn json_body(self, body: &Value) -> Self {
-        self.header("content-type", "application/json").body(body.to_string())
+        self.header("content-type", "application/json")
+            .body(body.to_string())
     }
 }

@@ -17,12 +17,17 @@ pub(crate) struct Answer {
 impl Answer {
     /// A header's text, empty where there is none.
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
     }
 
     /// The payment's id.
     pub(crate) fn id(&self) -> &str {
-        self.body["id"].as_str().unwrap_or_else(|| panic!("not a payment: {self:?}"))
+        self.body["id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("not a payment: {self:?}"))
     }
 
     /// The status code and one field of the body, for compact assertions.
@@ -58,12 +63,18 @@ pub(crate) fn barcode(code: &str) -> String {
 
 impl Caller {
     pub(crate) fn new(url: &str, key: &str) -> Self {
-        Self { url: url.to_owned(), key: key.to_owned(), client: client() }
+        Self {
+            url: url.to_owned(),
+            key: key.to_owned(),
+            client: client(),
+        }
     }
 
     /// A request with the caller's key, for anything unusual.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key)
+        self.client
+            .request(method, format!("{}{path}", self.url))
+            .bearer_auth(&self.key)
     }
 
     /// Sends a request and reads the answer.
@@ -72,7 +83,11 @@ impl Caller {
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let text = answer.text().await.expect("text");
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Answer { status, headers, body }
+        Answer {
+            status,
+            headers,
+            body,
+        }
     }
 
     /// `GET` of any path.
@@ -92,12 +107,14 @@ impl Caller {
 
     /// A payment like any other with the scenario's code; waits for the call's own answer at most.
     pub(crate) async fn pay(&self, code: &str) -> Answer {
-        self.create(&Uuid::now_v7().to_string(), &body(code), 5).await
+        self.create(&Uuid::now_v7().to_string(), &body(code), 5)
+            .await
     }
 
     /// The same without waiting.
     pub(crate) async fn pay_without_waiting(&self, code: &str) -> Answer {
-        self.create(&Uuid::now_v7().to_string(), &body(code), 0).await
+        self.create(&Uuid::now_v7().to_string(), &body(code), 0)
+            .await
     }
 
     /// `GET /v1/payments/{id}`.

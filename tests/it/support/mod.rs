@@ -24,6 +24,7 @@ use alipayhk_gateway::{
     shutdown::Shutdown,
 };
 use chrono::{DateTime, TimeDelta, Utc};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use sqlx::{PgPool, postgres::PgConnectOptions};
@@ -53,7 +54,11 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { replicas: 1, now: start_of_test(), pay_timeout: Duration::from_secs(10) }
+        Self {
+            replicas: 1,
+            now: start_of_test(),
+            pay_timeout: Duration::from_secs(10),
+        }
     }
 }
 
@@ -93,12 +98,20 @@ impl World {
         let clock = Arc::new(ManualClock::new(options.now));
         let simulator = Simulator::start(options.now).await;
         let db = Db::with_options(connect.clone(), 4);
-        let merchant_id = db.upsert_default_merchant(&merchant()).await.expect("a merchant");
+        let merchant_id = db
+            .upsert_default_merchant(&merchant())
+            .await
+            .expect("a merchant");
         let mut replicas = vec![];
         for _ in 0..options.replicas {
             replicas.push(replica(&connect, &simulator, &clock, &options).await);
         }
-        let key = api_key(&db, merchant_id, &[Scope::PaymentsWrite, Scope::PaymentsRead]).await;
+        let key = api_key(
+            &db,
+            merchant_id,
+            &[Scope::PaymentsWrite, Scope::PaymentsRead],
+        )
+        .await;
         let till = Caller::new(&replicas[0].url, &key);
         let mut world = Self {
             simulator,
@@ -201,7 +214,10 @@ impl World {
         .fetch_one(&self.pool)
         .await
         .expect("the database answers");
-        assert_eq!(orphans, 0, "C8/C9: each open payment has exactly one follow-up");
+        assert_eq!(
+            orphans, 0,
+            "C8/C9: each open payment has exactly one follow-up"
+        );
         let parked = sqlx::query_scalar::<_, i64>(
             "select count(*) from follow_up where parked_at is not null",
         )
@@ -215,7 +231,9 @@ impl World {
                 .await
                 .expect("the database answers");
         for trade in self.simulator.trades().await {
-            let id = trade["partner_trans_id"].as_str().expect("a trade has an id");
+            let id = trade["partner_trans_id"]
+                .as_str()
+                .expect("a trade has an id");
             let row = rows.iter().find(|(ours, ..)| ours == id);
             let (_, status, amount) = row.unwrap_or_else(|| panic!("M7: no payment for {id}"));
             assert_eq!(trade["amount_minor"], *amount, "M2: the amount of {id}");
@@ -269,11 +287,12 @@ async fn replica(
     let keys = keys();
     let credentials = Credentials::rsa2(&keys.merchant_private, &keys.alipay_public)
         .expect("the test keys are good");
-    let mut settings =
-        AlipaySettings::new(simulator.endpoint(), PARTNER.to_owned(), credentials);
+    let mut settings = AlipaySettings::new(simulator.endpoint(), PARTNER.to_owned(), credentials);
     settings.pay_timeout = options.pay_timeout;
-    let deadlines =
-        Deadlines { query: settings.query_timeout, cancel: settings.cancel_timeout };
+    let deadlines = Deadlines {
+        query: settings.query_timeout,
+        cancel: settings.cancel_timeout,
+    };
     let tasks = TaskTracker::new();
     let app = App::new(Parts {
         db: Db::with_options(connect.clone(), 8),
@@ -294,13 +313,21 @@ async fn replica(
     let worker = Worker::new(app.clone(), worker_settings, tasks.clone());
     let state = HttpState {
         app: app.clone(),
-        metrics: metrics::install().expect("metrics can be recorded"),
+        metrics: metrics::Handle::new(PrometheusBuilder::new().build_recorder().handle()),
         draining: Draining::default(),
     };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("a bound address"));
     let shutdown = Shutdown::new();
     let serving = shutdown.clone();
     TaskTracker::new().spawn(async move { serve(listener, router(state), &serving).await });
-    Replica { app, worker, url, tasks, shutdown }
+    Replica {
+        app,
+        worker,
+        url,
+        tasks,
+        shutdown,
+    }
 }
