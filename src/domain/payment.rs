@@ -361,6 +361,10 @@ impl Payment {
         if next.finalized_at.is_none() || state != self.state {
             next.finalized_at = state.is_final().then_some(now);
         }
+        if state.is_final() {
+            // Nothing more is asked.
+            next.inquiry.next_check_at = None;
+        }
         next.state = state;
         match event {
             PaymentEvent::Paid {

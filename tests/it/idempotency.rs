@@ -8,7 +8,7 @@ use sqlx::PgPool;
 
 use crate::support::{Options, World, alipay::JsonBody as _, http::body};
 
-const PAY: &str = "alipay.acquire.overseas.spot.pay";
+const PAY: &str = "pay";
 
 #[sqlx::test]
 async fn d5_a_replay_answers_the_current_state(pool: PgPool) {

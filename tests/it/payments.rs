@@ -203,7 +203,7 @@ async fn s9_v1_an_answer_that_lies_changes_nothing_and_is_shown_as_an_incident(p
         let timeline = world.till.timeline(pending.id()).await;
         let attempt = timeline.iter().find(|item| item["type"] == "attempt");
         let attempt = attempt.unwrap_or_else(|| panic!("{code}: no attempt in {timeline:?}"));
-        assert_eq!(attempt["answer_class"], class, "{code}: {attempt}");
+        assert_eq!(attempt["answer"], class, "{code}: {attempt}");
         assert_eq!(attempt["incident"], true, "{code}: {attempt}");
         let paid = world
             .run_until_final(pending.id(), TimeDelta::seconds(10))
