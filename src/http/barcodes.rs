@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{
     extract::{Caller, Faults, JsonBody, ObjectReader, ReadPayments},
-    payments::create::barcode_code,
+    payments::draft::barcode_code,
     problem::Problem,
 };
 use crate::domain::barcode::Barcode;

@@ -184,7 +184,7 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
             ));
         }
         ("get", "/health/ready") => {
-            problems.push(Problem::new(Kind::NotReady, "not ready: database"))
+            problems.push(Problem::new(Kind::NotReady, "not ready: database"));
         }
         _ => {}
     }

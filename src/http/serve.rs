@@ -17,7 +17,7 @@ use crate::shutdown::Shutdown;
 
 /// How long a client may take from one answer (or from connecting) to the end of its next request
 /// head. A connection that idles for longer is closed.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
+const HEADER_READ_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How long to wait before accepting again when the system has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
