@@ -15,7 +15,7 @@ use crate::{
     app::{App, Created},
     domain::{id::MerchantId, merchant::Store, payment::Payment},
     http::{
-        extract::{Caller, Faults, JsonBody, Key, PreferWait, WritePayments},
+        extract::{Caller, Faults, JsonBody, Key, PreferWait, WritePayments, query::RawPairs},
         problem::{Kind, Problem},
         trace::Facts,
     },
@@ -79,8 +79,10 @@ pub async fn create(
     facts: Facts,
     Key(key): Key,
     prefer: PreferWait,
+    query: RawPairs,
     JsonBody(body): JsonBody,
 ) -> Result<(StatusCode, HeaderMap, JsonAnswer<PaymentView>), Problem> {
+    query.reader().finish()?;
     let mut faults = Faults::default();
     let draft = Draft::read(&body, &mut faults);
     let store = find_store(&app, principal.merchant_id, &draft, &mut faults).await?;

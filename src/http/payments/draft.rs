@@ -19,9 +19,11 @@ use crate::{
     },
 };
 
-/// What to charge. This type is the documentation; [`Draft::read`] does the reading.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+// This type is the documentation; `Draft::read` does the reading.
+/// What to charge.
+#[derive(Clone, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(missing_debug_implementations, reason = "it holds a scanned code")]
 pub struct CreatePaymentRequest {
     /// What to charge.
     pub amount: AmountRequest,

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 /// A refusal (RFC 9457). Every status of 400 and above has this body, whatever refused.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
 pub struct ProblemDocument {
     /// Identifies the kind for ever: `urn:alipayhk-gateway:problem:` and the code with dashes. It
     /// is a name, not an address.
