@@ -55,16 +55,16 @@ pub struct Gateway {
     pub local_addr: SocketAddr,
     listener: TcpListener,
     router: Router,
-    metrics: PrometheusHandleInner,
+    metrics: Recorder,
     draining: Draining,
     grace: Duration,
     app: App,
 }
 
 /// The recorder's handle, which has no `Debug` of its own.
-struct PrometheusHandleInner(PrometheusHandle);
+struct Recorder(PrometheusHandle);
 
-impl std::fmt::Debug for PrometheusHandleInner {
+impl std::fmt::Debug for Recorder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("PrometheusHandle")
     }
@@ -109,7 +109,7 @@ impl Gateway {
                 .context("cannot read the bound address")?,
             listener,
             router,
-            metrics: PrometheusHandleInner(recorder),
+            metrics: Recorder(recorder),
             draining,
             grace: config.http.shutdown_grace,
             app,

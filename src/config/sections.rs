@@ -229,11 +229,11 @@ impl FollowUp {
         // A worker that loses its lease in the middle of a call lets another one ask too; three
         // times the longest call leaves room for the database as well.
         if let (Some(lease), Some(timeouts)) = (lease, timeouts) {
-            let least = timeouts.query.max(timeouts.cancel) * 3;
-            if lease < least {
-                let least = least.as_millis();
+            let needed = timeouts.query.max(timeouts.cancel) * 3;
+            if lease < needed {
+                let needed_ms = needed.as_millis();
                 let what = format!(
-                    "must be at least {least}: 3 times the longer of ALIPAY_QUERY_TIMEOUT_MS and \
+                    "must be at least {needed_ms}: 3 times the longer of ALIPAY_QUERY_TIMEOUT_MS and \
                      ALIPAY_CANCEL_TIMEOUT_MS"
                 );
                 return reader.fault("FOLLOW_UP_LEASE_MS", what);

@@ -6,15 +6,16 @@ use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::{
-    extract::{Caller, Faults, JsonBody, ObjectReader, ReadPayments},
-    payments::create::barcode_code,
+    extract::{Caller, Faults, JsonBody, ObjectReader, ReadPayments, query::RawPairs},
+    payments::draft::barcode_code,
     problem::Problem,
 };
 use crate::domain::barcode::Barcode;
 
 /// A scanned code.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(missing_debug_implementations, reason = "it holds a scanned code")]
 pub struct InspectRequest {
     /// The code as it was scanned. Never stored, never logged.
     #[schema(example = "281234567890123456")]
@@ -60,8 +61,10 @@ pub struct Inspection {
 )]
 pub async fn inspect(
     _: Caller<ReadPayments>,
+    query: RawPairs,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Inspection>, Problem> {
+    query.reader().finish()?;
     let mut faults = Faults::default();
     let mut reader = ObjectReader::new(
         body.members().unwrap_or_default(),

@@ -100,6 +100,12 @@ fn operations(document: &mut Value) -> Vec<(String, String, &mut Map<String, Val
 /// refusals that apply.
 fn complete(path: &str, method: &str, operation: &mut Map<String, Value>) {
     operation.entry("security").or_insert_with(|| json!([]));
+    let parameters = operation
+        .get_mut("parameters")
+        .and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
+        leave_out_null(&mut parameter["schema"]["type"]);
+    }
     let mut by_status: BTreeMap<String, Vec<Problem>> = BTreeMap::new();
     for problem in refusals(path, method, operation) {
         let status = problem.kind.status().as_u16().to_string();
@@ -113,6 +119,16 @@ fn complete(path: &str, method: &str, operation: &mut Map<String, Value>) {
     }
     for (status, problems) in by_status {
         responses.insert(status, refusal(path, &problems));
+    }
+}
+
+/// A parameter is left out, never null.
+fn leave_out_null(kind: &mut Value) {
+    let named = kind
+        .as_array()
+        .and_then(|kinds| kinds.iter().find(|kind| *kind != "null"));
+    if let Some(named) = named.cloned() {
+        *kind = named;
     }
 }
 
@@ -169,7 +185,7 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
     if path.contains("{id}") {
         problems.push(Problem::payment_not_found());
     }
-    if secured && method == "get" {
+    if secured {
         problems.push(Problem::new(
             Kind::InvalidQuery,
             "the parameter `wiat` is not a parameter of this operation",
@@ -184,7 +200,7 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
             ));
         }
         ("get", "/health/ready") => {
-            problems.push(Problem::new(Kind::NotReady, "not ready: database"))
+            problems.push(Problem::new(Kind::NotReady, "not ready: database"));
         }
         _ => {}
     }
@@ -251,7 +267,7 @@ fn refusal(path: &str, problems: &[Problem]) -> Value {
     let mut response = json!({
         "description": format!("{}.", titles.join("; ")),
         "content": {MEDIA_TYPE: {
-            "schema": {"$ref": "#/components/schemas/ProblemDocument"},
+            "schema": {"$ref": "#/components/schemas/Problem"},
             "examples": examples,
         }},
     });
@@ -293,7 +309,7 @@ fn mark_growing_names(document: &mut Value) {
     let next_actions = NextActionKind::ALL.map(NextActionKind::as_str);
     let growing: &[(&str, &str, &[&str])] = &[
         (
-            "PaymentView",
+            "Payment",
             "status",
             &[
                 "processing",
@@ -304,7 +320,7 @@ fn mark_growing_names(document: &mut Value) {
             ],
         ),
         (
-            "PaymentView",
+            "Payment",
             "status_reason",
             &[
                 "submitting",
@@ -317,31 +333,23 @@ fn mark_growing_names(document: &mut Value) {
             ],
         ),
         (
-            "PaymentView",
+            "Payment",
             "outcome_certainty",
             &["final", "pending", "unknown"],
         ),
-        ("PaymentView", "wallet", &["ALIPAYHK", "ALIPAYCN"]),
-        ("NextActionView", "type", &next_actions),
+        ("Payment", "wallet", &["ALIPAYHK", "ALIPAYCN"]),
+        ("NextAction", "type", &next_actions),
         (
-            "FailureView",
+            "Failure",
             "retry",
             &["same_barcode", "new_barcode", "other_method", "no"],
         ),
-        ("AttemptView", "kind", &["pay", "query", "cancel"]),
-        ("ActorView", "type", &["api_key", "follow_up"]),
+        ("Attempt", "kind", &["pay", "query", "cancel"]),
+        ("Actor", "type", &["api_key", "follow_up"]),
         ("Inspection", "family", &["alipay", "other", "unknown"]),
-        ("ProblemDocument", "code", &kinds),
-        (
-            "ProblemDocument",
-            "attempted",
-            &["false", "true", "unknown"],
-        ),
-        (
-            "ProblemDocument",
-            "retryable",
-            &["same_key", "new_key", "no"],
-        ),
+        ("Problem", "code", &kinds),
+        ("Problem", "attempted", &["false", "true", "unknown"]),
+        ("Problem", "retryable", &["same_key", "new_key", "no"]),
     ];
     for (schema, property, names) in growing {
         document["components"]["schemas"][schema]["properties"][property]["x-extensible-enum"] =

@@ -79,19 +79,19 @@ pub fn service_only(state: HttpState) -> Router {
 /// a request first.
 ///
 /// There is deliberately no timeout layer: it would drop a handler that waits for its payment.
-fn wrap(routes: Router<HttpState>, state: HttpState) -> Router {
+fn wrap<S: Clone + Send + Sync + 'static>(routes: Router<S>, state: S) -> Router {
     routes
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         // A body is read whole into memory, so it has a limit; `extract::body` answers the 413.
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        // A panic is a 500 with a request id, so it stays inside what follows.
+        .layer(CatchPanicLayer::custom(panicked))
         // Browsers must not guess at what an answer is.
         .layer(SetResponseHeaderLayer::overriding(
             CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
         ))
-        // A panic is a 500 with a request id, so it stays inside what follows.
-        .layer(CatchPanicLayer::custom(panicked))
         // Counts what the client got, panics included.
         .layer(middleware::from_fn(metrics::track))
         // Names and logs the request, and writes the bodies of all problems made further in.
@@ -119,7 +119,9 @@ async fn wrong_method() -> Problem {
 }
 
 /// The panic itself was reported by the panic hook; its text is not for callers.
-#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
 fn panicked(_: Box<dyn Any + Send + 'static>) -> Response<Body> {
     Problem::panicked().into_response()
 }
+
+#[cfg(test)]
+mod tests;

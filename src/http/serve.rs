@@ -17,7 +17,7 @@ use crate::shutdown::Shutdown;
 
 /// How long a client may take from one answer (or from connecting) to the end of its next request
 /// head. A connection that idles for longer is closed.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
+const HEADER_READ_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How long to wait before accepting again when the system has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -79,5 +79,49 @@ async fn connection(stream: TcpStream, router: Router, shutdown: Shutdown) {
             }
             () = shutdown.hard.cancelled() => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// The other side of R21: what was asked before the stop is answered, what comes after is not
+    /// taken.
+    #[tokio::test]
+    async fn r21_requests_under_way_are_answered_while_draining() {
+        let shutdown = Shutdown::new();
+        let soft = shutdown.soft.clone();
+        let stopping = get(async move || {
+            soft.cancel();
+            tokio::task::yield_now().await;
+            "answered"
+        });
+        let router = Router::new().route("/stop", stopping);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let mut idle = TcpStream::connect(address).await.expect("accepted");
+        let mut client = TcpStream::connect(address).await.expect("accepted");
+        let request = b"GET /stop HTTP/1.1\r\nHost: gateway\r\n\r\n";
+        client.write_all(request).await.expect("sent");
+
+        serve(listener, router, &shutdown).await;
+        assert!(
+            shutdown.drain(Duration::from_secs(5)).await,
+            "idle connections are closed"
+        );
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        assert!(answer.ends_with("answered"), "{answer}");
+        let mut nothing = String::new();
+        idle.read_to_string(&mut nothing).await.expect("closed");
+        assert_eq!(nothing, "");
+        assert!(
+            TcpStream::connect(address).await.is_err(),
+            "nothing listens"
+        );
     }
 }

@@ -154,8 +154,8 @@ pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
 fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(tracing::field::display);
-        let message = panic.payload_as_str().unwrap_or("not a text");
-        tracing::error!(location, message, "a task panicked");
+        let panic = panic.payload_as_str().unwrap_or("not a text");
+        tracing::error!(location, panic, "a task panicked");
     }));
 }
 

@@ -1,8 +1,12 @@
 //! The checked-in OpenAPI document is the one the program serves.
 
-use std::fs;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use alipayhk_gateway::http::openapi;
+use serde_json::Value;
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json");
 
@@ -21,4 +25,71 @@ fn the_checked_in_document_is_current() {
         checked_in == current,
         "openapi/openapi.json is out of date: run the tests with UPDATE=1 and commit the change"
     );
+}
+
+/// Routes are made by `routes!` alone, which reads path and method from the handler's annotation.
+/// So the document and the router agree when nothing is routed in another way, and when each
+/// annotated handler is among the operations (`design/correctness.md` Q12).
+#[test]
+fn every_route_is_documented_and_every_documented_handler_is_routed() {
+    let mut annotated = 0;
+    for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http")) {
+        let source = fs::read_to_string(&path).expect("a source file is readable");
+        let source = source.split("#[cfg(test)]").next().unwrap_or_default();
+        annotated += source.matches("#[utoipa::path(").count();
+        for other_way in [".route(", ".route_service(", ".nest(", ".nest_service("] {
+            let by_hand = source.contains(other_way);
+            assert!(!by_hand, "{}: `{other_way}` hides a route", path.display());
+        }
+    }
+    let document = openapi::document();
+    let operations: usize = paths(&document).map(|(_, item)| item.len()).sum();
+    assert_eq!(operations, annotated);
+}
+
+#[test]
+fn every_operation_is_described_and_refuses_with_problems() {
+    let document = openapi::document();
+    for (path, item) in paths(&document) {
+        for (method, operation) in item {
+            let name = format!("{method} {path}");
+            for needed in ["summary", "description", "operationId", "tags", "security"] {
+                assert!(operation.get(needed).is_some(), "{name} has no {needed}");
+            }
+            let responses = operation["responses"].as_object().expect("an object");
+            for (status, response) in responses {
+                let described = response["description"]
+                    .as_str()
+                    .is_some_and(|d| !d.is_empty());
+                assert!(described, "{name} {status}");
+                let problem = response["content"]
+                    .get("application/problem+json")
+                    .is_some();
+                assert_eq!(problem, status.as_str() >= "400", "{name} {status}");
+            }
+        }
+    }
+}
+
+/// Every source file below a directory, tests aside.
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("a source directory is readable");
+    entries
+        .map(|entry| entry.expect("an entry is readable").path())
+        .filter(|path| !path.ends_with("tests.rs"))
+        .flat_map(|path| {
+            if path.is_dir() {
+                sources(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
+}
+
+fn paths(document: &Value) -> impl Iterator<Item = (&String, &serde_json::Map<String, Value>)> {
+    let paths = document["paths"].as_object().expect("an object");
+    paths
+        .iter()
+        .map(|(path, item)| (path, item.as_object().expect("an object")))
 }

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use axum::http::HeaderValue;
 
-    fn with(name: HeaderName, values: &[&'static str]) -> HeaderMap {
+    fn with(name: &HeaderName, values: &[&'static str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(name.clone(), HeaderValue::from_static(value));
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn prefer_wait_is_read_among_other_preferences() {
         let read = |values: &[&'static str]| {
-            prefer_wait(&with(PREFER, values)).map_err(|problem| problem.kind)
+            prefer_wait(&with(&PREFER, values)).map_err(|problem| problem.kind)
         };
         let asked = |asked| Ok(PreferWait { asked });
         assert_eq!(read(&[]), asked(None));
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn a_missing_key_and_a_bad_key_are_told_apart() {
         let read = |values: &[&'static str]| {
-            idempotency_key(&with(IDEMPOTENCY_KEY, values)).map_err(|problem| problem.kind)
+            idempotency_key(&with(&IDEMPOTENCY_KEY, values)).map_err(|problem| problem.kind)
         };
         assert_eq!(read(&[]), Err(Kind::IdempotencyKeyRequired));
         assert_eq!(read(&[""]), Err(Kind::IdempotencyKeyInvalid));

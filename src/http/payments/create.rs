@@ -1,30 +1,21 @@
 //! `POST /v1/payments`.
 
-use std::collections::BTreeMap;
-
 use axum::{
     Json as JsonAnswer,
     extract::State,
     http::{HeaderMap, HeaderName, StatusCode, header},
 };
-use serde::Serialize;
-use utoipa::ToSchema;
 
-use super::{insert, represent, view::PaymentView};
+use super::{
+    draft::{CreatePaymentRequest, Draft},
+    insert, represent,
+    view::PaymentView,
+};
 use crate::{
     app::{App, Created},
-    domain::{
-        barcode::{Barcode, BarcodeError},
-        id::{MerchantId, MerchantReference},
-        merchant::Store,
-        money::{Currency, Money},
-        payment::{NewPayment, Payment},
-    },
+    domain::{id::MerchantId, merchant::Store, payment::Payment},
     http::{
-        extract::{
-            Caller, Faults, JsonBody, Key, ObjectReader, PreferWait, WritePayments, fields,
-            json::Json,
-        },
+        extract::{Caller, Faults, JsonBody, Key, PreferWait, WritePayments, query::RawPairs},
         problem::{Kind, Problem},
         trace::Facts,
     },
@@ -32,101 +23,6 @@ use crate::{
 
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
-
-/// Longest `description`, in characters (`protocol/wire.md` 3.1, `trans_name`).
-const MAX_DESCRIPTION: usize = 256;
-/// Longest `store_id` and `terminal_id`, in characters.
-const MAX_NAME: usize = 64;
-/// Most `metadata` pairs.
-const MAX_PAIRS: usize = 20;
-/// Longest `metadata` key, in characters.
-const MAX_PAIR_KEY: usize = 40;
-/// Longest `metadata` value, in characters.
-const MAX_PAIR_VALUE: usize = 500;
-/// How long the buyer has to confirm, in seconds: Alipay itself closes a trade after 180.
-const CANCEL_AFTER: std::ops::RangeInclusive<i64> = 15..=170;
-/// The same where the caller does not say.
-const DEFAULT_CANCEL_AFTER: i64 = 60;
-
-/// What to charge. This type is the documentation; [`Draft::read`] does the reading.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreatePaymentRequest {
-    /// What to charge.
-    pub amount: AmountRequest,
-    /// The scanned code: 16–24 digits that begin with 25–30. White space that scanners add is
-    /// stripped. Never stored, never logged.
-    #[schema(
-        example = "281234567890123456",
-        pattern = r"^\s*(2[5-9]|30)[0-9\s]{14,}$",
-        max_length = 64
-    )]
-    pub barcode: String,
-    /// The caller's own number, unique per merchant for ever.
-    #[schema(
-        example = "ORDER-1001-1",
-        pattern = "^[A-Za-z0-9._-]{1,64}$",
-        min_length = 1,
-        max_length = 64
-    )]
-    pub merchant_reference: String,
-    /// What the buyer reads in the wallet's bill: no `"` and no control characters. The store's
-    /// name where it is left out.
-    #[schema(
-        nullable = false,
-        example = "Central Branch, table 4",
-        min_length = 1,
-        max_length = 256,
-        pattern = r#"^[^"\u0000-\u001f\u007f]*$"#
-    )]
-    pub description: Option<String>,
-    /// The shop; the merchant's default shop where it is left out.
-    #[schema(
-        nullable = false,
-        example = "ST01",
-        min_length = 1,
-        max_length = 64,
-        pattern = r#"^[ !#-~]+$"#
-    )]
-    pub store_id: Option<String>,
-    /// The till.
-    #[schema(
-        nullable = false,
-        example = "T1",
-        min_length = 1,
-        max_length = 64,
-        pattern = r#"^[ !#-~]+$"#
-    )]
-    pub terminal_id: Option<String>,
-    /// How long the buyer has to confirm, in seconds, before the gateway closes the trade itself.
-    #[schema(
-        nullable = false,
-        example = 60,
-        minimum = 15,
-        maximum = 170,
-        default = 60
-    )]
-    pub cancel_after_seconds: Option<i32>,
-    /// The caller's own pairs, returned as they came: at most 20, keys of 1–40 characters, values
-    /// of at most 500, no control characters.
-    #[schema(nullable = false, example = json!({"order": "1001"}))]
-    pub metadata: Option<BTreeMap<String, String>>,
-    /// Charge even though the same code, amount and terminal were used within the last 60 seconds.
-    #[schema(nullable = false, example = false, default = false)]
-    pub allow_duplicate: Option<bool>,
-}
-
-/// An amount to charge.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AmountRequest {
-    /// Integer minor units: 12850 is HKD 128.50. `12850.0` is refused.
-    #[schema(example = 12850, minimum = 1, maximum = 10_000_000_000_i64)]
-    pub value: i64,
-    /// ISO 4217; only HKD is accepted today.
-    #[schema(example = "HKD", pattern = "^[A-Z]{3}$")]
-    pub currency: String,
-}
 
 /// Take a payment
 ///
@@ -183,8 +79,10 @@ pub async fn create(
     facts: Facts,
     Key(key): Key,
     prefer: PreferWait,
+    query: RawPairs,
     JsonBody(body): JsonBody,
 ) -> Result<(StatusCode, HeaderMap, JsonAnswer<PaymentView>), Problem> {
+    query.reader().finish()?;
     let mut faults = Faults::default();
     let draft = Draft::read(&body, &mut faults);
     let store = find_store(&app, principal.merchant_id, &draft, &mut faults).await?;
@@ -257,400 +155,18 @@ async fn find_store(
     Ok(store)
 }
 
-/// The fields that could be read; what could not is among the faults.
-#[derive(Debug)]
-struct Draft {
-    amount: Option<Money>,
-    barcode: Option<Barcode>,
-    merchant_reference: Option<MerchantReference>,
-    description: Option<String>,
-    store_id: Option<String>,
-    terminal_id: Option<String>,
-    cancel_after_seconds: i64,
-    metadata: BTreeMap<String, String>,
-    allow_duplicate: bool,
-}
-
-impl Draft {
-    fn read(body: &Json, faults: &mut Faults) -> Self {
-        // The body is an object: that was checked when it was parsed.
-        let members = body.members().unwrap_or_default();
-        let mut reader = ObjectReader::new(members, String::new(), faults);
-        let draft = Self {
-            amount: amount(&mut reader),
-            barcode: barcode(&mut reader),
-            merchant_reference: merchant_reference(&mut reader),
-            description: description(&mut reader),
-            store_id: name(&mut reader, "store_id"),
-            terminal_id: name(&mut reader, "terminal_id"),
-            cancel_after_seconds: reader
-                .integer(
-                    "cancel_after_seconds",
-                    *CANCEL_AFTER.start(),
-                    *CANCEL_AFTER.end(),
-                )
-                .unwrap_or(DEFAULT_CANCEL_AFTER),
-            metadata: metadata(&mut reader),
-            allow_duplicate: reader.boolean("allow_duplicate").unwrap_or(false),
-        };
-        reader.finish();
-        draft.refuse_copies_of_the_code(faults);
-        draft
-    }
-
-    /// Everything but the code itself is stored, so none of it may repeat the code
-    /// (`design/correctness.md` Q14).
-    fn refuse_copies_of_the_code(&self, faults: &mut Faults) {
-        let Some(barcode) = &self.barcode else {
-            return;
-        };
-        let fields = [
-            (
-                "merchant_reference",
-                self.merchant_reference
-                    .as_ref()
-                    .map(MerchantReference::as_str),
-            ),
-            ("description", self.description.as_deref()),
-            ("store_id", self.store_id.as_deref()),
-            ("terminal_id", self.terminal_id.as_deref()),
-        ];
-        let fields = fields
-            .into_iter()
-            .filter_map(|(name, text)| Some((fields::pointer_to("", name), text?)));
-        let pairs = self.metadata.iter().flat_map(|(key, value)| {
-            // A key that is the code must not come back in the pointer either.
-            let pointer = if key.contains(barcode.expose()) {
-                "/metadata".to_owned()
-            } else {
-                fields::pointer_to("/metadata", key)
-            };
-            [(pointer.clone(), key.as_str()), (pointer, value.as_str())]
-        });
-        for (pointer, text) in fields.chain(pairs) {
-            if text.contains(barcode.expose()) {
-                faults.add(
-                    pointer,
-                    "contains_barcode",
-                    "must not contain the scanned code",
-                );
-            }
-        }
-    }
-
-    /// The request, if nothing is wrong with it.
-    fn complete(self, store: Option<Store>, faults: Faults) -> Result<NewPayment, Problem> {
-        faults.into_result()?;
-        let (Some(amount), Some(barcode), Some(merchant_reference), Some(store)) =
-            (self.amount, self.barcode, self.merchant_reference, store)
-        else {
-            // Whatever is missing was reported as a fault.
-            return Err(Problem::validation(Vec::new()));
-        };
-        Ok(NewPayment {
-            amount,
-            barcode,
-            merchant_reference,
-            description: self.description.unwrap_or_else(|| store.store_name.clone()),
-            store,
-            terminal_id: self.terminal_id,
-            // Within 15–170 by the reader.
-            cancel_after_seconds: i32::try_from(self.cancel_after_seconds).unwrap_or(i32::MAX),
-            metadata: self.metadata,
-            allow_duplicate: self.allow_duplicate,
-        })
-    }
-}
-
-fn amount(reader: &mut ObjectReader) -> Option<Money> {
-    reader.require("amount");
-    let (members, pointer) = reader.object("amount")?;
-    let mut inner = ObjectReader::new(members, pointer, reader.faults());
-    inner.require("value");
-    let value = inner.integer("value", Money::MIN_PAYMENT_MINOR, Money::MAX_PAYMENT_MINOR);
-    inner.require("currency");
-    let currency = inner.text("currency").and_then(|code| {
-        let hkd = Currency::from_code(code).filter(|currency| *currency == Currency::HKD);
-        if hkd.is_none() {
-            inner.fault("currency", "unsupported_currency", "must be HKD");
-        }
-        hkd
-    });
-    inner.finish();
-    Money::payment(value?, currency?).ok()
-}
-
-fn barcode(reader: &mut ObjectReader) -> Option<Barcode> {
-    reader.require("barcode");
-    match reader.text("barcode")?.parse() {
-        Ok(barcode) => Some(barcode),
-        Err(error) => {
-            reader.fault("barcode", barcode_code(error), error.to_string());
-            None
-        }
-    }
-}
-
-/// The stable code of what is wrong with a scanned code.
-pub const fn barcode_code(error: BarcodeError) -> &'static str {
-    match error {
-        BarcodeError::Empty => "barcode_empty",
-        BarcodeError::NotDigits => "barcode_not_digits",
-        BarcodeError::Length => "barcode_length",
-        BarcodeError::Prefix => "barcode_prefix",
-    }
-}
-
-fn merchant_reference(reader: &mut ObjectReader) -> Option<MerchantReference> {
-    const NAME: &str = "merchant_reference";
-    reader.require(NAME);
-    let reference = reader.text(NAME)?.parse().ok();
-    if reference.is_none() {
-        reader.fault(
-            NAME,
-            "invalid_format",
-            "must be 1 to 64 of A-Z a-z 0-9 . _ -",
-        );
-    }
-    reference
-}
-
-fn description(reader: &mut ObjectReader) -> Option<String> {
-    const NAME: &str = "description";
-    let text = reader.text(NAME)?;
-    let length = text.chars().count();
-    if text.trim().is_empty() || length > MAX_DESCRIPTION {
-        reader.fault(
-            NAME,
-            "invalid_length",
-            "must have 1 to 256 characters, not all of them blank",
-        );
-        return None;
-    }
-    if text.contains('"') || text.chars().any(char::is_control) {
-        reader.fault(
-            NAME,
-            "invalid_format",
-            "must not contain \" or control characters",
-        );
-        return None;
-    }
-    Some(text.to_owned())
-}
-
-/// A store or terminal: printable ASCII without `"`, since it travels in a JSON text to Alipay.
-fn name(reader: &mut ObjectReader, field: &'static str) -> Option<String> {
-    let text = reader.text(field)?;
-    let printable = text.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"');
-    if !printable || !(1..=MAX_NAME).contains(&text.len()) {
-        reader.fault(
-            field,
-            "invalid_format",
-            "must be 1 to 64 printable ASCII characters without \"",
-        );
-        return None;
-    }
-    Some(text.to_owned())
-}
-
-fn metadata(reader: &mut ObjectReader) -> BTreeMap<String, String> {
-    let Some((members, pointer)) = reader.object("metadata") else {
-        return BTreeMap::new();
-    };
-    let faults = reader.faults();
-    if members.len() > MAX_PAIRS {
-        faults.add(pointer.clone(), "too_many", "must have at most 20 pairs");
-    }
-    let mut pairs = BTreeMap::new();
-    for (key, value) in members.iter().take(MAX_PAIRS) {
-        let at = fields::pointer_to(&pointer, key);
-        if !(1..=MAX_PAIR_KEY).contains(&key.chars().count()) || key.chars().any(char::is_control) {
-            let detail = "the key must have 1 to 40 characters, none of them control characters";
-            faults.add(at.clone(), "invalid_key", detail);
-        }
-        match value {
-            Json::Text(text) if text.chars().count() > MAX_PAIR_VALUE => {
-                faults.add(at, "invalid_length", "must have at most 500 characters");
-            }
-            Json::Text(text) if text.chars().any(char::is_control) => {
-                faults.add(at, "invalid_format", "must not contain control characters");
-            }
-            Json::Text(text) => {
-                pairs.insert(key.clone(), text.clone());
-            }
-            _ => faults.add(at, "wrong_type", "must be a string"),
-        }
-    }
-    pairs
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use utoipa::PartialSchema;
-
-    const GOOD: &str = r#"{"amount":{"value":12850,"currency":"HKD"},"barcode":"281234567890123456",
-        "merchant_reference":"ORDER-1001-1","description":"茶 & toast","store_id":"ST01",
-        "terminal_id":"T1","cancel_after_seconds":60,"metadata":{"order":"1001"},"allow_duplicate":true}"#;
-
-    fn faults_of(text: &str) -> Vec<(String, String)> {
-        let body = Json::parse(text.as_bytes()).expect("an object");
-        let mut faults = Faults::default();
-        Draft::read(&body, &mut faults);
-        let Err(problem) = faults.into_result() else {
-            return Vec::new();
-        };
-        let document = problem.document("r", "/");
-        let mut found: Vec<_> = document
-            .errors
-            .into_iter()
-            .map(|fault| (fault.pointer.unwrap_or_default(), fault.code.to_owned()))
-            .collect();
-        found.sort();
-        found
-    }
-
-    /// The good request with one member replaced, or left out where `value` is empty.
-    fn with(name: &str, value: &str) -> String {
-        let mut body: serde_json::Value = serde_json::from_str(GOOD).expect("JSON");
-        let members = body.as_object_mut().expect("an object");
-        members.remove(name);
-        let mut text = body.to_string();
-        if !value.is_empty() {
-            text.truncate(text.len() - 1);
-            text = format!("{text},\"{name}\":{value}}}");
-        }
-        text
-    }
-
-    #[test]
-    fn a_good_request_has_no_faults() {
-        assert_eq!(faults_of(GOOD), []);
-        for optional in [
-            "description",
-            "store_id",
-            "terminal_id",
-            "cancel_after_seconds",
-            "metadata",
-            "allow_duplicate",
-        ] {
-            assert_eq!(faults_of(&with(optional, "")), [], "{optional} left out");
-            assert_eq!(faults_of(&with(optional, "null")), [], "{optional} null");
-        }
-    }
-
-    #[test]
-    fn type_value_missing_and_unknown_faults_are_reported_together() {
-        let found = faults_of(
-            r#"{"amuont":1,"amount":{"value":12850.0,"currency":"USD","x":1},"barcode":281234567890123456,
-               "description":"a\"b","cancel_after_seconds":171,"metadata":{"a":1},"allow_duplicate":"yes",
-               "terminal_id":""}"#,
-        );
-        let found: Vec<_> = found
-            .iter()
-            .map(|(p, c)| (p.as_str(), c.as_str()))
-            .collect();
-        assert_eq!(
-            found,
-            [
-                ("/allow_duplicate", "wrong_type"),
-                ("/amount/currency", "unsupported_currency"),
-                ("/amount/value", "wrong_type"),
-                ("/amount/x", "unknown_field"),
-                ("/amuont", "unknown_field"),
-                ("/barcode", "wrong_type"),
-                ("/cancel_after_seconds", "out_of_range"),
-                ("/description", "invalid_format"),
-                ("/merchant_reference", "required"),
-                ("/metadata/a", "wrong_type"),
-                ("/terminal_id", "invalid_format"),
-            ]
-        );
-    }
-
-    #[test]
-    fn each_limit_is_exact() {
-        let text = |length: usize| format!("\"{}\"", "茶".repeat(length));
-        let ascii = |length: usize| format!("\"{}\"", "a".repeat(length));
-        let pairs = |count: usize| {
-            let pairs: Vec<_> = (0..count).map(|n| format!("\"k{n}\":\"v\"")).collect();
-            format!("{{{}}}", pairs.join(","))
-        };
-        for (name, good, bad) in [
-            ("description", text(256), text(257)),
-            ("terminal_id", ascii(64), ascii(65)),
-            ("store_id", ascii(64), ascii(65)),
-            ("merchant_reference", ascii(64), ascii(65)),
-            ("cancel_after_seconds", "15".to_owned(), "14".to_owned()),
-            ("cancel_after_seconds", "170".to_owned(), "171".to_owned()),
-            ("metadata", pairs(20), pairs(21)),
-            (
-                "metadata",
-                format!("{{{}:{}}}", text(40), text(500)),
-                format!("{{{}:\"v\"}}", text(41)),
-            ),
-            (
-                "metadata",
-                "{\"k\":\"\"}".to_owned(),
-                format!("{{\"k\":{}}}", text(501)),
-            ),
-            (
-                "amount",
-                r#"{"value":1,"currency":"HKD"}"#.to_owned(),
-                r#"{"value":0,"currency":"HKD"}"#.to_owned(),
-            ),
-            (
-                "amount",
-                r#"{"value":10000000000,"currency":"HKD"}"#.to_owned(),
-                r#"{"value":10000000001,"currency":"HKD"}"#.to_owned(),
-            ),
-        ] {
-            assert_eq!(faults_of(&with(name, &good)), [], "{name}: {good}");
-            assert_eq!(faults_of(&with(name, &bad)).len(), 1, "{name}: {bad}");
-        }
-    }
-
-    #[test]
-    fn q14_no_stored_field_may_repeat_the_code() {
-        let code = "281234567890123456";
-        for (name, value, pointer) in [
-            ("description", format!("\"code {code}\""), "/description"),
-            (
-                "merchant_reference",
-                format!("\"{code}\""),
-                "/merchant_reference",
-            ),
-            ("terminal_id", format!("\"{code}\""), "/terminal_id"),
-            ("metadata", format!("{{\"a\":\"{code}\"}}"), "/metadata/a"),
-            ("metadata", format!("{{\"{code}\":\"a\"}}"), "/metadata"),
-        ] {
-            let expected = vec![(pointer.to_owned(), "contains_barcode".to_owned())];
-            assert_eq!(faults_of(&with(name, &value)), expected);
-        }
-    }
-
-    #[test]
-    fn the_documented_fields_are_the_ones_that_are_read() {
-        let schema =
-            serde_json::to_value(CreatePaymentRequest::schema()).expect("a schema is JSON");
-        let properties = schema["properties"].as_object().expect("an object schema");
-        let good: serde_json::Value = serde_json::from_str(GOOD).expect("JSON");
-        let read: std::collections::BTreeSet<_> =
-            good.as_object().expect("an object").keys().collect();
-        assert_eq!(
-            properties.keys().collect::<std::collections::BTreeSet<_>>(),
-            read
-        );
-    }
+    use crate::domain::payment::{PaymentState, ProcessingReason};
 
     #[test]
     fn final_open_and_replayed_payments_have_their_own_status() {
         let created = |state, replayed| {
-            let mut payment = super::super::view::tests::paid();
+            let mut payment = crate::http::payments::view::tests::paid();
             payment.state = state;
             Created { payment, replayed }
         };
-        use crate::domain::payment::{PaymentState, ProcessingReason};
         let open = PaymentState::Processing(ProcessingReason::AwaitingBuyer);
         let prefer = PreferWait { asked: Some(3) };
         for (state, replayed, status) in [

@@ -2,6 +2,7 @@
 
 pub mod create;
 pub mod cursor;
+pub mod draft;
 pub mod list;
 pub mod read;
 pub mod timeline;

@@ -21,6 +21,7 @@ use crate::{
 
 /// Everything that happened to a payment, oldest first.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Timeline)]
 pub struct TimelineView {
     /// What happened. More types may be added.
     pub items: Vec<TimelineItem>,
@@ -38,6 +39,7 @@ pub enum TimelineItem {
 
 /// A call to Alipay.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Attempt)]
 pub struct AttemptView {
     /// The call's id.
     #[schema(example = "att_0199b3c1d2e37f4a8b6c7d8e9f0a1b2e")]
@@ -71,6 +73,7 @@ pub struct AttemptView {
 
 /// A change of the payment's state.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Transition)]
 pub struct TransitionView {
     /// The payment's version after it; 1 is the creation.
     #[schema(example = 2)]
@@ -106,6 +109,7 @@ pub struct TransitionView {
 
 /// Who caused a change.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Actor)]
 pub struct ActorView {
     /// `api_key` or `follow_up`.
     #[serde(rename = "type")]

@@ -18,6 +18,7 @@ pub fn timestamp(at: DateTime<Utc>) -> String {
 
 /// An amount of money.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Money)]
 pub struct MoneyView {
     /// Integer minor units: cents for HKD.
     #[schema(example = 12850)]
@@ -38,6 +39,7 @@ impl From<Money> for MoneyView {
 
 /// Who paid, as Alipay tells it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Buyer)]
 pub struct BuyerView {
     /// Alipay's number of the buyer.
     #[schema(required = true, example = "2088000000000000")]
@@ -49,6 +51,7 @@ pub struct BuyerView {
 
 /// Why a payment failed for good.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Failure)]
 pub struct FailureView {
     /// Alipay's code, verbatim. More codes may be added.
     #[schema(example = "BUYER_BALANCE_NOT_ENOUGH")]
@@ -73,6 +76,7 @@ impl From<&Failure> for FailureView {
 
 /// What was returned of a payment and what may still be, in minor units of its currency.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Refunds)]
 pub struct RefundsView {
     /// Returned for certain.
     #[schema(example = 0)]
@@ -87,6 +91,7 @@ pub struct RefundsView {
 
 /// What the till should do now.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = NextAction)]
 pub struct NextActionView {
     /// `wait`, `ask_buyer_to_confirm`, `show_code_again` (in a new payment), `other_method`,
     /// `call_operator` or `done`.
@@ -100,6 +105,7 @@ pub struct NextActionView {
 
 /// One sale. Fields may be added.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Payment)]
 pub struct PaymentView {
     /// The payment's id; ids of later payments sort later.
     #[schema(

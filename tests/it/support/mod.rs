@@ -197,7 +197,9 @@ impl World {
 
     /// Ends the test: what must hold of every world is checked here.
     pub(crate) async fn finish(mut self) {
+        eprintln!("DBG finish");
         self.settle_calls().await;
+        eprintln!("DBG settled");
         self.assert_invariants().await;
         for replica in &self.replicas {
             replica.shutdown.hard.cancel();

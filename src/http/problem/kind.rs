@@ -1,0 +1,174 @@
+//! The status table (`design/api.md` 5): the one place that knows a status code.
+
+use axum::http::StatusCode;
+
+/// What kind of refusal; one row of the status table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The body is not JSON, repeats a member, or is not an object.
+    MalformedJson,
+    /// The body could not be read to its end.
+    UnreadableBody,
+    /// The `Idempotency-Key` header is missing.
+    IdempotencyKeyRequired,
+    /// The `Idempotency-Key` header is not 1–255 visible characters.
+    IdempotencyKeyInvalid,
+    /// `Prefer: wait=` is not a number of seconds from 0 to 60.
+    PreferInvalid,
+    /// A query parameter is unknown, repeated or has a wrong value.
+    InvalidQuery,
+    /// The cursor was not made by this API.
+    InvalidCursor,
+    /// No API key was presented.
+    AuthenticationRequired,
+    /// No live API key matches what was presented.
+    InvalidApiKey,
+    /// The key lacks a scope.
+    InsufficientScope,
+    /// The path leads nowhere.
+    RouteNotFound,
+    /// No such payment, or another merchant's.
+    PaymentNotFound,
+    /// The path does not know the method.
+    MethodNotAllowed,
+    /// The `Accept` header takes no JSON.
+    NotAcceptable,
+    /// The body did not arrive in time.
+    RequestTimeout,
+    /// Another payment has the merchant reference.
+    MerchantReferenceConflict,
+    /// The same code, amount and till were just used.
+    SuspectedDuplicate,
+    /// The body is larger than 64 KiB.
+    BodyTooLarge,
+    /// The body is not declared as JSON.
+    UnsupportedMediaType,
+    /// One or more fields are wrong.
+    ValidationFailed,
+    /// The idempotency key belongs to another request.
+    IdempotencyKeyReused,
+    /// A fault of ours.
+    InternalError,
+    /// The database cannot be reached.
+    ServiceUnavailable,
+    /// This replica must not get requests.
+    NotReady,
+}
+
+/// What to do with the idempotency key when trying again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retryable {
+    SameKey,
+    NewKey,
+    No,
+}
+
+/// One row: status, code, title, retry advice.
+type Row = (StatusCode, &'static str, &'static str, Retryable);
+
+impl Kind {
+    /// Every kind, in the order of the table.
+    pub const ALL: [Self; 24] = [
+        Self::MalformedJson,
+        Self::UnreadableBody,
+        Self::IdempotencyKeyRequired,
+        Self::IdempotencyKeyInvalid,
+        Self::PreferInvalid,
+        Self::InvalidQuery,
+        Self::InvalidCursor,
+        Self::AuthenticationRequired,
+        Self::InvalidApiKey,
+        Self::InsufficientScope,
+        Self::RouteNotFound,
+        Self::PaymentNotFound,
+        Self::MethodNotAllowed,
+        Self::NotAcceptable,
+        Self::RequestTimeout,
+        Self::MerchantReferenceConflict,
+        Self::SuspectedDuplicate,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::ValidationFailed,
+        Self::IdempotencyKeyReused,
+        Self::InternalError,
+        Self::ServiceUnavailable,
+        Self::NotReady,
+    ];
+
+    /// The status table (`design/api.md` 5).
+    #[rustfmt::skip]
+    const fn row(self) -> Row {
+        use Retryable::{NewKey, No, SameKey};
+        use StatusCode as S;
+        match self {
+            Self::MalformedJson => (S::BAD_REQUEST, "malformed_json", "The body is not a JSON object", SameKey),
+            Self::UnreadableBody => (S::BAD_REQUEST, "unreadable_body", "The body could not be read", SameKey),
+            Self::IdempotencyKeyRequired => (S::BAD_REQUEST, "idempotency_key_required", "The Idempotency-Key header is missing", NewKey),
+            Self::IdempotencyKeyInvalid => (S::BAD_REQUEST, "idempotency_key_invalid", "The Idempotency-Key header is not usable", NewKey),
+            Self::PreferInvalid => (S::BAD_REQUEST, "prefer_invalid", "The Prefer header is not usable", SameKey),
+            Self::InvalidQuery => (S::BAD_REQUEST, "invalid_query", "The query string has faults", SameKey),
+            Self::InvalidCursor => (S::BAD_REQUEST, "invalid_cursor", "The cursor was not made by this API", No),
+            Self::AuthenticationRequired => (S::UNAUTHORIZED, "authentication_required", "An API key is required", SameKey),
+            Self::InvalidApiKey => (S::UNAUTHORIZED, "invalid_api_key", "The API key is not valid", SameKey),
+            Self::InsufficientScope => (S::FORBIDDEN, "insufficient_scope", "The API key lacks a scope", SameKey),
+            Self::RouteNotFound => (S::NOT_FOUND, "route_not_found", "No such path", No),
+            Self::PaymentNotFound => (S::NOT_FOUND, "payment_not_found", "No such payment", No),
+            Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "The path does not know the method", No),
+            Self::NotAcceptable => (S::NOT_ACCEPTABLE, "not_acceptable", "Only JSON can be answered", SameKey),
+            Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", "The body did not arrive in time", SameKey),
+            Self::MerchantReferenceConflict => (S::CONFLICT, "merchant_reference_conflict", "The merchant reference belongs to another payment", No),
+            Self::SuspectedDuplicate => (S::CONFLICT, "suspected_duplicate", "This looks like a payment that was just made", SameKey),
+            Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large", SameKey),
+            Self::UnsupportedMediaType => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body must be JSON", SameKey),
+            Self::ValidationFailed => (S::UNPROCESSABLE_ENTITY, "validation_failed", "The request has faults", SameKey),
+            Self::IdempotencyKeyReused => (S::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The idempotency key belongs to another request", NewKey),
+            Self::InternalError => (S::INTERNAL_SERVER_ERROR, "internal_error", "A fault of the gateway", SameKey),
+            Self::ServiceUnavailable => (S::SERVICE_UNAVAILABLE, "service_unavailable", "The gateway cannot work at the moment", SameKey),
+            Self::NotReady => (S::SERVICE_UNAVAILABLE, "not_ready", "This replica is not ready", SameKey),
+        }
+    }
+
+    /// The HTTP status.
+    pub const fn status(self) -> StatusCode {
+        self.row().0
+    }
+
+    /// The stable code.
+    pub const fn code(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The title: the same for every problem of the kind.
+    pub const fn title(self) -> &'static str {
+        self.row().2
+    }
+
+    /// Whether the same request may succeed later, and with which key.
+    pub(super) const fn retryable(self) -> Retryable {
+        self.row().3
+    }
+
+    /// The stable type URI: `urn:alipayhk-gateway:problem:` and the code with dashes.
+    pub fn type_uri(self) -> String {
+        let dashed = self.code().replace('_', "-");
+        format!("urn:alipayhk-gateway:problem:{dashed}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_every_refusal_is_an_error_status() {
+        let codes: std::collections::BTreeSet<_> = Kind::ALL.iter().map(|k| k.code()).collect();
+        assert_eq!(codes.len(), Kind::ALL.len());
+        for kind in Kind::ALL {
+            let status = kind.status();
+            assert!(
+                status.is_client_error() || status.is_server_error(),
+                "{kind:?}"
+            );
+        }
+    }
+}
