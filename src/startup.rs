@@ -161,6 +161,7 @@ async fn build_app(config: &Config, roles: Roles, shutdown: &Shutdown) -> anyhow
         alipay: Alipay::new(alipay_settings(&config.alipay)?, Arc::clone(&clock))?,
         clock,
         tasks: shutdown.tasks.clone(),
+        stopping: shutdown.soft.clone(),
         secret: secret_key(&config.secret_key)?,
         plan: Plan {
             first_query_after: config.follow_up.first_query,

@@ -27,7 +27,7 @@ use std::{
     time::Duration,
 };
 
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use crate::domain::listing::{Page, PaymentFilter};
 use crate::{
@@ -53,6 +53,7 @@ pub struct Inner {
     alipay: Alipay,
     clock: Arc<dyn Clock>,
     tasks: TaskTracker,
+    stopping: CancellationToken,
     secret: hashing::SecretKey,
     plan: Plan,
     deadlines: Deadlines,
@@ -72,6 +73,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Where detached work runs, so that shutdown can wait for it.
     pub tasks: TaskTracker,
+    /// Ends every held answer: a stopping replica keeps nobody waiting.
+    pub stopping: CancellationToken,
     /// The secret of the keyed hashes.
     pub secret: hashing::SecretKey,
     /// The follow-up plan.
@@ -125,6 +128,7 @@ impl App {
             alipay,
             clock,
             tasks,
+            stopping,
             secret,
             plan,
             deadlines,
@@ -135,6 +139,7 @@ impl App {
                 alipay,
                 clock,
                 tasks,
+                stopping,
                 secret,
                 plan,
                 deadlines,

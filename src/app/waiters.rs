@@ -15,8 +15,11 @@ use tokio::{
 use super::App;
 use crate::domain::{id::PaymentId, payment::Payment};
 
-/// How often a waiting caller looks for changes that another replica made.
-const LOOK_AFTER: Duration = Duration::from_secs(1);
+/// How soon a waiting caller first looks for changes that another replica made; each later look
+/// waits twice as long, up to [`LOOK_AT_LEAST_EVERY`].
+const FIRST_LOOK_AFTER: Duration = Duration::from_millis(100);
+/// The slowest pace of looking.
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
 
 type Channels = Mutex<HashMap<PaymentId, watch::Sender<Option<Payment>>>>;
 
@@ -70,8 +73,8 @@ impl Drop for Waiter {
 }
 
 impl App {
-    /// Waits until `enough` holds of the payment or the deadline passes, and returns the newest
-    /// state seen. Never fails: while the database is away, what was known stays the answer.
+    /// Waits until `enough` holds of the payment, the deadline passes or the replica stops, and
+    /// returns the newest state seen. Never fails: while the database is away, what was known stays the answer.
     pub(super) async fn wait_until(
         &self,
         mut waiter: Waiter,
@@ -79,9 +82,14 @@ impl App {
         deadline: Instant,
         enough: impl Fn(&Payment) -> bool,
     ) -> Payment {
+        let mut pause = FIRST_LOOK_AFTER;
         while !enough(&payment) && Instant::now() < deadline {
-            let look_at = deadline.min(Instant::now() + LOOK_AFTER);
-            let announced = timeout_at(look_at, waiter.changes.changed()).await.is_ok();
+            let look_at = deadline.min(Instant::now() + pause);
+            pause = LOOK_AT_LEAST_EVERY.min(pause * 2);
+            let announced = tokio::select! {
+                () = self.stopping.cancelled() => break,
+                change = timeout_at(look_at, waiter.changes.changed()) => change.is_ok(),
+            };
             let newer = if announced {
                 waiter.changes.borrow_and_update().clone()
             } else {

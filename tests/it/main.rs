@@ -5,8 +5,10 @@
 //! | `payments` | a payment from the till to the buyer's money |
 //! | `idempotency` | one key, one payment: replays, mismatches, conflicts, twins |
 //! | `openapi` | the document is the one checked in, and names every route |
+//! | `config` | what the configuration says when it is wrong |
 //! | `dev` | the developer's set-up leaves no process behind |
 
+mod config;
 mod dev;
 mod idempotency;
 mod openapi;

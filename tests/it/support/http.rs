@@ -79,9 +79,7 @@ impl Caller {
 
     /// Sends a request and reads the answer.
     pub(crate) async fn send(request: RequestBuilder) -> Answer {
-        let t = std::time::Instant::now();
         let answer = request.send().await.expect("the gateway answers");
-        eprintln!("DBG send {:?} {}", t.elapsed(), answer.status());
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let text = answer.text().await.expect("text");
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));

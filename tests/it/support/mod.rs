@@ -197,13 +197,14 @@ impl World {
 
     /// Ends the test: what must hold of every world is checked here.
     pub(crate) async fn finish(mut self) {
-        eprintln!("DBG finish");
         self.settle_calls().await;
-        eprintln!("DBG settled");
         self.assert_invariants().await;
         for replica in &self.replicas {
             replica.shutdown.hard.cancel();
+            replica.app.close().await;
         }
+        // A database in use cannot be dropped.
+        self.db.close().await;
         self.finished = true;
     }
 
@@ -251,9 +252,8 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if !self.finished && !std::thread::panicking() {
-            panic!("a test ends with `world.finish().await`");
-        }
+        let ended = self.finished || std::thread::panicking();
+        assert!(ended, "a test ends with `world.finish().await`");
     }
 }
 
@@ -296,11 +296,13 @@ async fn replica(
         cancel: settings.cancel_timeout,
     };
     let tasks = TaskTracker::new();
+    let shutdown = Shutdown::new();
     let app = App::new(Parts {
         db: Db::with_options(connect.clone(), 8),
         alipay: Alipay::new(settings, Arc::clone(clock) as _).expect("the settings are good"),
         clock: Arc::clone(clock) as _,
         tasks: tasks.clone(),
+        stopping: shutdown.soft.clone(),
         secret: secret(),
         plan: Plan::default(),
         deadlines,
@@ -322,7 +324,6 @@ async fn replica(
         .await
         .expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("a bound address"));
-    let shutdown = Shutdown::new();
     let serving = shutdown.clone();
     TaskTracker::new().spawn(async move { serve(listener, router(state), &serving).await });
     Replica {
