@@ -28,6 +28,7 @@ use crate::{
         payment::{Payment, PaymentEvent},
         transition::Actor,
     },
+    failpoint::{crashpoint, planted},
 };
 
 /// Why a visit ended early; the worker tries again later.
@@ -57,6 +58,7 @@ impl App {
             now,
             ..
         } = claimed;
+        crashpoint!(self.db.failpoints, "visit.claimed");
         match next_step(&self.plan, &payment, now) {
             NextStep::Settled => {
                 self.db.complete(payment.merchant_id, fence).await?;
@@ -86,8 +88,10 @@ impl App {
         else {
             return Ok(());
         };
+        crashpoint!(self.db.failpoints, "visit.begun");
         let started = Instant::now();
         let (event, answer) = self.call(&payment, kind, asked_at).await;
+        crashpoint!(self.db.failpoints, "visit.answered");
         let now = asked_at + started.elapsed();
         count_question(&mut payment, kind, asked_at);
         let news = News {
@@ -187,11 +191,16 @@ impl App {
         fence: Fence,
         now: DateTime<Utc>,
     ) -> Result<(), Interrupted> {
+        crashpoint!(self.db.failpoints, "visit.giving_up");
         tracing::error!(payment.id = %payment.id, "every planned question was asked without an answer: unresolved");
         let news = News {
             actor: Actor::FollowUp(fence.follow_up_id),
             answered: None,
-            event: Some(PaymentEvent::PlanExhausted),
+            event: Some(if planted!(ExhaustionIsFailure) {
+                PaymentEvent::Declined(super::outcome::guess())
+            } else {
+                PaymentEvent::PlanExhausted
+            }),
             fence: Some(fence),
             now,
         };

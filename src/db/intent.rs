@@ -13,6 +13,7 @@ use crate::domain::{
     idempotency::{IdempotencyKey, RequestFingerprint},
     payment::NewPayment,
 };
+use crate::failpoint::failpoint;
 
 /// What is about to be asked, under ids that never change from here on.
 #[derive(Debug)]
@@ -75,6 +76,7 @@ impl Db {
         // code, amount and till meet on its row, and the second one sees nothing to insert once
         // the first has committed. A key or a reference taken in the same moment is a unique
         // violation, which undoes the statement as a whole.
+        failpoint!(self.failpoints, "db.intent.before");
         let row = sqlx::query!(
             r#"with scan as (
                 insert into recent_scan as earlier (merchant_id, scan_hash, payment_id, seen_at)
@@ -142,6 +144,7 @@ impl Db {
         )
         .fetch_optional(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.intent.after");
         Ok(row.map(|row| Committed {
             created_at: row.created_at,
             due_at: row.due_at,
@@ -158,6 +161,7 @@ impl Db {
         merchant_reference: &str,
         scan_hash: &[u8],
     ) -> Result<Existing, Error> {
+        failpoint!(self.failpoints, "db.existing.before");
         let row = sqlx::query!(
             r#"select
                 (select payment_id from idempotency_key
@@ -178,6 +182,7 @@ impl Db {
         )
         .fetch_one(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.existing.after");
         let id = |uuid: Option<Uuid>| uuid.map(PaymentId::from);
         Ok(Existing {
             by_key: id(row.by_key).zip(

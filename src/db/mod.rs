@@ -22,6 +22,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+use crate::failpoint::Failpoints;
+
 /// The schema's history, forward only.
 static MIGRATOR: Migrator = sqlx::migrate!();
 
@@ -29,6 +31,8 @@ static MIGRATOR: Migrator = sqlx::migrate!();
 #[derive(Clone, Debug)]
 pub struct Db {
     pool: PgPool,
+    /// Where tests stop, break or delay this replica; of no size in a release.
+    pub failpoints: Failpoints,
 }
 
 impl Db {
@@ -60,7 +64,10 @@ impl Db {
                 })
             })
             .connect_lazy_with(options);
-        Self { pool }
+        Self {
+            pool,
+            failpoints: Failpoints::default(),
+        }
     }
 
     /// Brings the schema to the version this program was built with.

@@ -10,6 +10,7 @@ use crate::domain::{
     payment::{Payment, PaymentState},
     transition::Actor,
 };
+use crate::failpoint::failpoint;
 
 /// A state change that [`Payment::apply`] computed.
 #[derive(Debug)]
@@ -98,6 +99,7 @@ impl Db {
         let columns = columns.as_ref();
         let change = record.change.as_ref();
         let (api_key_id, follow_up_id) = actor_columns(record.actor);
+        failpoint!(self.failpoints, "db.record.before");
         let row = sqlx::query!(
             r#"with held as materialized (
                 select follow_up_id from follow_up
@@ -175,6 +177,7 @@ impl Db {
         )
         .fetch_one(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.record.after");
         Ok(match (record.fence, change, row.changed_at) {
             (Some(_), _, _) if row.held == 0 => Recorded::FenceLost,
             (_, Some(_), None) => Recorded::Stale,
@@ -189,6 +192,7 @@ impl Db {
     #[tracing::instrument(name = "db.attempt.insert", skip_all, fields(payment.id = %question.payment_id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn begin_question(&self, question: &Question<'_>) -> Result<Recorded, Error> {
         let change = question.change.as_ref();
+        failpoint!(self.failpoints, "db.question.before");
         let row = sqlx::query!(
             r#"with held as materialized (
                 select follow_up_id from follow_up
@@ -242,6 +246,7 @@ impl Db {
         )
         .fetch_one(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.question.after");
         Ok(match row.sent_at {
             Some(at) => Recorded::Written(at),
             None if row.held == 0 => Recorded::FenceLost,
