@@ -161,6 +161,7 @@ mod active {
     #[derive(Debug, Default)]
     struct Plan {
         hits: BTreeMap<String, u64>,
+        fired: BTreeMap<String, u64>,
         /// The point, how many hits pass before, and what then happens.
         armed: Vec<(String, u64, Action)>,
         dead: bool,
@@ -237,6 +238,11 @@ mod active {
             self.plan().hits.clone()
         }
 
+        /// How often something armed happened at a point.
+        pub fn fired(&self, point: &str) -> u64 {
+            self.plan().fired.get(point).copied().unwrap_or(0)
+        }
+
         /// Waits until a task has crashed or paused, and says where.
         pub async fn stopped(&self) -> String {
             let mut stopped = self.inner.stopped.subscribe();
@@ -298,6 +304,7 @@ mod active {
             let action = *action;
             plan.armed.remove(position);
             plan.dead = action == Action::Crash;
+            *plan.fired.entry(name.to_owned()).or_default() += 1;
             Some(action)
         }
     }
