@@ -13,4 +13,6 @@ mod dev;
 mod idempotency;
 mod openapi;
 mod payments;
+#[cfg(feature = "failpoints")]
+mod proof;
 mod support;
