@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `payments` | a payment from the till to the buyer's money |
 //! | `idempotency` | one key, one payment: replays, mismatches, conflicts, twins |
+//! | `durability` | clients, databases, Alipay and processes that go away take no payment with them |
 //! | `openapi` | the document is the one checked in, and names every route |
 //! | `config` | what the configuration says when it is wrong |
 //! | `dev` | the developer's set-up leaves no process behind |
 
 mod config;
 mod dev;
+mod durability;
 mod idempotency;
 mod openapi;
 mod payments;

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::Stdio, sync::OnceLock};
 
 use alipayhk_gateway::keys::{GenerateArgs, generate};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::{
@@ -73,6 +73,15 @@ pub(crate) struct Simulator {
 impl Simulator {
     /// Starts the binary on a free port with its clock at `now`.
     pub(crate) async fn start(now: DateTime<Utc>) -> Self {
+        Self::spawn(&["--clock", "manual", "--now", &now.to_rfc3339()]).await
+    }
+
+    /// The same with the machine's clock, for tests of the program itself.
+    pub(crate) async fn start_with_machine_clock() -> Self {
+        Self::spawn(&["--clock", "system"]).await
+    }
+
+    async fn spawn(clock: &[&str]) -> Self {
         let keys = keys();
         let mut child = Command::new(env!("CARGO_BIN_EXE_alipay-simulator"))
             .args([
@@ -80,17 +89,12 @@ impl Simulator {
                 "--listen",
                 "127.0.0.1:0",
                 "--exit-with-parent",
-                "--clock",
-                "manual",
-            ])
-            .args([
-                "--now",
-                &now.to_rfc3339(),
                 "--partner",
                 PARTNER,
                 "--slow-answer-ms",
                 "30000",
             ])
+            .args(clock)
             .arg("--private-key-file")
             .arg(keys.dir.join("alipay_private_key.pem"))
             .arg("--merchant-public-key-file")
@@ -129,6 +133,15 @@ impl Simulator {
     pub(crate) async fn set_clock(&self, to: DateTime<Utc>) {
         self.put("/_control/clock", &json!({"now": to.to_rfc3339()}))
             .await;
+    }
+
+    /// Moves Alipay's clock, running or not.
+    pub(crate) async fn advance_clock(&self, by: TimeDelta) {
+        self.put(
+            "/_control/clock",
+            &json!({"advance_ms": by.num_milliseconds()}),
+        )
+        .await;
     }
 
     /// Makes the next `times` calls of a service go wrong.

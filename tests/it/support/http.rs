@@ -114,6 +114,16 @@ impl Caller {
         Self::send(request).await
     }
 
+    /// The same at a gateway that may end meanwhile.
+    pub(crate) async fn try_create(&self, key: &str, body: &Value) -> Option<u16> {
+        let request = self
+            .request(Method::POST, "/v1/payments")
+            .header("idempotency-key", key)
+            .json_body(body);
+        let answer = request.send().await.ok()?;
+        Some(answer.status().as_u16())
+    }
+
     /// A payment like any other with the scenario's code; waits for the call's own answer at most.
     pub(crate) async fn pay(&self, code: &str) -> Answer {
         self.create(&Uuid::now_v7().to_string(), &body(code), 5)
