@@ -51,7 +51,10 @@ pub struct BenchArgs {
 pub(super) async fn bench(options: BenchArgs) -> anyhow::Result<()> {
     let load = Arc::new(Load::new(&options)?);
     // Opens the connections and warms every pool; not counted.
-    drive(&load, options.connections, options.connections).await?;
+    let warm_up = drive(&load, options.connections, options.connections).await?;
+    if let Some(failed) = warm_up.iter().find(|sample| !sample.paid()) {
+        bail!("{} does not take payments: {}", load.url, failed.outcome);
+    }
     let gateway = process::find_gateway(&load.url);
 
     let begun = Instant::now();
@@ -60,7 +63,7 @@ pub(super) async fn bench(options: BenchArgs) -> anyhow::Result<()> {
 
     say(&report(&samples, took, options.connections));
     say(&gateway.as_deref().and_then(process::memory).map_or_else(
-        || "gateway memory  unknown (only Linux tells)".to_owned(),
+        || "gateway memory  unknown: its process was not found in /proc".to_owned(),
         |memory| {
             format!(
                 "gateway memory  {} KiB now, {} KiB at most",
