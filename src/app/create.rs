@@ -14,7 +14,7 @@ use crate::{
     alipay::request::{PayRequest, SecondaryMerchant},
     db::{
         error::Error as DbError,
-        intent::{Committed, Existing, Intent},
+        intent::{Committed, Existing, Intent, Owner},
     },
     domain::{
         id::{AttemptId, PartnerTransId, PaymentId},
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The route that idempotency keys of payments are scoped to.
-const ROUTE: &str = "POST /v1/payments";
+pub(super) const ROUTE: &str = "POST /v1/payments";
 /// How long the caller's request insists on writing the intent before it answers 503.
 const INTENT_DEADLINE: Duration = Duration::from_secs(8);
 /// How long an answer of Alipay's is kept in hand while the database is away; the follow-up learns
@@ -217,7 +217,10 @@ impl App {
         incoming: &Incoming,
         existing: Existing,
     ) -> Result<Option<Intake>, Error> {
-        if let Some((payment_id, fingerprint)) = existing.by_key {
+        if let Some((owner, fingerprint)) = existing.by_key {
+            let Owner::Payment(payment_id) = owner else {
+                return Err(Error::CanceledBeforeCreation);
+            };
             if payment_id == incoming.payment_id {
                 // The commit in doubt had taken effect.
                 let payment = self
@@ -233,8 +236,12 @@ impl App {
                 Err(Error::IdempotencyKeyReused { payment_id, fields })
             };
         }
-        if let Some(payment_id) = existing.by_reference {
-            return Err(Error::MerchantReferenceConflict { payment_id });
+        match existing.by_reference {
+            Some(Owner::Payment(payment_id)) => {
+                return Err(Error::MerchantReferenceConflict { payment_id });
+            }
+            Some(Owner::Tombstone) => return Err(Error::CanceledBeforeCreation),
+            None => {}
         }
         match existing.by_scan {
             Some(payment_id) if !incoming.new.allow_duplicate => {
@@ -271,6 +278,10 @@ impl App {
             answered: Some((incoming.attempt_id, &call.answer)),
             event: Some(pay_event(call.outcome)),
             fence: None,
+            // The first query is planned already.
+            reschedule: false,
+            cancel_refused: None,
+            grounds: None,
             now: payment.created_at + started.elapsed(),
         };
         let id = payment.id;
@@ -306,6 +317,8 @@ fn new_payment(incoming: &Incoming, committed: Committed) -> Payment {
         state: PaymentState::Processing(ProcessingReason::Submitting),
         alipay_trans_id: None,
         charge: None,
+        canceling: None,
+        refund_reserved_minor: 0,
         inquiry: Inquiry {
             next_check_at: Some(committed.due_at),
             ..Inquiry::default()

@@ -7,7 +7,7 @@ use crate::{
     alipay::outcome::{CancelAction, CancelOutcome, PayOutcome, QueryOutcome},
     domain::{
         follow_up::GRACE,
-        payment::{CancelReason, Payment, PaymentEvent},
+        payment::{CancelReason, Payment, PaymentEvent, PaymentState},
     },
 };
 
@@ -30,8 +30,17 @@ pub(super) fn pay_event(outcome: PayOutcome) -> PaymentEvent {
 }
 
 /// What the answer to a query says; `None` where it says nothing that may be believed.
-pub(super) fn query_event(outcome: QueryOutcome) -> Option<PaymentEvent> {
+pub(super) fn query_event(
+    outcome: QueryOutcome,
+    payment: &Payment,
+    now: DateTime<Utc>,
+) -> Option<PaymentEvent> {
     match outcome {
+        // Still paid although a cancel was asked for: once Alipay refused it, or its window is
+        // over, that is the end of the cancel.
+        QueryOutcome::Paid { .. } if cancel_is_over(payment, now) => {
+            Some(PaymentEvent::CancelRefused)
+        }
         QueryOutcome::Paid {
             charge,
             alipay_trans_id,
@@ -42,19 +51,27 @@ pub(super) fn query_event(outcome: QueryOutcome) -> Option<PaymentEvent> {
         QueryOutcome::BuyerMustConfirm { alipay_trans_id } => {
             Some(PaymentEvent::BuyerMustConfirm { alipay_trans_id })
         }
-        // A closed trade with a pay time was paid and then reversed (`protocol/wire.md` 3.4).
+        // A closed trade that was paid, by its pay time or by what we were told before, has been
+        // reversed (`protocol/wire.md` 3.4; `protocol/operations.md` 10.12).
         QueryOutcome::Closed {
             alipay_trans_id,
             charge,
         } => Some(PaymentEvent::Closed {
             reason: CancelReason::BuyerDidNotConfirm,
-            money_returned: charge.is_some(),
+            money_returned: charge.is_some() || payment.charge.is_some(),
             alipay_trans_id,
             charge,
         }),
         // "Not found" is "not yet" until a cancel has closed the matter.
         QueryOutcome::NotFound | QueryOutcome::Unknown => None,
     }
+}
+
+fn cancel_is_over(payment: &Payment, now: DateTime<Utc>) -> bool {
+    let window_is_over = payment.cancelable_until().is_some_and(|end| now >= end);
+    payment.state == PaymentState::Succeeded
+        && payment.canceling.is_some()
+        && (payment.inquiry.cancel_refused || window_is_over)
 }
 
 /// What the answer to a cancel says; `None` where the matter stays open.

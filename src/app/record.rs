@@ -9,7 +9,7 @@ use super::App;
 use crate::{
     db::{
         error::Error as DbError,
-        record::{Change, Fence, Record, Recorded},
+        record::{Change, Fence, Grounds, Record, Recorded},
     },
     domain::{
         attempt::Answer,
@@ -29,8 +29,14 @@ pub(super) struct News<'a> {
     pub(super) answered: Option<(AttemptId, &'a Answer)>,
     /// What it means for the payment, if anything.
     pub(super) event: Option<PaymentEvent>,
-    /// The claim of the worker that asked; with one, the follow-up is rescheduled too.
+    /// The claim of the worker that asked.
     pub(super) fence: Option<Fence>,
+    /// Whether the plan goes on from this news: the follow-up is rescheduled.
+    pub(super) reschedule: bool,
+    /// Whether the news is the answer to a cancel, and refused it for good.
+    pub(super) cancel_refused: Option<bool>,
+    /// What an operator gave as grounds.
+    pub(super) grounds: Option<&'a Grounds>,
     /// The time of the news, near the database's clock: plans the next question.
     pub(super) now: DateTime<Utc>,
 }
@@ -75,7 +81,9 @@ impl App {
                         return Ok(payment);
                     };
                     after.updated_at = at;
-                    after.finalized_at = after.finalized_at.map(|_| at);
+                    if after.state != payment.state {
+                        after.finalized_at = after.finalized_at.map(|_| at);
+                    }
                     self.announce(&payment, &after);
                     return Ok(after);
                 }
@@ -112,6 +120,7 @@ impl App {
             after,
             event: event.name(),
             gateway_at: self.clock.now(),
+            grounds: news.grounds,
         });
         self.db
             .record(&Record {
@@ -122,8 +131,9 @@ impl App {
                 change,
                 fence: news.fence,
                 next_check_at: news
-                    .fence
-                    .map(|_| follow_up::next_check_at(&self.plan, current, news.now)),
+                    .reschedule
+                    .then(|| follow_up::next_check_at(&self.plan, current, news.now)),
+                cancel_refused: news.cancel_refused,
             })
             .await
     }

@@ -124,7 +124,8 @@ impl Db {
                     select from payment
                     where payment.merchant_id = follow_up.merchant_id
                         and payment.payment_id = follow_up.subject_id
-                        and payment.status in ('succeeded', 'failed', 'canceled'))",
+                        and payment.status in ('succeeded', 'failed', 'canceled')
+                        and payment.cancel_reason is null)",
             merchant_id.uuid(),
             fence.follow_up_id.uuid(),
             fence.fence,
@@ -169,7 +170,8 @@ impl Db {
         let missing = sqlx::query!(
             "select payment.merchant_id, payment.payment_id
             from payment
-            where payment.status in ('processing', 'unresolved')
+            where (payment.status in ('processing', 'unresolved')
+                    or payment.cancel_reason is not null)
                 and not exists (
                     select from follow_up
                     where follow_up.merchant_id = payment.merchant_id
@@ -187,7 +189,7 @@ impl Db {
                 select merchant_id, $3, 'payment', payment_id, db_now()
                 from payment
                 where merchant_id = $1 and payment_id = $2
-                    and status in ('processing', 'unresolved')
+                    and (status in ('processing', 'unresolved') or cancel_reason is not null)
                 on conflict (merchant_id, kind, subject_id) do nothing",
                 row.merchant_id,
                 row.payment_id,

@@ -9,11 +9,13 @@ pub mod directory;
 pub mod error;
 pub mod follow_ups;
 pub mod intent;
+pub mod operations;
 pub mod payments;
 pub mod record;
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use error::Error;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
@@ -66,6 +68,14 @@ impl Db {
     /// Brings the schema to the version this program was built with.
     pub async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
         MIGRATOR.run(&self.pool).await
+    }
+
+    /// The time that counts: the database's.
+    pub async fn now(&self) -> Result<DateTime<Utc>, Error> {
+        let now = sqlx::query_scalar!(r#"select db_now() as "now!""#)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(now)
     }
 
     /// Whether the server answers.
