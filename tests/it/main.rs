@@ -7,8 +7,11 @@
 //! | `durability` | clients, databases, Alipay and processes that go away take no payment with them |
 //! | `openapi` | the document is the one checked in, and names every route |
 //! | `config` | what the configuration says when it is wrong |
+//! | `architecture` | the sources keep to the architecture page |
+//! | `readme` | the README says what the programs say |
 //! | `dev` | the developer's set-up leaves no process behind |
 
+mod architecture;
 mod config;
 mod dev;
 mod durability;
@@ -17,4 +20,5 @@ mod openapi;
 mod payments;
 #[cfg(feature = "failpoints")]
 mod proof;
+mod readme;
 mod support;
