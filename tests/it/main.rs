@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `payments` | a payment from the till to the buyer's money |
 //! | `idempotency` | one key, one payment: replays, mismatches, conflicts, twins |
+//! | `scenarios` | every line of the simulator's scenario table is true |
 //! | `openapi` | the document is the one checked in, and names every route |
 //! | `config` | what the configuration says when it is wrong |
 //! | `dev` | the developer's set-up leaves no process behind |
@@ -13,4 +14,5 @@ mod dev;
 mod idempotency;
 mod openapi;
 mod payments;
+mod scenarios;
 mod support;

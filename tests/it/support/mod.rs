@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use alipayhk_gateway::{
     alipay::{
         client::{Alipay, AlipaySettings},
-        sign::Credentials,
+        sign::{Credentials, SignType},
     },
     app::{App, Deadlines, Parts, directory::create_api_key, hashing::SecretKey},
     clock::ManualClock,
@@ -50,6 +50,10 @@ pub(crate) struct Options {
     pub(crate) now: DateTime<Utc>,
     /// How long a pay call may take.
     pub(crate) pay_timeout: Duration,
+    /// How requests and answers are signed.
+    pub(crate) sign_type: SignType,
+    /// Where the gateways look for the database instead of where it is.
+    pub(crate) database_port: Option<u16>,
 }
 
 impl Default for Options {
@@ -58,6 +62,8 @@ impl Default for Options {
             replicas: 1,
             now: start_of_test(),
             pay_timeout: Duration::from_secs(10),
+            sign_type: SignType::Rsa2,
+            database_port: None,
         }
     }
 }
@@ -96,7 +102,7 @@ impl World {
     pub(crate) async fn start_with(pool: PgPool, options: Options) -> Self {
         let connect = (*pool.connect_options()).clone();
         let clock = Arc::new(ManualClock::new(options.now));
-        let simulator = Simulator::start(options.now).await;
+        let simulator = Simulator::start(Some(options.now), options.sign_type).await;
         let db = Db::with_options(connect.clone(), 4);
         let merchant_id = db
             .upsert_default_merchant(&merchant())
@@ -190,9 +196,70 @@ impl World {
         }
     }
 
+    /// Moves the clock to when something is due next, and does it. False when nothing is planned.
+    pub(crate) async fn run_next(&mut self) -> bool {
+        self.run_due().await;
+        let due = sqlx::query_scalar::<_, Option<DateTime<Utc>>>(
+            "select min(greatest(due_at, leased_until)) from follow_up where parked_at is null",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .expect("the database answers");
+        let Some(due) = due else {
+            return false;
+        };
+        self.set_clock(due.max(self.now)).await;
+        self.run_due().await;
+        true
+    }
+
+    /// A caller of another merchant, whose shop is also called ST01.
+    pub(crate) async fn stranger(&self) -> Caller {
+        let merchant_id = MerchantId::mint();
+        for statement in [
+            "insert into merchant (merchant_id, name, partner, secondary_merchant_id,
+                secondary_merchant_name, secondary_merchant_industry, default_store_id)
+            select $1, 'Other Cafe', partner, 'SM002', 'Other Cafe Ltd', '5812', 'ST01'
+            from merchant where is_default",
+            "insert into store (merchant_id, store_id, store_name)
+            values ($1, 'ST01', 'Other Cafe Central')",
+        ] {
+            sqlx::query(statement)
+                .bind(merchant_id.uuid())
+                .execute(&self.pool)
+                .await
+                .expect("another merchant can be made");
+        }
+        let scopes = [Scope::PaymentsWrite, Scope::PaymentsRead];
+        let key = api_key(&self.db, merchant_id, &scopes).await;
+        Caller::new(&self.replicas[0].url, &key)
+    }
+
+    /// How many rows the tables of payments hold together.
+    pub(crate) async fn rows(&self) -> i64 {
+        sqlx::query_scalar(
+            "select (select count(*) from payment) + (select count(*) from idempotency_key)
+                + (select count(*) from attempt) + (select count(*) from payment_transition)
+                + (select count(*) from follow_up) + (select count(*) from recent_scan)",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .expect("the database answers")
+    }
+
     /// Takes a payment with the usual body and the scenario's code, and returns the answer.
     pub(crate) async fn pay(&self, code: &str) -> Answer {
         self.till.pay(code).await
+    }
+
+    /// Takes a payment whose outcome is open once its call has ended, and returns it as it then is.
+    pub(crate) async fn pay_until_open(&self, code: &str) -> Value {
+        let answer = self.till.pay_without_waiting(code).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        self.settle_calls().await;
+        let payment = self.till.payment(answer.id()).await;
+        assert_eq!(payment["status"], "processing", "{payment}");
+        payment
     }
 
     /// Ends the test: what must hold of every world is checked here.
@@ -280,15 +347,24 @@ async fn api_key(db: &Db, merchant_id: MerchantId, scopes: &[Scope]) -> String {
     made.expect("a key is made").key.expose_secret().to_owned()
 }
 
+fn credentials(sign_type: SignType) -> Credentials {
+    let keys = keys();
+    let (own, alipays) = (&keys.merchant_private, &keys.alipay_public);
+    let credentials = match sign_type {
+        SignType::Rsa2 => Credentials::rsa2(own, alipays),
+        SignType::Rsa => Credentials::rsa(own, alipays),
+        SignType::Md5 => Credentials::md5(alipay::MD5_KEY.as_bytes()),
+    };
+    credentials.expect("the test keys are good")
+}
+
 async fn replica(
     connect: &PgConnectOptions,
     simulator: &Simulator,
     clock: &Arc<ManualClock>,
     options: &Options,
 ) -> Replica {
-    let keys = keys();
-    let credentials = Credentials::rsa2(&keys.merchant_private, &keys.alipay_public)
-        .expect("the test keys are good");
+    let credentials = credentials(options.sign_type);
     let mut settings = AlipaySettings::new(simulator.endpoint(), PARTNER.to_owned(), credentials);
     settings.pay_timeout = options.pay_timeout;
     let deadlines = Deadlines {
@@ -297,8 +373,11 @@ async fn replica(
     };
     let tasks = TaskTracker::new();
     let shutdown = Shutdown::new();
+    let connect = options
+        .database_port
+        .map_or_else(|| connect.clone(), |port| connect.clone().port(port));
     let app = App::new(Parts {
-        db: Db::with_options(connect.clone(), 8),
+        db: Db::with_options(connect, 8),
         alipay: Alipay::new(settings, Arc::clone(clock) as _).expect("the settings are good"),
         clock: Arc::clone(clock) as _,
         tasks: tasks.clone(),
@@ -333,4 +412,33 @@ async fn replica(
         tasks,
         shutdown,
     }
+}
+
+/// Runs all at once and collects in order.
+pub(crate) async fn all<F>(calls: impl Iterator<Item = F>) -> Vec<F::Output>
+where
+    F: Future,
+{
+    let mut pending: Vec<_> = calls.map(|call| (Box::pin(call), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut open = false;
+        for (call, output) in &mut pending {
+            if output.is_none() {
+                match call.as_mut().poll(context) {
+                    std::task::Poll::Ready(value) => *output = Some(value),
+                    std::task::Poll::Pending => open = true,
+                }
+            }
+        }
+        if open {
+            std::task::Poll::Pending
+        } else {
+            std::task::Poll::Ready(())
+        }
+    })
+    .await;
+    pending
+        .into_iter()
+        .filter_map(|(_, output)| output)
+        .collect()
 }
