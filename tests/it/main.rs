@@ -5,6 +5,9 @@
 //! | `payments` | a payment from the till to the buyer's money |
 //! | `idempotency` | one key, one payment: replays, mismatches, conflicts, twins |
 //! | `scenarios` | every line of the simulator's scenario table is true |
+//! | `problems` | every refusal is a problem document and leaves no trace |
+//! | `signing` | payments go through under every signature agreement |
+//! | `telemetry` | traces, metrics and logs tell an operator the truth |
 //! | `openapi` | the document is the one checked in, and names every route |
 //! | `config` | what the configuration says when it is wrong |
 //! | `dev` | the developer's set-up leaves no process behind |
@@ -14,5 +17,8 @@ mod dev;
 mod idempotency;
 mod openapi;
 mod payments;
+mod problems;
 mod scenarios;
+mod signing;
 mod support;
+mod telemetry;

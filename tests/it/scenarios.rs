@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use alipayhk_gateway::domain::follow_up::Plan;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -168,6 +169,11 @@ async fn every_line_of_the_scenario_table_is_true(pool: PgPool) {
     let options = Options {
         // Longer than the callers wait, shorter than the slow answer.
         pay_timeout: Duration::from_secs(4),
+        // Half of the table waits for its cancel; each query on the way costs two signatures.
+        plan: Plan {
+            query_interval: Duration::from_secs(15),
+            ..Plan::default()
+        },
         ..Options::default()
     };
     let mut world = World::start_with(pool, options).await;

@@ -146,12 +146,12 @@ const fn declined(
     spoilt(ending, what, Shows::Failed(code, advice), failing(code))
 }
 
+/// The refusal is not signed, as Alipay's are not, so it proves nothing about the payment.
 const fn refused(ending: &'static str, code: &'static str) -> Scenario {
     let fault = Fault::AccessError {
         code: Cow::Borrowed(code),
     };
-    let what = "the gateway refuses the request (`is_success=F`)";
-    spoilt(ending, what, Shows::Failed(code, "no"), fault)
+    spoilt(ending, "unsigned refusal", NEVER_CREATED, fault)
 }
 
 /// Every scenario. A code with any other ending is paid at once.
@@ -404,25 +404,25 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
     declined("1037", "INVALID_STORE_ID", "declined: set-up", "no"),
     spoilt(
         "1091",
-        "FAILED with TRADE_NOT_EXIST; nothing created",
+        "FAILED with `TRADE_NOT_EXIST`, which settles nothing; nothing created",
         NEVER_CREATED,
         failing("TRADE_NOT_EXIST"),
     ),
     spoilt(
         "1092",
-        "FAILED with TRADE_STATUS_ERROR; nothing created",
+        "FAILED with `TRADE_STATUS_ERROR`, which settles nothing; nothing created",
         NEVER_CREATED,
         failing("TRADE_STATUS_ERROR"),
     ),
     spoilt(
         "1093",
-        "FAILED with TRADE_HAS_SUCCESS; nothing created",
+        "FAILED with `TRADE_HAS_SUCCESS`, which settles nothing; nothing created",
         NEVER_CREATED,
         failing("TRADE_HAS_SUCCESS"),
     ),
     spoilt(
         "1099",
-        "FAILED with a code that no document lists; nothing created",
+        "FAILED with `WALLET_ON_HOLIDAY`, which no document lists; nothing created",
         NEVER_CREATED,
         failing("WALLET_ON_HOLIDAY"),
     ),
@@ -447,14 +447,7 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
     refused("1119", "SESSION_TIMEOUT"),
     refused("1120", "ILLEGAL_TARGET_SERVICE"),
     refused("1121", "ILLEGAL_ACCESS_SWITCH_SYSTEM"),
-    spoilt(
-        "1199",
-        "`is_success=F` with SYSTEM_ERROR; nothing created",
-        NEVER_CREATED,
-        Fault::AccessError {
-            code: Cow::Borrowed("SYSTEM_ERROR"),
-        },
-    ),
+    refused("1199", "SYSTEM_ERROR"),
     spoilt(
         "2001",
         "SYSTEM_ERROR, nothing created",
@@ -645,16 +638,22 @@ pub(crate) fn print(out: &mut impl Write) -> io::Result<()> {
     )?;
     writeln!(out, "|---|---|---|")?;
     for scenario in SCENARIOS {
-        let Scenario { ending, what, .. } = scenario;
-        writeln!(out, "| {ending} | {what} | {} |", scenario.shown())?;
+        let (ending, what) = (scenario.ending, scenario.happens());
+        let shown = scenario.shows.text(scenario.script.wallet);
+        writeln!(out, "| {ending} | {what} | {shown} |")?;
     }
     let shown = Shows::Paid.text(Script::PLAIN.wallet);
     writeln!(out, "| any other | paid at once (ALIPAYHK) | {shown} |")
 }
 
 impl Scenario {
-    fn shown(&self) -> String {
-        self.shows.text(self.script.wallet)
+    fn happens(&self) -> String {
+        match &self.script.fault {
+            Some(Fault::AccessError { code }) => {
+                format!("{} `is_success=F`, `{code}`; nothing created", self.what)
+            }
+            _ => self.what.to_owned(),
+        }
     }
 }
 

@@ -11,9 +11,11 @@
 //! | 409 | look at `payment_id`: the money question is answered there |
 //! | 500, 503 | repeat with the same key: either nothing was attempted or the state is safely stored |
 
+mod codes;
 mod document;
 mod kind;
 
+pub use codes::without_codes;
 pub use document::{FieldFault, ProblemDocument};
 pub use kind::Kind;
 
@@ -160,15 +162,16 @@ impl Problem {
         Self::new(Kind::ValidationFailed, detail).with_errors(errors)
     }
 
-    /// The body, now that the request id and the path are known.
+    /// The body, now that the request id and the path are known. Names and paths are the caller's, so
+    /// what looks like a scanned code in them is left out (`design/correctness.md` Q14).
     pub fn document(&self, request_id: &str, instance: &str) -> ProblemDocument {
         let kind = self.kind;
         ProblemDocument {
             problem_type: self.kind.type_uri(),
             title: kind.title(),
             status: kind.status().as_u16(),
-            detail: self.detail.clone(),
-            instance: instance.to_owned(),
+            detail: without_codes(&self.detail).into_owned(),
+            instance: without_codes(instance).into_owned(),
             code: kind.code(),
             attempted: match self.attempted {
                 Attempted::No => "false",
@@ -181,7 +184,7 @@ impl Problem {
             },
             request_id: request_id.to_owned(),
             payment_id: self.payment_id.map(|id| id.to_string()),
-            errors: self.errors.clone(),
+            errors: self.errors.iter().map(FieldFault::without_codes).collect(),
         }
     }
 }

@@ -2,7 +2,9 @@
 //! All three clocks are one, and the test moves it by hand.
 
 pub(crate) mod alipay;
+pub(crate) mod collector;
 pub(crate) mod http;
+pub(crate) mod program;
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,6 +31,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use sqlx::{PgPool, postgres::PgConnectOptions};
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use alipay::{Simulator, keys};
 use http::{Answer, Caller};
@@ -54,6 +57,8 @@ pub(crate) struct Options {
     pub(crate) sign_type: SignType,
     /// Where the gateways look for the database instead of where it is.
     pub(crate) database_port: Option<u16>,
+    /// How open payments are followed up.
+    pub(crate) plan: Plan,
 }
 
 impl Default for Options {
@@ -64,6 +69,7 @@ impl Default for Options {
             pay_timeout: Duration::from_secs(10),
             sign_type: SignType::Rsa2,
             database_port: None,
+            plan: Plan::default(),
         }
     }
 }
@@ -220,13 +226,15 @@ impl World {
             "insert into merchant (merchant_id, name, partner, secondary_merchant_id,
                 secondary_merchant_name, secondary_merchant_industry, default_store_id)
             select $1, 'Other Cafe', partner, 'SM002', 'Other Cafe Ltd', '5812', 'ST01'
-            from merchant where is_default",
+            from merchant where is_default
+            returning merchant_id",
             "insert into store (merchant_id, store_id, store_name)
-            values ($1, 'ST01', 'Other Cafe Central')",
+            values ($1, 'ST01', 'Other Cafe Central')
+            returning merchant_id",
         ] {
-            sqlx::query(statement)
+            sqlx::query_scalar::<_, Uuid>(statement)
                 .bind(merchant_id.uuid())
-                .execute(&self.pool)
+                .fetch_one(&self.pool)
                 .await
                 .expect("another merchant can be made");
         }
@@ -324,7 +332,7 @@ impl Drop for World {
     }
 }
 
-fn merchant() -> DefaultMerchant {
+pub(crate) fn merchant() -> DefaultMerchant {
     DefaultMerchant {
         name: "Demo Cafe".to_owned(),
         store: Store {
@@ -383,7 +391,7 @@ async fn replica(
         tasks: tasks.clone(),
         stopping: shutdown.soft.clone(),
         secret: secret(),
-        plan: Plan::default(),
+        plan: options.plan,
         deadlines,
     });
     app.set_workers_running(true);
