@@ -7,6 +7,7 @@
 //! | `scenarios` | every line of the simulator's scenario table is true |
 //! | `problems` | every refusal is a problem document and leaves no trace |
 //! | `signing` | payments go through under every signature agreement |
+//! | `redaction` | a scanned code and the secrets are nowhere but in memory |
 //! | `telemetry` | traces, metrics and logs tell an operator the truth |
 //! | `openapi` | the document is the one checked in, and names every route |
 //! | `config` | what the configuration says when it is wrong |
@@ -18,6 +19,7 @@ mod idempotency;
 mod openapi;
 mod payments;
 mod problems;
+mod redaction;
 mod scenarios;
 mod signing;
 mod support;
