@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `payments` | a payment from the till to the buyer's money |
 //! | `idempotency` | one key, one payment: replays, mismatches, conflicts, twins |
+//! | `cancellation` | cancels: unpaid, paid, never created, too late, under a lost answer |
+//! | `operations` | what operators see, steer and decide |
 //! | `durability` | clients, databases, Alipay and processes that go away take no payment with them |
 //! | `scenarios` | every line of the simulator's scenario table is true |
 //! | `problems` | every refusal is a problem document and leaves no trace |
@@ -17,11 +19,13 @@
 //! | `dev` | the developer's set-up leaves no process behind |
 
 mod architecture;
+mod cancellation;
 mod config;
 mod dev;
 mod durability;
 mod idempotency;
 mod openapi;
+mod operations;
 mod payments;
 mod problems;
 #[cfg(feature = "failpoints")]
