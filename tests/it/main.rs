@@ -5,14 +5,22 @@
 //! | `payments` | a payment from the till to the buyer's money |
 //! | `idempotency` | one key, one payment: replays, mismatches, conflicts, twins |
 //! | `durability` | clients, databases, Alipay and processes that go away take no payment with them |
+//! | `follow_ups` | the schedule is claimed once, lost never, and ends around midnight and late payments in the truth |
+//! | `shutdown` | the program stops in order, and refuses to start with what cannot work |
+//! | `guards` | what the database itself refuses |
+//! | `cost` | two round trips to Postgres, and no connection while Alipay thinks |
 //! | `openapi` | the document is the one checked in, and names every route |
 //! | `config` | what the configuration says when it is wrong |
 //! | `dev` | the developer's set-up leaves no process behind |
 
 mod config;
+mod cost;
 mod dev;
 mod durability;
+mod follow_ups;
+mod guards;
 mod idempotency;
 mod openapi;
 mod payments;
+mod shutdown;
 mod support;

@@ -163,6 +163,16 @@ impl Simulator {
         );
     }
 
+    /// Forgets every fault that was not used up.
+    pub(crate) async fn clear_faults(&self) {
+        let url = format!("{}/_control/faults", self.url);
+        self.client
+            .delete(url)
+            .send()
+            .await
+            .expect("the simulator answers");
+    }
+
     /// Sends every answer that a `hold` fault keeps back.
     pub(crate) async fn release(&self) {
         let url = format!("{}/_control/release", self.url);
