@@ -11,8 +11,11 @@
 //! | `cost` | two round trips to Postgres, and no connection while Alipay thinks |
 //! | `openapi` | the document is the one checked in, and names every route |
 //! | `config` | what the configuration says when it is wrong |
+//! | `architecture` | the sources keep to the architecture page |
+//! | `readme` | the README says what the programs say |
 //! | `dev` | the developer's set-up leaves no process behind |
 
+mod architecture;
 mod config;
 mod cost;
 mod dev;
@@ -22,5 +25,8 @@ mod guards;
 mod idempotency;
 mod openapi;
 mod payments;
+#[cfg(feature = "failpoints")]
+mod proof;
+mod readme;
 mod shutdown;
 mod support;

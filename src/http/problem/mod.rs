@@ -24,7 +24,7 @@ use axum::{
 };
 
 use crate::{
-    app,
+    app::{self, error::Alternative},
     domain::{id::PaymentId, merchant::Scope},
 };
 use kind::Retryable;
@@ -47,6 +47,7 @@ pub struct Problem {
     detail: String,
     attempted: Attempted,
     payment_id: Option<PaymentId>,
+    alternative: Option<&'static str>,
     errors: Vec<FieldFault>,
     authenticate: Option<HeaderValue>,
 }
@@ -59,6 +60,7 @@ impl Problem {
             detail: detail.into(),
             attempted: Attempted::No,
             payment_id: None,
+            alternative: None,
             errors: Vec::new(),
             authenticate: None,
         }
@@ -121,6 +123,14 @@ impl Problem {
         Self::new(Kind::PaymentNotFound, "there is no payment with this id")
     }
 
+    /// No such follow-up: word for word the same for another merchant's.
+    pub fn follow_up_not_found() -> Self {
+        Self::new(
+            Kind::FollowUpNotFound,
+            "there is no follow-up with this id; a settled payment has none",
+        )
+    }
+
     /// A handler panicked. What it had done is not known here; a repeat with the same key finds
     /// the payment if there is one (`design/correctness.md` Q21).
     pub fn panicked() -> Self {
@@ -180,6 +190,7 @@ impl Problem {
                 Retryable::No => "no",
             },
             request_id: request_id.to_owned(),
+            alternative: self.alternative,
             payment_id: self.payment_id.map(|id| id.to_string()),
             errors: self.errors.clone(),
         }
@@ -227,6 +238,34 @@ impl From<app::error::Error> for Problem {
                 Kind::SuspectedDuplicate,
                 "the same code, amount and terminal were used within the last 60 seconds; \
                  send \"allow_duplicate\": true to charge nevertheless",
+            )
+            .about(payment_id),
+            E::CanceledBeforeCreation => Self::new(
+                Kind::CanceledBeforeCreation,
+                "a cancel with this reference or key came first; start over with new ones",
+            ),
+            E::InvalidState { payment_id, detail } => {
+                Self::new(Kind::InvalidState, detail).about(payment_id)
+            }
+            E::CancelWindowClosed {
+                payment_id,
+                alternative,
+            } => {
+                let detail = match alternative {
+                    Alternative::Refund => {
+                        "Alipay takes a cancel on the day of the payment only; refund it"
+                    }
+                    Alternative::Wait => {
+                        "Alipay takes no cancel any more; the outcome is being asked for"
+                    }
+                };
+                let mut problem = Self::new(Kind::CancelWindowClosed, detail).about(payment_id);
+                problem.alternative = Some(alternative.as_str());
+                problem
+            }
+            E::UpstreamSilent { payment_id, class } => Self::new(
+                Kind::UpstreamSilent,
+                format!("Alipay was asked and did not tell ({class}); nothing was changed"),
             )
             .about(payment_id),
             E::Unavailable(source) => {

@@ -70,6 +70,15 @@ impl Caller {
         }
     }
 
+    /// The same caller at another replica.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn at(&self, url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// A request with the caller's key, for anything unusual.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client

@@ -3,6 +3,8 @@
 
 pub(crate) mod alipay;
 pub(crate) mod http;
+#[cfg(feature = "failpoints")]
+pub(crate) mod oracle;
 pub(crate) mod program;
 pub(crate) mod proxy;
 
@@ -55,6 +57,8 @@ pub(crate) struct Options {
     pub(crate) now: DateTime<Utc>,
     /// How long a pay call may take.
     pub(crate) pay_timeout: Duration,
+    /// How long a query or a cancel may take.
+    pub(crate) ask_timeout: Duration,
     /// How many of the gateways, counted from the first, reach Postgres through [`World::proxy`].
     pub(crate) proxied: usize,
     /// How many connections to Postgres each gateway may have.
@@ -69,6 +73,7 @@ impl Default for Options {
             replicas: 1,
             now: start_of_test(),
             pay_timeout: Duration::from_secs(10),
+            ask_timeout: Duration::from_secs(5),
             proxied: 0,
             connections: 8,
             endpoint: None,
@@ -102,6 +107,9 @@ pub(crate) struct World {
     pub(crate) parked: i64,
     proxy: Proxy,
     now: DateTime<Utc>,
+    options: Options,
+    /// Replicas that ended without a word.
+    dead: Vec<Replica>,
     finished: bool,
 }
 
@@ -147,6 +155,8 @@ impl World {
             parked: 0,
             proxy,
             now: options.now,
+            options: options.clone(),
+            dead: vec![],
             finished: false,
         };
         world.set_clock(options.now).await;
@@ -235,6 +245,41 @@ impl World {
         }
     }
 
+    /// Puts a fresh replica in the place of one that is dead or about to be: what the old one had
+    /// under way goes no further than its next step.
+    #[cfg(feature = "failpoints")]
+    pub(crate) async fn replace(&mut self, index: usize) {
+        let connect = (*self.pool.connect_options()).clone();
+        let fresh = replica(&connect, &self.simulator, &self.options).await;
+        fresh.clock.set(self.now);
+        let old = std::mem::replace(&mut self.replicas[index], fresh);
+        old.app.failpoints().kill();
+        old.shutdown.hard.cancel();
+        self.dead.push(old);
+        if index == 0 {
+            self.till = self.till_at(0);
+        }
+    }
+
+    /// Waits until no replica has anything under way but what is stopped at a point.
+    #[cfg(feature = "failpoints")]
+    pub(crate) async fn quiet_down(&self) {
+        for replica in &self.replicas {
+            replica.tasks.close();
+            tokio::select! {
+                () = replica.tasks.wait() => {}
+                _ = replica.app.failpoints().stopped() => {}
+            }
+            replica.tasks.reopen();
+        }
+    }
+
+    /// The usual caller, at one replica.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn till_at(&self, index: usize) -> Caller {
+        self.till.at(&self.replicas[index].url)
+    }
+
     /// Visits every follow-up that is due, on the first replica, until none is.
     pub(crate) async fn run_due(&self) {
         self.settle_calls().await;
@@ -273,7 +318,7 @@ impl World {
     pub(crate) async fn finish(mut self) {
         self.settle_calls().await;
         assert_invariants(&self.pool, &self.simulator, self.parked).await;
-        for replica in &self.replicas {
+        for replica in self.replicas.iter().chain(&self.dead) {
             replica.shutdown.hard.cancel();
             replica.app.close().await;
         }
@@ -286,7 +331,7 @@ impl World {
 /// M2, M6, M7, C8, C9 over everything a test did.
 async fn assert_invariants(pool: &PgPool, simulator: &Simulator, parked_on_purpose: i64) {
     let orphans = sqlx::query_scalar::<_, i64>(
-        "select count(*) from payment p where status in ('processing', 'unresolved')
+        "select count(*) from payment p where (status in ('processing', 'unresolved') or cancel_reason is not null)
             and (select count(*) from follow_up f where f.subject_id = p.payment_id) <> 1",
     )
     .fetch_one(pool)
@@ -365,14 +410,19 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
     let endpoint = endpoint.unwrap_or_else(|| simulator.endpoint());
     let mut settings = AlipaySettings::new(endpoint, PARTNER.to_owned(), credentials);
     settings.pay_timeout = options.pay_timeout;
+    settings.query_timeout = options.ask_timeout;
+    settings.cancel_timeout = options.ask_timeout.max(options.pay_timeout);
     let deadlines = Deadlines {
         query: settings.query_timeout,
         cancel: settings.cancel_timeout,
     };
     let tasks = TaskTracker::new();
     let shutdown = Shutdown::new();
+    let db = Db::with_options(connect.clone(), options.connections);
+    // One set of points for the whole replica.
+    settings.failpoints = db.failpoints.clone();
     let app = App::new(Parts {
-        db: Db::with_options(connect.clone(), options.connections),
+        db,
         alipay: Alipay::new(settings, Arc::clone(&clock) as _).expect("the settings are good"),
         clock: Arc::clone(&clock) as _,
         tasks: tasks.clone(),
