@@ -206,6 +206,10 @@ create trigger payment_no_delete
     before delete on payment
     for each row execute function refuse_change();
 
+create trigger payment_no_truncate
+    before truncate on payment
+    for each statement execute function refuse_change();
+
 -- ------------------------------------------------------------------------------------------------
 -- What the caller's key made. Written with the payment, before Alipay is called, and never deleted
 -- on failure.
@@ -291,3 +295,7 @@ create table payment_transition (
 create trigger payment_transition_append_only
     before update or delete on payment_transition
     for each row execute function refuse_change();
+
+create trigger payment_transition_no_truncate
+    before truncate on payment_transition
+    for each statement execute function refuse_change();

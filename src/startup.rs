@@ -30,6 +30,9 @@ use crate::{
 /// How often old samples are folded into the histograms.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
+/// How long closing the database's connections may take at the end.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+
 /// What one process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Roles {
@@ -146,8 +149,9 @@ impl Gateway {
         };
         tokio::join!(announce, serve::serve(listener, router, shutdown));
         let drained = shutdown.drain(grace).await;
-        app.close().await;
-        tracing::info!(drained, "stopped");
+        // A statement that hangs would hold its connection, and with it the program, for ever.
+        let closed = tokio::time::timeout(CLOSE_DEADLINE, app.close()).await;
+        tracing::info!(drained, closed = closed.is_ok(), "stopped");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The durable schedule: claim by lease and fence on the database's clock
 //! (`design/correctness.md` R10–R12).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;

@@ -36,7 +36,9 @@ pub(super) struct PaymentRow {
     pub(super) partner: String,
     pub(super) partner_trans_id: String,
     pub(super) cancel_after_seconds: i32,
-    pub(super) metadata: Json<BTreeMap<String, String>>,
+    /// Read as whatever it is: a column that the driver cannot decode would fail the whole statement,
+    /// and with it every other row of a claim (`design/correctness.md` C10).
+    pub(super) metadata: Json<serde_json::Value>,
     pub(super) status: String,
     pub(super) status_reason: Option<String>,
     pub(super) failure_code: Option<String>,
@@ -77,7 +79,7 @@ macro_rules! select_payment {
                 payment.terminal_id, payment.merchant_reference, payment.description,
                 payment.amount_minor, payment.currency, payment.barcode_hint, payment.partner,
                 payment.partner_trans_id, payment.cancel_after_seconds,
-                payment.metadata as "metadata: Json<BTreeMap<String, String>>",
+                payment.metadata as "metadata: Json<serde_json::Value>",
                 payment.status, payment.status_reason, payment.failure_code,
                 payment.failure_message, payment.failure_retry, payment.money_returned,
                 payment.alipay_trans_id, payment.charged, payment.paid_at, payment.wallet,
@@ -127,7 +129,8 @@ impl TryFrom<PaymentRow> for Payment {
             partner: row.partner,
             partner_trans_id: PartnerTransId::from_stored(row.partner_trans_id),
             cancel_after_seconds: row.cancel_after_seconds,
-            metadata: row.metadata.0,
+            metadata: serde_json::from_value::<BTreeMap<String, String>>(row.metadata.0)
+                .map_err(|_| inconsistent("metadata"))?,
             state,
             alipay_trans_id: row.alipay_trans_id,
             charge: row.charged.then_some(Charge {

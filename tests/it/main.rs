@@ -12,6 +12,10 @@
 //! | `signing` | payments go through under every signature agreement |
 //! | `redaction` | a scanned code and the secrets are nowhere but in memory |
 //! | `telemetry` | traces, metrics and logs tell an operator the truth |
+//! | `follow_ups` | the schedule is claimed once, lost never, and ends around midnight and late payments in the truth |
+//! | `shutdown` | the program stops in order, and refuses to start with what cannot work |
+//! | `guards` | what the database itself refuses |
+//! | `cost` | two round trips to Postgres, and no connection while Alipay thinks |
 //! | `openapi` | the document is the one checked in, and names every route |
 //! | `config` | what the configuration says when it is wrong |
 //! | `architecture` | the sources keep to the architecture page |
@@ -21,8 +25,11 @@
 mod architecture;
 mod cancellation;
 mod config;
+mod cost;
 mod dev;
 mod durability;
+mod follow_ups;
+mod guards;
 mod idempotency;
 mod openapi;
 mod operations;
@@ -34,5 +41,6 @@ mod readme;
 mod redaction;
 mod scenarios;
 mod signing;
+mod shutdown;
 mod support;
 mod telemetry;

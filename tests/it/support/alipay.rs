@@ -194,7 +194,6 @@ impl Simulator {
     }
 
     /// Forgets the faults that were scripted and not met.
-    #[cfg(feature = "failpoints")]
     pub(crate) async fn clear_faults(&self) {
         let url = format!("{}/_control/faults", self.url);
         let answer = self.client.delete(url).send().await;

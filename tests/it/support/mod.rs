@@ -381,6 +381,14 @@ impl World {
         payment
     }
 
+    /// A payment that was taken, and whose answer was lost on the way.
+    pub(crate) async fn pay_unheard(&self) -> Answer {
+        let open = self.till.pay_without_waiting("2003").await;
+        assert_eq!(open.status, 202, "{open:?}");
+        self.settle_calls().await;
+        open
+    }
+
     /// Ends the test: what must hold of every world is checked here.
     pub(crate) async fn finish(mut self) {
         self.settle_calls().await;
