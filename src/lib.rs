@@ -44,7 +44,8 @@
 //! 1. **No guess.** Only an explicit answer of Alipay, its signature verified and its ids, amount,
 //!    currency and partner matched with the question, leads to `succeeded`, `failed` or `canceled`.
 //!    Silence, time-outs, 5xx, bad signatures and exhausted plans lead at most to `unresolved`, which
-//!    still accepts the truth later.
+//!    still accepts the truth later. An operator may decide an `unresolved` payment, and nothing else,
+//!    with a reason and a ticket.
 //! 2. **No second sender.** A payment is sent once, by the request that created it. What repeats is
 //!    identity-stable: a query, or a cancel under the same id (R11). So there is no retry anywhere in
 //!    [`alipay`]: one call is one HTTP attempt (R14).
@@ -102,9 +103,10 @@
 //! 4. [`app::App::follow_up`] takes the claim and nothing else, so the path after a crash is the normal
 //!    path. [`domain::follow_up::next_step`], a pure function of payment and time, says `Query`,
 //!    `Cancel`, `WaitUntil`, `GiveUp` or `Settled`.
-//! 5. [`db::Db::begin_question`] commits the attempt under the fence, the call is made,
+//! 5. `app::ask`: [`db::Db::begin_question`] commits the attempt under the fence, the call is made,
 //!    and the answer goes through the same `app::record` as in a payment, which also writes the
-//!    time of the next visit. Who lost the fence writes nothing (R10).
+//!    time of the next visit. Who lost the fence writes nothing (R10). A caller's cancel or refresh takes
+//!    the same path under the payment's version instead of a fence.
 //! 6. Now and then the worker re-creates rows that are missing (R12).
 //!
 //! # Where to look for what
