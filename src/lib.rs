@@ -123,6 +123,7 @@ pub mod config;
 pub mod db;
 pub mod dev;
 pub mod domain;
+pub mod failpoint;
 pub mod http;
 pub mod jobs;
 pub mod keys;

@@ -27,6 +27,7 @@ use crate::{
         payment::{CancelReason, Payment, PaymentEvent},
         transition::Actor,
     },
+    failpoint::crashpoint,
 };
 
 /// How long an answer is insisted on while the database is away; the next question learns the same.
@@ -155,8 +156,10 @@ impl App {
             attempt_id,
             asked_at,
         } = begun;
+        crashpoint!(self.db.failpoints, "ask.begun");
         let started = Instant::now();
         let reply = self.call(&payment, ask, asked_at).await;
+        crashpoint!(self.db.failpoints, "ask.answered");
         let news = News {
             actor: asker.actor,
             answered: Some((attempt_id, &reply.answer)),

@@ -17,6 +17,7 @@ use crate::{
         payment::{CancelReason, Payment, PaymentEvent},
         transition::Actor,
     },
+    failpoint::{crashpoint, planted},
 };
 
 /// Why a visit ended early; the worker tries again later.
@@ -33,6 +34,7 @@ impl App {
             now,
             ..
         } = claimed;
+        crashpoint!(self.db.failpoints, "visit.claimed");
         match next_step(&self.plan, &payment, now) {
             NextStep::Settled => {
                 self.db.complete(payment.merchant_id, fence).await?;
@@ -88,11 +90,16 @@ impl App {
         fence: Fence,
         now: DateTime<Utc>,
     ) -> Result<(), Interrupted> {
+        crashpoint!(self.db.failpoints, "visit.giving_up");
         tracing::error!(payment.id = %payment.id, "every planned question was asked without an answer: unresolved");
         let news = News {
             actor: Actor::FollowUp(fence.follow_up_id),
             answered: None,
-            event: Some(PaymentEvent::PlanExhausted),
+            event: Some(if planted!(ExhaustionIsFailure) {
+                PaymentEvent::Declined(super::outcome::guess())
+            } else {
+                PaymentEvent::PlanExhausted
+            }),
             fence: Some(fence),
             reschedule: true,
             cancel_refused: None,

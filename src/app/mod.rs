@@ -161,6 +161,12 @@ impl App {
         }
     }
 
+    /// Where tests stop, break or delay this replica.
+    #[cfg(feature = "failpoints")]
+    pub fn failpoints(&self) -> &crate::failpoint::Failpoints {
+        &self.db.failpoints
+    }
+
     /// Notes whether the follow-up workers run, for the readiness answer. A process that runs none
     /// on purpose says `true`.
     pub fn set_workers_running(&self, running: bool) {

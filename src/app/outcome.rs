@@ -7,13 +7,15 @@ use crate::{
     alipay::outcome::{CancelAction, CancelOutcome, PayOutcome, QueryOutcome},
     domain::{
         follow_up::GRACE,
-        payment::{CancelReason, Payment, PaymentEvent, PaymentState},
+        payment::{CancelReason, Failure, Payment, PaymentEvent, PaymentState, RetryAdvice},
     },
+    failpoint::planted,
 };
 
 /// What the answer to a pay call says.
 pub(super) fn pay_event(outcome: PayOutcome) -> PaymentEvent {
     match outcome {
+        PayOutcome::Unknown if planted!(TimeoutIsFailure) => PaymentEvent::Declined(guess()),
         PayOutcome::Paid {
             charge,
             alipay_trans_id,
@@ -62,6 +64,9 @@ pub(super) fn query_event(
             alipay_trans_id,
             charge,
         }),
+        QueryOutcome::NotFound if planted!(NotFoundIsFailure) => {
+            Some(PaymentEvent::Declined(guess()))
+        }
         // "Not found" is "not yet" until a cancel has closed the matter.
         QueryOutcome::NotFound | QueryOutcome::Unknown => None,
     }
@@ -80,12 +85,13 @@ pub(super) fn cancel_event(
     payment: &Payment,
     now: DateTime<Utc>,
 ) -> Option<PaymentEvent> {
-    let CancelOutcome::Closed {
-        action,
-        alipay_trans_id,
-    } = outcome
-    else {
-        return None;
+    let (action, alipay_trans_id) = match outcome {
+        CancelOutcome::Closed {
+            action,
+            alipay_trans_id,
+        } => (action, alipay_trans_id),
+        CancelOutcome::Unknown if planted!(CancelSilenceIsSuccess) => (CancelAction::Closed, None),
+        _ => return None,
     };
     let closed = |reason, money_returned| {
         Some(PaymentEvent::Closed {
@@ -98,11 +104,22 @@ pub(super) fn cancel_event(
     match action {
         // A pay request may still be on its way: only after the grace period is "never created"
         // the end of it (`design/correctness.md` R13).
-        CancelAction::NothingExisted if now - payment.created_at < GRACE => None,
+        CancelAction::NothingExisted if now - payment.created_at < GRACE && !planted!(NoGrace) => {
+            None
+        }
         CancelAction::NothingExisted => closed(CancelReason::NeverCreated, false),
         CancelAction::Closed => closed(CancelReason::BuyerDidNotConfirm, false),
         CancelAction::Refunded => closed(CancelReason::BuyerDidNotConfirm, true),
         // Closed, but whether money had been taken is not said: the query after it tells.
         CancelAction::Unstated => None,
+    }
+}
+
+/// What the planted faults take silence for.
+pub(super) fn guess() -> Failure {
+    Failure {
+        code: "PLANTED".to_owned(),
+        message: "a planted fault guessed".to_owned(),
+        retry: RetryAdvice::No,
     }
 }

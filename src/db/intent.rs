@@ -13,6 +13,7 @@ use crate::domain::{
     idempotency::{IdempotencyKey, RequestFingerprint},
     payment::NewPayment,
 };
+use crate::failpoint::failpoint;
 
 /// What is about to be asked, under ids that never change from here on.
 #[derive(Debug)]
@@ -90,6 +91,7 @@ impl Db {
         // code, amount and till meet on its row, and the second one sees nothing to insert once
         // the first has committed. A key or a reference taken in the same moment is a unique
         // violation, which undoes the statement as a whole.
+        failpoint!(self.failpoints, "db.intent.before");
         let row = sqlx::query!(
             r#"with scan as (
                 insert into recent_scan as earlier (merchant_id, scan_hash, payment_id, seen_at)
@@ -161,6 +163,7 @@ impl Db {
         )
         .fetch_optional(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.intent.after");
         Ok(row.map(|row| Committed {
             created_at: row.created_at,
             due_at: row.due_at,
@@ -177,6 +180,7 @@ impl Db {
         merchant_reference: &str,
         scan_hash: &[u8],
     ) -> Result<Existing, Error> {
+        failpoint!(self.failpoints, "db.existing.before");
         let row = sqlx::query!(
             r#"select key_owner.payment_id as "key_payment_id?",
                 key_owner.fingerprint as "fingerprint?: Json<BTreeMap<String, String>>",
@@ -198,6 +202,7 @@ impl Db {
         )
         .fetch_one(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.existing.after");
         Ok(Existing {
             by_key: row.fingerprint.map(|fingerprint| {
                 (

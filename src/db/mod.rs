@@ -24,6 +24,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+use crate::failpoint::Failpoints;
+
 /// The schema's history, forward only.
 static MIGRATOR: Migrator = sqlx::migrate!();
 
@@ -31,6 +33,8 @@ static MIGRATOR: Migrator = sqlx::migrate!();
 #[derive(Clone, Debug)]
 pub struct Db {
     pool: PgPool,
+    /// Where tests stop, break or delay this replica; of no size in a release.
+    pub failpoints: Failpoints,
 }
 
 impl Db {
@@ -62,7 +66,10 @@ impl Db {
                 })
             })
             .connect_lazy_with(options);
-        Self { pool }
+        Self {
+            pool,
+            failpoints: Failpoints::default(),
+        }
     }
 
     /// Brings the schema to the version this program was built with.

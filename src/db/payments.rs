@@ -18,6 +18,7 @@ use crate::domain::{
     },
     transition::{Actor, Transition},
 };
+use crate::failpoint::failpoint;
 
 /// A payment with its follow-up, as every reading statement returns it.
 #[derive(Debug)]
@@ -190,6 +191,7 @@ impl Db {
         merchant_id: MerchantId,
         id: PaymentId,
     ) -> Result<Option<Payment>, Error> {
+        failpoint!(self.failpoints, "db.payment.before");
         let row = select_payment!(
             "",
             "left join follow_up on follow_up.merchant_id = payment.merchant_id
@@ -201,6 +203,7 @@ impl Db {
         )
         .fetch_optional(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.payment.after");
         row.map(Payment::try_from).transpose()
     }
 

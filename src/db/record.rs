@@ -10,6 +10,7 @@ use crate::domain::{
     payment::{CancelReason, Payment, PaymentState},
     transition::Actor,
 };
+use crate::failpoint::failpoint;
 
 /// A state change that [`Payment::apply`] computed.
 #[derive(Debug)]
@@ -116,6 +117,7 @@ impl Db {
         let change = record.change.as_ref();
         let grounds = change.and_then(|change| change.grounds);
         let (api_key_id, follow_up_id) = actor_columns(record.actor);
+        failpoint!(self.failpoints, "db.record.before");
         let row = sqlx::query!(
             r#"with held as materialized (
                 select follow_up_id from follow_up
@@ -208,6 +210,7 @@ impl Db {
         )
         .fetch_one(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.record.after");
         Ok(match (record.fence, change, row.changed_at) {
             (Some(_), _, _) if row.held == 0 => Recorded::FenceLost,
             (_, Some(_), None) => Recorded::Stale,
@@ -224,6 +227,7 @@ impl Db {
     pub async fn begin_question(&self, question: &Question<'_>) -> Result<Recorded, Error> {
         let change = question.change.as_ref();
         let (api_key_id, follow_up_id) = actor_columns(question.actor);
+        failpoint!(self.failpoints, "db.question.before");
         let row = sqlx::query!(
             r#"with held as materialized (
                 select follow_up_id from follow_up
@@ -299,6 +303,7 @@ impl Db {
         )
         .fetch_one(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.question.after");
         Ok(match row.sent_at {
             Some(at) => Recorded::Written(at),
             None if question.fence.is_some() && row.held == 0 => Recorded::FenceLost,

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `payments` | a payment from the till to the buyer's money |
 //! | `idempotency` | one key, one payment: replays, mismatches, conflicts, twins |
+//! | `durability` | clients, databases, Alipay and processes that go away take no payment with them |
 //! | `openapi` | the document is the one checked in, and names every route |
 //! | `config` | what the configuration says when it is wrong |
 //! | `architecture` | the sources keep to the architecture page |
@@ -13,8 +14,11 @@
 mod architecture;
 mod config;
 mod dev;
+mod durability;
 mod idempotency;
 mod openapi;
 mod payments;
+#[cfg(feature = "failpoints")]
+mod proof;
 mod readme;
 mod support;

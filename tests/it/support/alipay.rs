@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::Stdio, sync::OnceLock};
 
 use alipayhk_gateway::keys::{GenerateArgs, generate};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::{
@@ -73,6 +73,15 @@ pub(crate) struct Simulator {
 impl Simulator {
     /// Starts the binary on a free port with its clock at `now`.
     pub(crate) async fn start(now: DateTime<Utc>) -> Self {
+        Self::spawn(&["--clock", "manual", "--now", &now.to_rfc3339()]).await
+    }
+
+    /// The same with the machine's clock, for tests of the program itself.
+    pub(crate) async fn start_with_machine_clock() -> Self {
+        Self::spawn(&["--clock", "system"]).await
+    }
+
+    async fn spawn(clock: &[&str]) -> Self {
         let keys = keys();
         let mut child = Command::new(env!("CARGO_BIN_EXE_alipay-simulator"))
             .args([
@@ -80,17 +89,12 @@ impl Simulator {
                 "--listen",
                 "127.0.0.1:0",
                 "--exit-with-parent",
-                "--clock",
-                "manual",
-            ])
-            .args([
-                "--now",
-                &now.to_rfc3339(),
                 "--partner",
                 PARTNER,
                 "--slow-answer-ms",
                 "30000",
             ])
+            .args(clock)
             .arg("--private-key-file")
             .arg(keys.dir.join("alipay_private_key.pem"))
             .arg("--merchant-public-key-file")
@@ -131,15 +135,28 @@ impl Simulator {
             .await;
     }
 
+    /// Moves Alipay's clock, running or not.
+    pub(crate) async fn advance_clock(&self, by: TimeDelta) {
+        self.put(
+            "/_control/clock",
+            &json!({"advance_ms": by.num_milliseconds()}),
+        )
+        .await;
+    }
+
     /// Makes the next `times` calls of a service go wrong.
     pub(crate) async fn script(&self, service: &str, times: u32, fault: Value) {
-        let rule = json!({
+        self.script_rule(&json!({
             "service": service, "partner_trans_id": null, "times": times, "fault": fault
-        });
+        }))
+        .await;
+    }
+
+    async fn script_rule(&self, rule: &Value) {
         let answer = self
             .client
             .post(format!("{}/_control/faults", self.url))
-            .json_body(&rule)
+            .json_body(rule)
             .send()
             .await
             .expect("the simulator answers");
@@ -148,6 +165,23 @@ impl Simulator {
             "{}",
             answer.text().await.unwrap_or_default()
         );
+    }
+
+    /// Makes the next call of a service about one payment go wrong.
+    #[cfg(feature = "failpoints")]
+    pub(crate) async fn script_for(&self, service: &str, partner_trans_id: &str, fault: Value) {
+        self.script_rule(&json!({
+            "service": service, "partner_trans_id": partner_trans_id, "times": 1, "fault": fault
+        }))
+        .await;
+    }
+
+    /// Forgets the faults that were scripted and not met.
+    #[cfg(feature = "failpoints")]
+    pub(crate) async fn clear_faults(&self) {
+        let url = format!("{}/_control/faults", self.url);
+        let answer = self.client.delete(url).send().await;
+        assert!(answer.expect("the simulator answers").status().is_success());
     }
 
     /// Sends every answer that a `hold` fault keeps back.
@@ -162,14 +196,15 @@ impl Simulator {
 
     /// The buyer confirms now.
     pub(crate) async fn confirm(&self, partner_trans_id: &str) {
-        let url = format!("{}/_control/trades/{partner_trans_id}/confirm", self.url);
-        let answer = self
-            .client
-            .post(url)
-            .send()
-            .await
-            .expect("the simulator answers");
-        assert!(answer.status().is_success(), "the buyer can confirm");
+        let done = self.act(partner_trans_id, "confirm").await;
+        assert!(done, "the buyer can confirm");
+    }
+
+    /// The buyer confirms or dismisses (`confirm`, `dismiss`), if the trade still waits for that.
+    pub(crate) async fn act(&self, partner_trans_id: &str, what: &str) -> bool {
+        let url = format!("{}/_control/trades/{partner_trans_id}/{what}", self.url);
+        let answer = self.client.post(url).send().await;
+        answer.expect("the simulator answers").status().is_success()
     }
 
     /// Every trade there ever was.
