@@ -17,19 +17,23 @@
 //!
 //! | module | what it is | may import |
 //! |---|---|---|
-//! | [`domain`] | what a payment is, how it may change, when to ask again; pure | |
+//! | [`domain`] | what a payment is, how it may change, when to ask again; pure | `failpoint` |
 //! | [`clock`] | the process clock, a trait because tests have a second one | |
 //! | [`config`] | the environment, read once; every fault reported at once | |
 //! | [`keys`] | `keys generate`: key files | |
+//! | [`failpoint`] | points at which tests stop, break or delay the program; nothing without the feature | |
 //! | [`shutdown`] | two stops, and a tracker of all that must be waited for | |
-//! | [`alipay`] | the only place that knows Alipay's words, XML and signatures | `domain`, `clock` |
-//! | [`db`] | the only place with SQL | `domain` |
-//! | [`app`] | the use cases: intent, call, record; free of HTTP and of SQL text | `alipay`, `db`, `domain`, `clock` |
-//! | [`jobs`] | the workers that claim due follow-ups and visit their payments | `app`, `db`, `domain` |
+//! | [`alipay`] | the only place that knows Alipay's words, XML and signatures | `domain`, `clock`, `failpoint` |
+//! | [`db`] | the only place with SQL | `domain`, `failpoint` |
+//! | [`app`] | the use cases: intent, call, record; free of HTTP and of SQL text | `alipay`, `db`, `domain`, `clock`, `failpoint` |
+//! | [`jobs`] | the workers that claim due follow-ups and visit their payments | `app`, `db`, `domain`, `failpoint` |
 //! | [`http`] | the REST surface: requests into types, results into answers | `app`, `domain`, `shutdown` |
 //! | [`telemetry`] | logs, traces and metrics of the process | `config`, `http` |
 //! | [`startup`] | puts the program together and runs it | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `http`, `jobs`, `shutdown` |
 //! | [`dev`] | `dev up` and its like: uses the programs by their command line | `keys` |
+//!
+//! `domain` uses no more of [`failpoint`] than the faults that are planted to test the tests: constants, in a
+//! build without the feature.
 //!
 //! A new capability is the same short column of files each time: `domain/x`, an `alipay` request and
 //! answer where it calls out, `db/x`, `app/x`, `http/x`, `tests/it/x`.
