@@ -188,6 +188,8 @@ impl World {
         let old = std::mem::replace(&mut self.replicas[index], fresh);
         old.app.failpoints().kill();
         old.shutdown.hard.cancel();
+        // The server's connections are few; what the dead replica had sent takes its effect first.
+        old.app.close().await;
         self.dead.push(old);
         if index == 0 {
             self.till = self.till_at(0);
@@ -243,7 +245,7 @@ impl World {
     pub(crate) async fn finish(mut self) {
         self.settle_calls().await;
         self.assert_invariants().await;
-        for replica in self.replicas.iter().chain(&self.dead) {
+        for replica in &self.replicas {
             replica.shutdown.hard.cancel();
             replica.app.close().await;
         }
