@@ -14,3 +14,5 @@
 mod byte_cut;
 mod crash_points;
 mod driver;
+mod histories;
+mod planted;
