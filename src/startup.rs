@@ -82,6 +82,7 @@ impl Gateway {
         recorder: PrometheusHandle,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
+        describe_metrics();
         let app = build_app(config, roles, shutdown).await?;
         Self::with_app(app, config, roles, recorder).await
     }
@@ -153,6 +154,14 @@ impl Gateway {
         let closed = tokio::time::timeout(CLOSE_DEADLINE, app.close()).await;
         tracing::info!(drained, closed = closed.is_ok(), "stopped");
     }
+}
+
+/// Says of every metric what it is; Prometheus tools refuse undescribed ones.
+fn describe_metrics() {
+    metrics::describe();
+    crate::app::describe_metrics();
+    crate::jobs::worker::describe_metrics();
+    crate::alipay::client::describe_metrics();
 }
 
 /// THE place that makes the use cases: pool, Alipay client with its keys, clock, tasks, policy;

@@ -157,10 +157,6 @@ pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
         })
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| anyhow!("cannot set up metrics: {error}"))?;
-    crate::http::metrics::describe();
-    crate::app::describe_metrics();
-    crate::jobs::worker::describe_metrics();
-    crate::alipay::client::describe_metrics();
     Ok(handle)
 }
 
