@@ -17,19 +17,23 @@
 //!
 //! | module | what it is | may import |
 //! |---|---|---|
-//! | [`domain`] | what a payment is, how it may change, when to ask again; pure | |
+//! | [`domain`] | what a payment is, how it may change, when to ask again; pure | `failpoint` |
 //! | [`clock`] | the process clock, a trait because tests have a second one | |
 //! | [`config`] | the environment, read once; every fault reported at once | |
 //! | [`keys`] | `keys generate`: key files | |
+//! | [`failpoint`] | points at which tests stop, break or delay the program; nothing without the feature | |
 //! | [`shutdown`] | two stops, and a tracker of all that must be waited for | |
-//! | [`alipay`] | the only place that knows Alipay's words, XML and signatures | `domain`, `clock` |
-//! | [`db`] | the only place with SQL | `domain` |
-//! | [`app`] | the use cases: intent, call, record; free of HTTP and of SQL text | `alipay`, `db`, `domain`, `clock` |
-//! | [`jobs`] | the workers that claim due follow-ups and visit their payments | `app`, `db`, `domain` |
+//! | [`alipay`] | the only place that knows Alipay's words, XML and signatures | `domain`, `clock`, `failpoint` |
+//! | [`db`] | the only place with SQL | `domain`, `failpoint` |
+//! | [`app`] | the use cases: intent, call, record; free of HTTP and of SQL text | `alipay`, `db`, `domain`, `clock`, `failpoint` |
+//! | [`jobs`] | the workers that claim due follow-ups and visit their payments | `app`, `db`, `domain`, `failpoint` |
 //! | [`http`] | the REST surface: requests into types, results into answers | `app`, `domain`, `shutdown` |
 //! | [`telemetry`] | logs, traces and metrics of the process | `config`, `http` |
 //! | [`startup`] | puts the program together and runs it | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `http`, `jobs`, `shutdown` |
 //! | [`dev`] | `dev up` and its like: uses the programs by their command line | `keys` |
+//!
+//! `domain` uses no more of [`failpoint`] than the faults that are planted to test the tests: constants, in a
+//! build without the feature.
 //!
 //! A new capability is the same short column of files each time: `domain/x`, an `alipay` request and
 //! answer where it calls out, `db/x`, `app/x`, `http/x`, `tests/it/x`.
@@ -44,7 +48,8 @@
 //! 1. **No guess.** Only an explicit answer of Alipay, its signature verified and its ids, amount,
 //!    currency and partner matched with the question, leads to `succeeded`, `failed` or `canceled`.
 //!    Silence, time-outs, 5xx, bad signatures and exhausted plans lead at most to `unresolved`, which
-//!    still accepts the truth later.
+//!    still accepts the truth later. An operator may decide an `unresolved` payment, and nothing else,
+//!    with a reason and a ticket.
 //! 2. **No second sender.** A payment is sent once, by the request that created it. What repeats is
 //!    identity-stable: a query, or a cancel under the same id (R11). So there is no retry anywhere in
 //!    [`alipay`]: one call is one HTTP attempt (R14).
@@ -102,9 +107,10 @@
 //! 4. [`app::App::follow_up`] takes the claim and nothing else, so the path after a crash is the normal
 //!    path. [`domain::follow_up::next_step`], a pure function of payment and time, says `Query`,
 //!    `Cancel`, `WaitUntil`, `GiveUp` or `Settled`.
-//! 5. [`db::Db::begin_question`] commits the attempt under the fence, the call is made,
+//! 5. `app::ask`: [`db::Db::begin_question`] commits the attempt under the fence, the call is made,
 //!    and the answer goes through the same `app::record` as in a payment, which also writes the
-//!    time of the next visit. Who lost the fence writes nothing (R10).
+//!    time of the next visit. Who lost the fence writes nothing (R10). A caller's cancel or refresh takes
+//!    the same path under the payment's version instead of a fence.
 //! 6. Now and then the worker re-creates rows that are missing (R12).
 //!
 //! # Where to look for what

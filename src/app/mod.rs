@@ -51,6 +51,11 @@ pub use follow_up::Interrupted;
 pub use operate::{FollowUps, UnsettledPage};
 pub use read::{Timeline, Wait};
 
+/// Describes the metrics of the use cases; call once, after the recorder is installed.
+pub fn describe_metrics() {
+    record::describe_metrics();
+}
+
 /// The use cases; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct App {

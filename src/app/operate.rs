@@ -52,7 +52,7 @@ impl App {
         let Some(payment) = self.db.payment(principal.merchant_id, id).await? else {
             return Ok(None);
         };
-        let asker = Asker {
+        let caller = Asker {
             actor: Actor::ApiKey(principal.api_key_id),
             fence: None,
         };
@@ -60,20 +60,20 @@ impl App {
         // Detached: a caller that hangs up must not leave an answer unrecorded.
         let work = async move {
             let now = app.clock.now();
-            match app.begin(payment, asker, Ask::Query, now).await? {
+            match app.begin(payment, caller, Ask::Query, now).await? {
                 Beginning::Begun(begun) => app
-                    .ask(*begun, asker, Ask::Query)
+                    .ask(*begun, caller, Ask::Query)
                     .await
                     .map(Some)
                     .map_err(unrecorded),
                 Beginning::Changed | Beginning::FenceLost => Ok(None),
             }
         };
-        let asked: Result<_, Error> = self
+        let outcome: Result<_, Error> = self
             .run_detached(work)
             .await
             .map_err(|error| Error::Internal(Box::new(error)))?;
-        let Some((payment, answer)) = asked? else {
+        let Some((payment, answer)) = outcome? else {
             return Err(Error::Unavailable("the payment kept changing".into()));
         };
         if tells_something(answer.class) {

@@ -156,6 +156,25 @@ impl App {
     }
 }
 
+/// Describes the metrics of this module; call once, after the recorder is installed.
+pub(super) fn describe_metrics() {
+    metrics::describe_counter!(
+        "payment_transitions_total",
+        metrics::Unit::Count,
+        "Changes of a payment's status, by the old and the new one."
+    );
+    metrics::describe_histogram!(
+        "payment_open_seconds",
+        metrics::Unit::Seconds,
+        "Time from a payment's creation to its final status."
+    );
+    metrics::describe_counter!(
+        "payment_contradictions_total",
+        metrics::Unit::Count,
+        "Answers that contradict what is known of a payment; each needs a person."
+    );
+}
+
 /// The payment after the news; `None` where it says nothing new or contradicts what is known.
 fn decide(payment: &Payment, news: &News<'_>) -> Option<Payment> {
     let event = news.event.as_ref()?;

@@ -320,7 +320,7 @@ impl Db {
     ) -> Result<Vec<Transition>, Error> {
         let rows = sqlx::query!(
             "select version, event, from_status, from_status_reason, to_status, to_status_reason,
-                api_key_id, follow_up_id, attempt_id, at, gateway_at
+                api_key_id, follow_up_id, attempt_id, reason, ticket, at, gateway_at
             from payment_transition
             where merchant_id = $1 and payment_id = $2
             order by version",
@@ -351,6 +351,8 @@ impl Db {
                     to_status_reason: row.to_status_reason,
                     actor,
                     attempt_id: row.attempt_id.map(AttemptId::from),
+                    reason: row.reason,
+                    ticket: row.ticket,
                     at: row.at,
                     gateway_at: row.gateway_at,
                 })

@@ -455,18 +455,18 @@ impl Payment {
     /// The state after an event and the cancel still under way then; `None` where nothing changes.
     fn next_state(&self, event: &PaymentEvent) -> Result<Option<Moved>, InvalidTransition> {
         match &self.state {
-            PaymentState::Processing(reason) => Ok(self.from_processing(*reason, event)),
-            PaymentState::Unresolved => Ok(self.from_unresolved(event)),
-            PaymentState::Succeeded => self.from_succeeded(event),
-            PaymentState::Failed(_) => self.from_failed(event),
+            PaymentState::Processing(reason) => Ok(self.after_processing(*reason, event)),
+            PaymentState::Unresolved => Ok(self.after_unresolved(event)),
+            PaymentState::Succeeded => self.after_succeeded(event),
+            PaymentState::Failed(_) => self.after_failed(event),
             PaymentState::Canceled { money_returned, .. } => {
-                self.from_canceled(*money_returned, event)
+                self.after_canceled(*money_returned, event)
             }
         }
     }
 
     /// While the outcome is open, every verified answer is believed, and silence ends nothing.
-    fn from_processing(&self, reason: ProcessingReason, event: &PaymentEvent) -> Option<Moved> {
+    fn after_processing(&self, reason: ProcessingReason, event: &PaymentEvent) -> Option<Moved> {
         use ProcessingReason as R;
         let processing = |reason| PaymentState::Processing(reason);
         match event {
@@ -509,7 +509,7 @@ impl Payment {
     }
 
     /// The truth is still accepted, from Alipay or from an operator.
-    fn from_unresolved(&self, event: &PaymentEvent) -> Option<Moved> {
+    fn after_unresolved(&self, event: &PaymentEvent) -> Option<Moved> {
         let state = match event {
             PaymentEvent::Paid { .. } | PaymentEvent::Resolved(Resolution::Succeeded) => {
                 PaymentState::Succeeded
@@ -540,7 +540,7 @@ impl Payment {
     }
 
     /// A paid payment is undone by cancel alone.
-    fn from_succeeded(&self, event: &PaymentEvent) -> Result<Option<Moved>, InvalidTransition> {
+    fn after_succeeded(&self, event: &PaymentEvent) -> Result<Option<Moved>, InvalidTransition> {
         match event {
             PaymentEvent::Closed {
                 reason,
@@ -571,7 +571,7 @@ impl Payment {
         }
     }
 
-    fn from_failed(&self, event: &PaymentEvent) -> Result<Option<Moved>, InvalidTransition> {
+    fn after_failed(&self, event: &PaymentEvent) -> Result<Option<Moved>, InvalidTransition> {
         match event {
             PaymentEvent::Declined(_)
             | PaymentEvent::OutcomeBecameUnknown
@@ -592,7 +592,7 @@ impl Payment {
         }
     }
 
-    fn from_canceled(
+    fn after_canceled(
         &self,
         returned: bool,
         event: &PaymentEvent,

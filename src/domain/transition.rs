@@ -33,6 +33,10 @@ pub struct Transition {
     pub actor: Actor,
     /// The upstream call whose answer caused it.
     pub attempt_id: Option<AttemptId>,
+    /// What an operator gave as grounds.
+    pub reason: Option<String>,
+    /// Where an operator documented the case.
+    pub ticket: Option<String>,
     /// When, by the database's clock: the one that counts.
     pub at: DateTime<Utc>,
     /// When, by the replica's clock: shows how far it is off.

@@ -6,6 +6,7 @@
 //! are never logged (`design/correctness.md` Q14, Q15).
 
 use std::{
+    borrow::Cow,
     convert::Infallible,
     sync::{Arc, OnceLock},
     time::Instant,
@@ -24,12 +25,13 @@ use axum::{
 use opentelemetry::{
     global,
     propagation::{Extractor, Injector},
+    trace::TraceContextExt,
 };
 use tracing::{Instrument, Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use uuid::Uuid;
 
-use super::problem::{MEDIA_TYPE, Problem};
+use super::problem::{MEDIA_TYPE, Problem, without_codes};
 use crate::domain::id::{ApiKeyId, PaymentId};
 
 /// The header that names a request in logs and problem documents.
@@ -185,6 +187,14 @@ impl Observed {
         });
     }
 
+    /// The trace in which the request can be looked up, in hexadecimal.
+    fn trace_id(&self) -> Option<String> {
+        let context = self.span.context();
+        let span = context.span();
+        let span = span.span_context();
+        span.is_valid().then(|| span.trace_id().to_string())
+    }
+
     fn record(&self, status: StatusCode, code: Option<&'static str>, bytes: Option<u64>) {
         self.span
             .record("http.response.status_code", status.as_u16());
@@ -195,6 +205,7 @@ impl Observed {
         let duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let api_key_id = self.facts.0.api_key_id.get().map(tracing::field::display);
         let payment_id = self.facts.0.payment_id.get().map(tracing::field::display);
+        let trace_id = self.trace_id();
         // The level of an event must be a constant, hence the two of them.
         macro_rules! wide_event {
             ($level:ident) => {
@@ -205,6 +216,7 @@ impl Observed {
                     status = status.as_u16(),
                     duration_ms,
                     request_id = self.request_id,
+                    trace_id,
                     api_key_id,
                     payment.id = payment_id,
                     problem = code,
@@ -237,6 +249,7 @@ impl Drop for Observed {
             route = self.route,
             duration_ms,
             request_id = self.request_id,
+            trace_id = self.trace_id(),
             api_key_id = self.facts.0.api_key_id.get().map(tracing::field::display),
             payment.id = self.facts.0.payment_id.get().map(tracing::field::display),
             problem = "client_gone",
@@ -257,12 +270,14 @@ fn problem_of(response: &Response<Body>) -> Option<Problem> {
     (status.is_client_error() || status.is_server_error()).then(|| Problem::of_status(status))
 }
 
-/// The caller's id where it is well formed (1–128 visible ASCII characters), else a new one.
+/// The caller's id where it is well formed (1–128 visible ASCII characters), else a new one. It is
+/// logged, so one that looks like a scanned code is not taken either (`design/correctness.md` Q14).
 fn request_id(headers: &HeaderMap) -> String {
     headers
         .get(REQUEST_ID)
         .and_then(|value| value.to_str().ok())
         .filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()))
+        .filter(|id| matches!(without_codes(id), Cow::Borrowed(_)))
         .map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned)
 }
 

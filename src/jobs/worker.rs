@@ -34,6 +34,25 @@ pub struct WorkerSettings {
     pub concurrency: usize,
 }
 
+/// Describes the metrics of this module; call once, after the recorder is installed.
+pub fn describe_metrics() {
+    metrics::describe_gauge!(
+        "follow_ups_due",
+        metrics::Unit::Count,
+        "Follow-ups whose time has come, over all replicas."
+    );
+    metrics::describe_gauge!(
+        "follow_ups_parked",
+        metrics::Unit::Count,
+        "Follow-ups that wait for a person, over all replicas."
+    );
+    metrics::describe_counter!(
+        "follow_ups_parked_total",
+        metrics::Unit::Count,
+        "Follow-ups that this replica parked."
+    );
+}
+
 /// Works the schedule until `stop` is cancelled, then waits for the visits under way. What a hard
 /// stop cuts is taken up by another replica when its lease is over.
 #[derive(Debug)]

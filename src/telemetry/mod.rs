@@ -33,6 +33,13 @@ const DURATION_BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
 
+/// Upper bounds of the time to a payment's end, in seconds: from an answer at once over the buyer's
+/// minute and the three minutes of an unpaid trade to a week of asking.
+const OPEN_BUCKETS: &[f64] = &[
+    0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 90.0, 200.0, 600.0, 3_600.0, 86_400.0,
+    604_800.0,
+];
+
 /// Where log lines go: commands whose output is read by programs log to stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogTo {
@@ -144,9 +151,16 @@ pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
             Matcher::Suffix("duration_seconds".to_owned()),
             DURATION_BUCKETS,
         )
+        .and_then(|builder| {
+            let name = Matcher::Full("payment_open_seconds".to_owned());
+            builder.set_buckets_for_metric(name, OPEN_BUCKETS)
+        })
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| anyhow!("cannot set up metrics: {error}"))?;
     crate::http::metrics::describe();
+    crate::app::describe_metrics();
+    crate::jobs::worker::describe_metrics();
+    crate::alipay::client::describe_metrics();
     Ok(handle)
 }
 

@@ -4,7 +4,14 @@
 //! |---|---|
 //! | `payments` | a payment from the till to the buyer's money |
 //! | `idempotency` | one key, one payment: replays, mismatches, conflicts, twins |
+//! | `cancellation` | cancels: unpaid, paid, never created, too late, under a lost answer |
+//! | `operations` | what operators see, steer and decide |
 //! | `durability` | clients, databases, Alipay and processes that go away take no payment with them |
+//! | `scenarios` | every line of the simulator's scenario table is true |
+//! | `problems` | every refusal is a problem document and leaves no trace |
+//! | `signing` | payments go through under every signature agreement |
+//! | `redaction` | a scanned code and the secrets are nowhere but in memory |
+//! | `telemetry` | traces, metrics and logs tell an operator the truth |
 //! | `follow_ups` | the schedule is claimed once, lost never, and ends around midnight and late payments in the truth |
 //! | `shutdown` | the program stops in order, and refuses to start with what cannot work |
 //! | `guards` | what the database itself refuses |
@@ -16,6 +23,7 @@
 //! | `dev` | the developer's set-up leaves no process behind |
 
 mod architecture;
+mod cancellation;
 mod config;
 mod cost;
 mod dev;
@@ -24,9 +32,15 @@ mod follow_ups;
 mod guards;
 mod idempotency;
 mod openapi;
+mod operations;
 mod payments;
+mod problems;
 #[cfg(feature = "failpoints")]
 mod proof;
 mod readme;
+mod redaction;
+mod scenarios;
+mod signing;
 mod shutdown;
 mod support;
+mod telemetry;

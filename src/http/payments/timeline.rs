@@ -85,7 +85,8 @@ pub struct TransitionView {
     #[schema(format = DateTime, example = "2026-11-22T04:00:01.230Z")]
     pub gateway_at: String,
     /// What happened: `created`, `paid`, `buyer_must_confirm`, `declined`,
-    /// `outcome_became_unknown`, `cancel_started`, `closed`, `plan_exhausted`.
+    /// `outcome_became_unknown`, `cancel_started`, `cancel_refused`, `closed`, `plan_exhausted`,
+    /// `resolved`.
     #[schema(example = "paid")]
     pub event: String,
     /// The status before; `null` at creation.
@@ -102,9 +103,15 @@ pub struct TransitionView {
     pub to_status_reason: Option<String>,
     /// Who caused it.
     pub actor: ActorView,
-    /// The call whose answer caused it.
+    /// The call whose answer caused it, or, for `created` and `cancel_started`, that it led to.
     #[schema(required = true, example = "att_0199b3c1d2e37f4a8b6c7d8e9f0a1b2e")]
     pub attempt_id: Option<String>,
+    /// What an operator gave as grounds; only with `resolved`.
+    #[schema(required = true, example = json!(null))]
+    pub reason: Option<String>,
+    /// Where the operator documented the case.
+    #[schema(required = true, example = json!(null))]
+    pub ticket: Option<String>,
 }
 
 /// Who caused a change.
@@ -155,7 +162,9 @@ pub async fn timeline(
 /// same instant: what was decided then comes first, what an answer changed comes last.
 fn merge(timeline: &Timeline) -> Vec<TimelineItem> {
     let transitions = timeline.transitions.iter().map(|transition| {
-        let rank = if transition.attempt_id.is_none() {
+        // These are decided before the call that they name.
+        let decided_first = matches!(transition.event.as_str(), "created" | "cancel_started");
+        let rank = if decided_first || transition.attempt_id.is_none() {
             0
         } else {
             2
@@ -208,6 +217,8 @@ impl From<&Transition> for TransitionView {
             to_status_reason: transition.to_status_reason.clone(),
             actor: transition.actor.into(),
             attempt_id: transition.attempt_id.map(|id| id.to_string()),
+            reason: transition.reason.clone(),
+            ticket: transition.ticket.clone(),
         }
     }
 }
@@ -252,6 +263,8 @@ mod tests {
             to_status_reason: None,
             actor: Actor::ApiKey(ApiKeyId::mint()),
             attempt_id,
+            reason: None,
+            ticket: None,
             at: at(seconds),
             gateway_at: at(seconds),
         };

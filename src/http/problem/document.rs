@@ -3,6 +3,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::without_codes;
+
 /// A refusal (RFC 9457). Every status of 400 and above has this body, whatever refused.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
@@ -72,4 +74,16 @@ pub struct FieldFault {
     /// What is wrong, for people. Never repeats the value.
     #[schema(example = "must be an integer from 1 to 10000000000")]
     pub detail: String,
+}
+
+impl FieldFault {
+    pub(super) fn without_codes(&self) -> Self {
+        let clean = |text: &String| without_codes(text).into_owned();
+        Self {
+            pointer: self.pointer.as_ref().map(clean),
+            parameter: self.parameter.as_ref().map(clean),
+            code: self.code,
+            detail: clean(&self.detail),
+        }
+    }
 }

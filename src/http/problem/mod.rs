@@ -11,9 +11,11 @@
 //! | 409 | look at `payment_id`: the money question is answered there |
 //! | 500, 503 | repeat with the same key: either nothing was attempted or the state is safely stored |
 
+mod codes;
 mod document;
 mod kind;
 
+pub use codes::without_codes;
 pub use document::{FieldFault, ProblemDocument};
 pub use kind::Kind;
 
@@ -49,7 +51,7 @@ pub struct Problem {
     payment_id: Option<PaymentId>,
     alternative: Option<&'static str>,
     errors: Vec<FieldFault>,
-    authenticate: Option<HeaderValue>,
+    authenticate: Option<Box<HeaderValue>>,
 }
 
 impl Problem {
@@ -86,9 +88,9 @@ impl Problem {
             Kind::AuthenticationRequired,
             "send the header `Authorization: Bearer <api key>`",
         );
-        problem.authenticate = Some(HeaderValue::from_static(
+        problem.authenticate = Some(Box::new(HeaderValue::from_static(
             "Bearer realm=\"alipayhk-gateway\"",
-        ));
+        )));
         problem
     }
 
@@ -98,9 +100,9 @@ impl Problem {
             Kind::InvalidApiKey,
             "the presented API key is unknown or was revoked",
         );
-        problem.authenticate = Some(HeaderValue::from_static(
+        problem.authenticate = Some(Box::new(HeaderValue::from_static(
             "Bearer realm=\"alipayhk-gateway\", error=\"invalid_token\"",
-        ));
+        )));
         problem
     }
 
@@ -114,7 +116,7 @@ impl Problem {
         let challenge = format!(
             "Bearer realm=\"alipayhk-gateway\", error=\"insufficient_scope\", scope=\"{name}\""
         );
-        problem.authenticate = HeaderValue::try_from(challenge).ok();
+        problem.authenticate = HeaderValue::try_from(challenge).ok().map(Box::new);
         problem
     }
 
@@ -170,15 +172,16 @@ impl Problem {
         Self::new(Kind::ValidationFailed, detail).with_errors(errors)
     }
 
-    /// The body, now that the request id and the path are known.
+    /// The body, now that the request id and the path are known. Names and paths are the caller's, so
+    /// what looks like a scanned code in them is left out (`design/correctness.md` Q14).
     pub fn document(&self, request_id: &str, instance: &str) -> ProblemDocument {
         let kind = self.kind;
         ProblemDocument {
             problem_type: self.kind.type_uri(),
             title: kind.title(),
             status: kind.status().as_u16(),
-            detail: self.detail.clone(),
-            instance: instance.to_owned(),
+            detail: without_codes(&self.detail).into_owned(),
+            instance: without_codes(instance).into_owned(),
             code: kind.code(),
             attempted: match self.attempted {
                 Attempted::No => "false",
@@ -192,7 +195,7 @@ impl Problem {
             request_id: request_id.to_owned(),
             alternative: self.alternative,
             payment_id: self.payment_id.map(|id| id.to_string()),
-            errors: self.errors.clone(),
+            errors: self.errors.iter().map(FieldFault::without_codes).collect(),
         }
     }
 }
@@ -204,8 +207,8 @@ impl IntoResponse for Problem {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = self.kind.status();
         let headers = response.headers_mut();
-        if let Some(challenge) = self.authenticate.clone() {
-            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        if let Some(challenge) = self.authenticate.as_deref() {
+            headers.insert(header::WWW_AUTHENTICATE, challenge.clone());
         }
         if self.kind.status() == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

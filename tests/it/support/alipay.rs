@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, process::Stdio, sync::OnceLock};
 
-use alipayhk_gateway::keys::{GenerateArgs, generate};
+use alipayhk_gateway::{
+    alipay::sign::SignType,
+    keys::{GenerateArgs, generate},
+};
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -49,6 +52,19 @@ pub(crate) fn keys() -> &'static Keys {
     })
 }
 
+/// The shared key of the MD5 agreement.
+pub(crate) const MD5_KEY: &str = "760bdzec6y9goq7ctyx96ezkz78287de";
+
+/// A file with [`MD5_KEY`].
+fn md5_key_file() -> PathBuf {
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("md5.key");
+    // Written aside and moved: another test may be reading it.
+    let aside = file.with_extension(std::process::id().to_string());
+    std::fs::write(&aside, MD5_KEY).expect("the key can be written");
+    std::fs::rename(&aside, &file).expect("the key can be moved");
+    file
+}
+
 /// A client that takes answers as they come.
 pub(crate) fn client() -> Client {
     static PROVIDER: OnceLock<()> = OnceLock::new();
@@ -71,30 +87,31 @@ pub(crate) struct Simulator {
 }
 
 impl Simulator {
-    /// Starts the binary on a free port with its clock at `now`.
-    pub(crate) async fn start(now: DateTime<Utc>) -> Self {
-        Self::spawn(&["--clock", "manual", "--now", &now.to_rfc3339()]).await
-    }
-
-    /// The same with the machine's clock, for tests of the program itself.
-    pub(crate) async fn start_with_machine_clock() -> Self {
-        Self::spawn(&["--clock", "system"]).await
-    }
-
-    async fn spawn(clock: &[&str]) -> Self {
+    /// Starts the binary on a free port with its clock standing at `now`, or running with the
+    /// machine's.
+    pub(crate) async fn start(now: Option<DateTime<Utc>>, sign_type: SignType) -> Self {
         let keys = keys();
+        let clock = now.map(|now| {
+            [
+                "--clock".to_owned(),
+                "manual".to_owned(),
+                "--now".to_owned(),
+                now.to_rfc3339(),
+            ]
+        });
         let mut child = Command::new(env!("CARGO_BIN_EXE_alipay-simulator"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--exit-with-parent"])
+            .args(clock.iter().flatten())
             .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--exit-with-parent",
                 "--partner",
                 PARTNER,
+                "--sign-type",
+                sign_type.as_str(),
                 "--slow-answer-ms",
                 "30000",
             ])
-            .args(clock)
+            .arg("--md5-key-file")
+            .arg(md5_key_file())
             .arg("--private-key-file")
             .arg(keys.dir.join("alipay_private_key.pem"))
             .arg("--merchant-public-key-file")

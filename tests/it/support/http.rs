@@ -79,6 +79,11 @@ impl Caller {
         }
     }
 
+    /// The caller's key.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// A request with the caller's key, for anything unusual.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client

@@ -2,18 +2,20 @@
 //! All three clocks are one, and the test moves it by hand.
 
 pub(crate) mod alipay;
+pub(crate) mod collector;
 pub(crate) mod http;
 #[cfg(feature = "failpoints")]
 pub(crate) mod oracle;
 pub(crate) mod program;
 pub(crate) mod proxy;
+pub(crate) mod watched;
 
 use std::{sync::Arc, time::Duration};
 
 use alipayhk_gateway::{
     alipay::{
         client::{Alipay, AlipaySettings},
-        sign::Credentials,
+        sign::{Credentials, SignType},
     },
     app::{App, Deadlines, Parts, directory::create_api_key, hashing::SecretKey},
     clock::ManualClock,
@@ -35,6 +37,7 @@ use sqlx::{PgPool, postgres::PgConnectOptions};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use url::Url;
+use uuid::Uuid;
 
 use alipay::{Simulator, keys};
 use http::{Answer, Caller};
@@ -65,6 +68,12 @@ pub(crate) struct Options {
     pub(crate) connections: u32,
     /// Where the gateways look for Alipay, if not at the simulator.
     pub(crate) endpoint: Option<Url>,
+    /// How requests and answers are signed.
+    pub(crate) sign_type: SignType,
+    /// Where the gateways look for the database instead of where it is.
+    pub(crate) database_port: Option<u16>,
+    /// How open payments are followed up.
+    pub(crate) plan: Plan,
 }
 
 impl Default for Options {
@@ -77,6 +86,9 @@ impl Default for Options {
             proxied: 0,
             connections: 8,
             endpoint: None,
+            sign_type: SignType::Rsa2,
+            database_port: None,
+            plan: Plan::default(),
         }
     }
 }
@@ -123,7 +135,7 @@ impl World {
     pub(crate) async fn start_with(pool: PgPool, options: Options) -> Self {
         let connect = (*pool.connect_options()).clone();
         let proxy = Proxy::start(&connect).await;
-        let simulator = Simulator::start(options.now).await;
+        let simulator = Simulator::start(Some(options.now), options.sign_type).await;
         let db = Db::with_options(connect.clone(), 4);
         let merchant_id = db
             .upsert_default_merchant(&merchant())
@@ -301,9 +313,72 @@ impl World {
         }
     }
 
+    /// Moves the clock to when something is due next, and does it. False when nothing is planned.
+    pub(crate) async fn run_next(&mut self) -> bool {
+        self.run_due().await;
+        let due = sqlx::query_scalar::<_, Option<DateTime<Utc>>>(
+            "select min(greatest(due_at, leased_until)) from follow_up where parked_at is null",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .expect("the database answers");
+        let Some(due) = due else {
+            return false;
+        };
+        self.set_clock(due.max(self.now)).await;
+        self.run_due().await;
+        true
+    }
+
+    /// A caller of another merchant, whose shop is also called ST01.
+    pub(crate) async fn stranger(&self) -> Caller {
+        let merchant_id = MerchantId::mint();
+        for statement in [
+            "insert into merchant (merchant_id, name, partner, secondary_merchant_id,
+                secondary_merchant_name, secondary_merchant_industry, default_store_id)
+            select $1, 'Other Cafe', partner, 'SM002', 'Other Cafe Ltd', '5812', 'ST01'
+            from merchant where is_default
+            returning merchant_id",
+            "insert into store (merchant_id, store_id, store_name)
+            values ($1, 'ST01', 'Other Cafe Central')
+            returning merchant_id",
+        ] {
+            sqlx::query_scalar::<_, Uuid>(statement)
+                .bind(merchant_id.uuid())
+                .fetch_one(&self.pool)
+                .await
+                .expect("another merchant can be made");
+        }
+        let scopes = [Scope::PaymentsWrite, Scope::PaymentsRead];
+        let key = api_key(&self.db, merchant_id, &scopes).await;
+        Caller::new(&self.replicas[0].url, &key)
+    }
+
+    /// How many rows the tables of payments hold together.
+    pub(crate) async fn rows(&self) -> i64 {
+        sqlx::query_scalar(
+            "select (select count(*) from payment) + (select count(*) from idempotency_key)
+                + (select count(*) from attempt) + (select count(*) from payment_transition)
+                + (select count(*) from follow_up) + (select count(*) from recent_scan)",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .expect("the database answers")
+    }
+
     /// Takes a payment with the usual body and the scenario's code, and returns the answer.
     pub(crate) async fn pay(&self, code: &str) -> Answer {
         self.till.pay(code).await
+    }
+
+    /// Takes a payment whose outcome is open once its call has ended, and returns it as it then is.
+    pub(crate) async fn pay_until_open(&self, code: &str) -> Value {
+        let answer = self.till.pay_without_waiting(code).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        self.settle_calls().await;
+        let payment = self.till.payment(answer.id()).await;
+        assert_eq!(payment["status"], "processing", "{payment}");
+        payment
     }
 
     /// A payment that was taken, and whose answer was lost on the way.
@@ -375,7 +450,7 @@ impl Drop for World {
     }
 }
 
-fn merchant() -> DefaultMerchant {
+pub(crate) fn merchant() -> DefaultMerchant {
     DefaultMerchant {
         name: "Demo Cafe".to_owned(),
         store: Store {
@@ -401,10 +476,19 @@ async fn api_key(db: &Db, merchant_id: MerchantId, scopes: &[Scope]) -> String {
     made.expect("a key is made").key.expose_secret().to_owned()
 }
 
-async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Options) -> Replica {
+fn credentials(sign_type: SignType) -> Credentials {
     let keys = keys();
-    let credentials = Credentials::rsa2(&keys.merchant_private, &keys.alipay_public)
-        .expect("the test keys are good");
+    let (own, alipays) = (&keys.merchant_private, &keys.alipay_public);
+    let credentials = match sign_type {
+        SignType::Rsa2 => Credentials::rsa2(own, alipays),
+        SignType::Rsa => Credentials::rsa(own, alipays),
+        SignType::Md5 => Credentials::md5(alipay::MD5_KEY.as_bytes()),
+    };
+    credentials.expect("the test keys are good")
+}
+
+async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Options) -> Replica {
+    let credentials = credentials(options.sign_type);
     let clock = Arc::new(ManualClock::new(options.now));
     let endpoint = options.endpoint.clone();
     let endpoint = endpoint.unwrap_or_else(|| simulator.endpoint());
@@ -418,7 +502,10 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
     };
     let tasks = TaskTracker::new();
     let shutdown = Shutdown::new();
-    let db = Db::with_options(connect.clone(), options.connections);
+    let connect = options
+        .database_port
+        .map_or_else(|| connect.clone(), |port| connect.clone().port(port));
+    let db = Db::with_options(connect, options.connections);
     // One set of points for the whole replica.
     settings.failpoints = db.failpoints.clone();
     let app = App::new(Parts {
@@ -428,7 +515,7 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
         tasks: tasks.clone(),
         stopping: shutdown.soft.clone(),
         secret: secret(),
-        plan: Plan::default(),
+        plan: options.plan,
         deadlines,
     });
     app.set_workers_running(true);
@@ -468,4 +555,33 @@ pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
         assert!(Instant::now() < deadline, "did not happen in time: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Runs all at once and collects in order.
+pub(crate) async fn all<F>(calls: impl Iterator<Item = F>) -> Vec<F::Output>
+where
+    F: Future,
+{
+    let mut pending: Vec<_> = calls.map(|call| (Box::pin(call), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut open = false;
+        for (call, output) in &mut pending {
+            if output.is_none() {
+                match call.as_mut().poll(context) {
+                    std::task::Poll::Ready(value) => *output = Some(value),
+                    std::task::Poll::Pending => open = true,
+                }
+            }
+        }
+        if open {
+            std::task::Poll::Pending
+        } else {
+            std::task::Poll::Ready(())
+        }
+    })
+    .await;
+    pending
+        .into_iter()
+        .filter_map(|(_, output)| output)
+        .collect()
 }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use alipayhk_gateway::alipay::sign::SignType;
 use alipayhk_gateway::{db::Db, domain::merchant::Scope};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::TimeDelta;
@@ -58,7 +59,7 @@ impl Stage {
         let scopes = [Scope::PaymentsWrite, Scope::PaymentsRead];
         let key = api_key(&db, merchant_id, &scopes).await;
         Self {
-            simulator: Simulator::start_with_machine_clock().await,
+            simulator: Simulator::start(None, SignType::Rsa2).await,
             key,
             db,
             pool,

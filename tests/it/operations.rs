@@ -1,0 +1,200 @@
+//! What operators do: ask now, steer the schedule, look at what stayed open, and decide it.
+
+use alipayhk_gateway::domain::merchant::Scope;
+use chrono::TimeDelta;
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::support::{
+    World,
+    alipay::JsonBody as _,
+    http::{Answer, Caller},
+};
+
+async fn post(caller: &Caller, path: &str, body: &Value) -> Answer {
+    let request = caller.request(Method::POST, path);
+    Caller::send(if body.is_null() {
+        request
+    } else {
+        request.json_body(body)
+    })
+    .await
+}
+
+#[sqlx::test]
+async fn refresh_asks_alipay_now(pool: PgPool) {
+    let world = World::start(pool).await;
+    let pending = world.till.pay_without_waiting("0102").await;
+    world.settle_calls().await;
+    let partner_trans_id = pending.body["partner_trans_id"].as_str().expect("an id");
+    world.simulator.confirm(partner_trans_id).await;
+    let path = format!("/v1/payments/{}/refresh", pending.id());
+    let paid = post(&world.till, &path, &Value::Null).await;
+    assert_eq!(paid.summary("status"), (200, "succeeded"), "{paid:?}");
+    world.finish().await;
+}
+
+#[sqlx::test]
+async fn a_refresh_that_meets_silence_changes_nothing(pool: PgPool) {
+    let world = World::start(pool).await;
+    let pending = world.till.pay_without_waiting("0102").await;
+    world.settle_calls().await;
+    let before = world.till.payment(pending.id()).await;
+    world
+        .simulator
+        .script("query", 1, json!({"type": "drop_before_effect"}))
+        .await;
+    let path = format!("/v1/payments/{}/refresh", pending.id());
+    let silent = post(&world.till, &path, &Value::Null).await;
+    assert_eq!(
+        silent.summary("code"),
+        (504, "upstream_silent"),
+        "{silent:?}"
+    );
+    assert_eq!(
+        world.till.payment(pending.id()).await["version"],
+        before["version"]
+    );
+    world.finish().await;
+}
+
+#[sqlx::test]
+async fn the_schedule_can_be_read_and_steered(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let operator = world.caller(0, &[Scope::Operations]).await;
+    let pending = world.till.pay_without_waiting("0102").await;
+    world.settle_calls().await;
+    let list = operator
+        .get(&format!("/v1/follow-ups?subject={}", pending.id()))
+        .await;
+    assert_eq!(list.status, 200, "{list:?}");
+    let row = list.body["items"][0].clone();
+    let id = row["id"].as_str().expect("an id").to_owned();
+    assert_eq!(row["subject_id"], *pending.id());
+
+    let until = "2026-01-02T03:30:00.000Z";
+    let path = |verb: &str| format!("/v1/follow-ups/{id}/{verb}");
+    let snoozed = post(&operator, &path("snooze"), &json!({"until": until})).await;
+    assert_eq!(
+        (snoozed.status, &snoozed.body["due_at"]),
+        (200, &json!(until)),
+        "{snoozed:?}"
+    );
+    world.advance(TimeDelta::seconds(30)).await;
+    world.run_due().await;
+    assert_eq!(world.simulator.count("query").await, 0, "it was left alone");
+
+    let run = post(&operator, &path("run"), &Value::Null).await;
+    assert_eq!(run.status, 200, "{run:?}");
+    world.run_due().await;
+    assert_eq!(world.simulator.count("query").await, 1, "it was visited");
+
+    let refused = post(&operator, &path("abandon"), &json!({})).await;
+    assert_eq!(
+        refused.summary("code"),
+        (422, "validation_failed"),
+        "a reason is required"
+    );
+    let abandoned = post(&operator, &path("abandon"), &json!({"reason": "case 7"})).await;
+    assert_eq!(
+        abandoned.body["abandoned_reason"], "case 7",
+        "{abandoned:?}"
+    );
+    world.advance(TimeDelta::seconds(300)).await;
+    world.run_due().await;
+    assert_eq!(
+        world.simulator.count("query").await,
+        1,
+        "it is off the schedule"
+    );
+    let work_list = operator.get("/v1/unresolved").await;
+    assert_eq!(
+        work_list.body["items"][0]["payment"]["id"],
+        *pending.id(),
+        "{work_list:?}"
+    );
+    assert_eq!(work_list.body["items"][0]["evidence"]["attempts"], 2);
+
+    post(&operator, &path("run"), &Value::Null).await;
+    world.run_due().await;
+    let closed = world.till.payment(pending.id()).await;
+    assert_eq!(
+        closed["status"], "canceled",
+        "the obligation was never lost: {closed}"
+    );
+    let gone = post(&operator, &path("run"), &Value::Null).await;
+    assert_eq!(gone.summary("code"), (404, "follow_up_not_found"));
+    world.finish().await;
+}
+
+/// S4: a week of silence ends unresolved, visible with its evidence; an operator decides, audited.
+#[sqlx::test]
+async fn s4_an_unresolved_payment_is_decided_by_an_operator(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let operator = world.caller(0, &[Scope::Operations]).await;
+    world
+        .simulator
+        .script("any", 1000, json!({"type": "drop_before_effect"}))
+        .await;
+    let lost = world.till.pay_without_waiting("0001").await;
+    world.settle_calls().await;
+    let resolve = format!("/v1/payments/{}/resolve", lost.id());
+    let decision = json!({"status": "failed", "reason": "nothing at Alipay", "ticket": "OPS-1"});
+    let early = post(&operator, &resolve, &decision).await;
+    assert_eq!(early.summary("code"), (409, "invalid_state"), "{early:?}");
+    world.advance(TimeDelta::days(8)).await;
+    world.run_due().await;
+    let unresolved = world.till.payment(lost.id()).await;
+    assert_eq!(unresolved["status"], "unresolved", "{unresolved}");
+    assert_eq!(unresolved["next_action"]["type"], "call_operator");
+    let work_list = operator.get("/v1/unresolved").await;
+    assert_eq!(
+        work_list.body["items"][0]["payment"]["id"],
+        *lost.id(),
+        "{work_list:?}"
+    );
+    assert!(work_list.body["items"][0]["evidence"]["answers"]["connection_lost"].is_number());
+
+    let refused = post(&world.till, &resolve, &decision).await;
+    assert_eq!(refused.summary("code"), (403, "insufficient_scope"));
+    let decided = post(&operator, &resolve, &decision).await;
+    assert_eq!(decided.summary("status"), (200, "failed"), "{decided:?}");
+    let timeline = world.till.timeline(lost.id()).await;
+    let last = timeline
+        .iter()
+        .rfind(|item| item["type"] == "transition")
+        .expect("a change");
+    assert_eq!(last["event"], "resolved", "{last}");
+    assert_eq!(last["ticket"], "OPS-1", "{last}");
+    assert_eq!(last["reason"], "nothing at Alipay", "{last}");
+    world.finish().await;
+}
+
+/// S4: what is unresolved still accepts the truth.
+#[sqlx::test]
+async fn s4_an_unresolved_payment_still_accepts_the_truth(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let lost = world.till.pay_without_waiting("2003").await;
+    world.settle_calls().await;
+    world
+        .simulator
+        .script("any", 1, json!({"type": "drop_before_effect"}))
+        .await;
+    world.advance(TimeDelta::days(8)).await;
+    // The plan ends at the first visit; the slow query after it brings the truth.
+    world.run_due().await;
+    world.advance(TimeDelta::hours(7)).await;
+    world.run_due().await;
+    world.advance(TimeDelta::hours(7)).await;
+    world.run_due().await;
+    let paid = world.till.payment(lost.id()).await;
+    assert_eq!(paid["status"], "succeeded", "{paid}");
+    let events = world.events(lost.id()).await;
+    assert_eq!(
+        events.last().map(String::as_str),
+        Some("paid"),
+        "{events:?}"
+    );
+    world.finish().await;
+}

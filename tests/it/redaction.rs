@@ -1,0 +1,407 @@
+//! A hunt for what must stay in memory: the scanned codes, the API key, the secret key, the private
+//! key and the database's password, in everything the real program leaves behind with every log
+//! target at `trace` (`design/correctness.md` Q13, Q14).
+
+use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
+use chrono::TimeDelta;
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::support::{
+    alipay::{JsonBody as _, client, keys},
+    all,
+    http::{Caller, barcode, body},
+    watched::Program,
+};
+
+/// Something that must not be found, in every form in which it might stand.
+struct Secret {
+    name: String,
+    forms: Vec<Vec<u8>>,
+}
+
+impl Secret {
+    /// The forms of a text: as it is, as a list of bytes, in hexadecimal, in base64 at each offset.
+    fn new(name: impl Into<String>, text: &str) -> Self {
+        let text = squeezed(text.as_bytes());
+        let list: Vec<String> = text.iter().map(u8::to_string).collect();
+        let mut forms = vec![
+            text.clone(),
+            list.join(",").into_bytes(),
+            hexadecimal(&text, false),
+            hexadecimal(&text, true),
+        ];
+        for offset in 0..3 {
+            let padded: Vec<u8> = std::iter::repeat_n(0, offset)
+                .chain(text.iter().copied())
+                .collect();
+            let encoded = BASE64_STANDARD_NO_PAD.encode(&padded);
+            // Letters that the secret alone decides.
+            let (first, last) = ((offset * 8).div_ceil(6), padded.len() * 8 / 6);
+            forms.push(squeezed(&encoded.as_bytes()[first..last]));
+        }
+        Self {
+            name: name.into(),
+            forms,
+        }
+    }
+
+    fn is_in(&self, squeezed: &[u8]) -> bool {
+        self.forms.iter().any(|form| contains(squeezed, form))
+    }
+}
+
+fn hexadecimal(bytes: &[u8], upper: bool) -> Vec<u8> {
+    let hex = |byte: &u8| {
+        if upper {
+            format!("{byte:02X}")
+        } else {
+            format!("{byte:02x}")
+        }
+    };
+    bytes.iter().map(hex).collect::<String>().into_bytes()
+}
+
+/// Without blanks, their escapes and line breaks, which a code may be written with.
+fn squeezed(bytes: &[u8]) -> Vec<u8> {
+    let mut squeezed = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((first, more)) = rest.split_first() {
+        rest = match first {
+            b' ' | b'+' | b'\n' | b'\r' | b'\t' => more,
+            b'%' if more.starts_with(b"20") => &more[2..],
+            b'\\' if more.starts_with(b"n") => &more[1..],
+            _ => {
+                squeezed.push(*first);
+                more
+            }
+        };
+    }
+    squeezed
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    let Some(first) = needle.first() else {
+        return false;
+    };
+    let mut from = 0;
+    while let Some(found) = haystack[from..].iter().position(|byte| byte == first) {
+        let start = from + found;
+        if haystack[start..].starts_with(needle) {
+            return true;
+        }
+        from = start + 1;
+    }
+    false
+}
+
+/// Hunts for every secret in every place, and first shows in each place that it would find them.
+fn hunt(secrets: &[Secret], places: &[(&str, Vec<u8>)]) {
+    for (place, bytes) in places {
+        assert!(!bytes.is_empty(), "{place} is empty: nothing was hunted");
+        let haystack = squeezed(bytes);
+        let found: Vec<_> = secrets
+            .iter()
+            .filter(|secret| secret.is_in(&haystack))
+            .map(|secret| &secret.name)
+            .collect();
+        assert!(found.is_empty(), "{place} holds {found:?}");
+        for secret in secrets {
+            let mut planted = bytes[..bytes.len().min(100)].to_vec();
+            planted.extend_from_slice(&secret.forms[0]);
+            planted.extend_from_slice(b"\"}\n");
+            assert!(
+                secret.is_in(&squeezed(&planted)),
+                "the hunt finds {} in {place}",
+                secret.name
+            );
+        }
+    }
+}
+
+#[test]
+fn the_hunt_finds_a_code_in_every_form() {
+    let code = Secret::new("code", "281234567890123456");
+    for planted in [
+        "x=281234567890123456&y",
+        "2812 3456 7890 1234 56",
+        "2812%203456+7890 1234\\n56",
+        "[50, 56, 49, 50, 51, 52, 53, 54, 55, 56, 57, 48, 49, 50, 51, 52, 53, 54]",
+        "0x323831323334353637383930313233343536",
+        "MjgxMjM0NTY3ODkwMTIzNDU2",
+        "eDI4MTIzNDU2Nzg5MDEyMzQ1Ng==",
+        "eHgyODEyMzQ1Njc4OTAxMjM0NTY=",
+    ] {
+        assert!(code.is_in(&squeezed(planted.as_bytes())), "{planted}");
+    }
+    for clean in ["28**************56", "281234567890123457", "[50, 56, 49]"] {
+        assert!(!code.is_in(&squeezed(clean.as_bytes())), "{clean}");
+    }
+}
+
+/// Everything that was answered, headers included.
+#[derive(Default)]
+struct Answers {
+    text: String,
+    codes: Vec<String>,
+}
+
+impl Answers {
+    async fn keep(&mut self, request: RequestBuilder) -> Value {
+        let answer = Caller::send(request).await;
+        self.text += &format!("{answer:?}\n");
+        answer.body
+    }
+
+    /// A code that nobody else has; it will be hunted.
+    fn code(&mut self, ending: &str) -> String {
+        let code = barcode(ending);
+        self.codes.push(code.clone());
+        code
+    }
+}
+
+fn create(till: &Caller, request: &Value) -> RequestBuilder {
+    till.request(Method::POST, "/v1/payments")
+        .header("idempotency-key", Uuid::now_v7().to_string())
+        .header("prefer", "wait=1")
+        .json_body(request)
+}
+
+/// Payments of every kind; their timelines are read too.
+async fn payments(answers: &mut Answers, till: &Caller) -> Vec<String> {
+    let endings = [
+        "0001", "0002", "0101", "0102", "1016", "1099", "1101", "2001", "2002", "2003", "2004",
+        "2006", "2007", "2008", "3001", "3002", "3003", "3004", "3005", "3006", "3007", "3008",
+        "3009", "3010", "3011", "3012", "3013", "3014", "3015", "3016", "3017", "3018", "3019",
+    ];
+    let mut requests = vec![];
+    for (number, ending) in endings.iter().enumerate() {
+        let code = answers.code(ending);
+        let mut request = body(ending);
+        // As scanners and people write them.
+        request["barcode"] = json!(match number % 3 {
+            0 => code.clone(),
+            1 => format!(" {} {}\r\n", &code[..4], &code[4..]),
+            _ => format!("{}\t{} {}", &code[..6], &code[6..12], &code[12..]),
+        });
+        request["cancel_after_seconds"] = json!(15);
+        requests.push(create(till, &request));
+    }
+    let taken = all(requests.into_iter().map(Caller::send)).await;
+    for answer in &taken {
+        answers.text += &format!("{answer:?}\n");
+    }
+    taken.iter().map(|answer| answer.id().to_owned()).collect()
+}
+
+/// Requests that are wrong, with codes where none belongs.
+async fn mistakes(answers: &mut Answers, till: &Caller, url: &str) {
+    for field in [
+        "description",
+        "merchant_reference",
+        "store_id",
+        "terminal_id",
+    ] {
+        let mut request = body("0001");
+        let code = answers.code("0001");
+        request["barcode"] = json!(code);
+        request[field] = json!(code);
+        answers.keep(create(till, &request)).await;
+    }
+    for pair in [true, false] {
+        let mut request = body("0001");
+        let code = answers.code("0001");
+        request["barcode"] = json!(code);
+        request["metadata"] = if pair {
+            json!({"a": code})
+        } else {
+            json!({code: "a"})
+        };
+        answers.keep(create(till, &request)).await;
+    }
+    let mut request = body("0001");
+    request[answers.code("0001")] = json!(1);
+    answers.keep(create(till, &request)).await;
+    let mut request = body("0001");
+    request["barcode"] = json!(answers.code("0001").parse::<u64>().expect("a number"));
+    answers.keep(create(till, &request)).await;
+    let code = answers.code("0001");
+    let mut request = body("0001");
+    request["barcode"] = json!(code);
+    let keyed = till.request(Method::POST, "/v1/payments");
+    answers
+        .keep(keyed.header("idempotency-key", &code).json_body(&request))
+        .await;
+    let broken = format!("{{\"barcode\": \"{}\" oops", answers.code("0001"));
+    let call = create(till, &request).body(broken);
+    answers.keep(call).await;
+    let inspect = till.request(Method::POST, "/v1/barcodes/inspect");
+    let code = answers.code("0001");
+    answers
+        .keep(inspect.json_body(&json!({"barcode": code})))
+        .await;
+    // In places where a header, a path or a query may carry anything.
+    for path in [
+        "/v1/payments/{}",
+        "/{}",
+        "/v1/payments?cursor={}",
+        "/v1/payments?{}=1",
+        "/v1/payments?barcode={}",
+    ] {
+        let path = path.replace("{}", &answers.code("0001"));
+        answers.keep(till.request(Method::GET, &path)).await;
+    }
+    let id = answers.code("0001");
+    answers
+        .keep(
+            till.request(Method::GET, "/v1/payments")
+                .header("x-request-id", id),
+        )
+        .await;
+    let key = answers.code("0001");
+    let stranger = client().get(format!("{url}/v1/payments")).bearer_auth(key);
+    answers.keep(stranger).await;
+}
+
+/// Every table of the schema as text.
+async fn dump(pool: &PgPool) -> String {
+    let tables: Vec<String> =
+        sqlx::query_scalar("select tablename::text from pg_tables where schemaname = 'public'")
+            .fetch_all(pool)
+            .await
+            .expect("the database answers");
+    assert!(tables.len() > 8, "{tables:?}");
+    let mut text = String::new();
+    for table in tables {
+        let rows = format!("select coalesce(string_agg(t::text, E'\\n'), '') from \"{table}\" t");
+        let rows: String = sqlx::query_scalar(sqlx::AssertSqlSafe(rows))
+            .fetch_one(pool)
+            .await
+            .expect("the database answers");
+        text += &format!("-- {table}\n{rows}\n");
+    }
+    text
+}
+
+#[sqlx::test]
+async fn q13_q14_codes_and_secrets_are_nowhere_but_in_memory(pool: PgPool) {
+    let mut program = Program::start(&pool, &[("LOG_FILTER", "trace")]).await;
+    let (till, url) = (program.till.clone(), program.url.clone());
+    let mut answers = Answers::default();
+    let ids = payments(&mut answers, &till).await;
+    mistakes(&mut answers, &till, &url).await;
+    // The buyers' time is over, for Alipay and for the gateway: cancels go out.
+    program
+        .simulator
+        .advance_clock(TimeDelta::seconds(20))
+        .await;
+    sqlx::raw_sql(
+        "create or replace function db_now() returns timestamptz language sql stable \
+         parallel safe as $$select now() + interval '20 seconds'$$",
+    )
+    .execute(&pool)
+    .await
+    .expect("the database's clock moves");
+    let waiting = &ids[3];
+    // Each wait ends with a change: under cancel, then closed.
+    let mut changes = 0;
+    loop {
+        let path = format!("/v1/payments/{waiting}?wait=20");
+        let payment = till.get(&path).await.body;
+        if payment["outcome_certainty"] == "final" {
+            break;
+        }
+        changes += 1;
+        assert!(changes < 10, "not final: {payment}");
+    }
+    for id in &ids {
+        for path in [
+            format!("/v1/payments/{id}"),
+            format!("/v1/payments/{id}/timeline"),
+        ] {
+            answers.keep(till.request(Method::GET, &path)).await;
+        }
+    }
+    answers
+        .keep(till.request(Method::GET, "/v1/payments?limit=200"))
+        .await;
+    let metrics = till.get("/metrics").await;
+    // A fault of the gateway is logged with its sources.
+    sqlx::raw_sql("alter table recent_scan rename column seen_at to scanned_at")
+        .execute(&pool)
+        .await
+        .expect("the schema can be broken");
+    let mut request = body("0001");
+    request["barcode"] = json!(answers.code("0001"));
+    answers.keep(create(&till, &request)).await;
+    let output = program.stop().await;
+    let dump = dump(&pool).await;
+    let traces = program.collector.bytes();
+
+    // The places hold what they should, so that the hunt is not of empty rooms.
+    assert!(
+        dump.contains("28**************01"),
+        "payments are in the dump"
+    );
+    assert!(
+        dump.contains(&ids[0]["pay_".len()..][..8]),
+        "ids are in the dump"
+    );
+    assert!(contains(&traces, b"alipay.call") && contains(&traces, ids[0].as_bytes()));
+    assert!(
+        metrics
+            .body
+            .as_str()
+            .is_some_and(|text| text.contains("alipay_calls_total"))
+    );
+    for target in ["hyper", "sqlx"] {
+        let lines = output.stdout.lines();
+        let deep = lines
+            .filter(|line| line.contains(&format!("\"target\":\"{target}")))
+            .count();
+        assert!(deep > 10, "{target} logged {deep} lines at trace level");
+    }
+    output.events();
+
+    let mut secrets: Vec<Secret> = answers
+        .codes
+        .iter()
+        .map(|code| Secret::new(format!("a code that ends in {}", &code[14..]), code))
+        .collect();
+    assert!(secrets.len() > 45);
+    secrets.push(Secret::new("the API key", till.key()));
+    secrets.push(Secret::new("the database's password", &program.password));
+    secrets.push(Secret::new("the secret key", &key_file("secret.key")));
+    let private = key_file("merchant_private_key.pem");
+    for (number, line) in private
+        .lines()
+        .filter(|line| line.len() == 64)
+        .enumerate()
+        .skip(1)
+    {
+        secrets.push(Secret::new(
+            format!("line {number} of the private key"),
+            line,
+        ));
+    }
+    let places = [
+        ("the log", output.stdout.into_bytes()),
+        // Empty but for this line, if all is well.
+        (
+            "standard error",
+            format!("stderr: {}", output.stderr).into_bytes(),
+        ),
+        ("the database", dump.into_bytes()),
+        ("the metrics", metrics.body.to_string().into_bytes()),
+        ("the traces", traces),
+        ("the answers", answers.text.into_bytes()),
+    ];
+    hunt(&secrets, &places);
+}
+
+fn key_file(name: &str) -> String {
+    std::fs::read_to_string(keys().dir.join(name)).expect("the keys can be read")
+}
