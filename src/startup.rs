@@ -193,7 +193,8 @@ async fn build_app(config: &Config, roles: Roles, shutdown: &Shutdown) -> anyhow
             lease: config.follow_up.lease,
             concurrency: usize::try_from(config.follow_up.workers)?,
         };
-        let worker = Worker::new(app.clone(), settings, shutdown.tasks.clone());
+        let worker = Worker::new(app.clone(), settings, shutdown.tasks.clone())
+            .cut_by(shutdown.hard.clone());
         shutdown.tasks.spawn(worker.run(shutdown.soft.clone()));
     } else {
         // Other processes follow up; this one is ready without.
