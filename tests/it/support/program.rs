@@ -29,6 +29,8 @@ pub(crate) struct Program {
     pub(crate) till: Caller,
     /// Where the gateway listens.
     pub(crate) url: String,
+    /// The password in its `DATABASE_URL`.
+    pub(crate) password: String,
     child: Child,
     logs: PathBuf,
 }
@@ -60,7 +62,14 @@ impl Program {
             .await
             .expect("a merchant");
         db.close().await;
-        let database = connect.to_url_lossy().to_string();
+        let mut database = connect.to_url_lossy();
+        if database.password().is_none() {
+            // Not asked for by this server; there to be hunted for.
+            let planted = database.set_password(Some("unasked-for-hunter2"));
+            planted.expect("the URL takes a password");
+        }
+        let password = database.password().unwrap_or_default().to_owned();
+        let database = database.to_string();
         let logs = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(Uuid::now_v7().to_string());
         fs::create_dir_all(&logs).expect("a directory for logs");
         let file = |name: &str| File::create(logs.join(name)).expect("a log file");
@@ -102,6 +111,7 @@ impl Program {
             collector,
             till: Caller::new("", &key),
             url: String::new(),
+            password,
             child,
             logs,
         };
