@@ -1,4 +1,118 @@
-//! A gateway for AlipayHK in-store barcode payments.
+//! A gateway for AlipayHK in-store barcode payments: the architecture.
+//!
+//! A till posts one JSON request per sale. The gateway turns it into a signed Alipay payment, keeps
+//! its state in Postgres, and goes on asking until the truth is known, whatever the till, the network,
+//! Alipay or this process does in between. Two programs are built from this package:
+//!
+//! - `alipayhk-gateway`: the service ([`startup`]), with the commands around it (`migrate`,
+//!   `api-key`, `keys`, `openapi`, `dev`). `serve` answers requests and follows up open payments;
+//!   `serve --no-workers` and `work` split the two over processes.
+//! - `alipay-simulator` (`src/bin/alipay-simulator`): Alipay as the developers and the tests meet
+//!   it, with a ledger, signatures and a clock of its own. It uses *nothing* of this library, so
+//!   that a mistake in our reading of the protocol cannot hide in both.
+//!
+//! # The code, and who may import whom
+//!
+//! A test (`tests/it/architecture.rs`) reads this table and holds every source file to it.
+//!
+//! | module | what it is | may import |
+//! |---|---|---|
+//! | [`domain`] | what a payment is, how it may change, when to ask again; pure | |
+//! | [`clock`] | the process clock, a trait because tests have a second one | |
+//! | [`config`] | the environment, read once; every fault reported at once | |
+//! | [`keys`] | `keys generate`: key files | |
+//! | [`shutdown`] | two stops, and a tracker of all that must be waited for | |
+//! | [`alipay`] | the only place that knows Alipay's words, XML and signatures | `domain`, `clock` |
+//! | [`db`] | the only place with SQL | `domain` |
+//! | [`app`] | the use cases: intent, call, record; free of HTTP and of SQL text | `alipay`, `db`, `domain`, `clock` |
+//! | [`jobs`] | the workers that claim due follow-ups and visit their payments | `app`, `db`, `domain` |
+//! | [`http`] | the REST surface: requests into types, results into answers | `app`, `domain`, `shutdown` |
+//! | [`telemetry`] | logs, traces and metrics of the process | `config`, `http` |
+//! | [`startup`] | puts the program together and runs it | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `http`, `jobs`, `shutdown` |
+//! | [`dev`] | `dev up` and its like: uses the programs by their command line | `keys` |
+//!
+//! A new capability is the same short column of files each time: `domain/x`, an `alipay` request and
+//! answer where it calls out, `db/x`, `app/x`, `http/x`, `tests/it/x`.
+//!
+//! Words to keep apart: a *transaction* is the database's, a sale is a *payment*; a *store* is the
+//! merchant's shop, the SQL layer is `db`; the *gateway* is this service, Alipay's is *Alipay*.
+//!
+//! # What is deliberately absent
+//!
+//! The names in brackets are those of `design/correctness.md`.
+//!
+//! 1. **No guess.** Only an explicit answer of Alipay, its signature verified and its ids, amount,
+//!    currency and partner matched with the question, leads to `succeeded`, `failed` or `canceled`.
+//!    Silence, time-outs, 5xx, bad signatures and exhausted plans lead at most to `unresolved`, which
+//!    still accepts the truth later.
+//! 2. **No second sender.** A payment is sent once, by the request that created it. What repeats is
+//!    identity-stable: a query, or a cancel under the same id (R11). So there is no retry anywhere in
+//!    [`alipay`]: one call is one HTTP attempt (R14).
+//! 3. **No byte to Alipay before its intent is committed** (R1), and no row without a plan: the payment,
+//!    the idempotency key, the attempt, the follow-up and the first transition are one statement
+//!    ([`db::intent`]).
+//! 4. **No transaction open across a call** (R2). Every use case of [`db`] is one statement, so there is
+//!    no transaction to leave open, and none for a dropped future to poison (R7).
+//! 5. **No work in a handler.** Handlers wait; the work runs detached on the task tracker, so neither a
+//!    client that hangs up nor a graceful stop cuts between call and record (R6). For the same reason
+//!    there is no time-out layer.
+//! 6. **No second place that computes a state**: [`domain::payment::Payment::apply`] does, and what it
+//!    returns is written by a statement guarded by the version that was read, with a trigger behind it
+//!    that knows the legal moves (R3).
+//! 7. **No trust in a replica's clock.** Due times, leases and row times come from the database
+//!    (`db_now()`). The process clock only dates what is sent to Alipay (C12).
+//! 8. **No stored barcode**: in memory only, and a keyed hash for duplicates. The type that holds it
+//!    prints nothing of it.
+//! 9. **No call to Alipay in a `GET`**, and no Alipay in the readiness check: its outage must not evict
+//!    replicas.
+//! 10. **No storage trait and no mock.** One backend, real Postgres in the tests; Alipay's second
+//!     implementation is the simulator, reached by its URL.
+//!
+//! # `POST /v1/payments`, function to function
+//!
+//! 1. [`http::router`] wraps the handler: panics, request id, span and wide event, body limit.
+//! 2. [`http::payments::create::create`] reads the request field by field into a
+//!    [`domain::payment::NewPayment`]. All faults go into one problem document; nothing is stored, so
+//!    the key is not used up.
+//! 3. [`app::App::create_payment`] mints the ids, starts the detached work, and waits for it for as long
+//!    as the caller's `Prefer: wait` says.
+//! 4. [`db::Db::insert_intent`]: the first round trip. Where something is in the way (the key, the
+//!    merchant reference, the same scan a moment ago) [`db::Db::existing`] says what, and the answer is
+//!    a replay or a refusal. A commit in doubt is resolved by reading: the ids were minted here (R8).
+//!    *From here on a crash is harmless.*
+//! 5. [`alipay::client::Alipay::pay`] signs, posts once, verifies over the bytes as they came, parses,
+//!    matches, and says what Alipay *meant*: a [`alipay::outcome::PayOutcome`], which may be `Unknown`.
+//!    No database connection is held.
+//! 6. `app::record`: the event is applied and written by [`db::Db::record`], the second round trip. A
+//!    final state completes the follow-up in the same statement; an unknown outcome leaves the payment
+//!    `processing`.
+//! 7. The waiting handler is told in memory and answers: `201` when final (a decline is a `201` with
+//!    `status: "failed"`), else `202`. After something was sent the answer is never a 5xx.
+//!
+//! Dying between 4 and 6 leaves a due follow-up, which finds the truth by a query or closes the trade by
+//! a cancel. Losing the commit in 6 is the same case.
+//!
+//! # A visit of the follow-up worker, function to function
+//!
+//! 1. [`jobs::worker::Worker::run`] wakes on a jittered timer and counts its free places.
+//! 2. [`db::Db::claim_due`]: one statement, `skip locked`, which leases due rows on the database's time
+//!    and hands out a fence with each, together with the payment as it stands.
+//! 3. Each claim is visited on the tracker for no longer than its lease. An error or a panic delays or
+//!    parks that row alone (C10); errors are counted apart from polite "still waiting" answers.
+//! 4. [`app::App::follow_up`] takes the claim and nothing else, so the path after a crash is the normal
+//!    path. [`domain::follow_up::next_step`], a pure function of payment and time, says `Query`,
+//!    `Cancel`, `WaitUntil`, `GiveUp` or `Settled`.
+//! 5. [`db::Db::begin_question`] commits the attempt under the fence, the call is made,
+//!    and the answer goes through the same `app::record` as in a payment, which also writes the
+//!    time of the next visit. Who lost the fence writes nothing (R10).
+//! 6. Now and then the worker re-creates rows that are missing (R12).
+//!
+//! # Where to look for what
+//!
+//! The REST conventions are in [`http`], the status table in [`http::problem`], the plan in
+//! [`domain::follow_up`], the table of Alipay's codes in [`alipay::result_code`], settings in
+//! [`config::variables`], the schema in `migrations/`, and the tests, one module per capability, in
+//! `tests/it/main.rs`.
 
 pub mod alipay;
 pub mod app;
@@ -7,6 +121,7 @@ pub mod config;
 pub mod db;
 pub mod dev;
 pub mod domain;
+pub mod failpoint;
 pub mod http;
 pub mod jobs;
 pub mod keys;

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     clock::Clock,
     domain::attempt::{Answer, AnswerClass},
+    failpoint::{Failpoints, failpoint},
 };
 
 /// An answer above this is parsed off the reactor, in bytes.
@@ -51,6 +52,8 @@ pub struct AlipaySettings {
     pub refund_timeout: Duration,
     /// Further root certificates to trust, PEM; usually none.
     pub extra_root_certificates: Vec<Vec<u8>>,
+    /// Where tests stop, break or delay a call; of no size in a release.
+    pub failpoints: Failpoints,
 }
 
 impl AlipaySettings {
@@ -67,6 +70,7 @@ impl AlipaySettings {
             cancel_timeout: Duration::from_secs(10),
             refund_timeout: Duration::from_secs(10),
             extra_root_certificates: Vec::new(),
+            failpoints: Failpoints::default(),
         }
     }
 
@@ -218,7 +222,17 @@ impl Alipay {
             .map_err(|error| Fault::new(AnswerClass::ConnectFailed, error.to_string()))?;
         let form = parameters.to_form(&signature, credentials.sign_type().as_str());
         let deadline = settings.deadline(parameters.service());
+        failpoint!(
+            settings.failpoints,
+            parameters.service().as_str(),
+            "before_call"
+        );
         let body = self.0.transport.post(form, deadline).await?;
+        failpoint!(
+            settings.failpoints,
+            parameters.service().as_str(),
+            "after_call"
+        );
         if body.bytes.len() <= LARGE_ANSWER {
             return response::read(
                 &body.bytes,

@@ -110,6 +110,13 @@ pub(super) struct Fault {
     pub(super) detail: String,
 }
 
+#[cfg(feature = "failpoints")]
+impl From<crate::failpoint::Injected> for Fault {
+    fn from(injected: crate::failpoint::Injected) -> Self {
+        Self::new(AnswerClass::ConnectionLost, injected.to_string())
+    }
+}
+
 impl Fault {
     pub(super) fn new(class: AnswerClass, detail: impl Into<String>) -> Self {
         Self {

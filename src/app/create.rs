@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout},
@@ -11,27 +12,36 @@ use tracing::Instrument;
 
 use super::{App, error::Error, outcome::pay_event, record::News};
 use crate::{
-    alipay::request::{PayRequest, SecondaryMerchant},
+    alipay::{
+        outcome::{Call, PayOutcome},
+        request::{PayRequest, SecondaryMerchant},
+    },
     db::{
         error::Error as DbError,
-        intent::{Committed, Existing, Intent},
+        intent::{Committed, Existing, Intent, Owner},
     },
     domain::{
+        attempt::{Answer, AnswerClass},
         id::{AttemptId, PartnerTransId, PaymentId},
         idempotency::{IdempotencyKey, RequestFingerprint},
         merchant::Principal,
         payment::{Inquiry, NewPayment, Payment, PaymentState, ProcessingReason},
         transition::Actor,
     },
+    failpoint::{crashpoint, planted},
 };
 
 /// The route that idempotency keys of payments are scoped to.
-const ROUTE: &str = "POST /v1/payments";
+pub(super) const ROUTE: &str = "POST /v1/payments";
 /// How long the caller's request insists on writing the intent before it answers 503.
 const INTENT_DEADLINE: Duration = Duration::from_secs(8);
 /// How long an answer of Alipay's is kept in hand while the database is away; the follow-up learns
 /// the same later.
 const INSIST_ON_RECORDING: Duration = Duration::from_mins(1);
+/// How long after the request came in its pay may still leave. Less than the earliest cancel
+/// (`cancel_after_seconds`), so that a process that was stopped in between does not charge a buyer
+/// whose payment another replica has closed meanwhile (`design/correctness.md` M8, S5).
+const SEND_WITHIN: Duration = Duration::from_secs(12);
 /// How often a collision with a request that then vanished leads to another try.
 const INTENT_TRIES: usize = 5;
 
@@ -63,6 +73,18 @@ struct Incoming {
     attempt_id: AttemptId,
     fingerprint: RequestFingerprint,
     scan_hash: [u8; 32],
+    /// When the request came in, by the clock that cannot be set and by the one that goes on while
+    /// the machine sleeps.
+    accepted: (Instant, DateTime<Utc>),
+}
+
+impl Incoming {
+    /// Whether too much time has passed to send the payment.
+    fn is_late(&self, now: DateTime<Utc>) -> bool {
+        let (instant, at) = self.accepted;
+        let by_the_wall = (now - at).to_std().unwrap_or_default();
+        instant.elapsed().max(by_the_wall) > SEND_WITHIN
+    }
 }
 
 impl App {
@@ -84,15 +106,21 @@ impl App {
             attempt_id: AttemptId::mint(),
             fingerprint: self.secret.fingerprint(&new),
             scan_hash: self.secret.scan_hash(&new),
+            accepted: (Instant::now(), self.clock.now()),
             key,
             new,
         };
         // Listen before the work starts, so that no change is missed.
         let waiter = self.waiters.listen(payment_id);
+        crashpoint!(self.db.failpoints, "create.received");
         let (reply, intake) = oneshot::channel();
         let app = self.clone();
-        self.tasks
-            .spawn(async move { app.take(incoming, reply).await }.in_current_span());
+        let work = async move { app.take(incoming, reply).await }.in_current_span();
+        if planted!(NotDetached) {
+            work.await;
+        } else {
+            self.tasks.spawn(work);
+        }
         let intake = intake
             .await
             .map_err(|_| Error::Internal("the payment's task ended early".into()))??;
@@ -122,6 +150,15 @@ impl App {
 
     /// The detached work: writes the intent, answers the caller, calls Alipay, records.
     async fn take(&self, incoming: Incoming, reply: oneshot::Sender<Result<Intake, Error>>) {
+        crashpoint!(self.db.failpoints, "pay.accepted");
+        if planted!(CallBeforeIntent) {
+            let now = self.clock.now();
+            let times = Committed {
+                created_at: now,
+                due_at: now,
+            };
+            self.submit(new_payment(&incoming, times), &incoming).await;
+        }
         // A database that hangs must not let the request be sent long after the caller was told
         // that nothing was attempted: the same deadline bounds both.
         let intake = timeout(INTENT_DEADLINE, self.write_intent(&incoming))
@@ -131,6 +168,7 @@ impl App {
                     "the intent was not committed in time".into(),
                 ))
             });
+        crashpoint!(self.db.failpoints, "pay.intent_known");
         // A failed send means the caller hung up, which changes nothing.
         let payment = match intake {
             Ok(Intake::New(payment)) => {
@@ -217,7 +255,10 @@ impl App {
         incoming: &Incoming,
         existing: Existing,
     ) -> Result<Option<Intake>, Error> {
-        if let Some((payment_id, fingerprint)) = existing.by_key {
+        if let Some((owner, fingerprint)) = existing.by_key {
+            let Owner::Payment(payment_id) = owner else {
+                return Err(Error::CanceledBeforeCreation);
+            };
             if payment_id == incoming.payment_id {
                 // The commit in doubt had taken effect.
                 let payment = self
@@ -233,8 +274,12 @@ impl App {
                 Err(Error::IdempotencyKeyReused { payment_id, fields })
             };
         }
-        if let Some(payment_id) = existing.by_reference {
-            return Err(Error::MerchantReferenceConflict { payment_id });
+        match existing.by_reference {
+            Some(Owner::Payment(payment_id)) => {
+                return Err(Error::MerchantReferenceConflict { payment_id });
+            }
+            Some(Owner::Tombstone) => return Err(Error::CanceledBeforeCreation),
+            None => {}
         }
         match existing.by_scan {
             Some(payment_id) if !incoming.new.allow_duplicate => {
@@ -264,13 +309,31 @@ impl App {
                 service_provider_id: None,
             },
         };
+        crashpoint!(self.db.failpoints, "pay.replied");
         let started = Instant::now();
-        let call = self.alipay.pay(&request).await;
+        let call = if incoming.is_late(self.clock.now()) && !planted!(LatePay) {
+            not_sent()
+        } else {
+            self.alipay.pay(&request).await
+        };
+        if planted!(IdPerAttempt) && call.outcome == PayOutcome::Unknown {
+            let partner_trans_id = PartnerTransId::for_payment(PaymentId::mint());
+            let another = PayRequest {
+                partner_trans_id,
+                ..request
+            };
+            self.alipay.pay(&another).await;
+        }
+        crashpoint!(self.db.failpoints, "pay.answered");
         let news = News {
             actor: Actor::ApiKey(incoming.principal.api_key_id),
             answered: Some((incoming.attempt_id, &call.answer)),
             event: Some(pay_event(call.outcome)),
             fence: None,
+            // The first query is planned already.
+            reschedule: false,
+            cancel_refused: None,
+            grounds: None,
             now: payment.created_at + started.elapsed(),
         };
         let id = payment.id;
@@ -278,6 +341,22 @@ impl App {
             // Nothing is lost: the follow-up asks Alipay again.
             tracing::error!(payment.id = %id, error = %error, "the answer was not recorded; the follow-up will ask again");
         }
+        crashpoint!(self.db.failpoints, "pay.recorded");
+    }
+}
+
+/// The record of a payment that was never sent. The schedule closes it: what another replica may
+/// have asked meanwhile is not known here.
+fn not_sent() -> Call<PayOutcome> {
+    tracing::error!("a payment came to its turn too late and was not sent");
+    Call {
+        outcome: PayOutcome::Unknown,
+        answer: Answer {
+            class: AnswerClass::ConnectFailed,
+            code: None,
+            detail: Some("not sent: too long after the request".to_owned()),
+            duration_ms: 0,
+        },
     }
 }
 
@@ -306,6 +385,8 @@ fn new_payment(incoming: &Incoming, committed: Committed) -> Payment {
         state: PaymentState::Processing(ProcessingReason::Submitting),
         alipay_trans_id: None,
         charge: None,
+        canceling: None,
+        refund_reserved_minor: 0,
         inquiry: Inquiry {
             next_check_at: Some(committed.due_at),
             ..Inquiry::default()

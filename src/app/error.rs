@@ -19,6 +19,33 @@ pub enum Error {
         /// The payment that has it.
         payment_id: PaymentId,
     },
+    /// A cancel by reference or key came before this request; the order is closed for ever.
+    #[error("the order was canceled before it was created")]
+    CanceledBeforeCreation,
+    /// The payment's state does not allow the request.
+    #[error("the payment's state does not allow this: {detail}")]
+    InvalidState {
+        /// The payment.
+        payment_id: PaymentId,
+        /// What stands in the way.
+        detail: &'static str,
+    },
+    /// Alipay no longer takes a cancel of the payment.
+    #[error("the payment can no longer be canceled")]
+    CancelWindowClosed {
+        /// The payment.
+        payment_id: PaymentId,
+        /// What to do in its place.
+        alternative: Alternative,
+    },
+    /// Alipay was asked and gave no answer that could be used.
+    #[error("no usable answer came from Alipay: {class}")]
+    UpstreamSilent {
+        /// The payment.
+        payment_id: PaymentId,
+        /// What came in place of an answer.
+        class: &'static str,
+    },
     /// The same code, amount and till were used within the last minute.
     #[error("the same code, amount and terminal were used within the last 60 seconds")]
     SuspectedDuplicate {
@@ -31,6 +58,25 @@ pub enum Error {
     /// A fault of ours; nothing was attempted.
     #[error("internal fault")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What to do where a cancel is no longer possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alternative {
+    /// The payment is paid: return the money by a refund.
+    Refund,
+    /// The outcome is open: the follow-up will find it, and Alipay closes what is unpaid.
+    Wait,
+}
+
+impl Alternative {
+    /// The name in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refund => "refund",
+            Self::Wait => "wait",
+        }
+    }
 }
 
 impl From<db::error::Error> for Error {

@@ -3,16 +3,22 @@
 //! | file | use case |
 //! |---|---|
 //! | `create` | take a payment: intent, call, record |
+//! | `cancel` | undo a payment, also one whose answer never arrived |
+//! | `operate` | ask now, steer the schedule, decide what stayed open |
 //! | `follow_up` | one visit of the schedule to an open payment |
+//! | `ask` | one question to Alipay, by a worker or by a caller |
 //! | `record` | persist what was learnt; the only such path |
 //! | `read` | look without asking Alipay |
 //! | `directory` | who asks, and for which shop |
 
+mod ask;
+mod cancel;
 mod create;
 pub mod directory;
 pub mod error;
 mod follow_up;
 pub mod hashing;
+mod operate;
 mod outcome;
 mod read;
 mod record;
@@ -29,15 +35,20 @@ use std::{
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use crate::domain::listing::{Page, PaymentFilter};
 use crate::{
     alipay::client::Alipay,
     clock::Clock,
     db::Db,
     domain::{attempt::AttemptKind, follow_up::Plan},
 };
+pub use crate::{
+    db::record::Grounds,
+    domain::listing::{Page, PaymentFilter},
+};
+pub use cancel::{Canceled, Known};
 pub use create::Created;
 pub use follow_up::Interrupted;
+pub use operate::{FollowUps, UnsettledPage};
 pub use read::{Timeline, Wait};
 
 /// Describes the metrics of the use cases; call once, after the recorder is installed.
@@ -153,6 +164,12 @@ impl App {
                 workers_running: AtomicBool::new(false),
             }),
         }
+    }
+
+    /// Where tests stop, break or delay this replica.
+    #[cfg(feature = "failpoints")]
+    pub fn failpoints(&self) -> &crate::failpoint::Failpoints {
+        &self.db.failpoints
     }
 
     /// Notes whether the follow-up workers run, for the readiness answer. A process that runs none

@@ -7,13 +7,15 @@ use crate::{
     alipay::outcome::{CancelAction, CancelOutcome, PayOutcome, QueryOutcome},
     domain::{
         follow_up::GRACE,
-        payment::{CancelReason, Payment, PaymentEvent},
+        payment::{CancelReason, Failure, Payment, PaymentEvent, PaymentState, RetryAdvice},
     },
+    failpoint::planted,
 };
 
 /// What the answer to a pay call says.
 pub(super) fn pay_event(outcome: PayOutcome) -> PaymentEvent {
     match outcome {
+        PayOutcome::Unknown if planted!(TimeoutIsFailure) => PaymentEvent::Declined(guess()),
         PayOutcome::Paid {
             charge,
             alipay_trans_id,
@@ -30,8 +32,17 @@ pub(super) fn pay_event(outcome: PayOutcome) -> PaymentEvent {
 }
 
 /// What the answer to a query says; `None` where it says nothing that may be believed.
-pub(super) fn query_event(outcome: QueryOutcome) -> Option<PaymentEvent> {
+pub(super) fn query_event(
+    outcome: QueryOutcome,
+    payment: &Payment,
+    now: DateTime<Utc>,
+) -> Option<PaymentEvent> {
     match outcome {
+        // Still paid although a cancel was asked for: once Alipay refused it, or its window is
+        // over, that is the end of the cancel.
+        QueryOutcome::Paid { .. } if cancel_is_over(payment, now) => {
+            Some(PaymentEvent::CancelRefused)
+        }
         QueryOutcome::Paid {
             charge,
             alipay_trans_id,
@@ -42,19 +53,30 @@ pub(super) fn query_event(outcome: QueryOutcome) -> Option<PaymentEvent> {
         QueryOutcome::BuyerMustConfirm { alipay_trans_id } => {
             Some(PaymentEvent::BuyerMustConfirm { alipay_trans_id })
         }
-        // A closed trade with a pay time was paid and then reversed (`protocol/wire.md` 3.4).
+        // A closed trade that was paid, by its pay time or by what we were told before, has been
+        // reversed (`protocol/wire.md` 3.4; `protocol/operations.md` 10.12).
         QueryOutcome::Closed {
             alipay_trans_id,
             charge,
         } => Some(PaymentEvent::Closed {
             reason: CancelReason::BuyerDidNotConfirm,
-            money_returned: charge.is_some(),
+            money_returned: charge.is_some() || payment.charge.is_some(),
             alipay_trans_id,
             charge,
         }),
+        QueryOutcome::NotFound if planted!(NotFoundIsFailure) => {
+            Some(PaymentEvent::Declined(guess()))
+        }
         // "Not found" is "not yet" until a cancel has closed the matter.
         QueryOutcome::NotFound | QueryOutcome::Unknown => None,
     }
+}
+
+fn cancel_is_over(payment: &Payment, now: DateTime<Utc>) -> bool {
+    let window_is_over = payment.cancelable_until().is_some_and(|end| now >= end);
+    payment.state == PaymentState::Succeeded
+        && payment.canceling.is_some()
+        && (payment.inquiry.cancel_refused || window_is_over)
 }
 
 /// What the answer to a cancel says; `None` where the matter stays open.
@@ -63,12 +85,13 @@ pub(super) fn cancel_event(
     payment: &Payment,
     now: DateTime<Utc>,
 ) -> Option<PaymentEvent> {
-    let CancelOutcome::Closed {
-        action,
-        alipay_trans_id,
-    } = outcome
-    else {
-        return None;
+    let (action, alipay_trans_id) = match outcome {
+        CancelOutcome::Closed {
+            action,
+            alipay_trans_id,
+        } => (action, alipay_trans_id),
+        CancelOutcome::Unknown if planted!(CancelSilenceIsSuccess) => (CancelAction::Closed, None),
+        _ => return None,
     };
     let closed = |reason, money_returned| {
         Some(PaymentEvent::Closed {
@@ -81,11 +104,22 @@ pub(super) fn cancel_event(
     match action {
         // A pay request may still be on its way: only after the grace period is "never created"
         // the end of it (`design/correctness.md` R13).
-        CancelAction::NothingExisted if now - payment.created_at < GRACE => None,
+        CancelAction::NothingExisted if now - payment.created_at < GRACE && !planted!(NoGrace) => {
+            None
+        }
         CancelAction::NothingExisted => closed(CancelReason::NeverCreated, false),
         CancelAction::Closed => closed(CancelReason::BuyerDidNotConfirm, false),
         CancelAction::Refunded => closed(CancelReason::BuyerDidNotConfirm, true),
         // Closed, but whether money had been taken is not said: the query after it tells.
         CancelAction::Unstated => None,
+    }
+}
+
+/// What the planted faults take silence for.
+pub(super) fn guess() -> Failure {
+    Failure {
+        code: "PLANTED".to_owned(),
+        message: "a planted fault guessed".to_owned(),
+        retry: RetryAdvice::No,
     }
 }

@@ -9,7 +9,7 @@ use super::App;
 use crate::{
     db::{
         error::Error as DbError,
-        record::{Change, Fence, Record, Recorded},
+        record::{Change, Fence, Grounds, Record, Recorded},
     },
     domain::{
         attempt::Answer,
@@ -18,6 +18,7 @@ use crate::{
         payment::{Payment, PaymentEvent},
         transition::Actor,
     },
+    failpoint::{crashpoint, planted},
 };
 
 /// Something that was learnt of a payment.
@@ -29,8 +30,14 @@ pub(super) struct News<'a> {
     pub(super) answered: Option<(AttemptId, &'a Answer)>,
     /// What it means for the payment, if anything.
     pub(super) event: Option<PaymentEvent>,
-    /// The claim of the worker that asked; with one, the follow-up is rescheduled too.
+    /// The claim of the worker that asked.
     pub(super) fence: Option<Fence>,
+    /// Whether the plan goes on from this news: the follow-up is rescheduled.
+    pub(super) reschedule: bool,
+    /// Whether the news is the answer to a cancel, and refused it for good.
+    pub(super) cancel_refused: Option<bool>,
+    /// What an operator gave as grounds.
+    pub(super) grounds: Option<&'a Grounds>,
     /// The time of the news, near the database's clock: plans the next question.
     pub(super) now: DateTime<Utc>,
 }
@@ -74,8 +81,11 @@ impl App {
                     let Some(mut after) = after else {
                         return Ok(payment);
                     };
+                    crashpoint!(self.db.failpoints, "record.written");
                     after.updated_at = at;
-                    after.finalized_at = after.finalized_at.map(|_| at);
+                    if after.state != payment.state {
+                        after.finalized_at = after.finalized_at.map(|_| at);
+                    }
                     self.announce(&payment, &after);
                     return Ok(after);
                 }
@@ -112,6 +122,7 @@ impl App {
             after,
             event: event.name(),
             gateway_at: self.clock.now(),
+            grounds: news.grounds,
         });
         self.db
             .record(&Record {
@@ -120,10 +131,11 @@ impl App {
                 actor: news.actor,
                 answered: news.answered,
                 change,
-                fence: news.fence,
+                fence: news.fence.filter(|_| !planted!(NoFence)),
                 next_check_at: news
-                    .fence
-                    .map(|_| follow_up::next_check_at(&self.plan, current, news.now)),
+                    .reschedule
+                    .then(|| follow_up::next_check_at(&self.plan, current, news.now)),
+                cancel_refused: news.cancel_refused,
             })
             .await
     }
@@ -166,6 +178,16 @@ pub(super) fn describe_metrics() {
 /// The payment after the news; `None` where it says nothing new or contradicts what is known.
 fn decide(payment: &Payment, news: &News<'_>) -> Option<Payment> {
     let event = news.event.as_ref()?;
+    if planted!(DoubledTransition) && !payment.state.is_final() {
+        let version = payment.version + 1;
+        let again = payment.apply(event, news.now).ok().flatten();
+        return again.or_else(|| {
+            Some(Payment {
+                version,
+                ..payment.clone()
+            })
+        });
+    }
     payment
         .apply(event, news.now)
         .unwrap_or_else(|contradiction| {

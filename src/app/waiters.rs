@@ -14,6 +14,7 @@ use tokio::{
 
 use super::App;
 use crate::domain::{id::PaymentId, payment::Payment};
+use crate::failpoint::crashpoint;
 
 /// How soon a waiting caller first looks for changes that another replica made; each later look
 /// waits twice as long, up to [`LOOK_AT_LEAST_EVERY`].
@@ -86,6 +87,7 @@ impl App {
         while !enough(&payment) && Instant::now() < deadline {
             let look_at = deadline.min(Instant::now() + pause);
             pause = LOOK_AT_LEAST_EVERY.min(pause * 2);
+            crashpoint!(self.db.failpoints, "wait.looking");
             let announced = tokio::select! {
                 () = self.stopping.cancelled() => break,
                 change = timeout_at(look_at, waiter.changes.changed()) => change.is_ok(),

@@ -55,6 +55,13 @@ impl Error {
     }
 }
 
+#[cfg(feature = "failpoints")]
+impl From<crate::failpoint::Injected> for Error {
+    fn from(injected: crate::failpoint::Injected) -> Self {
+        Self::Unavailable(sqlx::Error::Protocol(injected.to_string()))
+    }
+}
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match &error {

@@ -16,6 +16,7 @@ use crate::domain::{
     id::{FollowUpId, MerchantId, PaymentId},
     payment::Payment,
 };
+use crate::failpoint::failpoint;
 
 /// A claimed follow-up and the payment it is about, read in the same statement.
 #[derive(Debug)]
@@ -51,6 +52,7 @@ impl Db {
         limit: usize,
         lease: Duration,
     ) -> Result<Vec<Result<Claimed, Unreadable>>, Error> {
+        failpoint!(self.failpoints, "db.claim.before");
         let rows = select_payment!(
             "with due as (
                 select merchant_id, follow_up_id from follow_up
@@ -76,6 +78,7 @@ impl Db {
         )
         .fetch_all(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.claim.after");
         Ok(rows.into_iter().filter_map(claimed).collect())
     }
 
@@ -87,6 +90,7 @@ impl Db {
         fence: Fence,
         due_at: DateTime<Utc>,
     ) -> Result<bool, Error> {
+        failpoint!(self.failpoints, "db.reschedule.before");
         let done = sqlx::query!(
             "update follow_up set due_at = $4, leased_until = null, worker = null
             where merchant_id = $1 and follow_up_id = $2 and fence = $3",
@@ -97,6 +101,7 @@ impl Db {
         )
         .execute(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.reschedule.after");
         Ok(done.rows_affected() == 1)
     }
 
@@ -117,6 +122,7 @@ impl Db {
     /// Removes the follow-up of a payment that turned out to be settled. `false` when the claim was
     /// lost.
     pub async fn complete(&self, merchant_id: MerchantId, fence: Fence) -> Result<bool, Error> {
+        failpoint!(self.failpoints, "db.complete.before");
         let done = sqlx::query!(
             "delete from follow_up
             where merchant_id = $1 and follow_up_id = $2 and fence = $3
@@ -124,13 +130,15 @@ impl Db {
                     select from payment
                     where payment.merchant_id = follow_up.merchant_id
                         and payment.payment_id = follow_up.subject_id
-                        and payment.status in ('succeeded', 'failed', 'canceled'))",
+                        and payment.status in ('succeeded', 'failed', 'canceled')
+                        and payment.cancel_reason is null)",
             merchant_id.uuid(),
             fence.follow_up_id.uuid(),
             fence.fence,
         )
         .execute(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.complete.after");
         Ok(done.rows_affected() == 1)
     }
 
@@ -145,6 +153,7 @@ impl Db {
         delay: Duration,
         park: bool,
     ) -> Result<bool, Error> {
+        failpoint!(self.failpoints, "db.fail_follow_up.before");
         let done = sqlx::query!(
             "update follow_up
             set due_at = db_now() + $4::bigint * interval '1 millisecond', leased_until = null,
@@ -160,16 +169,19 @@ impl Db {
         )
         .execute(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.fail_follow_up.after");
         Ok(done.rows_affected() == 1)
     }
 
     /// Re-creates the follow-up of every open payment that lost its own (R12). Returns how many.
     #[tracing::instrument(name = "db.follow_up.reconcile", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn recreate_missing_follow_ups(&self) -> Result<u64, Error> {
+        failpoint!(self.failpoints, "db.reconcile.before");
         let missing = sqlx::query!(
             "select payment.merchant_id, payment.payment_id
             from payment
-            where payment.status in ('processing', 'unresolved')
+            where (payment.status in ('processing', 'unresolved')
+                    or payment.cancel_reason is not null)
                 and not exists (
                     select from follow_up
                     where follow_up.merchant_id = payment.merchant_id
@@ -179,15 +191,17 @@ impl Db {
         )
         .fetch_all(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.reconcile.after");
         let mut created = 0;
         for row in missing {
+            failpoint!(self.failpoints, "db.reconcile.insert");
             // The payment may be settled by now: the guard is in the statement.
             created += sqlx::query!(
                 "insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
                 select merchant_id, $3, 'payment', payment_id, db_now()
                 from payment
                 where merchant_id = $1 and payment_id = $2
-                    and status in ('processing', 'unresolved')
+                    and (status in ('processing', 'unresolved') or cancel_reason is not null)
                 on conflict (merchant_id, kind, subject_id) do nothing",
                 row.merchant_id,
                 row.payment_id,
@@ -206,6 +220,7 @@ impl Db {
 
     /// Forgets scans that can no longer be duplicates. Returns how many.
     pub async fn prune_scans(&self) -> Result<u64, Error> {
+        failpoint!(self.failpoints, "db.prune.before");
         let done = sqlx::query!(
             "delete from recent_scan where (merchant_id, scan_hash) in (
                 select merchant_id, scan_hash from recent_scan
@@ -214,6 +229,7 @@ impl Db {
         )
         .execute(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.prune.after");
         Ok(done.rows_affected())
     }
 

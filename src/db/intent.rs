@@ -13,6 +13,7 @@ use crate::domain::{
     idempotency::{IdempotencyKey, RequestFingerprint},
     payment::NewPayment,
 };
+use crate::failpoint::failpoint;
 
 /// What is about to be asked, under ids that never change from here on.
 #[derive(Debug)]
@@ -52,13 +53,28 @@ pub struct Committed {
     pub due_at: DateTime<Utc>,
 }
 
+/// What owns a key or a reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A payment.
+    Payment(PaymentId),
+    /// Nothing ever will: a cancel came before the payment.
+    Tombstone,
+}
+
+impl Owner {
+    fn of(payment_id: Option<Uuid>) -> Self {
+        payment_id.map_or(Self::Tombstone, |id| Self::Payment(id.into()))
+    }
+}
+
 /// Why an intent was not written: what was there before.
 #[derive(Debug)]
 pub struct Existing {
-    /// The payment that the caller's key made, with its fingerprint.
-    pub by_key: Option<(PaymentId, RequestFingerprint)>,
-    /// The payment that has the merchant reference.
-    pub by_reference: Option<PaymentId>,
+    /// What the caller's key belongs to, with its fingerprint.
+    pub by_key: Option<(Owner, RequestFingerprint)>,
+    /// What has the merchant reference.
+    pub by_reference: Option<Owner>,
     /// The payment of the last 60 seconds with the same code, amount and till.
     pub by_scan: Option<PaymentId>,
 }
@@ -75,6 +91,7 @@ impl Db {
         // code, amount and till meet on its row, and the second one sees nothing to insert once
         // the first has committed. A key or a reference taken in the same moment is a unique
         // violation, which undoes the statement as a whole.
+        failpoint!(self.failpoints, "db.intent.before");
         let row = sqlx::query!(
             r#"with scan as (
                 insert into recent_scan as earlier (merchant_id, scan_hash, payment_id, seen_at)
@@ -83,7 +100,8 @@ impl Db {
                         select from idempotency_key
                         where merchant_id = $1 and route = $4 and idempotency_key = $5)
                     and not exists (
-                        select from payment where merchant_id = $1 and merchant_reference = $6)
+                        select from merchant_reference
+                        where merchant_id = $1 and merchant_reference = $6)
                 on conflict (merchant_id, scan_hash) do update
                     set payment_id = excluded.payment_id, seen_at = excluded.seen_at
                     where $7 or earlier.seen_at <= db_now() - interval '60 seconds'
@@ -96,6 +114,9 @@ impl Db {
                     'processing', 'submitting'
                 from scan
                 returning payment_id, created_at
+            ), referenced as (
+                insert into merchant_reference (merchant_id, merchant_reference, payment_id)
+                select $1, $6, payment_id from created
             ), claimed as (
                 insert into idempotency_key (merchant_id, route, idempotency_key, payment_id,
                     fingerprint)
@@ -142,6 +163,7 @@ impl Db {
         )
         .fetch_optional(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.intent.after");
         Ok(row.map(|row| Committed {
             created_at: row.created_at,
             due_at: row.due_at,
@@ -158,18 +180,20 @@ impl Db {
         merchant_reference: &str,
         scan_hash: &[u8],
     ) -> Result<Existing, Error> {
+        failpoint!(self.failpoints, "db.existing.before");
         let row = sqlx::query!(
-            r#"select
-                (select payment_id from idempotency_key
-                    where merchant_id = $1 and route = $2 and idempotency_key = $3) as by_key,
-                (select fingerprint from idempotency_key
-                    where merchant_id = $1 and route = $2 and idempotency_key = $3)
-                    as "fingerprint: Json<BTreeMap<String, String>>",
-                (select payment_id from payment
-                    where merchant_id = $1 and merchant_reference = $4) as by_reference,
-                (select payment_id from recent_scan
-                    where merchant_id = $1 and scan_hash = $5
-                        and seen_at > db_now() - interval '60 seconds') as by_scan"#,
+            r#"select key_owner.payment_id as "key_payment_id?",
+                key_owner.fingerprint as "fingerprint?: Json<BTreeMap<String, String>>",
+                reference_owner.created_at as "reference_since?",
+                reference_owner.payment_id as "reference_payment_id?",
+                scan.payment_id as "scan_payment_id?"
+            from (select) as request
+            left join idempotency_key as key_owner on key_owner.merchant_id = $1
+                and key_owner.route = $2 and key_owner.idempotency_key = $3
+            left join merchant_reference as reference_owner on reference_owner.merchant_id = $1
+                and reference_owner.merchant_reference = $4
+            left join recent_scan as scan on scan.merchant_id = $1 and scan.scan_hash = $5
+                and scan.seen_at > db_now() - interval '60 seconds'"#,
             merchant_id.uuid(),
             route,
             key.as_str(),
@@ -178,14 +202,80 @@ impl Db {
         )
         .fetch_one(&self.pool)
         .await?;
-        let id = |uuid: Option<Uuid>| uuid.map(PaymentId::from);
+        failpoint!(self.failpoints, "db.existing.after");
         Ok(Existing {
-            by_key: id(row.by_key).zip(
-                row.fingerprint
-                    .map(|fingerprint| RequestFingerprint(fingerprint.0)),
-            ),
-            by_reference: id(row.by_reference),
-            by_scan: id(row.by_scan),
+            by_key: row.fingerprint.map(|fingerprint| {
+                (
+                    Owner::of(row.key_payment_id),
+                    RequestFingerprint(fingerprint.0),
+                )
+            }),
+            by_reference: row
+                .reference_since
+                .map(|_| Owner::of(row.reference_payment_id)),
+            by_scan: row.scan_payment_id.map(PaymentId::from),
         })
+    }
+
+    /// Takes a merchant reference out of use for ever, unless something owns it already; returns
+    /// who owns it now.
+    #[tracing::instrument(name = "db.tombstone.reference", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn entomb_reference(
+        &self,
+        merchant_id: MerchantId,
+        merchant_reference: &str,
+    ) -> Result<Owner, Error> {
+        // The insert waits for a create in flight that holds the reference, so the read after it
+        // sees whichever of the two came first.
+        sqlx::query!(
+            "insert into merchant_reference (merchant_id, merchant_reference, payment_id)
+            values ($1, $2, null)
+            on conflict (merchant_id, merchant_reference) do nothing",
+            merchant_id.uuid(),
+            merchant_reference,
+        )
+        .execute(&self.pool)
+        .await?;
+        let payment_id = sqlx::query_scalar!(
+            "select payment_id from merchant_reference
+            where merchant_id = $1 and merchant_reference = $2",
+            merchant_id.uuid(),
+            merchant_reference,
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(Owner::of(payment_id))
+    }
+
+    /// Takes an idempotency key out of use, unless something owns it already; returns who owns it
+    /// now.
+    #[tracing::instrument(name = "db.tombstone.key", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn entomb_key(
+        &self,
+        merchant_id: MerchantId,
+        route: &str,
+        key: &IdempotencyKey,
+    ) -> Result<Owner, Error> {
+        sqlx::query!(
+            "insert into idempotency_key (merchant_id, route, idempotency_key, payment_id,
+                fingerprint)
+            values ($1, $2, $3, null, '{}')
+            on conflict (merchant_id, route, idempotency_key) do nothing",
+            merchant_id.uuid(),
+            route,
+            key.as_str(),
+        )
+        .execute(&self.pool)
+        .await?;
+        let payment_id = sqlx::query_scalar!(
+            "select payment_id from idempotency_key
+            where merchant_id = $1 and route = $2 and idempotency_key = $3",
+            merchant_id.uuid(),
+            route,
+            key.as_str(),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(Owner::of(payment_id))
     }
 }

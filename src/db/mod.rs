@@ -9,11 +9,13 @@ pub mod directory;
 pub mod error;
 pub mod follow_ups;
 pub mod intent;
+pub mod operations;
 pub mod payments;
 pub mod record;
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use error::Error;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
@@ -22,6 +24,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+use crate::failpoint::Failpoints;
+
 /// The schema's history, forward only.
 static MIGRATOR: Migrator = sqlx::migrate!();
 
@@ -29,6 +33,8 @@ static MIGRATOR: Migrator = sqlx::migrate!();
 #[derive(Clone, Debug)]
 pub struct Db {
     pool: PgPool,
+    /// Where tests stop, break or delay this replica; of no size in a release.
+    pub failpoints: Failpoints,
 }
 
 impl Db {
@@ -60,12 +66,23 @@ impl Db {
                 })
             })
             .connect_lazy_with(options);
-        Self { pool }
+        Self {
+            pool,
+            failpoints: Failpoints::default(),
+        }
     }
 
     /// Brings the schema to the version this program was built with.
     pub async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
         MIGRATOR.run(&self.pool).await
+    }
+
+    /// The time that counts: the database's.
+    pub async fn now(&self) -> Result<DateTime<Utc>, Error> {
+        let now = sqlx::query_scalar!(r#"select db_now() as "now!""#)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(now)
     }
 
     /// Whether the server answers.

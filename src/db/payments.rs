@@ -18,6 +18,7 @@ use crate::domain::{
     },
     transition::{Actor, Transition},
 };
+use crate::failpoint::failpoint;
 
 /// A payment with its follow-up, as every reading statement returns it.
 #[derive(Debug)]
@@ -51,11 +52,14 @@ pub(super) struct PaymentRow {
     pub(super) created_at: DateTime<Utc>,
     pub(super) updated_at: DateTime<Utc>,
     pub(super) finalized_at: Option<DateTime<Utc>>,
+    pub(super) cancel_reason: Option<String>,
+    pub(super) refund_reserved_minor: i64,
     pub(super) next_check_at: Option<DateTime<Utc>>,
     pub(super) queries: Option<i32>,
     pub(super) last_query_at: Option<DateTime<Utc>>,
     pub(super) cancels: Option<i32>,
     pub(super) last_cancel_at: Option<DateTime<Utc>>,
+    pub(super) cancel_refused: Option<bool>,
     pub(super) follow_up_id: Option<Uuid>,
     pub(super) fence: Option<i64>,
     pub(super) error_count: Option<i32>,
@@ -78,10 +82,12 @@ macro_rules! select_payment {
                 payment.failure_message, payment.failure_retry, payment.money_returned,
                 payment.alipay_trans_id, payment.charged, payment.paid_at, payment.wallet,
                 payment.buyer_user_id, payment.buyer_login_id, payment.created_at,
-                payment.updated_at, payment.finalized_at,
+                payment.updated_at, payment.finalized_at, payment.cancel_reason,
+                payment.refund_reserved_minor,
                 case when follow_up.parked_at is null then follow_up.due_at end as next_check_at,
                 follow_up.queries as "queries?", follow_up.last_query_at as "last_query_at?",
                 follow_up.cancels as "cancels?", follow_up.last_cancel_at as "last_cancel_at?",
+                follow_up.cancel_refused as "cancel_refused?",
                 follow_up.follow_up_id as "follow_up_id?", follow_up.fence as "fence?",
                 follow_up.error_count as "error_count?", db_now() as "now!"
             from payment
@@ -130,12 +136,20 @@ impl TryFrom<PaymentRow> for Payment {
                 buyer_user_id: row.buyer_user_id,
                 buyer_login_id: row.buyer_login_id,
             }),
+            canceling: row
+                .cancel_reason
+                .map(|name| {
+                    CancelReason::from_name(&name).ok_or_else(|| inconsistent("cancel_reason"))
+                })
+                .transpose()?,
+            refund_reserved_minor: row.refund_reserved_minor,
             inquiry: Inquiry {
                 next_check_at: row.next_check_at,
                 queries: row.queries.unwrap_or(0),
                 last_query_at: row.last_query_at,
                 cancels: row.cancels.unwrap_or(0),
                 last_cancel_at: row.last_cancel_at,
+                cancel_refused: row.cancel_refused.unwrap_or(false),
             },
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -177,6 +191,7 @@ impl Db {
         merchant_id: MerchantId,
         id: PaymentId,
     ) -> Result<Option<Payment>, Error> {
+        failpoint!(self.failpoints, "db.payment.before");
         let row = select_payment!(
             "",
             "left join follow_up on follow_up.merchant_id = payment.merchant_id
@@ -188,6 +203,7 @@ impl Db {
         )
         .fetch_optional(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.payment.after");
         row.map(Payment::try_from).transpose()
     }
 

@@ -7,9 +7,10 @@ use super::{Db, error::Error};
 use crate::domain::{
     attempt::{Answer, AttemptKind},
     id::{ApiKeyId, AttemptId, FollowUpId, MerchantId, PaymentId},
-    payment::{Payment, PaymentState},
+    payment::{CancelReason, Payment, PaymentState},
     transition::Actor,
 };
+use crate::failpoint::failpoint;
 
 /// A state change that [`Payment::apply`] computed.
 #[derive(Debug)]
@@ -22,6 +23,17 @@ pub struct Change<'a> {
     pub event: &'static str,
     /// The replica's clock.
     pub gateway_at: DateTime<Utc>,
+    /// What an operator gave as grounds.
+    pub grounds: Option<&'a Grounds>,
+}
+
+/// An operator's grounds for a decision; kept in the transition for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grounds {
+    /// Why.
+    pub reason: String,
+    /// Where the case is documented.
+    pub ticket: String,
 }
 
 /// A claim on a follow-up: only its holder may write.
@@ -48,9 +60,11 @@ pub struct Record<'a> {
     pub change: Option<Change<'a>>,
     /// The claim under which a worker writes; `None` for the caller's own request.
     pub fence: Option<Fence>,
-    /// When the follow-up asks next; `None` leaves the schedule as it is. A final state removes it
-    /// whatever this says.
+    /// When the follow-up asks next; `None` leaves the schedule as it is. A settled payment loses
+    /// its follow-up whatever this says.
     pub next_check_at: Option<DateTime<Utc>>,
+    /// Whether the answer was to a cancel, and refused it for good.
+    pub cancel_refused: Option<bool>,
 }
 
 /// What became of a [`Record`].
@@ -64,15 +78,19 @@ pub enum Recorded {
     FenceLost,
 }
 
-/// A question about to be asked by a worker.
+/// A question about to be asked, by a worker or by a caller.
 #[derive(Debug)]
 pub struct Question<'a> {
     /// Whose it is.
     pub merchant_id: MerchantId,
     /// Which payment.
     pub payment_id: PaymentId,
-    /// The claim under which it is asked.
-    pub fence: Fence,
+    /// Who asks.
+    pub actor: Actor,
+    /// The claim under which a worker asks; `None` for a caller's own request.
+    pub fence: Option<Fence>,
+    /// Whether the payment must have a follow-up from here on, in case the asker dies.
+    pub ensure_follow_up: bool,
     /// The call's id.
     pub attempt_id: AttemptId,
     /// What is asked.
@@ -88,6 +106,10 @@ impl Db {
     ///
     /// The follow-up row is locked first and the payment second, by every writer, so that writers
     /// never wait for each other in a circle.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one statement, and its parameters one by one"
+    )]
     #[tracing::instrument(name = "db.payment.record", skip_all, fields(payment.id = %record.payment_id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn record(&self, record: &Record<'_>) -> Result<Recorded, Error> {
         let (attempt_id, answer) = record.answered.unzip();
@@ -97,7 +119,9 @@ impl Db {
             .map(|change| Columns::of(change.after));
         let columns = columns.as_ref();
         let change = record.change.as_ref();
+        let grounds = change.and_then(|change| change.grounds);
         let (api_key_id, follow_up_id) = actor_columns(record.actor);
+        failpoint!(self.failpoints, "db.record.before");
         let row = sqlx::query!(
             r#"with held as materialized (
                 select follow_up_id from follow_up
@@ -110,7 +134,12 @@ impl Db {
                     failure_code = $9, failure_message = $10, failure_retry = $11,
                     money_returned = $12, alipay_trans_id = $13, charged = $14, paid_at = $15,
                     wallet = $16, buyer_user_id = $17, buyer_login_id = $18,
-                    finalized_at = case when $19 then db_now() end
+                    finalized_at = case
+                        when not $31 then null
+                        when status = $7 then coalesce(finalized_at, db_now())
+                        else db_now()
+                    end,
+                    cancel_reason = $32
                 where merchant_id = $1 and payment_id = $2
                     and version = $5 and status = $6
                     and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
@@ -118,8 +147,8 @@ impl Db {
             ), recorded as (
                 insert into payment_transition (merchant_id, payment_id, version, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
-                    follow_up_id, attempt_id, gateway_at)
-                select $1, $2, changed.version, $20, $6, $21, $7, $8, $22, $23, $24, $25
+                    follow_up_id, attempt_id, gateway_at, reason, ticket)
+                select $1, $2, changed.version, $20, $6, $21, $7, $8, $22, $23, $24, $25, $33, $34
                 from changed
             ), answered as (
                 update attempt
@@ -132,8 +161,11 @@ impl Db {
                     and $19 and exists (select from changed)
             ), rescheduled as (
                 update follow_up
-                set due_at = $30, leased_until = null, worker = null, error_count = 0,
-                    last_error = null
+                set due_at = $30, error_count = 0, last_error = null,
+                    cancel_refused = coalesce($35, cancel_refused),
+                    -- A caller's own request leaves a worker's lease alone.
+                    leased_until = case when $3::uuid is null then leased_until end,
+                    worker = case when $3::uuid is null then worker end
                 where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
                     and $30::timestamptz is not null
                     and not ($19 and exists (select from changed))
@@ -160,7 +192,7 @@ impl Db {
             columns.and_then(|columns| columns.wallet),
             columns.and_then(|columns| columns.buyer_user_id),
             columns.and_then(|columns| columns.buyer_login_id),
-            change.is_some_and(|change| change.after.state.is_final()),
+            change.is_some_and(|change| change.after.is_settled()),
             change.map(|change| change.event),
             change.and_then(|change| change.before.state.status_reason()),
             api_key_id,
@@ -172,9 +204,17 @@ impl Db {
             answer.and_then(|answer| answer.detail.as_deref()),
             answer.map(|answer| answer.duration_ms),
             record.next_check_at,
+            change.is_some_and(|change| change.after.state.is_final()),
+            change
+                .and_then(|change| change.after.canceling)
+                .map(CancelReason::as_str),
+            grounds.map(|grounds| grounds.reason.as_str()),
+            grounds.map(|grounds| grounds.ticket.as_str()),
+            record.cancel_refused,
         )
         .fetch_one(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.record.after");
         Ok(match (record.fence, change, row.changed_at) {
             (Some(_), _, _) if row.held == 0 => Recorded::FenceLost,
             (_, Some(_), None) => Recorded::Stale,
@@ -184,67 +224,93 @@ impl Db {
     }
 
     /// Writes the intent to ask, before the call: the attempt, the plan's counters, and the change
-    /// that asking makes. Refused when the claim is lost or its lease would not outlast the call
-    /// (`design/correctness.md` R10).
+    /// that asking makes. A worker is refused when its claim is lost or its lease would not outlast
+    /// the call (`design/correctness.md` R10); a caller's cancel leaves the follow-up behind that
+    /// goes on if this replica dies. A payment with refunds cannot begin a cancel.
     #[tracing::instrument(name = "db.attempt.insert", skip_all, fields(payment.id = %question.payment_id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn begin_question(&self, question: &Question<'_>) -> Result<Recorded, Error> {
         let change = question.change.as_ref();
+        let (api_key_id, follow_up_id) = actor_columns(question.actor);
+        failpoint!(self.failpoints, "db.question.before");
         let row = sqlx::query!(
             r#"with held as materialized (
                 select follow_up_id from follow_up
                 where merchant_id = $1 and kind = 'payment' and subject_id = $2
-                    and follow_up_id = $3 and fence = $4
-                    and leased_until > db_now() + $5::bigint * interval '1 millisecond'
+                    and ($3::uuid is null
+                        or (follow_up_id = $3 and fence = $4
+                            and leased_until > db_now() + $5::bigint * interval '1 millisecond'))
                 for update
             ), changed as (
                 update payment
-                set version = version + 1, updated_at = db_now(), status_reason = $8
+                set version = version + 1, updated_at = db_now(), status_reason = $8,
+                    cancel_reason = $9
                 where merchant_id = $1 and payment_id = $2
-                    and version = $6 and status = $7
-                    and exists (select from held)
+                    and version = $6 and status = $7 and refund_reserved_minor = 0
+                    and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
                 returning version, updated_at
             ), recorded as (
                 insert into payment_transition (merchant_id, payment_id, version, event,
-                    from_status, from_status_reason, to_status, to_status_reason, follow_up_id,
-                    attempt_id, gateway_at)
-                select $1, $2, changed.version, $9, $7, $10, $7, $8, $3, $11, $12
+                    from_status, from_status_reason, to_status, to_status_reason, api_key_id,
+                    follow_up_id, attempt_id, gateway_at)
+                select $1, $2, changed.version, $10, $7, $11, $7, $8, $12, $13, $14, $15
                 from changed
             ), attempted as (
                 insert into attempt (merchant_id, attempt_id, payment_id, kind)
-                select $1, $11, $2, $13
-                from held
-                where $6::bigint is null or exists (select from changed)
+                select $1, $14, $2, $16
+                where ($6::bigint is null or exists (select from changed))
+                    and ($3::uuid is null or exists (select from held))
                 returning sent_at
             ), counted as (
-                update follow_up
-                set queries = queries + case when $13 = 'query' then 1 else 0 end,
-                    last_query_at = case when $13 = 'query' then db_now() else last_query_at end,
-                    cancels = cancels + case when $13 = 'cancel' then 1 else 0 end,
-                    last_cancel_at = case when $13 = 'cancel' then db_now() else last_cancel_at end
-                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
-                    and exists (select from attempted)
+                insert into follow_up as planned (merchant_id, follow_up_id, kind, subject_id,
+                    due_at, queries, last_query_at, cancels, last_cancel_at)
+                select $1, $17, 'payment', $2, db_now() + $5::bigint * interval '1 millisecond',
+                    case when $16 = 'query' then 1 else 0 end,
+                    case when $16 = 'query' then db_now() end,
+                    case when $16 = 'cancel' then 1 else 0 end,
+                    case when $16 = 'cancel' then db_now() end
+                from attempted
+                where $18
+                on conflict (merchant_id, kind, subject_id) do update
+                    set queries = planned.queries + excluded.queries,
+                        last_query_at = coalesce(excluded.last_query_at, planned.last_query_at),
+                        cancels = planned.cancels + excluded.cancels,
+                        last_cancel_at = coalesce(excluded.last_cancel_at, planned.last_cancel_at),
+                        cancel_refused = planned.cancel_refused and $16 <> 'cancel',
+                        -- While a caller's cancel is under way, the schedule waits for it.
+                        due_at = case
+                            when $3::uuid is null and $16 = 'cancel' then excluded.due_at
+                            else planned.due_at
+                        end
             )
             select (select count(*) from held) as "held!",
                 (select sent_at from attempted) as sent_at"#,
             question.merchant_id.uuid(),
             question.payment_id.uuid(),
-            question.fence.follow_up_id.uuid(),
-            question.fence.fence,
+            question.fence.map(|fence| fence.follow_up_id.uuid()),
+            question.fence.map(|fence| fence.fence),
             question.deadline_ms,
             change.map(|change| change.before.version),
             change.map(|change| change.before.state.status()),
             change.and_then(|change| change.after.state.status_reason()),
+            change
+                .and_then(|change| change.after.canceling)
+                .map(CancelReason::as_str),
             change.map(|change| change.event),
             change.and_then(|change| change.before.state.status_reason()),
+            api_key_id,
+            follow_up_id,
             question.attempt_id.uuid(),
             change.map(|change| change.gateway_at),
             question.kind.as_str(),
+            FollowUpId::mint().uuid(),
+            question.ensure_follow_up,
         )
         .fetch_one(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.question.after");
         Ok(match row.sent_at {
             Some(at) => Recorded::Written(at),
-            None if row.held == 0 => Recorded::FenceLost,
+            None if question.fence.is_some() && row.held == 0 => Recorded::FenceLost,
             None => Recorded::Stale,
         })
     }

@@ -12,13 +12,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
+use super::bench;
 use super::children::{Program, Stack, forget_real_account};
 use crate::keys;
 
 /// An account that exists nowhere but in the simulator.
 const PARTNER: &str = "2088000000000001";
 const SIGN_TYPE: &str = "RSA2";
-const SCOPES: &str = "payments:write,payments:read";
+const SCOPES: &str = "payments:write,payments:read,operations";
 /// The simulator tells its address in its first line, after these words.
 const SIMULATOR_SAYS: &str = "alipay-simulator listening on ";
 const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -41,7 +42,7 @@ pub(super) async fn start_simulator(
     keys: &Path,
     state_dir: &Path,
 ) -> anyhow::Result<String> {
-    let program = std::env::current_exe()?.with_file_name("alipay-simulator");
+    let program = simulator_program()?;
     ensure!(
         program.exists(),
         "{} has not been built: use `./dev up`",
@@ -67,6 +68,11 @@ pub(super) async fn start_simulator(
     running
         .ready(READY_LIMIT, async |log| announced_address(log))
         .await
+}
+
+/// The simulator is built beside this program.
+pub(super) fn simulator_program() -> anyhow::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name("alipay-simulator"))
 }
 
 fn announced_address(log: &Path) -> Option<String> {
@@ -101,12 +107,17 @@ impl Gateway {
             let status = get(self.listen, "/health/ready", None).await?;
             (status == 200).then_some(())
         };
-        running.ready(READY_LIMIT, ready).await
+        running.ready(READY_LIMIT, ready).await?;
+        fs::write(
+            self.state_dir.join(bench::URL_FILE),
+            format!("http://{}\n", self.listen),
+        )?;
+        Ok(())
     }
 
     /// The API key of the last start where the gateway still takes it, else a new one.
     pub(super) async fn api_key(&self) -> anyhow::Result<String> {
-        let file = self.state_dir.join("api-key");
+        let file = self.state_dir.join(bench::KEY_FILE);
         if let Ok(text) = fs::read_to_string(&file) {
             let key = text.trim().to_owned();
             if get(self.listen, "/v1/payments?limit=1", Some(&key)).await == Some(200) {

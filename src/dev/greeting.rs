@@ -7,33 +7,10 @@ use super::gateway::Gateway;
 pub(super) fn greeting(gateway: &Gateway, api_key: &str) -> String {
     let base = format!("http://{}", gateway.listen);
     let run = format!("{:06}", rand::random::<u32>() % 1_000_000);
-    let paid = curl(
-        &base,
-        api_key,
-        &run,
-        &Example {
-            name: "paid",
-            code: "0001",
-        },
-    );
-    let pending = curl(
-        &base,
-        api_key,
-        &run,
-        &Example {
-            name: "pending",
-            code: "0101",
-        },
-    );
-    let declined = curl(
-        &base,
-        api_key,
-        &run,
-        &Example {
-            name: "declined",
-            code: "1001",
-        },
-    );
+    let paid = curl(&base, api_key, &run, "paid", "0001");
+    let pending = curl(&base, api_key, &run, "pending", "0101");
+    let declined = curl(&base, api_key, &run, "declined", "1016");
+    let simulator_program = super::gateway::simulator_program().unwrap_or_default();
     let logs = gateway.state_dir.join("logs");
     format!(
         "
@@ -48,35 +25,34 @@ Take a payment (the last four digits of the code choose what the simulator does)
 
 {paid}
 
-The buyer has to confirm first (paid after 5 s; the answer says where to ask):
+The same line again replays it instead of charging twice.
+
+A buyer who must confirm first (the answer is held for 5 s, then it is `processing`):
 
 {pending}
+
+The buyer has confirmed meanwhile; ask again:
+
+curl -sS '{base}/v1/payments?merchant_reference=pending-{run}' -H 'Authorization: Bearer {api_key}' -w '\\n'
 
 A decline:
 
 {declined}
 
-The same line again replays the payment instead of charging twice. All codes: alipay-simulator scenarios
+All codes: {simulator_program} scenarios
 Ctrl-C stops everything.",
         simulator = gateway.simulator_url,
         logs = logs.display(),
+        simulator_program = simulator_program.display(),
     )
 }
 
-struct Example {
-    name: &'static str,
-    /// The scenario of the simulator.
-    code: &'static str,
-}
-
-fn curl(base: &str, api_key: &str, run: &str, example: &Example) -> String {
-    let Example { name, code } = example;
-    // 18 digits with a prefix that Alipay gives to wallets; other digits at every start, since the same code twice
-    // within a minute is a suspected duplicate.
-    let barcode = format!("28123456{run}{code}");
+/// `code`, the scenario of the simulator, ends the barcode. Its 18 digits begin with a prefix that Alipay gives to wallets;
+/// those between are new at every start, since the same code twice within a minute is a suspected duplicate.
+fn curl(base: &str, api_key: &str, run: &str, name: &str, code: &str) -> String {
     format!(
-        "curl -sS -i {base}/v1/payments -H 'Authorization: Bearer {api_key}' \\
+        "curl -sS -i -w '\\n' {base}/v1/payments -H 'Authorization: Bearer {api_key}' \\
   -H 'Idempotency-Key: {name}-{run}' -H 'Content-Type: application/json' \\
-  -d '{{\"amount\":{{\"value\":12850,\"currency\":\"HKD\"}},\"barcode\":\"{barcode}\",\"merchant_reference\":\"{name}-{run}\",\"description\":\"Two teas\"}}'"
+  -d '{{\"amount\":{{\"value\":12850,\"currency\":\"HKD\"}},\"barcode\":\"28123456{run}{code}\",\"merchant_reference\":\"{name}-{run}\",\"description\":\"Two teas\"}}'"
     )
 }

@@ -17,14 +17,18 @@
 //! | `up.rs` | `dev up`: everything, until Ctrl-C |
 //! | `gateway.rs` | the command line and the environment of the gateway and the simulator |
 //! | `greeting.rs` | what `dev up` prints to try |
+//! | `bench.rs` | `dev bench`: a load loop against a running `dev up` |
+//! | `process.rs` | what the machine tells of the gateway's process |
 //! | `with_postgres.rs` | `dev postgres`: a command with a database |
 
+mod bench;
 mod children;
 mod gateway;
 mod greeting;
 mod guard;
 mod machine;
 mod postgres;
+mod process;
 mod up;
 mod with_postgres;
 
@@ -34,6 +38,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+pub use bench::BenchArgs;
 pub use guard::GuardArgs;
 pub use up::UpArgs;
 pub use with_postgres::PostgresArgs;
@@ -52,6 +57,8 @@ pub struct DevArgs {
 enum DevCommand {
     /// Start Postgres, the simulator and the gateway; stop them on Ctrl-C
     Up(UpArgs),
+    /// Make payments against the running `dev up` and print throughput, latency and memory
+    Bench(BenchArgs),
     /// Run a command with `DATABASE_URL` of a private, throw-away Postgres
     Postgres(PostgresArgs),
     /// Run a program until standard input is closed
@@ -77,6 +84,7 @@ pub struct Place {
 pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     match args.command.unwrap_or(DevCommand::Up(args.up)) {
         DevCommand::Up(options) => up::up(options).await.map(|()| ExitCode::SUCCESS),
+        DevCommand::Bench(options) => bench::bench(options).await.map(|()| ExitCode::SUCCESS),
         DevCommand::Postgres(options) => with_postgres::with_postgres(options).await,
         DevCommand::Guard(options) => guard::guard(options).await,
     }

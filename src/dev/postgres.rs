@@ -65,6 +65,16 @@ pub(super) async fn start(
     Ok(url)
 }
 
+/// Whether somebody's own database can be reached: what the driver says of one connection is clearer than what a pool
+/// says that waited for it in vain. The URL holds a password and is not repeated.
+pub(super) async fn check(url: &str) -> anyhow::Result<()> {
+    let connection = PgConnection::connect(url)
+        .await
+        .context("cannot use the database of DATABASE_URL")?;
+    connection.close().await?;
+    Ok(())
+}
+
 impl Cluster {
     async fn locate(kind: Kind, state_dir: &Path, bin: &Path) -> anyhow::Result<Self> {
         let state_dir = std::path::absolute(state_dir)?;

@@ -40,7 +40,11 @@ pub(super) async fn up(options: UpArgs) -> anyhow::Result<()> {
     };
     say("\nstopping ...");
     stack.stop().await;
-    say("stopped; the data is kept, `./dev up` continues with it");
+    say(if outcome.is_ok() {
+        "stopped; the data is kept, `./dev up` continues with it"
+    } else {
+        "stopped"
+    });
     outcome
 }
 
@@ -60,6 +64,7 @@ async fn start(options: &UpArgs, stack: &mut Stack) -> anyhow::Result<()> {
 
     let step = Step::begin("Postgres");
     let database_url = if let Some(url) = &options.place.database_url {
+        postgres::check(url).await?;
         step.done("as DATABASE_URL says");
         url.clone()
     } else {

@@ -6,9 +6,12 @@
 
 use chrono::{DateTime, Days, FixedOffset, NaiveDate, NaiveTime, TimeDelta, Utc};
 
+use crate::failpoint::planted;
+
 /// GMT+8, which has no daylight saving time.
 pub fn beijing() -> FixedOffset {
-    FixedOffset::east_opt(8 * 3600).expect("eight hours is within a day")
+    let hours = if planted!(WrongZone) { -5 } else { 8 };
+    FixedOffset::east_opt(hours * 3600).expect("eight hours is within a day")
 }
 
 /// The calendar day in GMT+8 that an instant falls on.

@@ -14,10 +14,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{
-    calendar,
-    payment::{Payment, PaymentState, ProcessingReason},
-};
+use super::payment::{Payment, PaymentState, ProcessingReason};
 
 /// How long after creation "the trade does not exist" stays "not yet": the 3 minutes of an unpaid
 /// trade and 15 seconds of slack (`protocol/operations.md` 1.4).
@@ -63,6 +60,7 @@ pub enum NextStep {
 pub fn next_step(plan: &Plan, payment: &Payment, now: DateTime<Utc>) -> NextStep {
     let age = now - payment.created_at;
     let (question, due) = match &payment.state {
+        PaymentState::Succeeded if payment.canceling.is_some() => next_under_cancel(payment, now),
         PaymentState::Succeeded | PaymentState::Failed(_) | PaymentState::Canceled { .. } => {
             return NextStep::Settled;
         }
@@ -149,7 +147,7 @@ fn next_under_cancel(payment: &Payment, now: DateTime<Utc>) -> (NextStep, DateTi
 
 /// Whether Alipay may still take a cancel; it alone decides (`design/correctness.md` T4).
 fn cancel_window_is_open(payment: &Payment, now: DateTime<Utc>) -> bool {
-    now < calendar::cancel_window_unpaid(payment.created_at)
+    payment.cancelable_until().is_some_and(|end| now < end)
 }
 
 /// The pause between questions once the quick ones brought nothing.

@@ -33,6 +33,8 @@ fn open(reason: ProcessingReason, created_at: DateTime<Utc>) -> Payment {
         state: PaymentState::Processing(reason),
         alipay_trans_id: None,
         charge: None,
+        canceling: None,
+        refund_reserved_minor: 0,
         inquiry: Inquiry::default(),
         created_at,
         updated_at: created_at,
@@ -176,4 +178,27 @@ fn a_final_payment_owes_nothing() {
             NextStep::Settled
         );
     }
+}
+
+#[test]
+fn a_cancel_of_a_paid_payment_is_repeated_until_its_day_ends_then_a_query_decides() {
+    let mut payment = open(ProcessingReason::Submitting, noon());
+    payment.state = PaymentState::Succeeded;
+    payment.canceling = Some(CancelReason::Requested);
+    assert_eq!(
+        next_step(&Plan::default(), &payment, noon()),
+        NextStep::Cancel
+    );
+    payment.inquiry.cancels = 3;
+    payment.inquiry.last_cancel_at = Some(noon());
+    let midnight: DateTime<Utc> = "2026-01-02T16:00:00Z".parse().expect("an RFC 3339 instant");
+    assert_eq!(
+        next_step(&Plan::default(), &payment, midnight),
+        NextStep::Query
+    );
+    payment.canceling = None;
+    assert_eq!(
+        next_step(&Plan::default(), &payment, midnight),
+        NextStep::Settled
+    );
 }

@@ -22,4 +22,5 @@ pub mod merchant;
 pub mod money;
 pub mod next_action;
 pub mod payment;
+pub mod schedule;
 pub mod transition;

@@ -81,6 +81,12 @@ pub struct Payment {
     pub alipay_trans_id: Option<String>,
     /// What Alipay said of the charge, once it said so; stays when the payment is canceled.
     pub charge: Option<Charge>,
+    /// Why a cancel is under way; absent where none is. A paid payment keeps its status until the
+    /// cancel is confirmed.
+    pub canceling: Option<CancelReason>,
+    /// What is reserved for refunds or returned, in minor units; a payment with any cannot be
+    /// canceled (`protocol/operations.md` 1.5).
+    pub refund_reserved_minor: i64,
     /// What was asked so far and when to ask next.
     pub inquiry: Inquiry,
     /// When the intent was committed (database clock).
@@ -135,8 +141,14 @@ pub enum CancelReason {
     NeverCreated,
 }
 
+/// The failure code of a payment that an operator resolved as failed.
+pub const RESOLVED_BY_OPERATOR: &str = "RESOLVED_BY_OPERATOR";
+
+/// A state, and the cancel still under way in it.
+type Moved = (PaymentState, Option<CancelReason>);
+
 /// What Alipay said of a charge that took place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Charge {
     /// When the buyer paid, from Alipay's clock; absent where the answer left it out.
     pub paid_at: Option<DateTime<Utc>>,
@@ -197,6 +209,8 @@ pub struct Inquiry {
     pub cancels: i32,
     /// When the last cancel was sent.
     pub last_cancel_at: Option<DateTime<Utc>>,
+    /// Whether Alipay refused the last cancel for good, so that a query decides.
+    pub cancel_refused: bool,
 }
 
 /// What happened to a payment, in the past tense.
@@ -218,8 +232,14 @@ pub enum PaymentEvent {
     Declined(Failure),
     /// No usable answer came.
     OutcomeBecameUnknown,
-    /// The gateway decided to close the trade; a cancel is about to be sent.
-    CancelStarted,
+    /// The trade is to be closed; a cancel is about to be sent.
+    CancelStarted {
+        /// Who wants it closed: the caller, or the gateway because the buyer's time is over.
+        reason: CancelReason,
+    },
+    /// A paid payment stays paid: Alipay refuses the cancel for good, or its window is over, and a
+    /// query says that the money is still with the merchant.
+    CancelRefused,
     /// A verified cancel answer, or a query, says the trade is closed.
     Closed {
         /// Why, where the answer tells more than our own history.
@@ -233,6 +253,25 @@ pub enum PaymentEvent {
     },
     /// Every planned question was asked.
     PlanExhausted,
+    /// An operator looked and decided, on evidence from outside.
+    Resolved(Resolution),
+}
+
+/// What an operator found out about an unresolved payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// The money was taken and stays.
+    Succeeded,
+    /// Nothing was taken.
+    Failed {
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// The trade is closed.
+    Canceled {
+        /// Whether money had been taken and went back.
+        money_returned: bool,
+    },
 }
 
 impl PaymentEvent {
@@ -243,9 +282,11 @@ impl PaymentEvent {
             Self::BuyerMustConfirm { .. } => "buyer_must_confirm",
             Self::Declined(_) => "declined",
             Self::OutcomeBecameUnknown => "outcome_became_unknown",
-            Self::CancelStarted => "cancel_started",
+            Self::CancelStarted { .. } => "cancel_started",
+            Self::CancelRefused => "cancel_refused",
             Self::Closed { .. } => "closed",
             Self::PlanExhausted => "plan_exhausted",
+            Self::Resolved(_) => "resolved",
         }
     }
 }
@@ -352,7 +393,7 @@ impl Payment {
         event: &PaymentEvent,
         now: DateTime<Utc>,
     ) -> Result<Option<Self>, InvalidTransition> {
-        let Some(state) = self.next_state(event)? else {
+        let Some((state, canceling)) = self.next_state(event)? else {
             return Ok(None);
         };
         let mut next = self.clone();
@@ -361,141 +402,237 @@ impl Payment {
         if next.finalized_at.is_none() || state != self.state {
             next.finalized_at = state.is_final().then_some(now);
         }
-        if state.is_final() {
+        next.state = state;
+        next.canceling = canceling;
+        if next.is_settled() {
             // Nothing more is asked.
             next.inquiry.next_check_at = None;
         }
-        next.state = state;
+        next.learn(event);
+        Ok(Some(next))
+    }
+
+    /// Whether nothing is owed any more: the state is final and no cancel is under way.
+    pub const fn is_settled(&self) -> bool {
+        self.state.is_final() && self.canceling.is_none()
+    }
+
+    /// Keeps what an event tells besides the state.
+    fn learn(&mut self, event: &PaymentEvent) {
         match event {
             PaymentEvent::Paid {
                 charge,
                 alipay_trans_id,
             } => {
-                next.charge = Some(charge.clone());
-                next.learn_alipay_trans_id(alipay_trans_id.as_ref());
+                self.charge = Some(charge.clone());
+                self.learn_alipay_trans_id(alipay_trans_id.as_ref());
             }
             PaymentEvent::BuyerMustConfirm { alipay_trans_id } => {
-                next.learn_alipay_trans_id(alipay_trans_id.as_ref());
+                self.learn_alipay_trans_id(alipay_trans_id.as_ref());
             }
             PaymentEvent::Closed {
                 alipay_trans_id,
                 charge,
                 ..
             } => {
-                next.learn_alipay_trans_id(alipay_trans_id.as_ref());
-                next.charge = next.charge.or_else(|| charge.clone());
+                self.learn_alipay_trans_id(alipay_trans_id.as_ref());
+                if self.charge.is_none() {
+                    self.charge.clone_from(charge);
+                }
+            }
+            PaymentEvent::Resolved(Resolution::Succeeded) if self.charge.is_none() => {
+                self.charge = Some(Charge::default());
             }
             PaymentEvent::Declined(_)
             | PaymentEvent::OutcomeBecameUnknown
-            | PaymentEvent::CancelStarted
-            | PaymentEvent::PlanExhausted => {}
+            | PaymentEvent::CancelStarted { .. }
+            | PaymentEvent::CancelRefused
+            | PaymentEvent::PlanExhausted
+            | PaymentEvent::Resolved(_) => {}
         }
-        Ok(Some(next))
     }
 
-    /// The state after an event, `None` where it changes nothing.
-    fn next_state(&self, event: &PaymentEvent) -> Result<Option<PaymentState>, InvalidTransition> {
-        use PaymentState as S;
+    /// The state after an event and the cancel still under way then; `None` where nothing changes.
+    fn next_state(&self, event: &PaymentEvent) -> Result<Option<Moved>, InvalidTransition> {
+        match &self.state {
+            PaymentState::Processing(reason) => Ok(self.after_processing(*reason, event)),
+            PaymentState::Unresolved => Ok(self.after_unresolved(event)),
+            PaymentState::Succeeded => self.after_succeeded(event),
+            PaymentState::Failed(_) => self.after_failed(event),
+            PaymentState::Canceled { money_returned, .. } => {
+                self.after_canceled(*money_returned, event)
+            }
+        }
+    }
+
+    /// While the outcome is open, every verified answer is believed, and silence ends nothing.
+    fn after_processing(&self, reason: ProcessingReason, event: &PaymentEvent) -> Option<Moved> {
         use ProcessingReason as R;
-        let contradiction = || InvalidTransition {
+        let processing = |reason| PaymentState::Processing(reason);
+        match event {
+            // A caller who wants the trade undone still wants it when it turns out paid. A buyer
+            // who was merely late has bought.
+            PaymentEvent::Paid { .. } => Some((
+                PaymentState::Succeeded,
+                self.canceling
+                    .filter(|reason| *reason == CancelReason::Requested),
+            )),
+            PaymentEvent::Declined(failure) => Some((PaymentState::Failed(failure.clone()), None)),
+            PaymentEvent::Closed {
+                reason,
+                money_returned,
+                ..
+            } => Some((self.closed(*reason, *money_returned), None)),
+            // A trade that waits for its buyer while we cancel it stays under cancel.
+            PaymentEvent::BuyerMustConfirm { alipay_trans_id } => match reason {
+                R::Submitting | R::OutcomeUnknown => {
+                    Some((processing(R::AwaitingBuyer), self.canceling))
+                }
+                R::AwaitingBuyer | R::Canceling => {
+                    let tells_the_id = alipay_trans_id.is_some() && self.alipay_trans_id.is_none();
+                    tells_the_id.then(|| (processing(reason), self.canceling))
+                }
+            },
+            // Silence changes only what was never answered at all.
+            PaymentEvent::OutcomeBecameUnknown => {
+                (reason == R::Submitting).then(|| (processing(R::OutcomeUnknown), self.canceling))
+            }
+            PaymentEvent::CancelStarted { reason: wanted_by } => {
+                let caller_joins = *wanted_by == CancelReason::Requested
+                    && self.canceling != Some(CancelReason::Requested);
+                (reason != R::Canceling || caller_joins)
+                    .then_some((processing(R::Canceling), Some(*wanted_by)))
+            }
+            PaymentEvent::PlanExhausted => Some((PaymentState::Unresolved, None)),
+            PaymentEvent::CancelRefused | PaymentEvent::Resolved(_) => None,
+        }
+    }
+
+    /// The truth is still accepted, from Alipay or from an operator.
+    fn after_unresolved(&self, event: &PaymentEvent) -> Option<Moved> {
+        let state = match event {
+            PaymentEvent::Paid { .. } | PaymentEvent::Resolved(Resolution::Succeeded) => {
+                PaymentState::Succeeded
+            }
+            PaymentEvent::Declined(failure) => PaymentState::Failed(failure.clone()),
+            PaymentEvent::Closed {
+                reason,
+                money_returned,
+                ..
+            } => self.closed(*reason, *money_returned),
+            PaymentEvent::Resolved(Resolution::Failed { reason }) => {
+                PaymentState::Failed(Failure {
+                    code: RESOLVED_BY_OPERATOR.to_owned(),
+                    message: reason.clone(),
+                    retry: RetryAdvice::No,
+                })
+            }
+            PaymentEvent::Resolved(Resolution::Canceled { money_returned }) => {
+                self.closed(CancelReason::Requested, *money_returned)
+            }
+            PaymentEvent::BuyerMustConfirm { .. }
+            | PaymentEvent::OutcomeBecameUnknown
+            | PaymentEvent::CancelStarted { .. }
+            | PaymentEvent::CancelRefused
+            | PaymentEvent::PlanExhausted => return None,
+        };
+        Some((state, None))
+    }
+
+    /// A paid payment is undone by cancel alone.
+    fn after_succeeded(&self, event: &PaymentEvent) -> Result<Option<Moved>, InvalidTransition> {
+        match event {
+            PaymentEvent::Closed {
+                reason,
+                money_returned: true,
+                ..
+            } => Ok(Some((self.closed(*reason, true), None))),
+            PaymentEvent::CancelStarted {
+                reason: CancelReason::Requested,
+            } => {
+                let wanted = Some(CancelReason::Requested);
+                Ok((self.canceling.is_none()).then_some((PaymentState::Succeeded, wanted)))
+            }
+            PaymentEvent::CancelRefused => {
+                Ok(self.canceling.map(|_| (PaymentState::Succeeded, None)))
+            }
+            // A late or repeated answer about what is already known.
+            PaymentEvent::Paid { .. }
+            | PaymentEvent::BuyerMustConfirm { .. }
+            | PaymentEvent::OutcomeBecameUnknown
+            | PaymentEvent::PlanExhausted
+            | PaymentEvent::Resolved(_) => Ok(None),
+            PaymentEvent::Declined(_)
+            | PaymentEvent::CancelStarted { .. }
+            | PaymentEvent::Closed {
+                money_returned: false,
+                ..
+            } => Err(self.contradiction(event)),
+        }
+    }
+
+    fn after_failed(&self, event: &PaymentEvent) -> Result<Option<Moved>, InvalidTransition> {
+        match event {
+            PaymentEvent::Declined(_)
+            | PaymentEvent::OutcomeBecameUnknown
+            | PaymentEvent::Closed {
+                money_returned: false,
+                ..
+            }
+            | PaymentEvent::CancelRefused
+            | PaymentEvent::PlanExhausted
+            | PaymentEvent::Resolved(_) => Ok(None),
+            PaymentEvent::Paid { .. }
+            | PaymentEvent::BuyerMustConfirm { .. }
+            | PaymentEvent::CancelStarted { .. }
+            | PaymentEvent::Closed {
+                money_returned: true,
+                ..
+            } => Err(self.contradiction(event)),
+        }
+    }
+
+    fn after_canceled(
+        &self,
+        returned: bool,
+        event: &PaymentEvent,
+    ) -> Result<Option<Moved>, InvalidTransition> {
+        match event {
+            PaymentEvent::Closed { .. }
+            | PaymentEvent::BuyerMustConfirm { .. }
+            | PaymentEvent::OutcomeBecameUnknown
+            | PaymentEvent::Declined(_)
+            | PaymentEvent::CancelRefused
+            | PaymentEvent::PlanExhausted
+            | PaymentEvent::Resolved(_) => Ok(None),
+            // An older answer that the money was taken, after the cancel that returned it.
+            PaymentEvent::Paid { .. } if returned => Ok(None),
+            PaymentEvent::Paid { .. } | PaymentEvent::CancelStarted { .. } => {
+                Err(self.contradiction(event))
+            }
+        }
+    }
+
+    /// The end of a closed trade: our own reason for closing it is the better one, except where
+    /// there was nothing to close.
+    fn closed(&self, told: CancelReason, money_returned: bool) -> PaymentState {
+        let reason = match told {
+            CancelReason::NeverCreated => told,
+            CancelReason::Requested | CancelReason::BuyerDidNotConfirm => {
+                self.canceling.unwrap_or(told)
+            }
+        };
+        PaymentState::Canceled {
+            reason,
+            money_returned,
+        }
+    }
+
+    fn contradiction(&self, event: &PaymentEvent) -> InvalidTransition {
+        InvalidTransition {
             from: self.state.status(),
             event: event.name(),
-        };
-        let next = match (&self.state, event) {
-            // While the outcome is open, every verified answer is believed.
-            (S::Processing(_) | S::Unresolved, PaymentEvent::Paid { .. }) => S::Succeeded,
-            (S::Processing(_) | S::Unresolved, PaymentEvent::Declined(failure)) => {
-                S::Failed(failure.clone())
-            }
-            (
-                S::Processing(_) | S::Unresolved,
-                PaymentEvent::Closed { reason, money_returned, .. },
-            ) => S::Canceled { reason: *reason, money_returned: *money_returned },
-            // A trade that waits for its buyer while we cancel it stays under cancel; otherwise it
-            // waits.
-            (
-                S::Processing(R::Submitting | R::OutcomeUnknown),
-                PaymentEvent::BuyerMustConfirm { .. },
-            ) => S::Processing(R::AwaitingBuyer),
-            (
-                S::Processing(R::AwaitingBuyer),
-                PaymentEvent::BuyerMustConfirm { alipay_trans_id: Some(_) },
-            ) if self.alipay_trans_id.is_none() => S::Processing(R::AwaitingBuyer),
-            // Silence changes only what was never answered at all.
-            (S::Processing(R::Submitting), PaymentEvent::OutcomeBecameUnknown) => {
-                S::Processing(R::OutcomeUnknown)
-            }
-            (
-                S::Processing(R::Submitting | R::AwaitingBuyer | R::OutcomeUnknown),
-                PaymentEvent::CancelStarted,
-            ) => S::Processing(R::Canceling),
-            (S::Processing(_), PaymentEvent::PlanExhausted) => S::Unresolved,
-            // A paid payment is undone by cancel alone. A closed trade with the charge we know of is
-            // the same fact seen through a query.
-            (
-                S::Succeeded,
-                PaymentEvent::Closed { reason, money_returned: true, .. },
-            ) => S::Canceled { reason: *reason, money_returned: true },
-            // Nothing new.
-            (
-                S::Processing(_),
-                PaymentEvent::BuyerMustConfirm { .. }
-                | PaymentEvent::OutcomeBecameUnknown
-                | PaymentEvent::CancelStarted,
-            )
-            | (
-                S::Unresolved,
-                PaymentEvent::BuyerMustConfirm { .. }
-                | PaymentEvent::OutcomeBecameUnknown
-                | PaymentEvent::CancelStarted
-                | PaymentEvent::PlanExhausted,
-            )
-            // A late or repeated answer about what is already known.
-            | (
-                S::Succeeded,
-                PaymentEvent::Paid { .. }
-                | PaymentEvent::BuyerMustConfirm { .. }
-                | PaymentEvent::OutcomeBecameUnknown
-                | PaymentEvent::PlanExhausted,
-            )
-            | (
-                S::Failed(_),
-                PaymentEvent::Declined(_)
-                | PaymentEvent::OutcomeBecameUnknown
-                | PaymentEvent::Closed { money_returned: false, .. }
-                | PaymentEvent::PlanExhausted,
-            )
-            | (
-                S::Canceled { .. },
-                PaymentEvent::Closed { .. }
-                | PaymentEvent::BuyerMustConfirm { .. }
-                | PaymentEvent::OutcomeBecameUnknown
-                | PaymentEvent::Declined(_)
-                | PaymentEvent::PlanExhausted,
-            ) => return Ok(None),
-            // An older answer that the money was taken, after the cancel that returned it.
-            (S::Canceled { money_returned: true, .. }, PaymentEvent::Paid { .. }) => {
-                return Ok(None);
-            }
-            (
-                S::Succeeded,
-                PaymentEvent::Declined(_)
-                | PaymentEvent::CancelStarted
-                | PaymentEvent::Closed { money_returned: false, .. },
-            )
-            | (
-                S::Failed(_),
-                PaymentEvent::Paid { .. }
-                | PaymentEvent::BuyerMustConfirm { .. }
-                | PaymentEvent::CancelStarted
-                | PaymentEvent::Closed { money_returned: true, .. },
-            )
-            | (
-                S::Canceled { .. },
-                PaymentEvent::Paid { .. } | PaymentEvent::CancelStarted,
-            ) => return Err(contradiction()),
-        };
-        Ok(Some(next))
+        }
     }
 
     fn learn_alipay_trans_id(&mut self, id: Option<&String>) {

@@ -11,6 +11,8 @@ fn payment(state: PaymentState) -> Payment {
     let id = PaymentId::mint();
     let finalized_at = state.is_final().then(|| at(1));
     let charge = matches!(state, PaymentState::Succeeded).then(charge);
+    let canceling = matches!(state, PaymentState::Processing(ProcessingReason::Canceling))
+        .then_some(CancelReason::BuyerDidNotConfirm);
     Payment {
         id,
         version: 3,
@@ -28,6 +30,8 @@ fn payment(state: PaymentState) -> Payment {
         state,
         alipay_trans_id: None,
         charge,
+        canceling,
+        refund_reserved_minor: 0,
         inquiry: Inquiry::default(),
         created_at: at(0),
         updated_at: at(1),
@@ -90,10 +94,17 @@ fn events() -> Vec<PaymentEvent> {
         },
         PaymentEvent::Declined(failure()),
         PaymentEvent::OutcomeBecameUnknown,
-        PaymentEvent::CancelStarted,
+        PaymentEvent::CancelStarted {
+            reason: CancelReason::BuyerDidNotConfirm,
+        },
         closed(false),
         closed(true),
         PaymentEvent::PlanExhausted,
+        PaymentEvent::CancelStarted {
+            reason: CancelReason::Requested,
+        },
+        PaymentEvent::CancelRefused,
+        PaymentEvent::Resolved(Resolution::Succeeded),
     ]
 }
 
@@ -102,15 +113,15 @@ fn events() -> Vec<PaymentEvent> {
 #[test]
 fn s1_every_state_answers_every_event_as_the_table_says() {
     let table = [
-        "succeeded processing/awaiting_buyer failed processing/outcome_unknown processing/canceling canceled/requested canceled/requested unresolved",
-        "succeeded - failed - processing/canceling canceled/requested canceled/requested unresolved",
-        "succeeded processing/awaiting_buyer failed - processing/canceling canceled/requested canceled/requested unresolved",
-        "succeeded - failed - - canceled/requested canceled/requested unresolved",
-        "succeeded - failed - - canceled/requested canceled/requested -",
-        "- - ! - ! ! canceled/requested -",
-        "! ! - - ! - ! -",
-        "! - - - ! - - -",
-        "- - - - ! - - -",
+        "succeeded processing/awaiting_buyer failed processing/outcome_unknown processing/canceling canceled/requested canceled/requested unresolved processing/canceling - -",
+        "succeeded - failed - processing/canceling canceled/requested canceled/requested unresolved processing/canceling - -",
+        "succeeded processing/awaiting_buyer failed - processing/canceling canceled/requested canceled/requested unresolved processing/canceling - -",
+        "succeeded - failed - - canceled/buyer_did_not_confirm canceled/buyer_did_not_confirm unresolved processing/canceling - -",
+        "succeeded - failed - - canceled/requested canceled/requested - - - succeeded",
+        "- - ! - ! ! canceled/requested - succeeded - -",
+        "! ! - - ! - ! - ! - -",
+        "! - - - ! - - - ! - -",
+        "- - - - ! - - - ! - -",
     ];
     for (state, row) in states().into_iter().zip(table) {
         for (event, expected) in events().iter().zip(row.split(' ')) {
@@ -192,4 +203,27 @@ fn the_cancel_window_of_a_paid_payment_ends_with_its_day() {
         payment(PaymentState::Failed(failure())).cancelable_until(),
         None
     );
+}
+
+#[test]
+fn s5_a_late_success_is_kept_unless_the_caller_wants_it_undone() {
+    let started = |reason| {
+        payment(PaymentState::Processing(ProcessingReason::AwaitingBuyer))
+            .apply(&PaymentEvent::CancelStarted { reason }, at(2))
+            .expect("a legal move")
+            .expect("and new")
+    };
+    let paid = PaymentEvent::Paid {
+        charge: charge(),
+        alipay_trans_id: None,
+    };
+    let late = started(CancelReason::BuyerDidNotConfirm).apply(&paid, at(3));
+    let late = late.expect("believed").expect("and new");
+    assert!(late.is_settled(), "the buyer has bought");
+    let unwanted = started(CancelReason::Requested).apply(&paid, at(3));
+    let unwanted = unwanted.expect("believed").expect("and new");
+    assert_eq!(unwanted.state, PaymentState::Succeeded);
+    assert!(!unwanted.is_settled(), "the cancel goes on");
+    let kept = unwanted.apply(&PaymentEvent::CancelRefused, at(4));
+    assert!(kept.expect("believed").expect("and new").is_settled());
 }

@@ -14,7 +14,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`router`] | routes and the middleware stack |
-//! | [`payments`], [`barcodes`], [`health`] | handlers and what they answer |
+//! | [`payments`], [`barcodes`], [`operations`], [`health`] | handlers and what they answer |
 //! | [`extract`] | requests into types; rejections become problems |
 //! | [`problem`] | the status table |
 //! | [`trace`], [`metrics`] | one span and one wide event per request; what is counted |
@@ -26,6 +26,7 @@ pub mod extract;
 pub mod health;
 pub mod metrics;
 pub mod openapi;
+pub mod operations;
 pub mod payments;
 pub mod problem;
 pub mod router;

@@ -14,7 +14,10 @@ use super::{
     problem::{FieldFault, Kind, MEDIA_TYPE, Problem, ProblemDocument},
     router,
 };
-use crate::domain::{id::PaymentId, merchant::Scope, next_action::NextActionKind};
+use crate::{
+    app::error::{Alternative, Error},
+    domain::{id::PaymentId, merchant::Scope, next_action::NextActionKind},
+};
 
 /// The document's head.
 #[derive(OpenApi)]
@@ -31,6 +34,7 @@ use crate::domain::{id::PaymentId, merchant::Scope, next_action::NextActionKind}
     servers((url = "/", description = "Where this document was read.")),
     tags(
         (name = "payments", description = "Take payments and follow them."),
+        (name = "operations", description = "Read and steer what stays open: the durable schedule, the work-list, decisions."),
         (name = "barcodes", description = "Look at scanned codes."),
         (name = "service", description = "For those who run the gateway. Needs no API key."),
     ),
@@ -182,7 +186,9 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
             Problem::validation(vec![fault("/barcode", "required", "must be given")]),
         ]);
     }
-    if path.contains("{id}") {
+    if path.starts_with("/v1/follow-ups/{id}") {
+        problems.push(Problem::follow_up_not_found());
+    } else if path.contains("{id}") {
         problems.push(Problem::payment_not_found());
     }
     if secured {
@@ -193,7 +199,27 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
     }
     match (method, path) {
         ("post", "/v1/payments") => problems.extend(refusals_of_create()),
-        ("get", "/v1/payments") => {
+        ("post", "/v1/payments/{id}/cancel" | "/v1/payments/cancel") => {
+            problems.extend(refusals_of_cancel());
+        }
+        ("post", "/v1/payments/{id}/refresh") => {
+            let error = Error::UpstreamSilent {
+                payment_id: example_id(),
+                class: "timed_out",
+            };
+            problems.push(error.into());
+        }
+        ("post", "/v1/payments/{id}/resolve") => {
+            let detail = "only an unresolved payment can be resolved";
+            problems.push(
+                Error::InvalidState {
+                    payment_id: example_id(),
+                    detail,
+                }
+                .into(),
+            );
+        }
+        ("get", "/v1/payments" | "/v1/follow-ups" | "/v1/unresolved") => {
             problems.push(Problem::new(
                 Kind::InvalidCursor,
                 "send `next_cursor` exactly as it was answered",
@@ -207,10 +233,31 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
     problems
 }
 
-fn refusals_of_create() -> [Problem; 6] {
-    let id: PaymentId = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"
+fn example_id() -> PaymentId {
+    "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"
         .parse()
-        .expect("a payment id");
+        .expect("a payment id")
+}
+
+fn refusals_of_cancel() -> [Problem; 3] {
+    let payment_id = example_id();
+    let detail = "a payment with a refund cannot be canceled; refund the rest";
+    [
+        Problem::new(
+            Kind::PreferInvalid,
+            "`wait` must be a whole number of seconds from 0 to 60",
+        ),
+        Error::CancelWindowClosed {
+            payment_id,
+            alternative: Alternative::Refund,
+        }
+        .into(),
+        Error::InvalidState { payment_id, detail }.into(),
+    ]
+}
+
+fn refusals_of_create() -> [Problem; 7] {
+    let id = example_id();
     [
         Problem::new(
             Kind::IdempotencyKeyRequired,
@@ -224,9 +271,10 @@ fn refusals_of_create() -> [Problem; 6] {
             Kind::PreferInvalid,
             "`wait` must be a whole number of seconds from 0 to 60",
         ),
-        crate::app::error::Error::MerchantReferenceConflict { payment_id: id }.into(),
-        crate::app::error::Error::SuspectedDuplicate { payment_id: id }.into(),
-        crate::app::error::Error::IdempotencyKeyReused {
+        Error::CanceledBeforeCreation.into(),
+        Error::MerchantReferenceConflict { payment_id: id }.into(),
+        Error::SuspectedDuplicate { payment_id: id }.into(),
+        Error::IdempotencyKeyReused {
             payment_id: id,
             fields: vec!["amount".to_owned()],
         }

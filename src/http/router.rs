@@ -21,7 +21,8 @@ use super::{
     HttpState, barcodes,
     extract::{accept, body::MAX_BODY_BYTES},
     health, metrics, openapi,
-    payments::{create, list, read, timeline},
+    operations::{follow_ups, unresolved},
+    payments::{cancel, create, list, read, refresh, resolve, timeline},
     problem::{Kind, Problem},
     trace,
 };
@@ -51,6 +52,15 @@ fn api() -> OpenApiRouter<HttpState> {
         .routes(routes!(create::create, list::list))
         .routes(routes!(read::read))
         .routes(routes!(timeline::timeline))
+        .routes(routes!(cancel::cancel))
+        .routes(routes!(cancel::cancel_known))
+        .routes(routes!(refresh::refresh))
+        .routes(routes!(resolve::resolve))
+        .routes(routes!(follow_ups::list))
+        .routes(routes!(follow_ups::run))
+        .routes(routes!(follow_ups::snooze))
+        .routes(routes!(follow_ups::abandon))
+        .routes(routes!(unresolved::list))
         .routes(routes!(barcodes::inspect))
         // Answers hold what only the caller may see, and are out of date at once.
         .layer(SetResponseHeaderLayer::if_not_present(

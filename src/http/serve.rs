@@ -61,6 +61,9 @@ async fn connection(stream: TcpStream, router: Router, shutdown: Shutdown) {
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT)
+        // A client that sent its whole request and hung up must not stop the handler before the
+        // work is detached (`design/correctness.md` C2).
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut serving = pin!(serving);
     let mut draining = false;

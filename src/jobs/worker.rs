@@ -15,6 +15,7 @@ use crate::{
     app::App,
     db::follow_ups::{Claimed, Unreadable},
     domain::id::MerchantId,
+    failpoint::crashpoint,
 };
 
 /// How often missing rows are re-created and old scans forgotten.
@@ -117,6 +118,7 @@ impl Worker {
         while let Ok(place) = Arc::clone(&self.permits).try_acquire_owned() {
             places.push(place);
         }
+        crashpoint!(self.app.db.failpoints, "worker.claiming");
         let claims = self
             .app
             .db
@@ -147,7 +149,9 @@ impl Worker {
         );
         self.tasks.spawn(
             async move {
+                crashpoint!(app.db.failpoints, "worker.visiting");
                 visit(&app, claimed, lease).await;
+                crashpoint!(app.db.failpoints, "worker.visited");
                 drop(place);
             }
             .instrument(span),
@@ -172,8 +176,9 @@ impl Worker {
     }
 
     /// What keeps the schedule whole: every open payment has a row (R12).
-    async fn keep_house(&self) {
+    pub async fn keep_house(&self) {
         let db = &self.app.db;
+        crashpoint!(db.failpoints, "worker.keeping_house");
         if let Err(error) = db.recreate_missing_follow_ups().await {
             tracing::warn!(error = %error, "missing follow-ups could not be looked for");
         }
@@ -224,6 +229,7 @@ async fn give_back_failed(
     problem: &str,
     errors: i32,
 ) {
+    crashpoint!(app.db.failpoints, "worker.giving_back");
     let park = errors + 1 >= PARK_AFTER;
     if park {
         metrics::counter!("follow_ups_parked_total").increment(1);

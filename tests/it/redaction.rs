@@ -15,7 +15,7 @@ use crate::support::{
     alipay::{JsonBody as _, client, keys},
     all,
     http::{Answer, Caller, barcode, body},
-    program::Program,
+    watched::Program,
 };
 
 /// Something that must not be found, in every form in which it might stand.
@@ -272,7 +272,10 @@ async fn q13_q14_codes_and_secrets_are_nowhere_but_in_memory(pool: PgPool) {
     let ids = payments(&mut answers, &till).await;
     mistakes(&mut answers, &till, &url).await;
     // The buyers' time is over, for Alipay and for the gateway: cancels go out.
-    program.simulator.advance(TimeDelta::seconds(20)).await;
+    program
+        .simulator
+        .advance_clock(TimeDelta::seconds(20))
+        .await;
     sqlx::raw_sql(
         "create or replace function db_now() returns timestamptz language sql stable \
          parallel safe as $$select now() + interval '20 seconds'$$",

@@ -11,7 +11,7 @@ use crate::support::{
     alipay::JsonBody as _,
     collector::attribute,
     http::{Answer, Caller, body},
-    program::Program,
+    watched::Program,
 };
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";

@@ -11,6 +11,7 @@ use crate::alipay::{
     sign::{Credentials, VerifyError, canonical},
     xml::{self, Element},
 };
+use crate::failpoint::planted;
 
 /// A reply that is our XML and belongs to what was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,6 +150,9 @@ impl<'a> Envelope<'a> {
         let text = canonical(fields.pairs());
         // What the charset cannot write, its bytes cannot have been signed.
         let bytes = charset.encode(&text).ok_or(VerifyError::Wrong)?;
+        if planted!(SignatureIgnored) {
+            return Ok(());
+        }
         credentials.verify(&bytes, self.sign, self.sign_type)
     }
 

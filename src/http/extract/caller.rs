@@ -37,6 +37,14 @@ impl RequiredScope for WritePayments {
     const SCOPE: Scope = Scope::PaymentsWrite;
 }
 
+/// `operations`.
+#[derive(Clone, Copy, Debug)]
+pub struct Operate;
+
+impl RequiredScope for Operate {
+    const SCOPE: Scope = Scope::Operations;
+}
+
 /// Whoever presented a live API key that carries the scope `S`.
 #[derive(Debug)]
 pub struct Caller<S> {

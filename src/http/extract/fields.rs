@@ -89,6 +89,18 @@ impl<'j, 'f> ObjectReader<'j, 'f> {
         }
     }
 
+    /// A string of 1 to `max` characters without control characters.
+    pub fn bounded_text(&mut self, name: &'static str, max: usize) -> Option<&'j str> {
+        let text = self.text(name)?;
+        let fits = (1..=max).contains(&text.trim().chars().count());
+        if !fits || text.chars().any(char::is_control) {
+            let detail = format!("must have 1 to {max} characters and no control characters");
+            self.fault(name, "wrong_format", detail);
+            return None;
+        }
+        Some(text.trim())
+    }
+
     /// An integer; `12850.0` and `"12850"` are not.
     pub fn integer(&mut self, name: &'static str, min: i64, max: i64) -> Option<i64> {
         let range = format!("must be an integer from {min} to {max}");

@@ -4,13 +4,17 @@ use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::{cursor, view::PaymentView};
 use crate::{
     app::{App, PaymentFilter},
     domain::id::{MerchantReference, PaymentId},
     http::{
-        extract::{Caller, ReadPayments, query::RawPairs},
+        extract::{
+            Caller, ReadPayments,
+            query::{QueryReader, RawPairs},
+        },
         problem::{Kind, Problem},
     },
 };
@@ -77,7 +81,7 @@ pub async fn list(
         .await?;
     Ok(Json(PaymentList {
         items: page.items.iter().map(PaymentView::from).collect(),
-        next_cursor: page.next.map(cursor::encode),
+        next_cursor: page.next.map(|last| cursor::encode(last.uuid())),
     }))
 }
 
@@ -108,6 +112,27 @@ impl Asked {
             created_from: reader.parse("created_from", a_time, instant),
             created_to: reader.parse("created_to", a_time, instant),
         };
+        let Paging { after, limit } = Paging::read(reader)?;
+        Ok(Self {
+            filter,
+            after,
+            limit,
+        })
+    }
+}
+
+/// Where a page starts and how long it is: the last parameters of every list.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::http) struct Paging<T> {
+    /// After which item.
+    pub(in crate::http) after: Option<T>,
+    /// Most items.
+    pub(in crate::http) limit: u16,
+}
+
+impl<T: From<Uuid>> Paging<T> {
+    /// Reads `limit` and `cursor`, and ends the reading: every fault of the query is named.
+    pub(in crate::http) fn read(mut reader: QueryReader<'_>) -> Result<Self, Problem> {
         let limit = reader.parse("limit", "must be a number from 1 to 200", limit);
         let cursor = reader.text("cursor");
         reader.finish()?;
@@ -116,7 +141,6 @@ impl Asked {
             cursor::decode(text).ok_or_else(|| Problem::new(Kind::InvalidCursor, detail))
         });
         Ok(Self {
-            filter,
             after: after.transpose()?,
             limit: limit.unwrap_or(DEFAULT_LIMIT),
         })
@@ -132,7 +156,8 @@ fn name(text: &str) -> Option<String> {
     (printable && (1..=64).contains(&text.len())).then(|| text.to_owned())
 }
 
-fn instant(text: &str) -> Option<DateTime<Utc>> {
+/// An RFC 3339 instant.
+pub(in crate::http) fn instant(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(text)
         .ok()
         .map(|at| at.to_utc())

@@ -1,10 +1,13 @@
 //! `/v1/payments`: take a payment, read it, list payments, show what happened to one.
 
+pub mod cancel;
 pub mod create;
 pub mod cursor;
 pub mod draft;
 pub mod list;
 pub mod read;
+pub mod refresh;
+pub mod resolve;
 pub mod timeline;
 pub mod view;
 

@@ -169,6 +169,9 @@ pub struct PaymentView {
     /// Whether money had been taken and went back; only where `status` is `canceled`.
     #[schema(required = true, example = json!(null))]
     pub money_returned: Option<bool>,
+    /// Whether a cancel is under way; a paid payment stays `succeeded` until it is confirmed.
+    #[schema(example = false)]
+    pub cancel_pending: bool,
     /// What was returned and what may be.
     pub refunds: RefundsView,
     /// Until when a cancel may be asked for.
@@ -223,6 +226,7 @@ impl From<&Payment> for PaymentView {
             buyer: buyer(payment),
             failure: failure(&payment.state),
             money_returned: money_returned(&payment.state),
+            cancel_pending: payment.canceling.is_some(),
             refunds: refunds(payment),
             cancelable_until: payment.cancelable_until().map(timestamp),
             next_action: NextActionView {
@@ -320,6 +324,8 @@ pub(in crate::http) mod tests {
                 buyer_user_id: Some("2088000000000000".to_owned()),
                 buyer_login_id: Some("852-****0001".to_owned()),
             }),
+            canceling: None,
+            refund_reserved_minor: 0,
             inquiry: Inquiry::default(),
             created_at: at,
             updated_at: at,

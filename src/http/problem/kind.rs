@@ -29,6 +29,8 @@ pub enum Kind {
     RouteNotFound,
     /// No such payment, or another merchant's.
     PaymentNotFound,
+    /// No such follow-up, or another merchant's, or its payment is settled.
+    FollowUpNotFound,
     /// The path does not know the method.
     MethodNotAllowed,
     /// The `Accept` header takes no JSON.
@@ -39,6 +41,12 @@ pub enum Kind {
     MerchantReferenceConflict,
     /// The same code, amount and till were just used.
     SuspectedDuplicate,
+    /// A cancel by reference or key came first.
+    CanceledBeforeCreation,
+    /// The payment's state does not allow the request.
+    InvalidState,
+    /// Alipay no longer takes a cancel.
+    CancelWindowClosed,
     /// The body is larger than 64 KiB.
     BodyTooLarge,
     /// The body is not declared as JSON.
@@ -53,6 +61,8 @@ pub enum Kind {
     ServiceUnavailable,
     /// This replica must not get requests.
     NotReady,
+    /// Alipay gave no usable answer; nothing was changed.
+    UpstreamSilent,
 }
 
 /// What to do with the idempotency key when trying again.
@@ -68,7 +78,7 @@ type Row = (StatusCode, &'static str, &'static str, Retryable);
 
 impl Kind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 29] = [
         Self::MalformedJson,
         Self::UnreadableBody,
         Self::IdempotencyKeyRequired,
@@ -81,11 +91,15 @@ impl Kind {
         Self::InsufficientScope,
         Self::RouteNotFound,
         Self::PaymentNotFound,
+        Self::FollowUpNotFound,
         Self::MethodNotAllowed,
         Self::NotAcceptable,
         Self::RequestTimeout,
         Self::MerchantReferenceConflict,
         Self::SuspectedDuplicate,
+        Self::CanceledBeforeCreation,
+        Self::InvalidState,
+        Self::CancelWindowClosed,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::ValidationFailed,
@@ -93,6 +107,7 @@ impl Kind {
         Self::InternalError,
         Self::ServiceUnavailable,
         Self::NotReady,
+        Self::UpstreamSilent,
     ];
 
     /// The status table (`design/api.md` 5).
@@ -113,11 +128,15 @@ impl Kind {
             Self::InsufficientScope => (S::FORBIDDEN, "insufficient_scope", "The API key lacks a scope", SameKey),
             Self::RouteNotFound => (S::NOT_FOUND, "route_not_found", "No such path", No),
             Self::PaymentNotFound => (S::NOT_FOUND, "payment_not_found", "No such payment", No),
+            Self::FollowUpNotFound => (S::NOT_FOUND, "follow_up_not_found", "No such follow-up", No),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "The path does not know the method", No),
             Self::NotAcceptable => (S::NOT_ACCEPTABLE, "not_acceptable", "Only JSON can be answered", SameKey),
             Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", "The body did not arrive in time", SameKey),
             Self::MerchantReferenceConflict => (S::CONFLICT, "merchant_reference_conflict", "The merchant reference belongs to another payment", No),
             Self::SuspectedDuplicate => (S::CONFLICT, "suspected_duplicate", "This looks like a payment that was just made", SameKey),
+            Self::CanceledBeforeCreation => (S::CONFLICT, "canceled_before_creation", "The order was canceled before it was created", No),
+            Self::InvalidState => (S::CONFLICT, "invalid_state", "The state does not allow this", No),
+            Self::CancelWindowClosed => (S::CONFLICT, "cancel_window_closed", "The payment can no longer be canceled", No),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large", SameKey),
             Self::UnsupportedMediaType => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body must be JSON", SameKey),
             Self::ValidationFailed => (S::UNPROCESSABLE_ENTITY, "validation_failed", "The request has faults", SameKey),
@@ -125,6 +144,7 @@ impl Kind {
             Self::InternalError => (S::INTERNAL_SERVER_ERROR, "internal_error", "A fault of the gateway", SameKey),
             Self::ServiceUnavailable => (S::SERVICE_UNAVAILABLE, "service_unavailable", "The gateway cannot work at the moment", SameKey),
             Self::NotReady => (S::SERVICE_UNAVAILABLE, "not_ready", "This replica is not ready", SameKey),
+            Self::UpstreamSilent => (S::GATEWAY_TIMEOUT, "upstream_silent", "Alipay gave no usable answer", SameKey),
         }
     }
 

@@ -26,7 +26,7 @@ use axum::{
 };
 
 use crate::{
-    app,
+    app::{self, error::Alternative},
     domain::{id::PaymentId, merchant::Scope},
 };
 use kind::Retryable;
@@ -49,8 +49,9 @@ pub struct Problem {
     detail: String,
     attempted: Attempted,
     payment_id: Option<PaymentId>,
+    alternative: Option<&'static str>,
     errors: Vec<FieldFault>,
-    authenticate: Option<HeaderValue>,
+    authenticate: Option<Box<HeaderValue>>,
 }
 
 impl Problem {
@@ -61,6 +62,7 @@ impl Problem {
             detail: detail.into(),
             attempted: Attempted::No,
             payment_id: None,
+            alternative: None,
             errors: Vec::new(),
             authenticate: None,
         }
@@ -86,9 +88,9 @@ impl Problem {
             Kind::AuthenticationRequired,
             "send the header `Authorization: Bearer <api key>`",
         );
-        problem.authenticate = Some(HeaderValue::from_static(
+        problem.authenticate = Some(Box::new(HeaderValue::from_static(
             "Bearer realm=\"alipayhk-gateway\"",
-        ));
+        )));
         problem
     }
 
@@ -98,9 +100,9 @@ impl Problem {
             Kind::InvalidApiKey,
             "the presented API key is unknown or was revoked",
         );
-        problem.authenticate = Some(HeaderValue::from_static(
+        problem.authenticate = Some(Box::new(HeaderValue::from_static(
             "Bearer realm=\"alipayhk-gateway\", error=\"invalid_token\"",
-        ));
+        )));
         problem
     }
 
@@ -114,13 +116,21 @@ impl Problem {
         let challenge = format!(
             "Bearer realm=\"alipayhk-gateway\", error=\"insufficient_scope\", scope=\"{name}\""
         );
-        problem.authenticate = HeaderValue::try_from(challenge).ok();
+        problem.authenticate = HeaderValue::try_from(challenge).ok().map(Box::new);
         problem
     }
 
     /// No such payment: word for word the same for another merchant's (`design/correctness.md` Q7).
     pub fn payment_not_found() -> Self {
         Self::new(Kind::PaymentNotFound, "there is no payment with this id")
+    }
+
+    /// No such follow-up: word for word the same for another merchant's.
+    pub fn follow_up_not_found() -> Self {
+        Self::new(
+            Kind::FollowUpNotFound,
+            "there is no follow-up with this id; a settled payment has none",
+        )
     }
 
     /// A handler panicked. What it had done is not known here; a repeat with the same key finds
@@ -183,6 +193,7 @@ impl Problem {
                 Retryable::No => "no",
             },
             request_id: request_id.to_owned(),
+            alternative: self.alternative,
             payment_id: self.payment_id.map(|id| id.to_string()),
             errors: self.errors.iter().map(FieldFault::without_codes).collect(),
         }
@@ -196,8 +207,8 @@ impl IntoResponse for Problem {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = self.kind.status();
         let headers = response.headers_mut();
-        if let Some(challenge) = self.authenticate.clone() {
-            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        if let Some(challenge) = self.authenticate.as_deref() {
+            headers.insert(header::WWW_AUTHENTICATE, challenge.clone());
         }
         if self.kind.status() == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -230,6 +241,34 @@ impl From<app::error::Error> for Problem {
                 Kind::SuspectedDuplicate,
                 "the same code, amount and terminal were used within the last 60 seconds; \
                  send \"allow_duplicate\": true to charge nevertheless",
+            )
+            .about(payment_id),
+            E::CanceledBeforeCreation => Self::new(
+                Kind::CanceledBeforeCreation,
+                "a cancel with this reference or key came first; start over with new ones",
+            ),
+            E::InvalidState { payment_id, detail } => {
+                Self::new(Kind::InvalidState, detail).about(payment_id)
+            }
+            E::CancelWindowClosed {
+                payment_id,
+                alternative,
+            } => {
+                let detail = match alternative {
+                    Alternative::Refund => {
+                        "Alipay takes a cancel on the day of the payment only; refund it"
+                    }
+                    Alternative::Wait => {
+                        "Alipay takes no cancel any more; the outcome is being asked for"
+                    }
+                };
+                let mut problem = Self::new(Kind::CancelWindowClosed, detail).about(payment_id);
+                problem.alternative = Some(alternative.as_str());
+                problem
+            }
+            E::UpstreamSilent { payment_id, class } => Self::new(
+                Kind::UpstreamSilent,
+                format!("Alipay was asked and did not tell ({class}); nothing was changed"),
             )
             .about(payment_id),
             E::Unavailable(source) => {

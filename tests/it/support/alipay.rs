@@ -152,8 +152,8 @@ impl Simulator {
             .await;
     }
 
-    /// Moves Alipay's clock.
-    pub(crate) async fn advance(&self, by: TimeDelta) {
+    /// Moves Alipay's clock, running or not.
+    pub(crate) async fn advance_clock(&self, by: TimeDelta) {
         self.put(
             "/_control/clock",
             &json!({"advance_ms": by.num_milliseconds()}),
@@ -163,13 +163,17 @@ impl Simulator {
 
     /// Makes the next `times` calls of a service go wrong.
     pub(crate) async fn script(&self, service: &str, times: u32, fault: Value) {
-        let rule = json!({
+        self.script_rule(&json!({
             "service": service, "partner_trans_id": null, "times": times, "fault": fault
-        });
+        }))
+        .await;
+    }
+
+    async fn script_rule(&self, rule: &Value) {
         let answer = self
             .client
             .post(format!("{}/_control/faults", self.url))
-            .json_body(&rule)
+            .json_body(rule)
             .send()
             .await
             .expect("the simulator answers");
@@ -178,6 +182,23 @@ impl Simulator {
             "{}",
             answer.text().await.unwrap_or_default()
         );
+    }
+
+    /// Makes the next call of a service about one payment go wrong.
+    #[cfg(feature = "failpoints")]
+    pub(crate) async fn script_for(&self, service: &str, partner_trans_id: &str, fault: Value) {
+        self.script_rule(&json!({
+            "service": service, "partner_trans_id": partner_trans_id, "times": 1, "fault": fault
+        }))
+        .await;
+    }
+
+    /// Forgets the faults that were scripted and not met.
+    #[cfg(feature = "failpoints")]
+    pub(crate) async fn clear_faults(&self) {
+        let url = format!("{}/_control/faults", self.url);
+        let answer = self.client.delete(url).send().await;
+        assert!(answer.expect("the simulator answers").status().is_success());
     }
 
     /// Sends every answer that a `hold` fault keeps back.
@@ -192,14 +213,15 @@ impl Simulator {
 
     /// The buyer confirms now.
     pub(crate) async fn confirm(&self, partner_trans_id: &str) {
-        let url = format!("{}/_control/trades/{partner_trans_id}/confirm", self.url);
-        let answer = self
-            .client
-            .post(url)
-            .send()
-            .await
-            .expect("the simulator answers");
-        assert!(answer.status().is_success(), "the buyer can confirm");
+        let done = self.act(partner_trans_id, "confirm").await;
+        assert!(done, "the buyer can confirm");
+    }
+
+    /// The buyer confirms or dismisses (`confirm`, `dismiss`), if the trade still waits for that.
+    pub(crate) async fn act(&self, partner_trans_id: &str, what: &str) -> bool {
+        let url = format!("{}/_control/trades/{partner_trans_id}/{what}", self.url);
+        let answer = self.client.post(url).send().await;
+        answer.expect("the simulator answers").status().is_success()
     }
 
     /// Every trade there ever was.

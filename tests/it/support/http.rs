@@ -70,6 +70,15 @@ impl Caller {
         }
     }
 
+    /// The same caller at another replica.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn at(&self, url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// The caller's key.
     pub(crate) fn key(&self) -> &str {
         &self.key
@@ -108,6 +117,16 @@ impl Caller {
             .header("prefer", format!("wait={wait}"))
             .json_body(body);
         Self::send(request).await
+    }
+
+    /// The same at a gateway that may end meanwhile.
+    pub(crate) async fn try_create(&self, key: &str, body: &Value) -> Option<u16> {
+        let request = self
+            .request(Method::POST, "/v1/payments")
+            .header("idempotency-key", key)
+            .json_body(body);
+        let answer = request.send().await.ok()?;
+        Some(answer.status().as_u16())
     }
 
     /// A payment like any other with the scenario's code; waits for the call's own answer at most.

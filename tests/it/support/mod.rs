@@ -4,7 +4,11 @@
 pub(crate) mod alipay;
 pub(crate) mod collector;
 pub(crate) mod http;
+#[cfg(feature = "failpoints")]
+pub(crate) mod oracle;
 pub(crate) mod program;
+pub(crate) mod proxy;
+pub(crate) mod watched;
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,11 +34,14 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use sqlx::{PgPool, postgres::PgConnectOptions};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+use url::Url;
 use uuid::Uuid;
 
 use alipay::{Simulator, keys};
 use http::{Answer, Caller};
+use proxy::Proxy;
 
 /// The Alipay account of the tests.
 pub(crate) const PARTNER: &str = "2088000000000001";
@@ -53,6 +60,14 @@ pub(crate) struct Options {
     pub(crate) now: DateTime<Utc>,
     /// How long a pay call may take.
     pub(crate) pay_timeout: Duration,
+    /// How long a query or a cancel may take.
+    pub(crate) ask_timeout: Duration,
+    /// How many of the gateways, counted from the first, reach Postgres through [`World::proxy`].
+    pub(crate) proxied: usize,
+    /// How many connections to Postgres each gateway may have.
+    pub(crate) connections: u32,
+    /// Where the gateways look for Alipay, if not at the simulator.
+    pub(crate) endpoint: Option<Url>,
     /// How requests and answers are signed.
     pub(crate) sign_type: SignType,
     /// Where the gateways look for the database instead of where it is.
@@ -67,6 +82,10 @@ impl Default for Options {
             replicas: 1,
             now: start_of_test(),
             pay_timeout: Duration::from_secs(10),
+            ask_timeout: Duration::from_secs(5),
+            proxied: 0,
+            connections: 8,
+            endpoint: None,
             sign_type: SignType::Rsa2,
             database_port: None,
             plan: Plan::default(),
@@ -79,6 +98,9 @@ pub(crate) struct Replica {
     pub(crate) app: App,
     pub(crate) worker: Worker,
     pub(crate) url: String,
+    /// Its clock; the world moves it, and adds what it is wrong by.
+    clock: Arc<ManualClock>,
+    wrong_by: TimeDelta,
     tasks: TaskTracker,
     shutdown: Shutdown,
 }
@@ -93,8 +115,13 @@ pub(crate) struct World {
     pub(crate) merchant_id: MerchantId,
     /// A caller with the usual scopes.
     pub(crate) till: Caller,
-    clock: Arc<ManualClock>,
+    /// How many follow-ups the test means to have parked at its end.
+    pub(crate) parked: i64,
+    proxy: Proxy,
     now: DateTime<Utc>,
+    options: Options,
+    /// Replicas that ended without a word.
+    dead: Vec<Replica>,
     finished: bool,
 }
 
@@ -107,7 +134,7 @@ impl World {
     /// As many gateways as the options say, over one database and one simulator.
     pub(crate) async fn start_with(pool: PgPool, options: Options) -> Self {
         let connect = (*pool.connect_options()).clone();
-        let clock = Arc::new(ManualClock::new(options.now));
+        let proxy = Proxy::start(&connect).await;
         let simulator = Simulator::start(Some(options.now), options.sign_type).await;
         let db = Db::with_options(connect.clone(), 4);
         let merchant_id = db
@@ -115,8 +142,13 @@ impl World {
             .await
             .expect("a merchant");
         let mut replicas = vec![];
-        for _ in 0..options.replicas {
-            replicas.push(replica(&connect, &simulator, &clock, &options).await);
+        for number in 0..options.replicas {
+            let connect = if number < options.proxied {
+                proxy.through(connect.clone())
+            } else {
+                connect.clone()
+            };
+            replicas.push(replica(&connect, &simulator, &options).await);
         }
         let key = api_key(
             &db,
@@ -132,8 +164,11 @@ impl World {
             db,
             merchant_id,
             till,
-            clock,
+            parked: 0,
+            proxy,
             now: options.now,
+            options: options.clone(),
+            dead: vec![],
             finished: false,
         };
         world.set_clock(options.now).await;
@@ -159,7 +194,9 @@ impl World {
     /// Sets all three clocks.
     pub(crate) async fn set_clock(&mut self, to: DateTime<Utc>) {
         self.now = to;
-        self.clock.set(to);
+        for replica in &self.replicas {
+            replica.clock.set(to + replica.wrong_by);
+        }
         self.simulator.set_clock(to).await;
         let body = format!(
             "create or replace function db_now() returns timestamptz language sql stable \
@@ -172,6 +209,45 @@ impl World {
             .expect("the database's clock moves");
     }
 
+    /// Makes the clock of one replica wrong from now on.
+    pub(crate) fn set_clock_wrong_by(&mut self, replica: usize, by: TimeDelta) {
+        let replica = &mut self.replicas[replica];
+        replica.wrong_by = by;
+        replica.clock.set(self.now + by);
+    }
+
+    /// What the proxied gateways reach Postgres through.
+    pub(crate) fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
+    /// A number from the database.
+    pub(crate) async fn count_rows(&self, sql: &'static str) -> i64 {
+        let count = sqlx::query_scalar(sql).fetch_one(&self.pool).await;
+        count.expect("the database answers")
+    }
+
+    /// Runs SQL around the gateway.
+    pub(crate) async fn sql(&self, sql: &'static str) {
+        let done = sqlx::raw_sql(sql).execute(&self.pool).await;
+        done.expect("the database does as told");
+    }
+
+    /// Waits until Alipay received this many requests of a service.
+    pub(crate) async fn until_received(&self, service: &str, count: usize) {
+        let what = format!("{count} times {service}");
+        eventually(&what, async || self.simulator.count(service).await >= count).await;
+    }
+
+    /// The events of a payment, oldest first.
+    pub(crate) async fn events(&self, id: &str) -> Vec<String> {
+        let timeline = self.till.timeline(id).await;
+        let transitions = timeline.iter().filter(|item| item["type"] == "transition");
+        transitions
+            .map(|item| item["event"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+
     /// Waits until no payment is being sent or recorded any more.
     pub(crate) async fn settle_calls(&self) {
         for replica in &self.replicas {
@@ -179,6 +255,41 @@ impl World {
             replica.tasks.wait().await;
             replica.tasks.reopen();
         }
+    }
+
+    /// Puts a fresh replica in the place of one that is dead or about to be: what the old one had
+    /// under way goes no further than its next step.
+    #[cfg(feature = "failpoints")]
+    pub(crate) async fn replace(&mut self, index: usize) {
+        let connect = (*self.pool.connect_options()).clone();
+        let fresh = replica(&connect, &self.simulator, &self.options).await;
+        fresh.clock.set(self.now);
+        let old = std::mem::replace(&mut self.replicas[index], fresh);
+        old.app.failpoints().kill();
+        old.shutdown.hard.cancel();
+        self.dead.push(old);
+        if index == 0 {
+            self.till = self.till_at(0);
+        }
+    }
+
+    /// Waits until no replica has anything under way but what is stopped at a point.
+    #[cfg(feature = "failpoints")]
+    pub(crate) async fn quiet_down(&self) {
+        for replica in &self.replicas {
+            replica.tasks.close();
+            tokio::select! {
+                () = replica.tasks.wait() => {}
+                _ = replica.app.failpoints().stopped() => {}
+            }
+            replica.tasks.reopen();
+        }
+    }
+
+    /// The usual caller, at one replica.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn till_at(&self, index: usize) -> Caller {
+        self.till.at(&self.replicas[index].url)
     }
 
     /// Visits every follow-up that is due, on the first replica, until none is.
@@ -273,8 +384,8 @@ impl World {
     /// Ends the test: what must hold of every world is checked here.
     pub(crate) async fn finish(mut self) {
         self.settle_calls().await;
-        self.assert_invariants().await;
-        for replica in &self.replicas {
+        assert_invariants(&self.pool, &self.simulator, self.parked).await;
+        for replica in self.replicas.iter().chain(&self.dead) {
             replica.shutdown.hard.cancel();
             replica.app.close().await;
         }
@@ -282,45 +393,44 @@ impl World {
         self.db.close().await;
         self.finished = true;
     }
+}
 
-    /// M2, M6, M7, C8, C9 over everything the world did.
-    async fn assert_invariants(&self) {
-        let orphans = sqlx::query_scalar::<_, i64>(
-            "select count(*) from payment p where status in ('processing', 'unresolved')
-                and (select count(*) from follow_up f where f.subject_id = p.payment_id) <> 1",
-        )
-        .fetch_one(&self.pool)
-        .await
-        .expect("the database answers");
-        assert_eq!(
-            orphans, 0,
-            "C8/C9: each open payment has exactly one follow-up"
-        );
-        let parked = sqlx::query_scalar::<_, i64>(
-            "select count(*) from follow_up where parked_at is not null",
-        )
-        .fetch_one(&self.pool)
-        .await
-        .expect("the database answers");
-        assert_eq!(parked, 0, "nothing is parked unexpectedly");
-        let rows: Vec<(String, String, i64)> =
-            sqlx::query_as("select partner_trans_id, status, amount_minor from payment")
-                .fetch_all(&self.pool)
-                .await
-                .expect("the database answers");
-        for trade in self.simulator.trades().await {
-            let id = trade["partner_trans_id"]
-                .as_str()
-                .expect("a trade has an id");
-            let row = rows.iter().find(|(ours, ..)| ours == id);
-            let (_, status, amount) = row.unwrap_or_else(|| panic!("M7: no payment for {id}"));
-            assert_eq!(trade["amount_minor"], *amount, "M2: the amount of {id}");
-            let charged = trade["charged"] == true && trade["status"] == "TRADE_SUCCESS";
-            match status.as_str() {
-                "succeeded" => assert!(charged, "M6: {id} is reported paid: {trade}"),
-                "failed" | "canceled" => assert!(!charged, "M6: {id} is {status}: {trade}"),
-                _ => {}
-            }
+/// M2, M6, M7, C8, C9 over everything a test did.
+async fn assert_invariants(pool: &PgPool, simulator: &Simulator, parked_on_purpose: i64) {
+    let orphans = sqlx::query_scalar::<_, i64>(
+        "select count(*) from payment p where (status in ('processing', 'unresolved') or cancel_reason is not null)
+            and (select count(*) from follow_up f where f.subject_id = p.payment_id) <> 1",
+    )
+    .fetch_one(pool)
+    .await
+    .expect("the database answers");
+    assert_eq!(
+        orphans, 0,
+        "C8/C9: each open payment has exactly one follow-up"
+    );
+    let parked =
+        sqlx::query_scalar::<_, i64>("select count(*) from follow_up where parked_at is not null")
+            .fetch_one(pool)
+            .await
+            .expect("the database answers");
+    assert_eq!(parked, parked_on_purpose, "nothing is parked unexpectedly");
+    let rows: Vec<(String, String, i64)> =
+        sqlx::query_as("select partner_trans_id, status, amount_minor from payment")
+            .fetch_all(pool)
+            .await
+            .expect("the database answers");
+    for trade in simulator.trades().await {
+        let id = trade["partner_trans_id"]
+            .as_str()
+            .expect("a trade has an id");
+        let row = rows.iter().find(|(ours, ..)| ours == id);
+        let (_, status, amount) = row.unwrap_or_else(|| panic!("M7: no payment for {id}"));
+        assert_eq!(trade["amount_minor"], *amount, "M2: the amount of {id}");
+        let charged = trade["charged"] == true && trade["status"] == "TRADE_SUCCESS";
+        match status.as_str() {
+            "succeeded" => assert!(charged, "M6: {id} is reported paid: {trade}"),
+            "failed" | "canceled" => assert!(!charged, "M6: {id} is {status}: {trade}"),
+            _ => {}
         }
     }
 }
@@ -346,8 +456,11 @@ pub(crate) fn merchant() -> DefaultMerchant {
     }
 }
 
+/// The secret of keyed hashes.
+const SECRET: [u8; 32] = [7; 32];
+
 fn secret() -> SecretKey {
-    SecretKey::new(vec![7; 32]).expect("32 bytes suffice")
+    SecretKey::new(SECRET.to_vec()).expect("32 bytes suffice")
 }
 
 async fn api_key(db: &Db, merchant_id: MerchantId, scopes: &[Scope]) -> String {
@@ -366,15 +479,15 @@ fn credentials(sign_type: SignType) -> Credentials {
     credentials.expect("the test keys are good")
 }
 
-async fn replica(
-    connect: &PgConnectOptions,
-    simulator: &Simulator,
-    clock: &Arc<ManualClock>,
-    options: &Options,
-) -> Replica {
+async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Options) -> Replica {
     let credentials = credentials(options.sign_type);
-    let mut settings = AlipaySettings::new(simulator.endpoint(), PARTNER.to_owned(), credentials);
+    let clock = Arc::new(ManualClock::new(options.now));
+    let endpoint = options.endpoint.clone();
+    let endpoint = endpoint.unwrap_or_else(|| simulator.endpoint());
+    let mut settings = AlipaySettings::new(endpoint, PARTNER.to_owned(), credentials);
     settings.pay_timeout = options.pay_timeout;
+    settings.query_timeout = options.ask_timeout;
+    settings.cancel_timeout = options.ask_timeout.max(options.pay_timeout);
     let deadlines = Deadlines {
         query: settings.query_timeout,
         cancel: settings.cancel_timeout,
@@ -384,10 +497,13 @@ async fn replica(
     let connect = options
         .database_port
         .map_or_else(|| connect.clone(), |port| connect.clone().port(port));
+    let db = Db::with_options(connect, options.connections);
+    // One set of points for the whole replica.
+    settings.failpoints = db.failpoints.clone();
     let app = App::new(Parts {
-        db: Db::with_options(connect, 8),
-        alipay: Alipay::new(settings, Arc::clone(clock) as _).expect("the settings are good"),
-        clock: Arc::clone(clock) as _,
+        db,
+        alipay: Alipay::new(settings, Arc::clone(&clock) as _).expect("the settings are good"),
+        clock: Arc::clone(&clock) as _,
         tasks: tasks.clone(),
         stopping: shutdown.soft.clone(),
         secret: secret(),
@@ -417,8 +533,19 @@ async fn replica(
         app,
         worker,
         url,
+        clock,
+        wrong_by: TimeDelta::zero(),
         tasks,
         shutdown,
+    }
+}
+
+/// Polls until the condition holds; fails the test after 20 s.
+pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "did not happen in time: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -1,196 +1,246 @@
-//! The gateway as an operator runs it: the real program with its real logs, over the test's
-//! database and a simulator that runs with the machine's clock.
+//! The real program as a child process, with the machine's clock everywhere: to be killed, to be told
+//! to stop, to be started again.
 
 use std::{
-    fs::{self, File},
     path::PathBuf,
-    process::Stdio,
-    time::{Duration, Instant},
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use alipayhk_gateway::{alipay::sign::SignType, db::Db};
+use alipayhk_gateway::alipay::sign::SignType;
+use alipayhk_gateway::{db::Db, domain::merchant::Scope};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chrono::TimeDelta;
 use serde_json::Value;
-use sqlx::{ConnectOptions as _, PgPool};
-use tokio::process::{Child, Command};
-use uuid::Uuid;
+use sqlx::{ConnectOptions as _, PgPool, postgres::PgConnectOptions};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+use tokio_util::task::TaskTracker;
 
 use super::{
-    PARTNER,
+    PARTNER, SECRET,
     alipay::{Simulator, keys},
-    collector::Collector,
+    api_key, assert_invariants, eventually,
     http::Caller,
     merchant,
+    proxy::Proxy,
 };
 
-/// A running program.
-pub(crate) struct Program {
+/// Quick follow-ups, so that a test need not wait for minutes; a lease is as short as the calls'
+/// deadlines allow.
+const QUICK: &[(&str, &str)] = &[
+    ("FOLLOW_UP_FIRST_QUERY_MS", "700"),
+    ("FOLLOW_UP_QUERY_INTERVAL_MS", "200"),
+    ("FOLLOW_UP_POLL_INTERVAL_MS", "50"),
+    ("FOLLOW_UP_LEASE_MS", "1500"),
+    ("ALIPAY_QUERY_TIMEOUT_MS", "500"),
+    ("ALIPAY_CANCEL_TIMEOUT_MS", "500"),
+    ("DATABASE_MAX_CONNECTIONS", "4"),
+];
+
+/// A database, a simulator and a caller, for programs to come and go.
+pub(crate) struct Stage {
+    pub(crate) pool: PgPool,
     pub(crate) simulator: Simulator,
-    pub(crate) collector: Collector,
-    pub(crate) till: Caller,
-    /// Where the gateway listens.
-    pub(crate) url: String,
-    /// The password in its `DATABASE_URL`.
-    pub(crate) password: String,
-    child: Child,
-    logs: PathBuf,
+    db: Db,
+    key: String,
 }
 
-/// What a program that has ended wrote.
-pub(crate) struct Output {
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-impl Output {
-    /// Standard output, line by line; every line must be a JSON object.
-    pub(crate) fn events(&self) -> Vec<Value> {
-        let lines = self.stdout.lines();
-        lines
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
-            .collect()
+impl Stage {
+    /// An empty database with the default merchant, and a simulator on the machine's clock.
+    pub(crate) async fn set(pool: PgPool) -> Self {
+        let db = Db::with_options((*pool.connect_options()).clone(), 2);
+        let made = db.upsert_default_merchant(&merchant()).await;
+        let merchant_id = made.expect("a merchant");
+        let scopes = [Scope::PaymentsWrite, Scope::PaymentsRead];
+        let key = api_key(&db, merchant_id, &scopes).await;
+        Self {
+            simulator: Simulator::start(None, SignType::Rsa2).await,
+            key,
+            db,
+            pool,
+        }
     }
+
+    /// What the program needs to start here.
+    pub(crate) fn settings(&self) -> Vec<(String, String)> {
+        let keys = &keys().dir;
+        let path = |name: &str| keys.join(name).display().to_string();
+        let options: PgConnectOptions = (*self.pool.connect_options()).clone();
+        let mut settings: Vec<(String, String)> = QUICK
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        for (name, value) in [
+            ("HTTP_LISTEN", "127.0.0.1:0".to_owned()),
+            ("DATABASE_URL", options.to_url_lossy().to_string()),
+            ("ALIPAY_ENDPOINT", self.simulator.endpoint().to_string()),
+            ("ALIPAY_PARTNER", PARTNER.to_owned()),
+            ("ALIPAY_PRIVATE_KEY_FILE", path("merchant_private_key.pem")),
+            ("ALIPAY_PUBLIC_KEY_FILE", path("alipay_public_key.pem")),
+            ("SECRET_KEY_FILE", secret_key_file().display().to_string()),
+        ] {
+            settings.push((name.to_owned(), value));
+        }
+        settings
+    }
+
+    /// The database by way of a proxy.
+    pub(crate) fn database_url(&self, proxy: &Proxy) -> String {
+        let options = proxy.through((*self.pool.connect_options()).clone());
+        options.to_url_lossy().to_string()
+    }
+
+    /// Starts `alipayhk-gateway serve` and waits until it listens.
+    pub(crate) async fn gateway(&self, changes: &[(&str, &str)]) -> Program {
+        let mut command = gateway_command(&["serve"], &self.settings());
+        command.envs(changes.iter().copied());
+        Program::start(command).await
+    }
+
+    /// The caller, at one program.
+    pub(crate) fn till(&self, program: &Program) -> Caller {
+        Caller::new(&program.url, &self.key)
+    }
+
+    /// The status of the only payment there is.
+    pub(crate) async fn status(&self) -> String {
+        let status = sqlx::query_scalar("select status from payment");
+        status.fetch_one(&self.pool).await.expect("one payment")
+    }
+
+    /// Waits until the only payment has this status.
+    pub(crate) async fn until_status(&self, status: &str) {
+        let what = format!("the payment is {status}");
+        eventually(&what, async || self.status().await == status).await;
+    }
+
+    /// Waits until Alipay received this many requests of a service.
+    pub(crate) async fn until_received(&self, service: &str, count: usize) {
+        let what = format!("{count} times {service}");
+        eventually(&what, async || self.simulator.count(service).await >= count).await;
+    }
+
+    /// Minutes pass at once, for the database and for Alipay.
+    pub(crate) async fn skip_minutes(&self, minutes: u32) {
+        let body = format!(
+            "create or replace function db_now() returns timestamptz language sql stable \
+             parallel safe as $$select now() + interval '{minutes} minutes'$$"
+        );
+        let moved = sqlx::raw_sql(sqlx::AssertSqlSafe(body)).execute(&self.pool);
+        moved.await.expect("the database's clock moves");
+        let by = TimeDelta::minutes(minutes.into());
+        self.simulator.advance_clock(by).await;
+    }
+
+    /// Ends the test; the programs must have ended before.
+    pub(crate) async fn finish(self) {
+        assert_invariants(&self.pool, &self.simulator, 0).await;
+        self.db.close().await;
+    }
+}
+
+/// The file with the secret that [`super::secret`] holds.
+fn secret_key_file() -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("test-secret.key");
+    // Every test process writes the same text; aside and moved, so that nobody reads half of it.
+    let aside = path.with_extension(std::process::id().to_string());
+    std::fs::write(&aside, STANDARD.encode(SECRET)).expect("the secret can be written");
+    std::fs::rename(&aside, &path).expect("the secret can be moved");
+    path
+}
+
+/// The program with these arguments and nothing but these settings.
+pub(crate) fn gateway_command(arguments: &[&str], settings: &[(String, String)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alipayhk-gateway"));
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(settings.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// A running gateway; killed when dropped.
+pub(crate) struct Program {
+    pub(crate) url: String,
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Program {
-    /// Starts simulator, collector and gateway; questions about open payments come quickly.
-    pub(crate) async fn start(pool: &PgPool, environment: &[(&str, &str)]) -> Self {
-        let simulator = Simulator::start(None, SignType::Rsa2).await;
-        let collector = Collector::start().await;
-        let connect = (*pool.connect_options()).clone();
-        let db = Db::with_options(connect.clone(), 1);
-        db.upsert_default_merchant(&merchant())
-            .await
-            .expect("a merchant");
-        db.close().await;
-        let mut database = connect.to_url_lossy();
-        if database.password().is_none() {
-            // Not asked for by this server; there to be hunted for.
-            let planted = database.set_password(Some("unasked-for-hunter2"));
-            planted.expect("the URL takes a password");
-        }
-        let password = database.password().unwrap_or_default().to_owned();
-        let database = database.to_string();
-        let logs = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(Uuid::now_v7().to_string());
-        fs::create_dir_all(&logs).expect("a directory for logs");
-        let file = |name: &str| File::create(logs.join(name)).expect("a log file");
-        let keys = keys();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_alipayhk-gateway"));
-        command
-            .env_clear()
-            .env("DATABASE_URL", &database)
-            .env("SECRET_KEY_FILE", keys.dir.join("secret.key"));
-        let key = api_key(&database).await;
-        let child = command
-            .arg("serve")
-            .env("HTTP_LISTEN", "127.0.0.1:0")
-            .env("PUBLIC_BASE_URL", "http://127.0.0.1:8080")
-            .env("ALIPAY_ENDPOINT", simulator.endpoint().as_str())
-            .env("ALIPAY_PARTNER", PARTNER)
-            .env(
-                "ALIPAY_PRIVATE_KEY_FILE",
-                keys.dir.join("merchant_private_key.pem"),
-            )
-            .env(
-                "ALIPAY_PUBLIC_KEY_FILE",
-                keys.dir.join("alipay_public_key.pem"),
-            )
-            .env("ALIPAY_PAY_TIMEOUT_MS", "3000")
-            .env("FOLLOW_UP_FIRST_QUERY_MS", "200")
-            .env("FOLLOW_UP_QUERY_INTERVAL_MS", "200")
-            .env("FOLLOW_UP_POLL_INTERVAL_MS", "50")
-            .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint)
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(file("stdout"))
-            .stderr(file("stderr"))
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the gateway starts");
+    async fn start(mut command: Command) -> Self {
+        command.stderr(Stdio::inherit());
+        let mut child = command.spawn().expect("the program starts");
+        let stdout = child.stdout.take().expect("standard output is piped");
+        let log = Arc::new(Mutex::new(vec![]));
+        let reading = Arc::clone(&log);
+        TaskTracker::new().spawn(async move {
+            let mut lines = BufReader::new(stdout).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                reading
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(line);
+            }
+        });
         let mut program = Self {
-            simulator,
-            collector,
-            till: Caller::new("", &key),
             url: String::new(),
-            password,
             child,
-            logs,
+            log,
         };
-        program.url = program.address().await;
-        program.till = Caller::new(&program.url, &key);
+        let line = program.logged("listening").await;
+        let line: Value = serde_json::from_str(&line).expect("a JSON line");
+        let address = line["local_addr"].as_str().expect("an address");
+        program.url = format!("http://{address}");
         program
     }
 
-    /// What the log says of where it listens.
-    async fn address(&mut self) -> String {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let log = self.read("stdout");
-            let listening = log
-                .lines()
-                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-                .find(|event| event["message"] == "listening");
-            if let Some(event) = listening {
-                return format!(
-                    "http://{}",
-                    event["local_addr"].as_str().expect("an address")
-                );
-            }
-            let ended = self.child.try_wait().expect("the gateway can be asked");
-            let waiting = ended.is_none() && Instant::now() < deadline;
-            assert!(
-                waiting,
-                "the gateway does not listen: {log}{}",
-                self.read("stderr")
-            );
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
     }
 
-    fn read(&self, name: &str) -> String {
-        let bytes = fs::read(self.logs.join(name)).expect("a log file");
-        String::from_utf8(bytes).expect("logs are text")
+    /// Waits for a log line that contains `text`.
+    pub(crate) async fn logged(&self, text: &str) -> String {
+        let find = || {
+            let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.iter().find(|line| line.contains(text)).cloned()
+        };
+        eventually(&format!("the log says {text}"), async || find().is_some()).await;
+        find().expect("just found")
     }
 
-    /// Tells the program to stop, waits for its end, and reads what it wrote. Traces are complete
-    /// from then on.
-    pub(crate) async fn stop(&mut self) -> Output {
-        let pid = self.child.id().expect("the gateway runs").to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().await;
-        assert!(told.expect("kill runs").success());
-        let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait())
-            .await
-            .expect("the gateway stops in time")
-            .expect("the gateway can be waited for");
-        assert!(ended.success(), "{ended}: {}", self.read("stderr"));
-        Output {
-            stdout: self.read("stdout"),
-            stderr: self.read("stderr"),
-        }
+    /// `kill -9`.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.expect("the program can be killed");
     }
-}
 
-impl Drop for Program {
-    fn drop(&mut self) {
-        // Kept for a person where the test failed.
-        if !std::thread::panicking() {
-            let _ = fs::remove_dir_all(&self.logs);
-        }
+    /// `SIGTERM`.
+    pub(crate) async fn terminate(&self) {
+        let pid = self.child.id().expect("the program runs").to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().await;
+        assert!(sent.expect("kill runs").success());
     }
-}
 
-/// Makes an API key as an operator does: it is the last line the command prints.
-async fn api_key(database: &str) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_alipayhk-gateway"))
-        .env_clear()
-        .env("DATABASE_URL", database)
-        .env("SECRET_KEY_FILE", keys().dir.join("secret.key"))
-        .args(["api-key", "create", "--name", "till-1", "--scopes"])
-        .arg("payments:write,payments:read")
-        .output()
-        .await
-        .expect("the program runs");
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{error}");
-    let text = String::from_utf8(output.stdout).expect("text");
-    text.lines().last().expect("a key").to_owned()
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self, within: Duration) -> ExitStatus {
+        let end = timeout(within, self.child.wait()).await;
+        let status = end.unwrap_or_else(|_| panic!("still runs after {within:?}"));
+        status.expect("the program can be waited for")
+    }
+
+    /// Told to stop, and stopped in order.
+    pub(crate) async fn stop(mut self) {
+        self.terminate().await;
+        let status = self.ended(Duration::from_secs(10)).await;
+        assert_eq!(status.code(), Some(0));
+    }
 }

@@ -1,0 +1,233 @@
+//! One question to Alipay about an existing payment: its intent, the call, the record. Workers and
+//! callers take the same path; a worker under its claim, a caller under nothing but the payment's
+//! version.
+//!
+//! Questions are identity-stable: a query, or a cancel under the same id
+//! (`design/correctness.md` R11). None mints an id or sends a payment.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use super::{
+    App,
+    outcome::{cancel_event, query_event},
+    record::{News, RecordError},
+};
+use crate::{
+    alipay::{
+        outcome::CancelOutcome,
+        request::{CancelRequest, QueryRequest},
+    },
+    db::record::{Change, Fence, Question, Recorded},
+    domain::{
+        attempt::{Answer, AttemptKind},
+        id::AttemptId,
+        payment::{CancelReason, Payment, PaymentEvent},
+        transition::Actor,
+    },
+    failpoint::crashpoint,
+};
+
+/// How long an answer is insisted on while the database is away; the next question learns the same.
+const INSIST_ON_RECORDING: Duration = Duration::from_secs(10);
+
+/// Who asks, and in what standing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker {
+    /// For the audit trail.
+    pub(super) actor: Actor,
+    /// A worker's claim.
+    pub(super) fence: Option<Fence>,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// Where the trade stands.
+    Query,
+    /// To close or reverse the trade.
+    Cancel(CancelReason),
+}
+
+impl Ask {
+    const fn kind(self) -> AttemptKind {
+        match self {
+            Self::Query => AttemptKind::Query,
+            Self::Cancel(_) => AttemptKind::Cancel,
+        }
+    }
+}
+
+/// A question whose intent is committed.
+#[derive(Debug)]
+pub(super) struct Begun {
+    /// The payment, with the change that asking made.
+    pub(super) payment: Payment,
+    attempt_id: AttemptId,
+    asked_at: DateTime<Utc>,
+}
+
+/// What became of the intent to ask.
+#[derive(Debug)]
+pub(super) enum Beginning {
+    /// Committed: ask.
+    Begun(Box<Begun>),
+    /// The payment has changed since it was read, or may not be canceled: read and decide again.
+    Changed,
+    /// The claim passed to another worker: stop.
+    FenceLost,
+}
+
+/// An answer and what it was taken to mean.
+struct Reply {
+    event: Option<PaymentEvent>,
+    cancel_refused: Option<bool>,
+    answer: Answer,
+}
+
+impl App {
+    /// Commits the intent to ask. A first cancel changes the payment in the same statement.
+    pub(super) async fn begin(
+        &self,
+        payment: Payment,
+        asker: Asker,
+        ask: Ask,
+        now: DateTime<Utc>,
+    ) -> Result<Beginning, crate::db::error::Error> {
+        let started = match ask {
+            Ask::Cancel(reason) => Some(PaymentEvent::CancelStarted { reason }),
+            Ask::Query => None,
+        };
+        // A cancel that is under way already is repeated without a change.
+        let after = started
+            .as_ref()
+            .and_then(|event| payment.apply(event, now).unwrap_or_default());
+        let attempt_id = AttemptId::mint();
+        let question = Question {
+            merchant_id: payment.merchant_id,
+            payment_id: payment.id,
+            actor: asker.actor,
+            fence: asker.fence,
+            ensure_follow_up: !after.as_ref().unwrap_or(&payment).is_settled(),
+            attempt_id,
+            kind: ask.kind(),
+            change: after
+                .as_ref()
+                .zip(started.as_ref())
+                .map(|(after, event)| Change {
+                    before: &payment,
+                    after,
+                    event: event.name(),
+                    gateway_at: self.clock.now(),
+                    grounds: None,
+                }),
+            deadline_ms: i64::try_from(self.deadlines.of(ask.kind()).as_millis())
+                .unwrap_or(i64::MAX),
+        };
+        Ok(match self.db.begin_question(&question).await? {
+            Recorded::Written(asked_at) => {
+                if let Some(after) = &after {
+                    self.waiters.announce(after);
+                }
+                let mut payment = after.unwrap_or(payment);
+                count_question(&mut payment, ask.kind(), asked_at);
+                Beginning::Begun(Box::new(Begun {
+                    payment,
+                    attempt_id,
+                    asked_at,
+                }))
+            }
+            Recorded::Stale => Beginning::Changed,
+            Recorded::FenceLost => Beginning::FenceLost,
+        })
+    }
+
+    /// Asks and records. No database connection is held during the call.
+    pub(super) async fn ask(
+        &self,
+        begun: Begun,
+        asker: Asker,
+        ask: Ask,
+    ) -> Result<(Payment, Answer), RecordError> {
+        let Begun {
+            payment,
+            attempt_id,
+            asked_at,
+        } = begun;
+        crashpoint!(self.db.failpoints, "ask.begun");
+        let started = Instant::now();
+        let reply = self.call(&payment, ask, asked_at).await;
+        crashpoint!(self.db.failpoints, "ask.answered");
+        let news = News {
+            actor: asker.actor,
+            answered: Some((attempt_id, &reply.answer)),
+            event: reply.event,
+            fence: asker.fence,
+            // A caller's query is besides the plan; his cancel is a step of it.
+            reschedule: asker.fence.is_some() || matches!(ask, Ask::Cancel(_)),
+            cancel_refused: reply.cancel_refused,
+            grounds: None,
+            now: asked_at + started.elapsed(),
+        };
+        let mut payment = payment;
+        if let Some(refused) = reply.cancel_refused {
+            payment.inquiry.cancel_refused = refused;
+        }
+        let payment = self.record(payment, &news, INSIST_ON_RECORDING).await?;
+        Ok((payment, reply.answer))
+    }
+
+    /// One upstream call.
+    async fn call(&self, payment: &Payment, ask: Ask, asked_at: DateTime<Utc>) -> Reply {
+        let partner_trans_id = payment.partner_trans_id.clone();
+        let alipay_trans_id = payment.alipay_trans_id.clone();
+        match ask {
+            Ask::Cancel(_) => {
+                let request = CancelRequest {
+                    partner_trans_id,
+                    alipay_trans_id,
+                };
+                let call = self.alipay.cancel(&request).await;
+                Reply {
+                    cancel_refused: Some(matches!(call.outcome, CancelOutcome::Refused { .. })),
+                    event: cancel_event(call.outcome, payment, asked_at),
+                    answer: call.answer,
+                }
+            }
+            Ask::Query => {
+                let amount = payment.amount;
+                let request = QueryRequest {
+                    partner_trans_id,
+                    amount,
+                    alipay_trans_id,
+                };
+                let call = self.alipay.query(&request).await;
+                Reply {
+                    cancel_refused: None,
+                    event: query_event(call.outcome, payment, asked_at),
+                    answer: call.answer,
+                }
+            }
+        }
+    }
+}
+
+/// Notes in memory what [`crate::db::Db::begin_question`] has written, so that the next question is
+/// planned from it.
+fn count_question(payment: &mut Payment, kind: AttemptKind, asked_at: DateTime<Utc>) {
+    let inquiry = &mut payment.inquiry;
+    match kind {
+        AttemptKind::Query => {
+            inquiry.queries += 1;
+            inquiry.last_query_at = Some(asked_at);
+        }
+        AttemptKind::Cancel => {
+            inquiry.cancels += 1;
+            inquiry.last_cancel_at = Some(asked_at);
+            inquiry.cancel_refused = false;
+        }
+        AttemptKind::Pay => {}
+    }
+}

@@ -1,0 +1,206 @@
+//! Cancels that callers ask for, by id, or by reference or key for a till that never got its
+//! answer.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::{sync::oneshot, time::Instant};
+use tracing::Instrument;
+
+use super::{
+    App,
+    ask::{Ask, Asker, Beginning},
+    create::ROUTE,
+    error::{Alternative, Error},
+};
+use crate::{
+    db::intent::Owner,
+    domain::{
+        id::{MerchantReference, PaymentId},
+        idempotency::IdempotencyKey,
+        merchant::Principal,
+        payment::{CancelReason, Payment, PaymentState},
+        transition::Actor,
+    },
+};
+
+/// How often a payment that keeps changing is read again before the caller is told to try later.
+const TRIES: usize = 5;
+
+/// What a till knows of a payment whose answer it never got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Its own number.
+    Reference(MerchantReference),
+    /// The key it sent.
+    Key(IdempotencyKey),
+}
+
+/// What a cancel by reference or key led to.
+#[derive(Clone, Debug)]
+pub enum Canceled {
+    /// The payment exists: its state after the cancel.
+    Payment(Box<Payment>),
+    /// Nothing existed, and now nothing ever will under this reference or key.
+    BeforeCreation,
+}
+
+impl App {
+    /// Cancels a payment: closes it unpaid, or returns the money in full. Holds the answer for at
+    /// most `wait` while the cancel is under way; the follow-up repeats it whatever happens to the
+    /// caller. `Ok(None)`: no such payment.
+    pub async fn cancel_payment(
+        &self,
+        principal: &Principal,
+        id: PaymentId,
+        wait: Duration,
+    ) -> Result<Option<Payment>, Error> {
+        let deadline = Instant::now() + wait;
+        let waiter = self.waiters.listen(id);
+        let Some(payment) = self.start_cancel(principal, id).await? else {
+            return Ok(None);
+        };
+        let over = |payment: &Payment| payment.is_settled();
+        let payment = self.wait_until(waiter, payment, deadline, over).await;
+        match &payment.state {
+            PaymentState::Canceled { .. } => Ok(Some(payment)),
+            _ if payment.canceling.is_some() => Ok(Some(payment)),
+            PaymentState::Processing(_) => Ok(Some(payment)),
+            // The cancel ended without closing the trade.
+            PaymentState::Succeeded | PaymentState::Unresolved => Err(window_closed(&payment)),
+            PaymentState::Failed(_) => Err(nothing_to_cancel(&payment)),
+        }
+    }
+
+    /// Cancels whatever a till knows of. Where nothing exists, a tombstone makes sure that nothing
+    /// ever will (`design/api.md` 2).
+    pub async fn cancel_known(
+        &self,
+        principal: &Principal,
+        known: &Known,
+        wait: Duration,
+    ) -> Result<Canceled, Error> {
+        let merchant_id = principal.merchant_id;
+        let owner = match known {
+            Known::Reference(reference) => {
+                self.db
+                    .entomb_reference(merchant_id, reference.as_str())
+                    .await?
+            }
+            Known::Key(key) => self.db.entomb_key(merchant_id, ROUTE, key).await?,
+        };
+        match owner {
+            Owner::Tombstone => Ok(Canceled::BeforeCreation),
+            Owner::Payment(id) => {
+                let canceled = self.cancel_payment(principal, id, wait).await?;
+                canceled
+                    .map(|payment| Canceled::Payment(Box::new(payment)))
+                    .ok_or_else(|| Error::Internal("a reference without its payment".into()))
+            }
+        }
+    }
+
+    /// Begins the cancel and sends it once, detached from the caller; returns the payment as it
+    /// stands when the intent is committed, or when there is nothing to begin.
+    async fn start_cancel(
+        &self,
+        principal: &Principal,
+        id: PaymentId,
+    ) -> Result<Option<Payment>, Error> {
+        for _ in 0..TRIES {
+            let Some(payment) = self.db.payment(principal.merchant_id, id).await? else {
+                return Ok(None);
+            };
+            let now = self.db.now().await?;
+            if may_skip(&payment) {
+                return Ok(Some(payment));
+            }
+            check_cancelable(&payment, now)?;
+            if let Some(payment) = self.send_cancel(principal, payment, now).await? {
+                return Ok(Some(payment));
+            }
+        }
+        Err(Error::Unavailable("the payment kept changing".into()))
+    }
+
+    /// The detached part. `None`: the payment changed in between.
+    async fn send_cancel(
+        &self,
+        principal: &Principal,
+        payment: Payment,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Payment>, Error> {
+        let asker = Asker {
+            actor: Actor::ApiKey(principal.api_key_id),
+            fence: None,
+        };
+        let ask = Ask::Cancel(CancelReason::Requested);
+        let (reply, begun_reply) = oneshot::channel();
+        let app = self.clone();
+        let work = async move {
+            match app.begin(payment, asker, ask, now).await {
+                Ok(Beginning::Begun(begun)) => {
+                    // A failed send means the caller hung up, which changes nothing.
+                    let _ = reply.send(Ok(Some(begun.payment.clone())));
+                    let id = begun.payment.id;
+                    if let Err(error) = app.ask(*begun, asker, ask).await {
+                        tracing::error!(payment.id = %id, error = %error, "the answer to a cancel was not recorded; the follow-up will ask again");
+                    }
+                }
+                Ok(Beginning::Changed | Beginning::FenceLost) => {
+                    let _ = reply.send(Ok(None));
+                }
+                Err(error) => {
+                    let _ = reply.send(Err(Error::from(error)));
+                }
+            }
+        };
+        self.tasks.spawn(work.in_current_span());
+        begun_reply
+            .await
+            .map_err(|_| Error::Internal("the cancel's task ended early".into()))?
+    }
+}
+
+/// Whether the cancel is done or under way already.
+fn may_skip(payment: &Payment) -> bool {
+    matches!(payment.state, PaymentState::Canceled { .. })
+        || payment.canceling == Some(CancelReason::Requested)
+}
+
+fn check_cancelable(payment: &Payment, now: DateTime<Utc>) -> Result<(), Error> {
+    if matches!(payment.state, PaymentState::Failed(_)) {
+        return Err(nothing_to_cancel(payment));
+    }
+    if payment.refund_reserved_minor > 0 {
+        return Err(Error::InvalidState {
+            payment_id: payment.id,
+            detail: "a payment with a refund cannot be canceled; refund the rest",
+        });
+    }
+    if payment.cancelable_until().is_some_and(|end| now >= end) {
+        return Err(window_closed(payment));
+    }
+    Ok(())
+}
+
+fn nothing_to_cancel(payment: &Payment) -> Error {
+    Error::InvalidState {
+        payment_id: payment.id,
+        detail: "the payment failed, so there is nothing to cancel",
+    }
+}
+
+fn window_closed(payment: &Payment) -> Error {
+    let alternative = match payment.state {
+        PaymentState::Succeeded => Alternative::Refund,
+        PaymentState::Processing(_)
+        | PaymentState::Unresolved
+        | PaymentState::Failed(_)
+        | PaymentState::Canceled { .. } => Alternative::Wait,
+    };
+    Error::CancelWindowClosed {
+        payment_id: payment.id,
+        alternative,
+    }
+}

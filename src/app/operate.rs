@@ -1,0 +1,221 @@
+//! What operators and impatient callers do: ask now, steer the schedule, look at what stayed open,
+//! and decide it on evidence from outside.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    App,
+    ask::{Ask, Asker, Beginning},
+    error::Error,
+    record::{News, RecordError},
+};
+use crate::{
+    db::record::Grounds,
+    domain::{
+        attempt::AnswerClass,
+        id::{FollowUpId, MerchantId, PaymentId},
+        merchant::Principal,
+        payment::{Payment, PaymentEvent, PaymentState, Resolution},
+        schedule::{FollowUp, FollowUpFilter, Steering, Unsettled},
+        transition::Actor,
+    },
+};
+
+/// A page of follow-ups.
+#[derive(Clone, Debug)]
+pub struct FollowUps {
+    /// The rows, newest first.
+    pub items: Vec<FollowUp>,
+    /// Where the next page starts.
+    pub next: Option<FollowUpId>,
+}
+
+/// A page of payments that need a person.
+#[derive(Clone, Debug)]
+pub struct UnsettledPage {
+    /// The payments with the evidence, newest first.
+    pub items: Vec<Unsettled>,
+    /// Where the next page starts.
+    pub next: Option<PaymentId>,
+}
+
+impl App {
+    /// Asks Alipay now where the trade stands, and records what it says. Nothing changes where no
+    /// usable answer comes. `Ok(None)`: no such payment.
+    pub async fn refresh_payment(
+        &self,
+        principal: &Principal,
+        id: PaymentId,
+    ) -> Result<Option<Payment>, Error> {
+        let Some(payment) = self.db.payment(principal.merchant_id, id).await? else {
+            return Ok(None);
+        };
+        let caller = Asker {
+            actor: Actor::ApiKey(principal.api_key_id),
+            fence: None,
+        };
+        let app = self.clone();
+        // Detached: a caller that hangs up must not leave an answer unrecorded.
+        let work = async move {
+            let now = app.clock.now();
+            match app.begin(payment, caller, Ask::Query, now).await? {
+                Beginning::Begun(begun) => app
+                    .ask(*begun, caller, Ask::Query)
+                    .await
+                    .map(Some)
+                    .map_err(unrecorded),
+                Beginning::Changed | Beginning::FenceLost => Ok(None),
+            }
+        };
+        let outcome: Result<_, Error> = self
+            .run_detached(work)
+            .await
+            .map_err(|error| Error::Internal(Box::new(error)))?;
+        let Some((payment, answer)) = outcome? else {
+            return Err(Error::Unavailable("the payment kept changing".into()));
+        };
+        if tells_something(answer.class) {
+            Ok(Some(payment))
+        } else {
+            Err(Error::UpstreamSilent {
+                payment_id: id,
+                class: answer.class.as_str(),
+            })
+        }
+    }
+
+    /// Lists the schedule of a merchant, newest first.
+    pub async fn list_follow_ups(
+        &self,
+        merchant_id: MerchantId,
+        filter: &FollowUpFilter,
+        after: Option<FollowUpId>,
+        limit: u16,
+    ) -> Result<FollowUps, Error> {
+        let mut items = self
+            .db
+            .list_follow_ups(merchant_id, filter, after, limit)
+            .await?;
+        let more = items.len() > usize::from(limit);
+        items.truncate(usize::from(limit));
+        let next = if more {
+            items.last().map(|item| item.id)
+        } else {
+            None
+        };
+        Ok(FollowUps { items, next })
+    }
+
+    /// Steers one row of the schedule. `Ok(None)`: no such row, or its payment is settled.
+    pub async fn steer_follow_up(
+        &self,
+        principal: &Principal,
+        id: FollowUpId,
+        steering: &Steering,
+    ) -> Result<Option<FollowUp>, Error> {
+        let steered = self
+            .db
+            .steer_follow_up(principal.merchant_id, principal.api_key_id, id, steering)
+            .await?;
+        if steered.is_some() {
+            tracing::info!(follow_up.id = %id, api_key.id = %principal.api_key_id, steering = steering.name(), "an operator steered a follow-up");
+        }
+        Ok(steered)
+    }
+
+    /// The payments that need a person, with the evidence, newest first.
+    pub async fn list_unsettled(
+        &self,
+        merchant_id: MerchantId,
+        after: Option<PaymentId>,
+        limit: u16,
+    ) -> Result<UnsettledPage, Error> {
+        let mut items = self.db.list_unsettled(merchant_id, after, limit).await?;
+        let more = items.len() > usize::from(limit);
+        items.truncate(usize::from(limit));
+        let next = if more {
+            items.last().map(|item| item.payment.id)
+        } else {
+            None
+        };
+        Ok(UnsettledPage { items, next })
+    }
+
+    /// Records an operator's decision about an unresolved payment. `Ok(None)`: no such payment.
+    pub async fn resolve_payment(
+        &self,
+        principal: &Principal,
+        id: PaymentId,
+        resolution: Resolution,
+        grounds: &Grounds,
+    ) -> Result<Option<Payment>, Error> {
+        let Some(payment) = self.db.payment(principal.merchant_id, id).await? else {
+            return Ok(None);
+        };
+        if payment.state != PaymentState::Unresolved {
+            return Err(not_unresolved(id));
+        }
+        let news = News {
+            actor: Actor::ApiKey(principal.api_key_id),
+            answered: None,
+            event: Some(PaymentEvent::Resolved(resolution)),
+            fence: None,
+            reschedule: false,
+            cancel_refused: None,
+            grounds: Some(grounds),
+            now: self.now_by_database().await?,
+        };
+        let before = payment.version;
+        let payment = self
+            .record(payment, &news, Duration::from_secs(5))
+            .await
+            .map_err(unrecorded)?;
+        // The truth may have arrived in between; it wins.
+        if payment.version == before || !payment.state.is_final() {
+            return Err(not_unresolved(id));
+        }
+        tracing::warn!(payment.id = %id, api_key.id = %principal.api_key_id, ticket = %grounds.ticket, status = payment.state.status(), "an operator resolved a payment");
+        Ok(Some(payment))
+    }
+
+    async fn now_by_database(&self) -> Result<DateTime<Utc>, Error> {
+        Ok(self.db.now().await?)
+    }
+}
+
+fn not_unresolved(payment_id: PaymentId) -> Error {
+    Error::InvalidState {
+        payment_id,
+        detail: "only an unresolved payment can be resolved",
+    }
+}
+
+fn unrecorded(error: RecordError) -> Error {
+    match error {
+        RecordError::Db(error) => error.into(),
+        RecordError::FenceLost | RecordError::Missing => Error::Internal(Box::new(error)),
+    }
+}
+
+/// Whether an answer of this kind says where the trade stands.
+const fn tells_something(class: AnswerClass) -> bool {
+    match class {
+        AnswerClass::Success
+        | AnswerClass::Pending
+        | AnswerClass::Closed
+        | AnswerClass::Declined
+        | AnswerClass::NotFound => true,
+        AnswerClass::UnknownCode
+        | AnswerClass::AccessRefused
+        | AnswerClass::SystemError
+        | AnswerClass::ConnectFailed
+        | AnswerClass::TimedOut
+        | AnswerClass::ConnectionLost
+        | AnswerClass::HttpStatus
+        | AnswerClass::Malformed
+        | AnswerClass::BadSignature
+        | AnswerClass::Mismatch => false,
+    }
+}

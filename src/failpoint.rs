@@ -1,0 +1,324 @@
+//! Named points at which a test may stop, break or delay the program, and planted faults by which
+//! the tests are tested. Both exist only with the cargo feature `failpoints`, which is off by
+//! default and refused in a build without debug assertions: a release cannot contain them, and
+//! without the feature the macros below expand to nothing.
+//!
+//! Two kinds of points: at a [`failpoint!`] the program can meet an error (a database call, a call
+//! to Alipay), and the point may report one; at a [`crashpoint!`] nothing can fail, and the point
+//! may only stop or wait.
+//!
+//! Why not the crate `fail`: its points are global to the process, and the tests run several
+//! replicas in one process and stop one of them; its actions block a thread where these suspend a
+//! task; and a crash here means that *nothing* of the replica runs any further, which a panic, which
+//! unwinds into handlers that help, is not.
+
+#[cfg(all(feature = "failpoints", not(debug_assertions)))]
+compile_error!("the feature `failpoints` is for tests: a release must not contain it");
+
+/// A point where an error may be met; the surrounding function returns it with `?`.
+macro_rules! failpoint {
+    ($points:expr, $($name:expr),+) => {
+        #[cfg(feature = "failpoints")]
+        $points.reach(&[$($name),+]).await?;
+    };
+}
+
+/// A point between two steps, where nothing can fail: the task may stop there for ever, or wait.
+macro_rules! crashpoint {
+    ($points:expr, $($name:expr),+) => {
+        #[cfg(feature = "failpoints")]
+        {
+            let _ = $points.reach(&[$($name),+]).await;
+        }
+    };
+}
+
+/// Whether a fault is planted here; `false`, and so removed by the compiler, without the feature.
+macro_rules! planted {
+    ($fault:ident) => {
+        cfg!(feature = "failpoints")
+            && $crate::failpoint::is_planted($crate::failpoint::Fault::$fault)
+    };
+}
+
+pub(crate) use {crashpoint, failpoint, planted};
+
+/// The points of one replica: cheap to clone, and of no size without the feature.
+#[derive(Clone, Debug, Default)]
+pub struct Failpoints {
+    #[cfg(feature = "failpoints")]
+    inner: std::sync::Arc<active::Inner>,
+}
+
+/// A defect that a test plants to see whether the harness catches it (`design/correctness.md`
+/// 3.2). Chosen by the environment variable `PLANTED_FAULT`, so that it reigns in a process of its
+/// own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Silence after a pay is taken for a refusal.
+    TimeoutIsFailure,
+    /// "The trade does not exist" is taken for a refusal.
+    NotFoundIsFailure,
+    /// Silence after a cancel is taken for its success.
+    CancelSilenceIsSuccess,
+    /// A cancel that found nothing is believed at once, while the pay may still be on its way.
+    NoGrace,
+    /// The end of the plan is taken for a refusal.
+    ExhaustionIsFailure,
+    /// A pay that outlived its time is sent all the same.
+    LatePay,
+    /// The pay call is repeated under an id of its own when nothing came back.
+    IdPerAttempt,
+    /// The caller's connection carries the work.
+    NotDetached,
+    /// The pay is sent before its intent is written.
+    CallBeforeIntent,
+    /// A worker writes its answer without its claim.
+    NoFence,
+    /// Transitions are written for answers that changed nothing.
+    DoubledTransition,
+    /// An answer's signature is not looked at.
+    SignatureIgnored,
+    /// Which trade an answer names is not looked at.
+    IdIgnored,
+    /// An answer's amount is not looked at.
+    AmountIgnored,
+    /// The day ends at midnight of another zone than Hong Kong's.
+    WrongZone,
+}
+
+/// Every planted fault with its name in `PLANTED_FAULT`.
+pub const FAULTS: &[(Fault, &str)] = &[
+    (Fault::TimeoutIsFailure, "timeout_is_failure"),
+    (Fault::NotFoundIsFailure, "not_found_is_failure"),
+    (Fault::CancelSilenceIsSuccess, "cancel_silence_is_success"),
+    (Fault::NoGrace, "no_grace"),
+    (Fault::ExhaustionIsFailure, "exhaustion_is_failure"),
+    (Fault::LatePay, "late_pay"),
+    (Fault::IdPerAttempt, "id_per_attempt"),
+    (Fault::NotDetached, "not_detached"),
+    (Fault::CallBeforeIntent, "call_before_intent"),
+    (Fault::NoFence, "no_fence"),
+    (Fault::DoubledTransition, "doubled_transition"),
+    (Fault::SignatureIgnored, "signature_ignored"),
+    (Fault::IdIgnored, "id_ignored"),
+    (Fault::AmountIgnored, "amount_ignored"),
+    (Fault::WrongZone, "wrong_zone"),
+];
+
+/// Whether `fault` is planted in this process.
+#[cfg(feature = "failpoints")]
+pub fn is_planted(fault: Fault) -> bool {
+    active::planted() == Some(fault)
+}
+
+/// Nothing is planted.
+#[cfg(not(feature = "failpoints"))]
+pub const fn is_planted(_: Fault) -> bool {
+    false
+}
+
+#[cfg(feature = "failpoints")]
+pub use active::{Action, Injected};
+
+#[cfg(feature = "failpoints")]
+mod active {
+    use std::{
+        collections::BTreeMap,
+        sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    };
+
+    use tokio::sync::watch;
+
+    use super::{FAULTS, Failpoints, Fault};
+
+    /// What happens at an armed point, once.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Action {
+        /// The replica ends here: this task goes no further, and no other task of the replica
+        /// passes another point.
+        Crash,
+        /// The process ends here.
+        Abort,
+        /// The operation reports an error: a broken connection.
+        Error,
+        /// The task waits until [`Failpoints::resume`].
+        Pause,
+    }
+
+    /// The error of [`Action::Error`].
+    #[derive(Debug, thiserror::Error)]
+    #[error("injected at {0}")]
+    pub struct Injected(pub String);
+
+    #[derive(Debug)]
+    pub(super) struct Inner {
+        plan: Mutex<Plan>,
+        stopped: watch::Sender<Option<String>>,
+        resumed: watch::Sender<u64>,
+    }
+
+    #[derive(Debug, Default)]
+    struct Plan {
+        hits: BTreeMap<String, u64>,
+        fired: BTreeMap<String, u64>,
+        /// The point, how many hits pass before, and what then happens.
+        armed: Vec<(String, u64, Action)>,
+        dead: bool,
+    }
+
+    impl Default for Inner {
+        fn default() -> Self {
+            let armed = from_environment();
+            Self {
+                plan: Mutex::new(Plan {
+                    armed,
+                    ..Plan::default()
+                }),
+                stopped: watch::channel(None).0,
+                resumed: watch::channel(0).0,
+            }
+        }
+    }
+
+    /// `FAILPOINT=pay.after_call:3` ends the process at the third hit of the point: for processes
+    /// that a test starts.
+    fn from_environment() -> Vec<(String, u64, Action)> {
+        let Some(text) = variable("FAILPOINT") else {
+            return vec![];
+        };
+        let (point, hit) = text.split_once(':').unwrap_or((&text, "1"));
+        let before = hit.parse::<u64>().map_or(0, |hit| hit.saturating_sub(1));
+        vec![(point.to_owned(), before, Action::Abort)]
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "not configuration: a test's switch, absent from every release"
+    )]
+    fn variable(name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    /// The fault planted in this process.
+    pub(super) fn planted() -> Option<Fault> {
+        static PLANTED: OnceLock<Option<Fault>> = OnceLock::new();
+        *PLANTED.get_or_init(|| {
+            let name = variable("PLANTED_FAULT")?;
+            let fault = FAULTS.iter().find(|(_, known)| *known == name);
+            Some(fault.expect("PLANTED_FAULT names a fault of `FAULTS`").0)
+        })
+    }
+
+    impl Failpoints {
+        fn plan(&self) -> MutexGuard<'_, Plan> {
+            self.inner
+                .plan
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        }
+
+        /// Arms a point: `action` happens once, after `passes` hits have passed.
+        pub fn arm(&self, point: &str, passes: u64, action: Action) {
+            self.plan().armed.push((point.to_owned(), passes, action));
+        }
+
+        /// Disarms every point.
+        pub fn disarm(&self) {
+            self.plan().armed.clear();
+        }
+
+        /// Ends the replica as [`Action::Crash`] does, at whatever points its tasks reach next.
+        pub fn kill(&self) {
+            self.plan().dead = true;
+        }
+
+        /// How often each point was reached.
+        pub fn hits(&self) -> BTreeMap<String, u64> {
+            self.plan().hits.clone()
+        }
+
+        /// How often something armed happened at a point.
+        pub fn fired(&self, point: &str) -> u64 {
+            self.plan().fired.get(point).copied().unwrap_or(0)
+        }
+
+        /// Waits until a task has crashed or paused, and says where.
+        pub async fn stopped(&self) -> String {
+            let mut stopped = self.inner.stopped.subscribe();
+            loop {
+                if let Some(point) = stopped.borrow_and_update().clone() {
+                    return point;
+                }
+                if stopped.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+
+        /// Whether a task has crashed or is paused.
+        pub fn is_stopped(&self) -> bool {
+            self.inner.stopped.borrow().is_some()
+        }
+
+        /// Lets paused tasks go on.
+        pub fn resume(&self) {
+            self.inner.stopped.send_replace(None);
+            self.inner.resumed.send_modify(|times| *times += 1);
+        }
+
+        /// What a point of the program calls.
+        pub(crate) async fn reach(&self, name: &[&str]) -> Result<(), Injected> {
+            let name = name.join(".");
+            match self.at(&name) {
+                None => Ok(()),
+                Some(Action::Abort) => std::process::abort(),
+                Some(Action::Error) => Err(Injected(name)),
+                Some(Action::Crash) => {
+                    self.inner.stopped.send_replace(Some(name));
+                    std::future::pending().await
+                }
+                Some(Action::Pause) => {
+                    let mut resumed = self.inner.resumed.subscribe();
+                    self.inner.stopped.send_replace(Some(name));
+                    // An error means that the replica is being dropped.
+                    let _ = resumed.changed().await;
+                    Ok(())
+                }
+            }
+        }
+
+        /// Counts a hit and takes what is armed for it.
+        fn at(&self, name: &str) -> Option<Action> {
+            let mut plan = self.plan();
+            if plan.dead {
+                return Some(Action::Crash);
+            }
+            *plan.hits.entry(name.to_owned()).or_default() += 1;
+            let position = plan.armed.iter().position(|(point, ..)| point == name)?;
+            let (_, passes, action) = &mut plan.armed[position];
+            if *passes > 0 {
+                *passes -= 1;
+                return None;
+            }
+            let action = *action;
+            plan.armed.remove(position);
+            plan.dead = action == Action::Crash;
+            *plan.fired.entry(name.to_owned()).or_default() += 1;
+            Some(action)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// The feature is nobody's default, and the programs that people run are built without it.
+    #[test]
+    fn a_release_has_no_failpoints() {
+        let manifest = include_str!("../Cargo.toml");
+        assert!(manifest.contains("\nfailpoints = []"));
+        assert!(!manifest.contains("default = ["), "no default features");
+        assert!(!include_str!("../Dockerfile").contains("--features"));
+        assert!(!include_str!("../Dockerfile").contains("--all-features"));
+    }
+}

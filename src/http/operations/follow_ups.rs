@@ -1,0 +1,218 @@
+//! `/v1/follow-ups`: the durable schedule, readable and steerable.
+
+use axum::{Json as JsonAnswer, extract::State};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::view::FollowUpView;
+use crate::{
+    app::App,
+    domain::{
+        id::{FollowUpId, PaymentId},
+        merchant::Principal,
+        schedule::{FollowUpFilter, Steering},
+    },
+    http::{
+        extract::{Caller, Faults, FollowUpPath, JsonBody, ObjectReader, Operate, query::RawPairs},
+        payments::{
+            cursor,
+            list::{Paging, instant},
+        },
+        problem::Problem,
+    },
+};
+
+/// Longest `reason`, in characters.
+const MAX_REASON: usize = 500;
+
+/// A page of follow-ups.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct FollowUpList {
+    /// The rows, newest first.
+    pub items: Vec<FollowUpView>,
+    /// Send it as `cursor` to get the next page; `null` on the last.
+    #[schema(required = true, example = "AQGZs8HS439Ki2x9jp8KGyw")]
+    pub next_cursor: Option<String>,
+}
+
+/// Until when to leave a follow-up alone.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SnoozeRequest {
+    /// Not before this instant (RFC 3339).
+    #[schema(value_type = String, format = DateTime, example = "2026-11-22T05:00:00Z")]
+    pub until: DateTime<Utc>,
+}
+
+/// Why a follow-up is taken off the schedule.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AbandonRequest {
+    /// Why. Kept with the row.
+    #[schema(
+        example = "handled by Alipay support",
+        min_length = 1,
+        max_length = 500
+    )]
+    pub reason: String,
+}
+
+/// List follow-ups
+///
+/// What the gateway still owes an answer about, newest first. Filters combine.
+#[utoipa::path(
+    get,
+    path = "/v1/follow-ups",
+    tag = "operations",
+    operation_id = "list_follow_ups",
+    security(("api_key" = ["operations"])),
+    params(
+        ("due_before" = Option<DateTime<Utc>>, Query, description = "Due before this instant (RFC 3339)."),
+        ("kind" = Option<String>, Query, description = "What they are about: `payment`.", example = "payment"),
+        ("subject" = Option<String>, Query, description = "The payment they are about.", example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
+        ("parked" = Option<bool>, Query, description = "Only those that wait for a person (`true`), or only the others (`false`)."),
+        ("limit" = Option<i32>, Query, minimum = 1, maximum = 200, description = "Most items on the page; 50 where it is left out."),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
+    ),
+    responses((status = 200, description = "A page.", body = FollowUpList)),
+)]
+pub async fn list(
+    State(app): State<App>,
+    Caller { principal, .. }: Caller<Operate>,
+    query: RawPairs,
+) -> Result<JsonAnswer<FollowUpList>, Problem> {
+    let mut reader = query.reader();
+    let filter = FollowUpFilter {
+        due_before: reader.parse("due_before", "must be an RFC 3339 instant", instant),
+        kind: reader.parse("kind", "must be `payment`", |text| {
+            (text == "payment").then(|| text.to_owned())
+        }),
+        subject: reader.parse("subject", "must be a payment id", |text| {
+            text.parse::<PaymentId>().ok()
+        }),
+        parked: reader.parse("parked", "must be true or false", |text| text.parse().ok()),
+    };
+    let Paging { after, limit } = Paging::read(reader)?;
+    let page = app
+        .list_follow_ups(principal.merchant_id, &filter, after, limit)
+        .await?;
+    Ok(JsonAnswer(FollowUpList {
+        items: page.items.iter().map(FollowUpView::from).collect(),
+        next_cursor: page.next.map(|last| cursor::encode(last.uuid())),
+    }))
+}
+
+/// Run a follow-up now
+///
+/// Also puts a parked or abandoned row back on the schedule.
+#[utoipa::path(
+    post,
+    path = "/v1/follow-ups/{id}/run",
+    tag = "operations",
+    operation_id = "run_follow_up",
+    security(("api_key" = ["operations"])),
+    params(("id" = String, Path, description = "The follow-up's id.", example = "fup_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
+    responses((status = 200, description = "The row, due now.", body = FollowUpView)),
+)]
+pub async fn run(
+    State(app): State<App>,
+    Caller { principal, .. }: Caller<Operate>,
+    FollowUpPath(id): FollowUpPath,
+    query: RawPairs,
+) -> Result<JsonAnswer<FollowUpView>, Problem> {
+    query.reader().finish()?;
+    steer(&app, &principal, id, Steering::Run).await
+}
+
+/// Snooze a follow-up
+///
+/// Leaves it alone until an instant.
+#[utoipa::path(
+    post,
+    path = "/v1/follow-ups/{id}/snooze",
+    tag = "operations",
+    operation_id = "snooze_follow_up",
+    security(("api_key" = ["operations"])),
+    params(("id" = String, Path, description = "The follow-up's id.", example = "fup_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
+    request_body(content = SnoozeRequest, description = "Until when.", content_type = "application/json"),
+    responses((status = 200, description = "The row, due then.", body = FollowUpView)),
+)]
+pub async fn snooze(
+    State(app): State<App>,
+    Caller { principal, .. }: Caller<Operate>,
+    FollowUpPath(id): FollowUpPath,
+    query: RawPairs,
+    JsonBody(body): JsonBody,
+) -> Result<JsonAnswer<FollowUpView>, Problem> {
+    query.reader().finish()?;
+    let mut faults = Faults::default();
+    let mut reader = ObjectReader::new(
+        body.members().unwrap_or_default(),
+        String::new(),
+        &mut faults,
+    );
+    let text = reader.text("until");
+    reader.require("until");
+    let until = text.and_then(instant);
+    if text.is_some() && until.is_none() {
+        reader.fault("until", "wrong_format", "must be an RFC 3339 instant");
+    }
+    reader.finish();
+    faults.into_result()?;
+    // Without an instant there was a fault.
+    let until = until.ok_or_else(|| Problem::validation(Vec::new()))?;
+    steer(&app, &principal, id, Steering::Snooze(until)).await
+}
+
+/// Abandon a follow-up
+///
+/// Takes it off the schedule. Its payment stays open, stays on the work-list of
+/// `GET /v1/unresolved`, and still accepts the truth.
+#[utoipa::path(
+    post,
+    path = "/v1/follow-ups/{id}/abandon",
+    tag = "operations",
+    operation_id = "abandon_follow_up",
+    security(("api_key" = ["operations"])),
+    params(("id" = String, Path, description = "The follow-up's id.", example = "fup_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
+    request_body(content = AbandonRequest, description = "Why.", content_type = "application/json"),
+    responses((status = 200, description = "The row, parked.", body = FollowUpView)),
+)]
+pub async fn abandon(
+    State(app): State<App>,
+    Caller { principal, .. }: Caller<Operate>,
+    FollowUpPath(id): FollowUpPath,
+    query: RawPairs,
+    JsonBody(body): JsonBody,
+) -> Result<JsonAnswer<FollowUpView>, Problem> {
+    query.reader().finish()?;
+    let mut faults = Faults::default();
+    let mut reader = ObjectReader::new(
+        body.members().unwrap_or_default(),
+        String::new(),
+        &mut faults,
+    );
+    let reason = reader.bounded_text("reason", MAX_REASON);
+    reader.require("reason");
+    reader.finish();
+    faults.into_result()?;
+    // Without a reason there was a fault.
+    let reason = reason
+        .ok_or_else(|| Problem::validation(Vec::new()))?
+        .to_owned();
+    steer(&app, &principal, id, Steering::Abandon { reason }).await
+}
+
+async fn steer(
+    app: &App,
+    principal: &Principal,
+    id: FollowUpId,
+    steering: Steering,
+) -> Result<JsonAnswer<FollowUpView>, Problem> {
+    let row = app
+        .steer_follow_up(principal, id, &steering)
+        .await?
+        .ok_or_else(Problem::follow_up_not_found)?;
+    Ok(JsonAnswer(FollowUpView::from(&row)))
+}

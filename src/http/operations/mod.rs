@@ -1,0 +1,5 @@
+//! What operators read and steer: the durable schedule, and the payments that need a person.
+
+pub mod follow_ups;
+pub mod unresolved;
+pub mod view;

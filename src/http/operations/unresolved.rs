@@ -1,0 +1,108 @@
+//! `GET /v1/unresolved`: the payments that need a person, with the evidence.
+
+use std::collections::BTreeMap;
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::view::FollowUpView;
+use crate::{
+    app::App,
+    domain::schedule::Unsettled,
+    http::{
+        extract::{Caller, Operate, query::RawPairs},
+        payments::{
+            cursor,
+            list::Paging,
+            view::{PaymentView, timestamp},
+        },
+        problem::Problem,
+    },
+};
+
+/// A page of payments that need a person.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct UnresolvedList {
+    /// The payments with their evidence, newest first.
+    pub items: Vec<UnresolvedView>,
+    /// Send it as `cursor` to get the next page; `null` on the last.
+    #[schema(required = true, example = "AQGZs8HS439Ki2x9jp8KGyw")]
+    pub next_cursor: Option<String>,
+}
+
+/// A payment that needs a person.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Unresolved)]
+pub struct UnresolvedView {
+    /// The payment: `unresolved`, or open with a parked follow-up.
+    pub payment: PaymentView,
+    /// Its row of the schedule.
+    #[schema(required = true)]
+    pub follow_up: Option<FollowUpView>,
+    /// What was asked and answered.
+    pub evidence: EvidenceView,
+}
+
+/// What was asked of Alipay and what came back; the timeline has each call.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Evidence)]
+pub struct EvidenceView {
+    /// How many calls there were.
+    #[schema(example = 37)]
+    pub attempts: i64,
+    /// How often each kind of answer came; `none` counts calls without a recorded answer.
+    #[schema(example = json!({"timed_out": 30, "system_error": 7}))]
+    pub answers: BTreeMap<String, i64>,
+    /// When the first call was sent.
+    #[schema(required = true, format = DateTime, example = "2026-11-22T04:00:00.000Z")]
+    pub first_asked_at: Option<String>,
+    /// When the last call was sent.
+    #[schema(required = true, format = DateTime, example = "2026-11-29T04:00:00.000Z")]
+    pub last_asked_at: Option<String>,
+}
+
+impl From<&Unsettled> for UnresolvedView {
+    fn from(unsettled: &Unsettled) -> Self {
+        Self {
+            payment: PaymentView::from(&unsettled.payment),
+            follow_up: unsettled.follow_up.as_ref().map(FollowUpView::from),
+            evidence: EvidenceView {
+                attempts: unsettled.attempts,
+                answers: unsettled.answers.iter().cloned().collect(),
+                first_asked_at: unsettled.first_asked_at.map(timestamp),
+                last_asked_at: unsettled.last_asked_at.map(timestamp),
+            },
+        }
+    }
+}
+
+/// List what needs a person
+///
+/// Payments that are `unresolved`, and open payments whose follow-up is parked, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/unresolved",
+    tag = "operations",
+    operation_id = "list_unresolved",
+    security(("api_key" = ["operations"])),
+    params(
+        ("limit" = Option<i32>, Query, minimum = 1, maximum = 200, description = "Most items on the page; 50 where it is left out."),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
+    ),
+    responses((status = 200, description = "A page.", body = UnresolvedList)),
+)]
+pub async fn list(
+    State(app): State<App>,
+    Caller { principal, .. }: Caller<Operate>,
+    query: RawPairs,
+) -> Result<Json<UnresolvedList>, Problem> {
+    let Paging { after, limit } = Paging::read(query.reader())?;
+    let page = app
+        .list_unsettled(principal.merchant_id, after, limit)
+        .await?;
+    Ok(Json(UnresolvedList {
+        items: page.items.iter().map(UnresolvedView::from).collect(),
+        next_cursor: page.next.map(|last| cursor::encode(last.uuid())),
+    }))
+}

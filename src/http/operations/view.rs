@@ -1,0 +1,78 @@
+//! A row of the schedule as operators see it.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{domain::schedule::FollowUp, http::payments::view::timestamp};
+
+/// One row of the durable schedule: the gateway's obligation to ask about a payment again.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = FollowUp)]
+pub struct FollowUpView {
+    /// The follow-up's id.
+    #[schema(
+        example = "fup_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c",
+        pattern = "^fup_[0-9a-f]{32}$"
+    )]
+    pub id: String,
+    /// Always `follow_up`.
+    #[schema(example = "follow_up")]
+    pub object: &'static str,
+    /// What it is about: `payment`.
+    #[schema(example = "payment")]
+    pub kind: String,
+    /// The payment it is about.
+    #[schema(example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")]
+    pub subject_id: String,
+    /// When it is visited next.
+    #[schema(format = DateTime, example = "2026-11-22T04:00:05.000Z")]
+    pub due_at: String,
+    /// Until when a worker holds it.
+    #[schema(required = true, format = DateTime, example = json!(null))]
+    pub leased_until: Option<String>,
+    /// Which worker holds it.
+    #[schema(required = true, example = json!(null))]
+    pub worker: Option<String>,
+    /// The gateway's own errors since the last success; many of them park the row.
+    #[schema(example = 0)]
+    pub error_count: i32,
+    /// The last of them.
+    #[schema(required = true, example = json!(null))]
+    pub last_error: Option<String>,
+    /// Since when it waits for a person: parked after many errors, or abandoned.
+    #[schema(required = true, format = DateTime, example = json!(null))]
+    pub parked_at: Option<String>,
+    /// Why an operator took it off the schedule.
+    #[schema(required = true, example = json!(null))]
+    pub abandoned_reason: Option<String>,
+    /// How many queries it sent.
+    #[schema(example = 3)]
+    pub queries: i32,
+    /// How many cancels it sent.
+    #[schema(example = 0)]
+    pub cancels: i32,
+    /// When it was made.
+    #[schema(format = DateTime, example = "2026-11-22T04:00:00.000Z")]
+    pub created_at: String,
+}
+
+impl From<&FollowUp> for FollowUpView {
+    fn from(row: &FollowUp) -> Self {
+        Self {
+            id: row.id.to_string(),
+            object: "follow_up",
+            kind: row.kind.clone(),
+            subject_id: row.subject_id.to_string(),
+            due_at: timestamp(row.due_at),
+            leased_until: row.leased_until.map(timestamp),
+            worker: row.worker.clone(),
+            error_count: row.error_count,
+            last_error: row.last_error.clone(),
+            parked_at: row.parked_at.map(timestamp),
+            abandoned_reason: row.abandoned_reason.clone(),
+            queries: row.queries,
+            cancels: row.cancels,
+            created_at: timestamp(row.created_at),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `POST /v1/payments/{id}/refresh`: ask Alipay now.
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+
+use super::{represent, view::PaymentView};
+use crate::{
+    app::App,
+    http::{
+        extract::{Caller, PaymentPath, WritePayments, query::RawPairs},
+        problem::Problem,
+        trace::Facts,
+    },
+};
+
+/// Ask Alipay now
+///
+/// Queries the trade and records what Alipay says. `504` where it gives no usable answer; then
+/// nothing is changed. The gateway asks by itself in any case, so no client has to call this.
+#[utoipa::path(
+    post,
+    path = "/v1/payments/{id}/refresh",
+    tag = "payments",
+    operation_id = "refresh_payment",
+    security(("api_key" = ["payments:write"])),
+    params(
+        ("id" = String, Path, description = "The payment's id.", example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
+    ),
+    responses(
+        (status = 200, description = "The payment, with what Alipay said just now.", body = PaymentView,
+            headers(("ETag" = String, description = "The payment's version."))),
+    ),
+)]
+pub async fn refresh(
+    State(app): State<App>,
+    Caller { principal, .. }: Caller<WritePayments>,
+    facts: Facts,
+    PaymentPath(id): PaymentPath,
+    query: RawPairs,
+) -> Result<Response, Problem> {
+    query.reader().finish()?;
+    facts.learn_payment(id);
+    let payment = app
+        .refresh_payment(&principal, id)
+        .await?
+        .ok_or_else(Problem::payment_not_found)?;
+    Ok(represent(&payment).into_response())
+}

@@ -1,0 +1,701 @@
+//! The oracle: one function that compares what Alipay really did (the simulator's ledger and its
+//! log of requests) with what the gateway stored (SQL), shows (API) and told its callers (their
+//! history), and names every invariant of `design/correctness.md` 1 that does not hold.
+//!
+//! It shares no code with the gateway: the legal moves, the classes of answers and the calendar are
+//! written down here a second time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
+use serde_json::Value;
+use sqlx::{FromRow, PgPool};
+use uuid::Uuid;
+
+use super::World;
+
+/// An invariant that does not hold.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Violation {
+    /// The invariant, for example `M2`.
+    pub(crate) invariant: &'static str,
+    /// The payment's reference or id, and what is wrong.
+    pub(crate) text: String,
+}
+
+impl fmt::Debug for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.text)
+    }
+}
+
+/// What one caller was told, in the order in which that caller heard it.
+#[derive(Clone, Debug)]
+pub(crate) struct Heard {
+    /// Who: one caller asks one thing after the other.
+    pub(crate) caller: usize,
+    /// The idempotency key, for a create.
+    pub(crate) key: Option<String>,
+    /// Whether the body was the one the key was first used with.
+    pub(crate) same_body: bool,
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// Whether the answer said that it was a replay.
+    pub(crate) replayed: bool,
+    /// The body.
+    pub(crate) body: Value,
+}
+
+#[derive(Debug, FromRow)]
+struct PaymentRow {
+    payment_id: Uuid,
+    version: i64,
+    merchant_reference: String,
+    partner_trans_id: String,
+    amount_minor: i64,
+    currency: String,
+    status: String,
+    status_reason: Option<String>,
+    money_returned: Option<bool>,
+    alipay_trans_id: Option<String>,
+    charged: bool,
+    paid_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+}
+
+#[derive(Debug, FromRow)]
+struct TransitionRow {
+    payment_id: Uuid,
+    version: i64,
+    event: String,
+    from_status: Option<String>,
+    from_status_reason: Option<String>,
+    to_status: String,
+    to_status_reason: Option<String>,
+    attempt_id: Option<Uuid>,
+    at: DateTime<Utc>,
+}
+
+#[derive(Debug, FromRow)]
+struct AttemptRow {
+    payment_id: Uuid,
+    attempt_id: Uuid,
+    kind: String,
+    sent_at: DateTime<Utc>,
+    answer_class: Option<String>,
+}
+
+/// Everything there is to compare.
+pub(crate) struct Evidence {
+    payments: Vec<PaymentRow>,
+    transitions: BTreeMap<Uuid, Vec<TransitionRow>>,
+    attempts: BTreeMap<Uuid, Vec<AttemptRow>>,
+    /// Live rows of the schedule per payment.
+    follow_ups: BTreeMap<Uuid, i64>,
+    /// The payment of each key.
+    keys: Vec<(String, Uuid)>,
+    trades: Vec<Value>,
+    requests: Vec<Value>,
+    /// `GET /v1/payments/{id}` of each payment.
+    views: BTreeMap<Uuid, Value>,
+    heard: Vec<Heard>,
+    /// Whether all faults have stopped and the time to settle has passed.
+    settled: bool,
+}
+
+impl Evidence {
+    /// Gathers it. `settled` says that every payment should have reached its end.
+    pub(crate) async fn of(world: &World, heard: &[Heard], settled: bool) -> Self {
+        let till = world.till_at(world.replicas.len() - 1);
+        Self::gather(&world.pool, &world.simulator, &till, heard, settled).await
+    }
+
+    /// The same from the parts of another set-up.
+    pub(crate) async fn gather(
+        pool: &PgPool,
+        simulator: &super::alipay::Simulator,
+        till: &super::http::Caller,
+        heard: &[Heard],
+        settled: bool,
+    ) -> Self {
+        let (trades, requests) = (simulator.trades().await, simulator.requests().await);
+        let payments: Vec<PaymentRow> = rows(
+            pool,
+            "select payment_id, version, merchant_reference, partner_trans_id, amount_minor,
+                currency, status, status_reason, money_returned, alipay_trans_id, charged,
+                paid_at, created_at
+            from payment order by payment_id",
+        )
+        .await;
+        let transitions = rows::<TransitionRow>(
+            pool,
+            "select payment_id, version, event, from_status, from_status_reason, to_status,
+                to_status_reason, attempt_id, at
+            from payment_transition order by payment_id, version",
+        )
+        .await;
+        let attempts = rows::<AttemptRow>(
+            pool,
+            "select payment_id, attempt_id, kind, sent_at, answer_class
+            from attempt order by payment_id, attempt_id",
+        )
+        .await;
+        let mut views = BTreeMap::new();
+        for payment in &payments {
+            let id = format!("pay_{}", payment.payment_id.simple());
+            views.insert(payment.payment_id, till.payment(&id).await);
+        }
+        Self {
+            payments,
+            transitions: by_payment(transitions, |row| row.payment_id),
+            attempts: by_payment(attempts, |row| row.payment_id),
+            follow_ups: rows::<(Uuid, i64)>(
+                pool,
+                "select subject_id, count(*) from follow_up where parked_at is null
+                group by subject_id",
+            )
+            .await
+            .into_iter()
+            .collect(),
+            keys: rows(
+                pool,
+                "select idempotency_key, payment_id from idempotency_key
+                where payment_id is not null",
+            )
+            .await,
+            trades,
+            requests,
+            views,
+            heard: heard.to_vec(),
+            settled,
+        }
+    }
+}
+
+async fn rows<T>(pool: &PgPool, sql: &'static str) -> Vec<T>
+where
+    T: for<'r> FromRow<'r, sqlx::postgres::PgRow> + Send + Unpin,
+{
+    sqlx::query_as(sql)
+        .fetch_all(pool)
+        .await
+        .expect("the database answers")
+}
+
+fn by_payment<T>(rows: Vec<T>, id: impl Fn(&T) -> Uuid) -> BTreeMap<Uuid, Vec<T>> {
+    let mut map: BTreeMap<Uuid, Vec<T>> = BTreeMap::new();
+    for row in rows {
+        map.entry(id(&row)).or_default().push(row);
+    }
+    map
+}
+
+/// Every violation in the evidence, each named once.
+pub(crate) fn judge(evidence: &Evidence) -> Vec<Violation> {
+    let mut found = Findings::default();
+    identities(evidence, &mut found);
+    for payment in &evidence.payments {
+        let case = Case::of(evidence, payment);
+        money(&case, &mut found);
+        chain(&case, &mut found);
+        causes(&case, &mut found);
+        requests(&case, &mut found);
+        schedule(&case, &mut found);
+        view(&case, &mut found);
+    }
+    callers(evidence, &mut found);
+    let mut violations: Vec<Violation> = found.0.into_iter().collect();
+    violations.sort();
+    violations
+}
+
+#[derive(Default)]
+struct Findings(BTreeSet<Violation>);
+
+impl Findings {
+    fn check(&mut self, invariant: &'static str, holds: bool, text: impl FnOnce() -> String) {
+        if !holds {
+            let text = text();
+            self.0.insert(Violation { invariant, text });
+        }
+    }
+}
+
+/// One payment with everything about it.
+struct Case<'a> {
+    row: &'a PaymentRow,
+    transitions: &'a [TransitionRow],
+    attempts: &'a [AttemptRow],
+    follow_ups: i64,
+    trade: Option<&'a Value>,
+    requests: Vec<&'a Value>,
+    view: Option<&'a Value>,
+    settled: bool,
+}
+
+impl<'a> Case<'a> {
+    fn of(evidence: &'a Evidence, row: &'a PaymentRow) -> Self {
+        let id = &row.payment_id;
+        Self {
+            row,
+            transitions: evidence.transitions.get(id).map_or(&[], Vec::as_slice),
+            attempts: evidence.attempts.get(id).map_or(&[], Vec::as_slice),
+            follow_ups: evidence.follow_ups.get(id).copied().unwrap_or(0),
+            trade: evidence
+                .trades
+                .iter()
+                .find(|trade| trade["partner_trans_id"] == row.partner_trans_id.as_str()),
+            requests: evidence
+                .requests
+                .iter()
+                .filter(|request| subject(request) == Some(&row.partner_trans_id))
+                .collect(),
+            view: evidence.views.get(id),
+            settled: evidence.settled,
+        }
+    }
+
+    fn name(&self) -> String {
+        format!(
+            "{} ({} {}, {})",
+            self.row.merchant_reference,
+            self.row.status,
+            self.row.status_reason.as_deref().unwrap_or("-"),
+            self.row.partner_trans_id,
+        )
+    }
+
+    fn attempt(&self, id: Option<Uuid>) -> Option<&AttemptRow> {
+        let id = id?;
+        self.attempts
+            .iter()
+            .find(|attempt| attempt.attempt_id == id)
+    }
+}
+
+/// Which payment a request is about.
+fn subject(request: &Value) -> Option<&str> {
+    request["partner_trans_id"]
+        .as_str()
+        .or_else(|| request["out_trade_no"].as_str())
+}
+
+/// M1, M7, M9, D1, D3: identities on both sides.
+fn identities(evidence: &Evidence, found: &mut Findings) {
+    let ours: BTreeSet<&str> = evidence
+        .payments
+        .iter()
+        .map(|row| row.partner_trans_id.as_str())
+        .collect();
+    found.check("M9", ours.len() == evidence.payments.len(), || {
+        "two payments share one id towards Alipay".to_owned()
+    });
+    for request in &evidence.requests {
+        let id = subject(request).unwrap_or("nothing");
+        found.check("M1", ours.contains(id), || {
+            format!("Alipay was asked about {id}, which no payment has")
+        });
+    }
+    for trade in &evidence.trades {
+        let id = trade["partner_trans_id"].as_str().unwrap_or_default();
+        found.check("M7", ours.contains(id), || {
+            format!("Alipay holds the trade {id}, the gateway has no row for it")
+        });
+    }
+    let mut references = BTreeSet::new();
+    for row in &evidence.payments {
+        let reference = row.merchant_reference.as_str();
+        found.check("D3", references.insert(reference), || {
+            format!("two payments for the order {reference}")
+        });
+    }
+    let mut payment_of_key = BTreeMap::new();
+    for (key, payment) in &evidence.keys {
+        let before = payment_of_key.insert(key, payment);
+        found.check("D1", before.is_none_or(|before| before == payment), || {
+            format!("the key {key} made two payments")
+        });
+    }
+}
+
+/// M2, M6, S5: the gateway's word against the ledger's.
+fn money(case: &Case<'_>, found: &mut Findings) {
+    let row = case.row;
+    let open = matches!(row.status.as_str(), "processing" | "unresolved");
+    if let Some(trade) = case.trade {
+        let same = trade["amount_minor"] == row.amount_minor && trade["currency"] == row.currency;
+        found.check("M2", same, || {
+            format!("{}: another amount at Alipay: {trade}", case.name())
+        });
+        let theirs = trade["alipay_trans_id"].as_str();
+        let agrees = row.alipay_trans_id.is_none() || row.alipay_trans_id.as_deref() == theirs;
+        found.check("S9", agrees, || {
+            format!(
+                "{}: another trade's number was stored: {trade}",
+                case.name()
+            )
+        });
+        let paid_at = trade["paid_at"]
+            .as_str()
+            .and_then(|text| text.parse::<DateTime<Utc>>().ok());
+        let same_time = match (row.paid_at, paid_at) {
+            (Some(ours), Some(theirs)) => ours.timestamp() == theirs.timestamp(),
+            _ => true,
+        };
+        found.check("T1", same_time, || {
+            format!(
+                "{}: paid at {:?}, not {paid_at:?}",
+                case.name(),
+                row.paid_at
+            )
+        });
+    }
+    if open {
+        found.check("M6", !case.settled, || {
+            format!(
+                "{}: still open after the time to settle: {:?}",
+                case.name(),
+                case.trade
+            )
+        });
+        return;
+    }
+    let (status, charged, refunded) = ledger(case.trade);
+    let (agrees, invariant) = match row.status.as_str() {
+        "succeeded" => (status == "TRADE_SUCCESS" && charged && refunded == 0, "M6"),
+        "failed" => (!charged && status != "WAIT_BUYER_PAY", "S3"),
+        "canceled" if row.money_returned == Some(true) => {
+            (charged && refunded == row.amount_minor, "S6")
+        }
+        "canceled" if row.status_reason.as_deref() == Some("never_created") => {
+            (status == "none", "S6")
+        }
+        "canceled" => (!charged && matches!(status, "TRADE_CLOSED" | "none"), "S6"),
+        _ => (false, "S1"),
+    };
+    // A charge that stayed with the merchant while the caller was told otherwise is the worst.
+    let kept = charged && refunded == 0 && row.status != "succeeded";
+    found.check("S5", !kept, || {
+        format!("{}: but the money was taken: {:?}", case.name(), case.trade)
+    });
+    found.check(invariant, agrees, || {
+        format!("{}: but Alipay's ledger has {:?}", case.name(), case.trade)
+    });
+    let knows = row.status != "succeeded" || row.charged;
+    found.check("M6", knows, || {
+        format!("{}: a success without its charge", case.name())
+    });
+}
+
+/// The trade's status, whether it was ever charged, and how much went back.
+fn ledger(trade: Option<&Value>) -> (&str, bool, i64) {
+    match trade {
+        Some(trade) => (
+            trade["status"].as_str().unwrap_or_default(),
+            trade["charged"] == true,
+            trade["refunded_minor"].as_i64().unwrap_or(0),
+        ),
+        None => ("none", false, 0),
+    }
+}
+
+/// The moves of `design/api.md` 2.
+const LEGAL: [(&str, &str); 9] = [
+    ("processing", "processing"),
+    ("processing", "succeeded"),
+    ("processing", "failed"),
+    ("processing", "canceled"),
+    ("processing", "unresolved"),
+    ("unresolved", "succeeded"),
+    ("unresolved", "failed"),
+    ("unresolved", "canceled"),
+    ("succeeded", "canceled"),
+];
+
+/// S1, S7: a gapless chain of legal moves, one per change.
+fn chain(case: &Case<'_>, found: &mut Findings) {
+    let chain = case.transitions;
+    let versions: Vec<i64> = chain.iter().map(|step| step.version).collect();
+    found.check(
+        "S1",
+        versions == (1..=case.row.version).collect::<Vec<_>>(),
+        || {
+            format!(
+                "{}: transitions {versions:?} at version {}",
+                case.name(),
+                case.row.version
+            )
+        },
+    );
+    let (Some(first), Some(last)) = (chain.first(), chain.last()) else {
+        return;
+    };
+    found.check(
+        "S1",
+        first.from_status.is_none() && first.event == "created",
+        || format!("{}: begins with {first:?}", case.name()),
+    );
+    let ends_as_row =
+        last.to_status == case.row.status && last.to_status_reason == case.row.status_reason;
+    found.check("S1", ends_as_row, || {
+        format!("{}: ends with {last:?}", case.name())
+    });
+    for pair in chain.windows(2) {
+        let [before, after] = pair else { continue };
+        let joined = after.from_status.as_deref() == Some(&before.to_status)
+            && after.from_status_reason == before.to_status_reason;
+        found.check("S1", joined, || {
+            format!("{}: {after:?} does not follow {before:?}", case.name())
+        });
+        let legal = LEGAL.contains(&(before.to_status.as_str(), after.to_status.as_str()));
+        found.check("S1", legal, || {
+            format!("{}: illegal {after:?}", case.name())
+        });
+        // The one change that leaves the status alone is learning Alipay's number.
+        let changes = (&before.to_status, &before.to_status_reason)
+            != (&after.to_status, &after.to_status_reason)
+            || after.event == "buyer_must_confirm";
+        found.check("S7", changes, || {
+            format!("{}: {after:?} changes nothing", case.name())
+        });
+        found.check("S8", before.at <= after.at, || {
+            format!("{}: {after:?} is older than its cause", case.name())
+        });
+    }
+    let learnt = chain
+        .iter()
+        .filter(|step| step.event == "buyer_must_confirm")
+        .count();
+    found.check("S7", learnt <= 2, || {
+        format!("{}: waits for its buyer {learnt} times", case.name())
+    });
+    let caused: Vec<Uuid> = chain
+        .iter()
+        .filter(|step| step.event != "created" && step.event != "cancel_started")
+        .filter_map(|step| step.attempt_id)
+        .collect();
+    let distinct: BTreeSet<Uuid> = caused.iter().copied().collect();
+    found.check("S7", caused.len() == distinct.len(), || {
+        format!("{}: one answer made two changes: {chain:?}", case.name())
+    });
+}
+
+/// S3, S6: what an end was believed on.
+fn causes(case: &Case<'_>, found: &mut Findings) {
+    for step in case.transitions {
+        let ends = matches!(step.to_status.as_str(), "succeeded" | "failed" | "canceled");
+        // A person's word is its own cause.
+        if !ends || step.event == "resolved" {
+            continue;
+        }
+        let attempt = case.attempt(step.attempt_id);
+        let answer = attempt.map(|attempt| {
+            let class = attempt.answer_class.as_deref().unwrap_or("no answer");
+            (attempt.kind.as_str(), class)
+        });
+        let (believed, invariant) = match step.to_status.as_str() {
+            "succeeded" => (matches!(answer, Some(("pay" | "query", "success"))), "M6"),
+            "failed" => (
+                matches!(answer, Some(("pay", "declined" | "access_refused"))),
+                "S3",
+            ),
+            _ => (
+                matches!(answer, Some(("cancel", "success") | ("query", "closed"))),
+                "S6",
+            ),
+        };
+        found.check(invariant, believed, || {
+            format!(
+                "{}: {} was believed on {answer:?}",
+                case.name(),
+                step.to_status
+            )
+        });
+        if step.to_status_reason.as_deref() == Some("never_created")
+            && let Some(attempt) = attempt
+        {
+            let waited = attempt.sent_at - case.row.created_at;
+            found.check("S6", waited >= TimeDelta::seconds(195), || {
+                format!(
+                    "{}: \"never created\" was believed after {waited}",
+                    case.name()
+                )
+            });
+        }
+    }
+}
+
+/// Faults in which an answer lies or cannot be read: nothing of it may be believed.
+const LIES: [&str; 19] = [
+    "wrong_signature_key",
+    "missing_signature",
+    "downgrade_sign_type",
+    "wrong_id",
+    "wrong_amount",
+    "wrong_currency",
+    "wrong_partner",
+    "duplicate_element",
+    "doctype",
+    "comment_success",
+    "cdata_success",
+    "forged_success",
+    "second_response",
+    "oversized",
+    "wrong_charset",
+    "http_status",
+    "html",
+    "redirect",
+    "truncated_xml",
+];
+
+/// M8, S9, V1: what was sent, and which answers were believed.
+fn requests(case: &Case<'_>, found: &mut Findings) {
+    let of = |service: &str| {
+        case.requests
+            .iter()
+            .filter(move |request| request["service"] == service)
+            .collect::<Vec<_>>()
+    };
+    let (pays, cancels) = (of("pay"), of("cancel"));
+    found.check("M8", pays.len() <= 1, || {
+        format!("{}: sent {} times", case.name(), pays.len())
+    });
+    let first_cancel = cancels
+        .iter()
+        .filter_map(|request| request["sequence"].as_u64())
+        .min();
+    for pay in &pays {
+        let sequence = pay["sequence"].as_u64().unwrap_or(0);
+        found.check(
+            "M8",
+            first_cancel.is_none_or(|cancel| sequence < cancel),
+            || format!("{}: sent after its cancel", case.name()),
+        );
+        let fault = pay["fault"]["type"].as_str().unwrap_or_default();
+        let class = case
+            .attempts
+            .iter()
+            .find(|attempt| attempt.kind == "pay")
+            .and_then(|attempt| attempt.answer_class.as_deref());
+        let believed = matches!(class, Some("success" | "pending" | "declined" | "closed"));
+        found.check("S9", !(LIES.contains(&fault) && believed), || {
+            format!(
+                "{}: an answer with {fault} was read as {class:?}",
+                case.name()
+            )
+        });
+    }
+    let sent = case.requests.len();
+    found.check("S8", case.attempts.len() >= sent, || {
+        format!(
+            "{}: {sent} calls, {} attempts",
+            case.name(),
+            case.attempts.len()
+        )
+    });
+}
+
+/// C8, C9: exactly one live row per open payment, none for a final one.
+fn schedule(case: &Case<'_>, found: &mut Findings) {
+    let open = matches!(case.row.status.as_str(), "processing" | "unresolved");
+    let invariant = if case.follow_ups == 0 { "C8" } else { "C9" };
+    found.check(invariant, case.follow_ups == i64::from(open), || {
+        format!("{}: {} live follow-ups", case.name(), case.follow_ups)
+    });
+}
+
+/// M6, T1: what the API shows.
+fn view(case: &Case<'_>, found: &mut Findings) {
+    let Some(view) = case.view else { return };
+    let row = case.row;
+    let agrees = view["status"] == row.status.as_str()
+        && view["status_reason"].as_str() == row.status_reason.as_deref()
+        && view["version"] == row.version
+        && view["amount"]["value"] == row.amount_minor
+        && view["money_returned"].as_bool() == row.money_returned;
+    found.check("M6", agrees, || {
+        format!("{}: the API shows {view}", case.name())
+    });
+    let day = case
+        .trade
+        .filter(|_| row.paid_at.is_some())
+        .and_then(|trade| trade["paid_at"].as_str())
+        .and_then(|text| text.parse::<DateTime<Utc>>().ok())
+        .unwrap_or(row.created_at);
+    let hong_kong = FixedOffset::east_opt(28_800).expect("eight hours");
+    let day = day.with_timezone(&hong_kong).date_naive().to_string();
+    found.check("T1", view["business_date"] == day.as_str(), || {
+        format!("{}: of {day}, not {}", case.name(), view["business_date"])
+    });
+}
+
+/// S2, D1, D2, D5: what the callers were told.
+fn callers(evidence: &Evidence, found: &mut Findings) {
+    let mut newest: BTreeMap<(usize, &str), i64> = BTreeMap::new();
+    let mut ids: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut made: BTreeMap<&str, usize> = BTreeMap::new();
+    for heard in &evidence.heard {
+        let (status, body) = (heard.status, &heard.body);
+        if let Some(key) = heard.key.as_deref() {
+            if heard.same_body {
+                // 409 is the right answer to some first uses of a key; a mismatch never is.
+                found.check("D2", status != 422, || {
+                    format!("the key {key} was refused its own body: {body}")
+                });
+            } else {
+                found.check("D2", status == 422 || status >= 500, || {
+                    format!("the key {key} took another body: {status} {body}")
+                });
+            }
+        }
+        let Some(id) = body["id"].as_str().filter(|_| (200..300).contains(&status)) else {
+            continue;
+        };
+        if let Some(key) = heard.key.as_deref() {
+            ids.entry(key).or_default().insert(id);
+            *made.entry(key).or_default() += usize::from(!heard.replayed);
+        }
+        let version = body["version"].as_i64().unwrap_or(0);
+        let before = newest.insert((heard.caller, id), version).unwrap_or(0);
+        found.check("S2", before <= version, || {
+            format!(
+                "{id}: caller {} saw version {before}, then {version}",
+                heard.caller
+            )
+        });
+        let row = evidence
+            .payments
+            .iter()
+            .find(|row| format!("pay_{}", row.payment_id.simple()) == id);
+        let Some(row) = row else {
+            found.check("D1", false, || {
+                format!("{id} was answered but is not stored")
+            });
+            continue;
+        };
+        let step = evidence
+            .transitions
+            .get(&row.payment_id)
+            .and_then(|chain| chain.iter().find(|step| step.version == version));
+        let on_the_path = step.is_some_and(|step| {
+            body["status"] == step.to_status.as_str()
+                && body["status_reason"].as_str() == step.to_status_reason.as_deref()
+        });
+        found.check("S2", on_the_path, || {
+            format!("{id}: version {version} was shown as {body}, but is {step:?}")
+        });
+    }
+    for (key, ids) in ids {
+        found.check("D1", ids.len() == 1, || {
+            format!("the key {key} was answered with {ids:?}")
+        });
+    }
+    for (key, times) in made {
+        found.check("D1", times <= 1, || {
+            format!("{times} callers of the key {key} were told that they made the payment")
+        });
+    }
+}
