@@ -1,7 +1,6 @@
 //! `GET /v1/payments/{id}/timeline`: what was asked, what was answered, and what that changed.
 
 use axum::{Json, extract::State};
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -244,6 +243,7 @@ mod tests {
         attempt::{Answer, AttemptKind},
         id::{ApiKeyId, AttemptId, PaymentId},
     };
+    use chrono::{DateTime, Utc};
 
     #[test]
     fn calls_and_changes_are_merged_by_time() {

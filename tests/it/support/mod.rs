@@ -119,6 +119,7 @@ pub(crate) struct World {
     pub(crate) parked: i64,
     proxy: Proxy,
     now: DateTime<Utc>,
+    #[cfg(feature = "failpoints")]
     options: Options,
     /// Replicas that ended without a word.
     dead: Vec<Replica>,
@@ -167,6 +168,7 @@ impl World {
             parked: 0,
             proxy,
             now: options.now,
+            #[cfg(feature = "failpoints")]
             options: options.clone(),
             dead: vec![],
             finished: false,
