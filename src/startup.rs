@@ -10,10 +10,10 @@ use tokio::net::TcpListener;
 
 use crate::{
     alipay::{
-        client::{Alipay, AlipaySettings},
+        client::{self, Alipay, AlipaySettings},
         sign::{Credentials, SignType},
     },
-    app::{App, Deadlines, Parts, directory, hashing::SecretKey},
+    app::{self, App, Deadlines, Parts, directory, hashing::SecretKey},
     clock::{Clock, SystemClock},
     config::{self, ApiKeyConfig, Config, MigrateConfig},
     db::{Db, directory::DefaultMerchant},
@@ -23,7 +23,7 @@ use crate::{
         merchant::{Scope, Store},
     },
     http::{Draining, HttpState, metrics, router, serve},
-    jobs::worker::{Worker, WorkerSettings},
+    jobs::worker::{self, Worker, WorkerSettings},
     shutdown::Shutdown,
 };
 
@@ -82,6 +82,7 @@ impl Gateway {
         recorder: PrometheusHandle,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
+        describe_metrics();
         let app = build_app(config, roles, shutdown).await?;
         Self::with_app(app, config, roles, recorder).await
     }
@@ -153,6 +154,14 @@ impl Gateway {
         let closed = tokio::time::timeout(CLOSE_DEADLINE, app.close()).await;
         tracing::info!(drained, closed = closed.is_ok(), "stopped");
     }
+}
+
+/// Says what every metric is, each layer its own.
+fn describe_metrics() {
+    metrics::describe();
+    app::describe_metrics();
+    worker::describe_metrics();
+    client::describe_metrics();
 }
 
 /// THE place that makes the use cases: pool, Alipay client with its keys, clock, tasks, policy;

@@ -40,7 +40,7 @@ mod proof;
 mod readme;
 mod redaction;
 mod scenarios;
-mod signing;
 mod shutdown;
+mod signing;
 mod support;
 mod telemetry;
