@@ -10,10 +10,10 @@ use tokio::net::TcpListener;
 
 use crate::{
     alipay::{
-        client::{self, Alipay, AlipaySettings},
+        client::{Alipay, AlipaySettings},
         sign::{Credentials, SignType},
     },
-    app::{self, App, Deadlines, Parts, directory, hashing::SecretKey},
+    app::{App, Deadlines, Parts, directory, hashing::SecretKey},
     clock::{Clock, SystemClock},
     config::{self, ApiKeyConfig, Config, MigrateConfig},
     db::{Db, directory::DefaultMerchant},
@@ -23,7 +23,7 @@ use crate::{
         merchant::{Scope, Store},
     },
     http::{Draining, HttpState, metrics, router, serve},
-    jobs::worker::{self, Worker, WorkerSettings},
+    jobs::worker::{Worker, WorkerSettings},
     shutdown::Shutdown,
 };
 
@@ -156,12 +156,12 @@ impl Gateway {
     }
 }
 
-/// Says what every metric is, each layer its own.
+/// Says of every metric what it is; Prometheus tools refuse undescribed ones.
 fn describe_metrics() {
     metrics::describe();
-    app::describe_metrics();
-    worker::describe_metrics();
-    client::describe_metrics();
+    crate::app::describe_metrics();
+    crate::jobs::worker::describe_metrics();
+    crate::alipay::client::describe_metrics();
 }
 
 /// THE place that makes the use cases: pool, Alipay client with its keys, clock, tasks, policy;
@@ -193,7 +193,8 @@ async fn build_app(config: &Config, roles: Roles, shutdown: &Shutdown) -> anyhow
             lease: config.follow_up.lease,
             concurrency: usize::try_from(config.follow_up.workers)?,
         };
-        let worker = Worker::new(app.clone(), settings, shutdown.tasks.clone());
+        let worker = Worker::new(app.clone(), settings, shutdown.tasks.clone())
+            .cut_by(shutdown.hard.clone());
         shutdown.tasks.spawn(worker.run(shutdown.soft.clone()));
     } else {
         // Other processes follow up; this one is ready without.

@@ -146,7 +146,7 @@ pub fn install_crypto_provider() {
 
 /// Keeps what is counted, for the whole process, once.
 pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
-    PrometheusBuilder::new()
+    let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(
             Matcher::Suffix("duration_seconds".to_owned()),
             DURATION_BUCKETS,
@@ -156,7 +156,8 @@ pub fn install_metrics() -> anyhow::Result<PrometheusHandle> {
             builder.set_buckets_for_metric(name, OPEN_BUCKETS)
         })
         .and_then(PrometheusBuilder::install_recorder)
-        .map_err(|error| anyhow!("cannot set up metrics: {error}"))
+        .map_err(|error| anyhow!("cannot set up metrics: {error}"))?;
+    Ok(handle)
 }
 
 /// Panics are logged like everything else, instead of as loose text.

@@ -158,31 +158,30 @@ pub async fn timeline(
     }))
 }
 
-/// Both lists as one, by time. A call and the change that goes with its intent are stored in the
-/// same instant: what was decided then comes first, what an answer changed comes last.
+/// Both lists as one, by time. In one instant, a call comes after the change that decided it and
+/// before the change that its answer caused; changes keep the order of their versions, and calls
+/// that of their ids.
 fn merge(timeline: &Timeline) -> Vec<TimelineItem> {
-    let transitions = timeline.transitions.iter().map(|transition| {
-        // These are decided before the call that they name.
-        let decided_first = matches!(transition.event.as_str(), "created" | "cancel_started");
-        let rank = if decided_first || transition.attempt_id.is_none() {
-            0
-        } else {
-            2
-        };
-        (
-            transition.at,
-            rank,
-            TimelineItem::Transition(transition.into()),
-        )
-    });
-    let attempts = timeline
-        .attempts
-        .iter()
-        .map(|attempt| (attempt.sent_at, 1, TimelineItem::Attempt(attempt.into())));
-    let mut items: Vec<(DateTime<Utc>, u8, TimelineItem)> = transitions.chain(attempts).collect();
-    // Stable, so items of one list and one instant keep their order.
-    items.sort_by_key(|(at, rank, _)| (*at, *rank));
-    items.into_iter().map(|(_, _, item)| item).collect()
+    let mut attempts = timeline.attempts.iter().peekable();
+    let mut items = Vec::with_capacity(timeline.attempts.len() + timeline.transitions.len());
+    for transition in &timeline.transitions {
+        while let Some(attempt) = attempts.next_if(|attempt| is_before(attempt, transition)) {
+            items.push(TimelineItem::Attempt(attempt.into()));
+        }
+        items.push(TimelineItem::Transition(transition.into()));
+    }
+    items.extend(attempts.map(|attempt| TimelineItem::Attempt(attempt.into())));
+    items
+}
+
+fn is_before(attempt: &Attempt, transition: &Transition) -> bool {
+    if attempt.sent_at != transition.at {
+        return attempt.sent_at < transition.at;
+    }
+    let decides = matches!(transition.event.as_str(), "created" | "cancel_started");
+    transition
+        .attempt_id
+        .is_some_and(|id| attempt.id < id || (attempt.id == id && !decides))
 }
 
 impl From<&Attempt> for AttemptView {

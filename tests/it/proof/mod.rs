@@ -11,5 +11,8 @@
 //! | `planted` | the harness catches defects that are planted on purpose |
 //! | `kill_loop` | real processes under kill -9 |
 
+mod byte_cut;
 mod crash_points;
 mod driver;
+mod histories;
+mod planted;
