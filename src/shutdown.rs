@@ -10,6 +10,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// How long what is cut may take to hand its claims back.
+const HAND_BACK: Duration = Duration::from_secs(1);
+
 /// The program's two stops and its tasks; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
@@ -47,7 +50,8 @@ impl Shutdown {
         Ok(())
     }
 
-    /// Waits for the tracked tasks, at most `grace`; then cuts the rest. True when nothing was cut.
+    /// Waits for the tracked tasks, at most `grace`; then cuts the rest, which may use
+    /// a second to leave its work to others. True when nothing was cut.
     pub async fn drain(&self, grace: Duration) -> bool {
         self.tasks.close();
         let drained = tokio::select! {
@@ -58,6 +62,8 @@ impl Shutdown {
         self.hard.cancel();
         if !drained {
             tracing::warn!(open = self.tasks.len(), "some work did not finish in time");
+            // What hangs in a call does not hear the stop, so this may run out.
+            let _ = tokio::time::timeout(HAND_BACK, self.tasks.wait()).await;
         }
         drained
     }

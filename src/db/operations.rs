@@ -1,6 +1,6 @@
 //! What operators read and steer: the schedule, and the payments that need a person.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;

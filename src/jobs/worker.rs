@@ -53,14 +53,16 @@ pub fn describe_metrics() {
     );
 }
 
-/// Works the schedule until `stop` is cancelled, then waits for the visits under way. What a hard
-/// stop cuts is taken up by another replica when its lease is over.
+/// Works the schedule until `stop` is cancelled; the visits under way then are on `tasks`. Those that
+/// a hard stop cuts hand their claims back, for another replica to take at once; where even that
+/// fails, it takes them when the lease is over.
 #[derive(Debug)]
 pub struct Worker {
     app: App,
     settings: WorkerSettings,
     tasks: TaskTracker,
     permits: Arc<Semaphore>,
+    hard_stop: CancellationToken,
 }
 
 impl Worker {
@@ -72,7 +74,15 @@ impl Worker {
             settings,
             tasks,
             permits,
+            hard_stop: CancellationToken::new(),
         }
+    }
+
+    /// The stop that cuts visits under way; without one, none ever is.
+    #[must_use]
+    pub fn cut_by(mut self, hard_stop: CancellationToken) -> Self {
+        self.hard_stop = hard_stop;
+        self
     }
 
     /// The loop. Claims only as many rows as visits can start at once, so that no lease runs while
@@ -85,7 +95,7 @@ impl Worker {
                 self.keep_house().await;
                 housekeeping_at = Instant::now() + HOUSEKEEPING_INTERVAL;
             }
-            let claimed = self.visit_due().await;
+            let claimed = self.visit_due(&stop).await;
             // A full batch means there may be more: look again at once.
             if claimed == self.settings.concurrency {
                 continue;
@@ -102,18 +112,22 @@ impl Worker {
     /// Claims what is due now, waits for its visits, and returns how many there were: the loop's
     /// step on its own, for tests that move the clock by hand.
     pub async fn run_once(&self) -> usize {
-        let claimed = self.visit_due().await;
+        let claimed = self.visit_due(&CancellationToken::new()).await;
         let every_place = u32::try_from(self.settings.concurrency).unwrap_or(u32::MAX);
         drop(self.permits.acquire_many(every_place).await);
         claimed
     }
 
-    /// Claims what is due and starts the visits. Returns how many were claimed.
-    async fn visit_due(&self) -> usize {
+    /// Claims what is due and starts the visits. Returns how many were claimed: none once `stop` is
+    /// cancelled, also while all places were taken.
+    async fn visit_due(&self, stop: &CancellationToken) -> usize {
         // Wait for one free place, then take as many as there are.
         let Ok(first) = Arc::clone(&self.permits).acquire_owned().await else {
             return 0;
         };
+        if stop.is_cancelled() {
+            return 0;
+        }
         let mut places = vec![first];
         while let Ok(place) = Arc::clone(&self.permits).try_acquire_owned() {
             places.push(place);
@@ -141,6 +155,7 @@ impl Worker {
     /// Runs one visit on the tracker, for no longer than its lease.
     fn start(&self, claimed: Claimed, place: OwnedSemaphorePermit) {
         let (app, lease) = (self.app.clone(), self.settings.lease);
+        let hard_stop = self.hard_stop.clone();
         let span = tracing::info_span!(
             parent: None,
             "follow_up.visit",
@@ -150,7 +165,7 @@ impl Worker {
         self.tasks.spawn(
             async move {
                 crashpoint!(app.db.failpoints, "worker.visiting");
-                visit(&app, claimed, lease).await;
+                visit(&app, claimed, lease, &hard_stop).await;
                 crashpoint!(app.db.failpoints, "worker.visited");
                 drop(place);
             }
@@ -193,7 +208,7 @@ impl Worker {
 }
 
 /// One visit with its errors handled: an error or a panic parks or delays this row alone (C10).
-async fn visit(app: &App, claimed: Claimed, lease: Duration) {
+async fn visit(app: &App, claimed: Claimed, lease: Duration, hard_stop: &CancellationToken) {
     let (fence, merchant_id, errors) = (
         claimed.fence,
         claimed.payment.merchant_id,
@@ -205,7 +220,11 @@ async fn visit(app: &App, claimed: Claimed, lease: Duration) {
         app.clone()
             .run_detached(async move { app.follow_up(claimed).await })
     };
-    let problem = match timeout(lease, work).await {
+    let ended = tokio::select! {
+        ended = timeout(lease, work) => ended,
+        () = hard_stop.cancelled() => return hand_back(app, merchant_id, fence).await,
+    };
+    let problem = match ended {
         Ok(Ok(Ok(()))) => return,
         Ok(Ok(Err(interrupted))) => {
             use std::error::Error as _;
@@ -220,6 +239,17 @@ async fn visit(app: &App, claimed: Claimed, lease: Duration) {
     };
     tracing::warn!(error = %problem, errors = errors + 1, "a follow-up visit failed");
     give_back_failed(app, merchant_id, fence, &problem, errors).await;
+}
+
+/// The visit is cut with the program. Whatever it still writes is guarded by its fence.
+async fn hand_back(app: &App, merchant_id: MerchantId, fence: crate::db::record::Fence) {
+    match app.db.release(merchant_id, fence).await {
+        Ok(_) => {
+            tracing::info!(follow_up.id = %fence.follow_up_id, "a visit was cut; its claim is handed back");
+        }
+        // The lease runs out by itself.
+        Err(error) => tracing::warn!(error = %error, "a claim could not be handed back"),
+    }
 }
 
 async fn give_back_failed(

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use serde_json::json;
 use sqlx::PgPool;
 
-use crate::support::{Options, World, alipay::JsonBody as _, http::body};
+use crate::support::{Options, World, alipay::JsonBody as _, all, http::body};
 
 const PAY: &str = "pay";
 
@@ -146,7 +146,7 @@ async fn d1_m1_concurrent_twins_on_three_replicas_make_one_charge(pool: PgPool) 
                 .expect("a request");
             at(&replica.url, call)
         });
-        let answers = futures_join(twins).await;
+        let answers = all(twins).await;
         let ids: BTreeSet<String> = answers
             .iter()
             .map(|(_, body)| body["id"].as_str().unwrap_or_default().to_owned())
@@ -186,7 +186,7 @@ async fn d3_a_race_for_one_reference_has_one_winner(pool: PgPool) {
             .expect("a request");
         at(&world.replicas[rival % 3].url, call)
     });
-    let answers = futures_join(rivals).await;
+    let answers = all(rivals).await;
     let winners = answers.iter().filter(|(status, _)| *status == 201).count();
     let losers = answers.iter().filter(|(status, _)| *status == 409).count();
     assert_eq!((winners, losers), (1, 17), "{answers:?}");
@@ -215,7 +215,7 @@ async fn a_race_of_one_scan_has_one_winner(pool: PgPool) {
             .expect("a request");
         at(&world.replicas[rival % 3].url, call)
     });
-    let answers = futures_join(rivals).await;
+    let answers = all(rivals).await;
     let winners = answers.iter().filter(|(status, _)| *status == 201).count();
     assert_eq!(winners, 1, "{answers:?}");
     let suspected = answers
@@ -238,33 +238,4 @@ async fn at(url: &str, mut call: reqwest::Request) -> (u16, serde_json::Value) {
     let status = answer.status().as_u16();
     let body = serde_json::from_str(&answer.text().await.expect("text")).expect("JSON");
     (status, body)
-}
-
-/// Runs all at once and collects in order.
-async fn futures_join<F>(calls: impl Iterator<Item = F>) -> Vec<F::Output>
-where
-    F: Future,
-{
-    let mut pending: Vec<_> = calls.map(|call| (Box::pin(call), None)).collect();
-    std::future::poll_fn(|context| {
-        let mut open = false;
-        for (call, output) in &mut pending {
-            if output.is_none() {
-                match call.as_mut().poll(context) {
-                    std::task::Poll::Ready(value) => *output = Some(value),
-                    std::task::Poll::Pending => open = true,
-                }
-            }
-        }
-        if open {
-            std::task::Poll::Pending
-        } else {
-            std::task::Poll::Ready(())
-        }
-    })
-    .await;
-    pending
-        .into_iter()
-        .filter_map(|(_, output)| output)
-        .collect()
 }

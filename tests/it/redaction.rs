@@ -2,6 +2,8 @@
 //! key and the database's password, in everything the real program leaves behind with every log
 //! target at `trace` (`design/correctness.md` Q13, Q14).
 
+use std::fmt::Write as _;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use chrono::TimeDelta;
 use reqwest::{Method, RequestBuilder};
@@ -12,35 +14,33 @@ use uuid::Uuid;
 use crate::support::{
     alipay::{JsonBody as _, client, keys},
     all,
-    http::{Caller, barcode, body},
+    http::{Answer, Caller, barcode, body},
     watched::Program,
 };
 
 /// Something that must not be found, in every form in which it might stand.
 struct Secret {
     name: String,
-    forms: Vec<Vec<u8>>,
+    forms: Vec<String>,
 }
 
 impl Secret {
     /// The forms of a text: as it is, as a list of bytes, in hexadecimal, in base64 at each offset.
     fn new(name: impl Into<String>, text: &str) -> Self {
         let text = squeezed(text.as_bytes());
-        let list: Vec<String> = text.iter().map(u8::to_string).collect();
+        let list: Vec<String> = text.bytes().map(|byte| byte.to_string()).collect();
         let mut forms = vec![
             text.clone(),
-            list.join(",").into_bytes(),
-            hexadecimal(&text, false),
-            hexadecimal(&text, true),
+            list.join(","),
+            hex::encode(&text),
+            hex::encode_upper(&text),
         ];
         for offset in 0..3 {
-            let padded: Vec<u8> = std::iter::repeat_n(0, offset)
-                .chain(text.iter().copied())
-                .collect();
+            let padded: Vec<u8> = std::iter::repeat_n(0, offset).chain(text.bytes()).collect();
             let encoded = BASE64_STANDARD_NO_PAD.encode(&padded);
             // Letters that the secret alone decides.
-            let (first, last) = ((offset * 8).div_ceil(6), padded.len() * 8 / 6);
-            forms.push(squeezed(&encoded.as_bytes()[first..last]));
+            let whole = (offset * 8).div_ceil(6)..padded.len() * 8 / 6;
+            forms.push(squeezed(&encoded.as_bytes()[whole]));
         }
         Self {
             name: name.into(),
@@ -48,24 +48,13 @@ impl Secret {
         }
     }
 
-    fn is_in(&self, squeezed: &[u8]) -> bool {
-        self.forms.iter().any(|form| contains(squeezed, form))
+    fn is_in(&self, squeezed: &str) -> bool {
+        self.forms.iter().any(|form| squeezed.contains(form))
     }
 }
 
-fn hexadecimal(bytes: &[u8], upper: bool) -> Vec<u8> {
-    let hex = |byte: &u8| {
-        if upper {
-            format!("{byte:02X}")
-        } else {
-            format!("{byte:02x}")
-        }
-    };
-    bytes.iter().map(hex).collect::<String>().into_bytes()
-}
-
 /// Without blanks, their escapes and line breaks, which a code may be written with.
-fn squeezed(bytes: &[u8]) -> Vec<u8> {
+fn squeezed(bytes: &[u8]) -> String {
     let mut squeezed = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some((first, more)) = rest.split_first() {
@@ -79,22 +68,7 @@ fn squeezed(bytes: &[u8]) -> Vec<u8> {
             }
         };
     }
-    squeezed
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    let Some(first) = needle.first() else {
-        return false;
-    };
-    let mut from = 0;
-    while let Some(found) = haystack[from..].iter().position(|byte| byte == first) {
-        let start = from + found;
-        if haystack[start..].starts_with(needle) {
-            return true;
-        }
-        from = start + 1;
-    }
-    false
+    String::from_utf8_lossy(&squeezed).into_owned()
 }
 
 /// Hunts for every secret in every place, and first shows in each place that it would find them.
@@ -110,7 +84,7 @@ fn hunt(secrets: &[Secret], places: &[(&str, Vec<u8>)]) {
         assert!(found.is_empty(), "{place} holds {found:?}");
         for secret in secrets {
             let mut planted = bytes[..bytes.len().min(100)].to_vec();
-            planted.extend_from_slice(&secret.forms[0]);
+            planted.extend_from_slice(secret.forms[0].as_bytes());
             planted.extend_from_slice(b"\"}\n");
             assert!(
                 secret.is_in(&squeezed(&planted)),
@@ -151,8 +125,12 @@ struct Answers {
 impl Answers {
     async fn keep(&mut self, request: RequestBuilder) -> Value {
         let answer = Caller::send(request).await;
-        self.text += &format!("{answer:?}\n");
+        self.note(&answer);
         answer.body
+    }
+
+    fn note(&mut self, answer: &Answer) {
+        writeln!(self.text, "{answer:?}").expect("a string takes all");
     }
 
     /// A code that nobody else has; it will be hunted.
@@ -192,7 +170,7 @@ async fn payments(answers: &mut Answers, till: &Caller) -> Vec<String> {
     }
     let taken = all(requests.into_iter().map(Caller::send)).await;
     for answer in &taken {
-        answers.text += &format!("{answer:?}\n");
+        answers.note(answer);
     }
     taken.iter().map(|answer| answer.id().to_owned()).collect()
 }
@@ -281,7 +259,7 @@ async fn dump(pool: &PgPool) -> String {
             .fetch_one(pool)
             .await
             .expect("the database answers");
-        text += &format!("-- {table}\n{rows}\n");
+        writeln!(text, "-- {table}\n{rows}").expect("a string takes all");
     }
     text
 }
@@ -350,7 +328,8 @@ async fn q13_q14_codes_and_secrets_are_nowhere_but_in_memory(pool: PgPool) {
         dump.contains(&ids[0]["pay_".len()..][..8]),
         "ids are in the dump"
     );
-    assert!(contains(&traces, b"alipay.call") && contains(&traces, ids[0].as_bytes()));
+    let readable = String::from_utf8_lossy(&traces);
+    assert!(readable.contains("alipay.call") && readable.contains(&ids[0]));
     assert!(
         metrics
             .body

@@ -275,6 +275,9 @@ async fn iv_6_a_pay_that_times_out_is_settled_by_query(pool: PgPool) {
         "a pay is never repeated"
     );
     assert_eq!(world.simulator.count("cancel").await, 0);
+    // Too late for anyone to hear.
+    world.simulator.release().await;
+    assert_eq!(world.till.payment(id).await, paid);
     world.finish().await;
 }
 

@@ -108,6 +108,31 @@ async fn c11_c1_what_hangs_past_the_grace_is_cut_and_settled_by_another(pool: Pg
     stage.finish().await;
 }
 
+/// C11: a visit that is cut hands its claim back: another process need not wait for the lease.
+#[sqlx::test]
+async fn c11_a_visit_that_is_cut_hands_its_lease_back(pool: PgPool) {
+    let stage = Stage::set(pool).await;
+    let mut gateway = stage
+        .gateway(&[
+            ("SHUTDOWN_GRACE_MS", "300"),
+            ("FOLLOW_UP_LEASE_MS", "120000"),
+            ("ALIPAY_QUERY_TIMEOUT_MS", "30000"),
+        ])
+        .await;
+    let hold = json!({"type": "hold"});
+    stage.simulator.script("query", 1, hold).await;
+    let open = stage.till(&gateway).pay_without_waiting("2003").await;
+    assert_eq!(open.status, 202, "{open:?}");
+    stage.until_received("query", 1).await;
+    gateway.terminate().await;
+    let status = gateway.ended(Duration::from_secs(10)).await;
+    assert_eq!(status.code(), Some(0));
+    let second = stage.gateway(&[]).await;
+    stage.until_status("succeeded").await;
+    second.stop().await;
+    stage.finish().await;
+}
+
 /// C11: a database that hangs does not keep the program from ending.
 #[sqlx::test]
 async fn c11_a_hanging_database_does_not_keep_the_program_alive(pool: PgPool) {

@@ -17,10 +17,6 @@ use crate::support::{
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLERS_SPAN: &str = "b7ad6b7169203331";
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// A create with the scenario's code and a header more.
 async fn create(till: &Caller, code: &str, header: (&str, &str)) -> Answer {
     let request = till
@@ -56,15 +52,15 @@ async fn a_payment_is_one_trace_that_continues_the_callers(pool: PgPool) {
     let spans = program.collector.spans();
     let spans: Vec<Span> = spans
         .into_iter()
-        .filter(|span| hex(&span.trace_id) == TRACE)
+        .filter(|span| hex::encode(&span.trace_id) == TRACE)
         .collect();
     let all: Vec<_> = spans.iter().collect();
     let server = one(&all, "POST /v1/payments");
-    assert_eq!(hex(&server.parent_span_id), CALLERS_SPAN);
+    assert_eq!(hex::encode(&server.parent_span_id), CALLERS_SPAN);
     assert_eq!(server.kind, SpanKind::Server as i32);
     assert_eq!(
         paid.header("traceparent"),
-        format!("00-{TRACE}-{}-01", hex(&server.span_id)),
+        format!("00-{TRACE}-{}-01", hex::encode(&server.span_id)),
         "the answer names the server's span"
     );
     for (name, value) in [
@@ -130,7 +126,7 @@ async fn a_follow_up_is_a_trace_of_its_own_that_names_the_payment(pool: PgPool) 
     let spans = program.collector.spans();
     let all: Vec<_> = spans.iter().collect();
     let visit = one(&all, "follow_up.visit");
-    assert_ne!(hex(&visit.trace_id), TRACE);
+    assert_ne!(hex::encode(&visit.trace_id), TRACE);
     assert!(visit.parent_span_id.is_empty());
     assert_eq!(attribute(visit, "payment.id"), paid.id());
     assert!(attribute(visit, "follow_up.id").starts_with("fup_"));
@@ -152,7 +148,7 @@ async fn a_follow_up_is_a_trace_of_its_own_that_names_the_payment(pool: PgPool) 
 }
 
 /// The Prometheus text format, read strictly: samples by name and labels.
-struct Metrics(BTreeMap<String, f64>);
+struct Metrics(BTreeMap<String, String>);
 
 impl Metrics {
     async fn read(till: &Caller) -> Self {
@@ -190,11 +186,11 @@ impl Metrics {
                     .unwrap_or(name);
                 assert!(helps.contains(family), "no HELP: {line}");
                 assert!(types.contains_key(family), "no TYPE: {line}");
-                let value: f64 = value
-                    .parse()
-                    .unwrap_or_else(|_| panic!("no number: {line}"));
+                assert!(value.parse::<f64>().is_ok(), "no number: {line}");
                 assert!(
-                    samples.insert(sample.to_owned(), value).is_none(),
+                    samples
+                        .insert(sample.to_owned(), value.to_owned())
+                        .is_none(),
                     "twice: {line}"
                 );
             }
@@ -202,8 +198,8 @@ impl Metrics {
         Self(samples)
     }
 
-    /// The one sample with these labels, 0 where it does not exist yet.
-    fn get(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+    /// The one sample with these labels, which must be a count; 0 where it does not exist yet.
+    fn get(&self, name: &str, labels: &[(&str, &str)]) -> i64 {
         let found: Vec<_> = self
             .0
             .iter()
@@ -215,14 +211,18 @@ impl Metrics {
             })
             .collect();
         assert!(found.len() <= 1, "{name} {labels:?}: {found:?}");
-        found.first().map_or(0.0, |(_, value)| **value)
+        found.first().map_or(0, |(sample, value)| {
+            value
+                .parse()
+                .unwrap_or_else(|_| panic!("no count: {sample} {value}"))
+        })
     }
 }
 
 #[sqlx::test]
 async fn metrics_are_described_and_move(pool: PgPool) {
     type Labels = &'static [(&'static str, &'static str)];
-    const MOVES: &[(&str, Labels, i32)] = &[
+    const MOVES: &[(&str, Labels, i64)] = &[
         (
             "http_requests_total",
             &[
@@ -290,10 +290,10 @@ async fn metrics_are_described_and_move(pool: PgPool) {
     let after = Metrics::read(till).await;
     for (name, labels, by) in MOVES {
         let moved = after.get(name, labels) - before.get(name, labels);
-        assert_eq!(moved.to_string(), by.to_string(), "{name} {labels:?}");
+        assert_eq!(moved, *by, "{name} {labels:?}");
     }
     // Only the question itself is under way.
-    assert_eq!(after.get("http_requests_in_flight", &[]).to_string(), "1");
+    assert_eq!(after.get("http_requests_in_flight", &[]), 1);
     for gauge in ["follow_ups_due", "follow_ups_parked"] {
         assert!(after.0.contains_key(gauge), "{gauge} is set from the start");
     }
