@@ -3,8 +3,8 @@
 //! default and refused in a build without debug assertions: a release cannot contain them, and
 //! without the feature the macros below expand to nothing.
 //!
-//! Two kinds of points: at a [`failpoint!`] the program can meet an error (a database call, a call
-//! to Alipay), and the point may report one; at a [`crashpoint!`] nothing can fail, and the point
+//! Two kinds of points: at a `failpoint!` the program can meet an error (a database call, a call
+//! to Alipay), and the point may report one; at a `crashpoint!` nothing can fail, and the point
 //! may only stop or wait.
 //!
 //! Why not the crate `fail`: its points are global to the process, and the tests run several

@@ -28,7 +28,7 @@
 //! | [`app`] | the use cases: intent, call, record; free of HTTP and of SQL text | `alipay`, `db`, `domain`, `clock`, `failpoint` |
 //! | [`jobs`] | the workers that claim due follow-ups and visit their payments | `app`, `db`, `domain`, `failpoint` |
 //! | [`http`] | the REST surface: requests into types, results into answers | `app`, `domain`, `shutdown` |
-//! | [`telemetry`] | logs, traces and metrics of the process | `config`, `http` |
+//! | [`telemetry`] | logs, traces and metrics of the process | `config` |
 //! | [`startup`] | puts the program together and runs it | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `http`, `jobs`, `shutdown` |
 //! | [`dev`] | `dev up` and its like: uses the programs by their command line | `keys` |
 //!
