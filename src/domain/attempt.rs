@@ -74,22 +74,6 @@ impl AnswerClass {
     }
 }
 
-macro_rules! stored_names {
-    ($type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
-        impl $type {
-            /// The name in JSON, SQL, metrics and logs.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $name),+ }
-            }
-
-            /// Reads a stored name.
-            pub fn from_name(name: &str) -> Option<Self> {
-                match name { $($name => Some(Self::$variant),)+ _ => None }
-            }
-        }
-    };
-}
-
 stored_names!(AttemptKind { Pay = "pay", Query = "query", Cancel = "cancel" });
 stored_names!(AnswerClass {
     Success = "success",

@@ -11,6 +11,23 @@
 //! | attempt | – | one upstream call |
 //! | follow-up | – | the durable plan to ask again |
 
+/// The one name of each variant of a closed enum, the same in JSON, SQL, metrics and logs.
+macro_rules! stored_names {
+    ($type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
+        impl $type {
+            /// The name in JSON, SQL, metrics and logs.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+
+            /// Reads a stored name.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
 pub mod attempt;
 pub mod barcode;
 pub mod calendar;

@@ -345,22 +345,6 @@ impl PaymentState {
     }
 }
 
-macro_rules! stored_names {
-    ($type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
-        impl $type {
-            /// The name in JSON, SQL and logs.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $name),+ }
-            }
-
-            /// Reads a stored name.
-            pub fn from_name(name: &str) -> Option<Self> {
-                match name { $($name => Some(Self::$variant),)+ _ => None }
-            }
-        }
-    };
-}
-
 stored_names!(ProcessingReason {
     Submitting = "submitting",
     AwaitingBuyer = "awaiting_buyer",
