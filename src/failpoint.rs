@@ -85,6 +85,16 @@ pub enum Fault {
     AmountIgnored,
     /// The day ends at midnight of another zone than Hong Kong's.
     WrongZone,
+    /// What is accepted when the refund batch opens is expected in that batch.
+    LateBatchEdge,
+    /// Silence after a refund is taken for a refusal.
+    RefundTimeoutIsFailure,
+    /// A refund that Alipay does not know is sent again under an id of its own.
+    RefundIdPerSubmit,
+    /// A notification is acknowledged before its effect is committed.
+    AcknowledgedEarly,
+    /// A notification's signature is not looked at.
+    NotificationUnverified,
 }
 
 /// Every planted fault with its name in `PLANTED_FAULT`.
@@ -104,6 +114,11 @@ pub const FAULTS: &[(Fault, &str)] = &[
     (Fault::IdIgnored, "id_ignored"),
     (Fault::AmountIgnored, "amount_ignored"),
     (Fault::WrongZone, "wrong_zone"),
+    (Fault::LateBatchEdge, "late_batch_edge"),
+    (Fault::RefundTimeoutIsFailure, "refund_timeout_is_failure"),
+    (Fault::RefundIdPerSubmit, "refund_id_per_submit"),
+    (Fault::AcknowledgedEarly, "acknowledged_early"),
+    (Fault::NotificationUnverified, "notification_unverified"),
 ];
 
 /// Whether `fault` is planted in this process.

@@ -2,11 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use axum::Router;
+use chrono::TimeDelta;
 use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
+use url::Url;
 
 use crate::{
     alipay::{
@@ -18,9 +20,11 @@ use crate::{
     config::{self, ApiKeyConfig, Config, MigrateConfig},
     db::{Db, directory::DefaultMerchant},
     domain::{
+        calendar::BatchHours,
         follow_up::Plan,
         id::MerchantId,
         merchant::{Scope, Store},
+        refund_follow_up::RefundPlan,
     },
     http::{Draining, HttpState, metrics, router, serve},
     jobs::worker::{Worker, WorkerSettings},
@@ -180,9 +184,21 @@ async fn build_app(config: &Config, roles: Roles, shutdown: &Shutdown) -> anyhow
             first_query_after: config.follow_up.first_query,
             query_interval: config.follow_up.query_interval,
         },
+        refund_plan: RefundPlan {
+            hours: BatchHours {
+                opens: config.refund_batch.opens,
+                closes: config.refund_batch.closes,
+            },
+            horizon: TimeDelta::days(i64::from(config.refund_batch.give_up_days)),
+        },
+        notify_url: Some(notify_url(
+            &config.http.public_base_url,
+            &config.alipay.partner,
+        )?),
         deadlines: Deadlines {
             query: timeouts.query,
             cancel: timeouts.cancel,
+            refund: timeouts.refund,
         },
     });
     app.warm_up().await;
@@ -201,6 +217,18 @@ async fn build_app(config: &Config, roles: Roles, shutdown: &Shutdown) -> anyhow
         app.set_workers_running(true);
     }
     Ok(app)
+}
+
+/// Where Alipay posts refunds that are done: at most 200 characters (`protocol/operations.md` 4).
+fn notify_url(base: &Url, partner: &str) -> anyhow::Result<Url> {
+    let base = base.as_str().trim_end_matches('/');
+    let url = Url::parse(&format!("{base}/alipay/notify/{partner}"))
+        .context("PUBLIC_BASE_URL cannot be extended by a path")?;
+    ensure!(
+        url.as_str().len() <= 200,
+        "PUBLIC_BASE_URL is too long: Alipay takes at most 200 characters, with /alipay/notify/{partner}"
+    );
+    Ok(url)
 }
 
 /// The client's settings with its keys, read and parsed once. An error names the file.
@@ -222,6 +250,7 @@ fn alipay_settings(config: &config::Alipay) -> anyhow::Result<AlipaySettings> {
     settings.pay_timeout = config.timeouts.pay;
     settings.query_timeout = config.timeouts.query;
     settings.cancel_timeout = config.timeouts.cancel;
+    settings.refund_timeout = config.timeouts.refund;
     if let Some(file) = &config.extra_ca_file {
         let pem = std::fs::read(file)
             .with_context(|| format!("cannot read {} (ALIPAY_EXTRA_CA_FILE)", file.display()))?;

@@ -28,7 +28,7 @@ pub(super) enum CharsetError {
 }
 
 impl Charset {
-    fn from_label(label: &str) -> Result<Self, CharsetError> {
+    pub(super) fn from_label(label: &str) -> Result<Self, CharsetError> {
         let is = |name| label.eq_ignore_ascii_case(name);
         if is("UTF-8") {
             Ok(Self::Utf8)
@@ -55,7 +55,7 @@ impl Charset {
         }
     }
 
-    fn decode(self, body: &[u8]) -> Option<Cow<'_, str>> {
+    pub(super) fn decode(self, body: &[u8]) -> Option<Cow<'_, str>> {
         match self {
             Self::Utf8 => std::str::from_utf8(body).ok().map(Cow::Borrowed),
             Self::Gbk => GBK.decode_without_bom_handling_and_without_replacement(body),

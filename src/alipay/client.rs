@@ -8,6 +8,7 @@ use url::Url;
 
 use super::{
     error::{Fault, SetupError},
+    notification::{NotificationError, VerifiedNotification},
     outcome::{
         Call, CancelOutcome, MaintainStoreOutcome, PayOutcome, QueryOutcome, RefundOutcome,
         RefundQueryOutcome, StoreStatusOutcome,
@@ -146,6 +147,15 @@ impl Alipay {
     pub async fn query_refund(&self, request: &RefundQueryRequest) -> Call<RefundQueryOutcome> {
         let parameters = request.to_parameters(self.partner());
         self.call(request, parameters).await
+    }
+
+    /// Verifies what was posted to us as coming from Alipay, with the keys of our account.
+    pub fn verify_notification(
+        &self,
+        content_type: Option<&str>,
+        body: &[u8],
+    ) -> Result<VerifiedNotification, NotificationError> {
+        VerifiedNotification::verify(&self.0.settings.credentials, content_type, body)
     }
 
     /// Registers or changes a store.

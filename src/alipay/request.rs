@@ -8,7 +8,12 @@ use serde::Serialize;
 use url::Url;
 
 use super::parameters::{Parameters, leaf};
-use crate::domain::{barcode::Barcode, calendar::beijing, id::PartnerTransId, money::Money};
+use crate::domain::{
+    barcode::Barcode,
+    calendar::beijing,
+    id::{PartnerRefundId, PartnerTransId},
+    money::Money,
+};
 
 /// One of Alipay's services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,8 +135,8 @@ pub struct CancelRequest {
 pub struct RefundRequest {
     /// The payment.
     pub partner_trans_id: PartnerTransId,
-    /// Our id of the refund, the idempotency key at Alipay; must differ from every payment's.
-    pub partner_refund_id: String,
+    /// Our id of the refund, the idempotency key at Alipay.
+    pub partner_refund_id: PartnerRefundId,
     /// How much goes back.
     pub amount: Money,
     /// Why (`refund_reson`, spelled so in this product), at most 128 characters.
@@ -160,7 +165,7 @@ pub struct RefundQueryRequest {
     /// The payment, sent as `out_trade_no`.
     pub partner_trans_id: PartnerTransId,
     /// The refund, sent as `out_return_no`.
-    pub partner_refund_id: String,
+    pub partner_refund_id: PartnerRefundId,
 }
 
 /// Register or change a store (`protocol/wire.md` 3.6). Its `timestamp` is the clock's at sending.
@@ -296,7 +301,7 @@ impl RefundRequest {
     pub(super) fn to_parameters(&self, partner: &str) -> Parameters {
         let parameters = Parameters::new(Service::Refund, partner)
             .with("partner_trans_id", self.partner_trans_id.as_str())
-            .with("partner_refund_id", &self.partner_refund_id)
+            .with("partner_refund_id", self.partner_refund_id.as_str())
             .with("refund_amount", &self.amount.to_decimal())
             .with("currency", self.amount.currency().code())
             .with_text("refund_reson", self.reason.as_deref());
@@ -313,7 +318,7 @@ impl RefundQueryRequest {
     pub(super) fn to_parameters(&self, partner: &str) -> Parameters {
         Parameters::new(Service::RefundQuery, partner)
             .with("out_trade_no", self.partner_trans_id.as_str())
-            .with("out_return_no", &self.partner_refund_id)
+            .with("out_return_no", self.partner_refund_id.as_str())
     }
 }
 

@@ -57,7 +57,7 @@ fn a_repeated_request_is_the_same_question() {
 fn a_refund_is_spelled_as_this_product_spells_it() {
     let request = |mode| RefundRequest {
         partner_trans_id: ours(),
-        partner_refund_id: "HKR0000001".to_owned(),
+        partner_refund_id: PartnerRefundId::from_stored("HKR0000001".to_owned()),
         amount: Money::new(1000, Currency::HKD),
         reason: Some("cold \"tea\"".to_owned()),
         mode,
@@ -92,7 +92,7 @@ fn the_other_services_name_what_they_are_about() {
     );
     let refund_query = RefundQueryRequest {
         partner_trans_id: ours(),
-        partner_refund_id: "HKR0000001".to_owned(),
+        partner_refund_id: PartnerRefundId::from_stored("HKR0000001".to_owned()),
     };
     assert_eq!(
         canonical(refund_query.to_parameters(PARTNER).signed_pairs()),

@@ -17,13 +17,13 @@ use super::{
 };
 use crate::{
     alipay::{
-        outcome::CancelOutcome,
+        outcome::{Call, CancelOutcome},
         request::{CancelRequest, QueryRequest},
     },
     db::record::{Change, Fence, Question, Recorded},
     domain::{
-        attempt::{Answer, AttemptKind},
-        id::AttemptId,
+        attempt::{Answer, AnswerClass, AttemptKind},
+        id::{AttemptId, RefundId},
         payment::{CancelReason, Payment, PaymentEvent},
         transition::Actor,
     },
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// How long an answer is insisted on while the database is away; the next question learns the same.
-const INSIST_ON_RECORDING: Duration = Duration::from_secs(10);
+pub(super) const INSIST_ON_RECORDING: Duration = Duration::from_secs(10);
 
 /// Who asks, and in what standing.
 #[derive(Clone, Copy, Debug)]
@@ -49,13 +49,16 @@ pub(super) enum Ask {
     Query,
     /// To close or reverse the trade.
     Cancel(CancelReason),
+    /// To close or reverse the trade for a caller who, where that comes too late, wants it refunded
+    /// under this id.
+    Reverse(RefundId),
 }
 
 impl Ask {
     const fn kind(self) -> AttemptKind {
         match self {
             Self::Query => AttemptKind::Query,
-            Self::Cancel(_) => AttemptKind::Cancel,
+            Self::Cancel(_) | Self::Reverse(_) => AttemptKind::Cancel,
         }
     }
 }
@@ -97,7 +100,14 @@ impl App {
         now: DateTime<Utc>,
     ) -> Result<Beginning, crate::db::error::Error> {
         let started = match ask {
-            Ask::Cancel(reason) => Some(PaymentEvent::CancelStarted { reason }),
+            Ask::Cancel(reason) => Some(PaymentEvent::CancelStarted {
+                reason,
+                reversal: None,
+            }),
+            Ask::Reverse(refund_id) => Some(PaymentEvent::CancelStarted {
+                reason: CancelReason::Requested,
+                reversal: Some(refund_id),
+            }),
             Ask::Query => None,
         };
         // A cancel that is under way already is repeated without a change.
@@ -166,7 +176,7 @@ impl App {
             event: reply.event,
             fence: asker.fence,
             // A caller's query is besides the plan; his cancel is a step of it.
-            reschedule: asker.fence.is_some() || matches!(ask, Ask::Cancel(_)),
+            reschedule: asker.fence.is_some() || ask.kind() == AttemptKind::Cancel,
             cancel_refused: reply.cancel_refused,
             grounds: None,
             now: asked_at + started.elapsed(),
@@ -184,7 +194,7 @@ impl App {
         let partner_trans_id = payment.partner_trans_id.clone();
         let alipay_trans_id = payment.alipay_trans_id.clone();
         match ask {
-            Ask::Cancel(_) => {
+            Ask::Cancel(_) | Ask::Reverse(_) => {
                 let request = CancelRequest {
                     partner_trans_id,
                     alipay_trans_id,
@@ -228,6 +238,21 @@ fn count_question(payment: &mut Payment, kind: AttemptKind, asked_at: DateTime<U
             inquiry.last_cancel_at = Some(asked_at);
             inquiry.cancel_refused = false;
         }
-        AttemptKind::Pay => {}
+        AttemptKind::Pay | AttemptKind::Refund | AttemptKind::RefundQuery => {}
+    }
+}
+
+/// The record of a request whose turn came too late. The schedule goes on from it: what another
+/// replica may have done meanwhile is not known here.
+pub(super) fn not_sent<T>(unknown: T) -> Call<T> {
+    tracing::error!("a request came to its turn too late and was not sent");
+    Call {
+        outcome: unknown,
+        answer: Answer {
+            class: AnswerClass::ConnectFailed,
+            code: None,
+            detail: Some("not sent: too long after the request".to_owned()),
+            duration_ms: 0,
+        },
     }
 }

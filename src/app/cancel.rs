@@ -20,12 +20,13 @@ use crate::{
         idempotency::IdempotencyKey,
         merchant::Principal,
         payment::{CancelReason, Payment, PaymentState},
+        schedule::Subject,
         transition::Actor,
     },
 };
 
 /// How often a payment that keeps changing is read again before the caller is told to try later.
-const TRIES: usize = 5;
+pub(super) const TRIES: usize = 5;
 
 /// What a till knows of a payment whose answer it never got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +117,8 @@ impl App {
                 return Ok(Some(payment));
             }
             check_cancelable(&payment, now)?;
-            if let Some(payment) = self.send_cancel(principal, payment, now).await? {
+            let ask = Ask::Cancel(CancelReason::Requested);
+            if let Some(payment) = self.send_cancel(principal, payment, ask, now).await? {
                 return Ok(Some(payment));
             }
         }
@@ -124,17 +126,17 @@ impl App {
     }
 
     /// The detached part. `None`: the payment changed in between.
-    async fn send_cancel(
+    pub(super) async fn send_cancel(
         &self,
         principal: &Principal,
         payment: Payment,
+        ask: Ask,
         now: DateTime<Utc>,
     ) -> Result<Option<Payment>, Error> {
         let asker = Asker {
             actor: Actor::ApiKey(principal.api_key_id),
             fence: None,
         };
-        let ask = Ask::Cancel(CancelReason::Requested);
         let (reply, begun_reply) = oneshot::channel();
         let app = self.clone();
         let work = async move {
@@ -168,13 +170,13 @@ fn may_skip(payment: &Payment) -> bool {
         || payment.canceling == Some(CancelReason::Requested)
 }
 
-fn check_cancelable(payment: &Payment, now: DateTime<Utc>) -> Result<(), Error> {
+pub(super) fn check_cancelable(payment: &Payment, now: DateTime<Utc>) -> Result<(), Error> {
     if matches!(payment.state, PaymentState::Failed(_)) {
         return Err(nothing_to_cancel(payment));
     }
     if payment.refund_reserved_minor > 0 {
         return Err(Error::InvalidState {
-            payment_id: payment.id,
+            subject: Subject::Payment(payment.id),
             detail: "a payment with a refund cannot be canceled; refund the rest",
         });
     }
@@ -186,12 +188,12 @@ fn check_cancelable(payment: &Payment, now: DateTime<Utc>) -> Result<(), Error> 
 
 fn nothing_to_cancel(payment: &Payment) -> Error {
     Error::InvalidState {
-        payment_id: payment.id,
+        subject: Subject::Payment(payment.id),
         detail: "the payment failed, so there is nothing to cancel",
     }
 }
 
-fn window_closed(payment: &Payment) -> Error {
+pub(super) fn window_closed(payment: &Payment) -> Error {
     let alternative = match payment.state {
         PaymentState::Succeeded => Alternative::Refund,
         PaymentState::Processing(_)

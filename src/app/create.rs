@@ -10,10 +10,10 @@ use tokio::{
 };
 use tracing::Instrument;
 
-use super::{App, error::Error, outcome::pay_event, record::News};
+use super::{App, ask::not_sent, error::Error, outcome::pay_event, record::News};
 use crate::{
     alipay::{
-        outcome::{Call, PayOutcome},
+        outcome::PayOutcome,
         request::{PayRequest, SecondaryMerchant},
     },
     db::{
@@ -21,11 +21,11 @@ use crate::{
         intent::{Committed, Existing, Intent, Owner},
     },
     domain::{
-        attempt::{Answer, AnswerClass},
         id::{AttemptId, PartnerTransId, PaymentId},
         idempotency::{IdempotencyKey, RequestFingerprint},
         merchant::Principal,
         payment::{Inquiry, NewPayment, Payment, PaymentState, ProcessingReason},
+        schedule::Subject,
         transition::Actor,
     },
     failpoint::{crashpoint, planted},
@@ -34,16 +34,16 @@ use crate::{
 /// The route that idempotency keys of payments are scoped to.
 pub(super) const ROUTE: &str = "POST /v1/payments";
 /// How long the caller's request insists on writing the intent before it answers 503.
-const INTENT_DEADLINE: Duration = Duration::from_secs(8);
+pub(super) const INTENT_DEADLINE: Duration = Duration::from_secs(8);
 /// How long an answer of Alipay's is kept in hand while the database is away; the follow-up learns
 /// the same later.
-const INSIST_ON_RECORDING: Duration = Duration::from_mins(1);
+pub(super) const INSIST_ON_RECORDING: Duration = Duration::from_mins(1);
 /// How long after the request came in its pay may still leave. Less than the earliest cancel
 /// (`cancel_after_seconds`), so that a process that was stopped in between does not charge a buyer
 /// whose payment another replica has closed meanwhile (`design/correctness.md` M8, S5).
 const SEND_WITHIN: Duration = Duration::from_secs(12);
 /// How often a collision with a request that then vanished leads to another try.
-const INTENT_TRIES: usize = 5;
+pub(super) const INTENT_TRIES: usize = 5;
 
 /// A payment that was created or found again by its idempotency key.
 #[derive(Clone, Debug)]
@@ -271,12 +271,17 @@ impl App {
             return if fields.is_empty() {
                 Ok(Some(Intake::Replay(payment_id)))
             } else {
-                Err(Error::IdempotencyKeyReused { payment_id, fields })
+                Err(Error::IdempotencyKeyReused {
+                    subject: Subject::Payment(payment_id),
+                    fields,
+                })
             };
         }
         match existing.by_reference {
             Some(Owner::Payment(payment_id)) => {
-                return Err(Error::MerchantReferenceConflict { payment_id });
+                return Err(Error::MerchantReferenceConflict {
+                    subject: Subject::Payment(payment_id),
+                });
             }
             Some(Owner::Tombstone) => return Err(Error::CanceledBeforeCreation),
             None => {}
@@ -312,7 +317,7 @@ impl App {
         crashpoint!(self.db.failpoints, "pay.replied");
         let started = Instant::now();
         let call = if incoming.is_late(self.clock.now()) && !planted!(LatePay) {
-            not_sent()
+            not_sent(PayOutcome::Unknown)
         } else {
             self.alipay.pay(&request).await
         };
@@ -345,21 +350,6 @@ impl App {
     }
 }
 
-/// The record of a payment that was never sent. The schedule closes it: what another replica may
-/// have asked meanwhile is not known here.
-fn not_sent() -> Call<PayOutcome> {
-    tracing::error!("a payment came to its turn too late and was not sent");
-    Call {
-        outcome: PayOutcome::Unknown,
-        answer: Answer {
-            class: AnswerClass::ConnectFailed,
-            code: None,
-            detail: Some("not sent: too long after the request".to_owned()),
-            duration_ms: 0,
-        },
-    }
-}
-
 /// Whether a caller has nothing left to wait for.
 fn is_final(payment: &Payment) -> bool {
     payment.state.is_final()
@@ -386,7 +376,9 @@ fn new_payment(incoming: &Incoming, committed: Committed) -> Payment {
         alipay_trans_id: None,
         charge: None,
         canceling: None,
+        reversal: None,
         refund_reserved_minor: 0,
+        refunded_minor: 0,
         inquiry: Inquiry {
             next_check_at: Some(committed.due_at),
             ..Inquiry::default()

@@ -1,6 +1,9 @@
 //! Why a use case was refused; free of HTTP.
 
-use crate::{db, domain::id::PaymentId};
+use crate::{
+    db,
+    domain::{id::PaymentId, money::Money, schedule::Subject},
+};
 
 /// A refusal or a fault. A declined payment is a result, not an error.
 #[derive(Debug, thiserror::Error)]
@@ -8,25 +11,33 @@ pub enum Error {
     /// The idempotency key was used for another request.
     #[error("the idempotency key belongs to another request")]
     IdempotencyKeyReused {
-        /// The payment the key made.
-        payment_id: PaymentId,
+        /// What the key made.
+        subject: Subject,
         /// The request fields that differ.
         fields: Vec<String>,
     },
-    /// The merchant reference belongs to another payment.
-    #[error("the merchant reference belongs to another payment")]
+    /// The merchant reference belongs to another payment, or to another refund.
+    #[error("the merchant reference belongs to another {}", subject.kind())]
     MerchantReferenceConflict {
-        /// The payment that has it.
+        /// What has it.
+        subject: Subject,
+    },
+    /// More than is left of the payment.
+    #[error("the amount is more than what is left to refund: {refundable}")]
+    AmountExceedsRefundable {
+        /// The payment.
         payment_id: PaymentId,
+        /// What is left.
+        refundable: Money,
     },
     /// A cancel by reference or key came before this request; the order is closed for ever.
     #[error("the order was canceled before it was created")]
     CanceledBeforeCreation,
-    /// The payment's state does not allow the request.
-    #[error("the payment's state does not allow this: {detail}")]
+    /// The state of the payment or the refund does not allow the request.
+    #[error("the state of the {} does not allow this: {detail}", subject.kind())]
     InvalidState {
-        /// The payment.
-        payment_id: PaymentId,
+        /// Whose state.
+        subject: Subject,
         /// What stands in the way.
         detail: &'static str,
     },
@@ -41,8 +52,8 @@ pub enum Error {
     /// Alipay was asked and gave no answer that could be used.
     #[error("no usable answer came from Alipay: {class}")]
     UpstreamSilent {
-        /// The payment.
-        payment_id: PaymentId,
+        /// What was asked about.
+        subject: Subject,
         /// What came in place of an answer.
         class: &'static str,
     },

@@ -27,10 +27,10 @@ pub struct Interrupted(#[from] DbError);
 
 impl App {
     /// Does what the plan asks for now, and says when to come again.
-    pub async fn follow_up(&self, claimed: Claimed) -> Result<(), Interrupted> {
+    pub async fn follow_up(&self, claimed: Claimed<Payment>) -> Result<(), Interrupted> {
         let Claimed {
             fence,
-            payment,
+            subject: payment,
             now,
             ..
         } = claimed;
@@ -115,7 +115,7 @@ impl App {
 }
 
 /// A lost claim is no error of the visit: another worker goes on.
-fn settle(recorded: Result<(), RecordError>) -> Result<(), Interrupted> {
+pub(super) fn settle(recorded: Result<(), RecordError>) -> Result<(), Interrupted> {
     match recorded {
         Ok(()) | Err(RecordError::Missing) => Ok(()),
         Err(RecordError::FenceLost) => {

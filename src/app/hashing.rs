@@ -9,7 +9,9 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::domain::{idempotency::RequestFingerprint, payment::NewPayment};
+use crate::domain::{
+    id::PaymentId, idempotency::RequestFingerprint, payment::NewPayment, refund::NewRefund,
+};
 
 /// The secret behind every keyed hash: at least 32 bytes (`SECRET_KEY_FILE`).
 #[derive(Clone)]
@@ -82,13 +84,33 @@ impl SecretKey {
                 new.terminal_id.as_deref().unwrap_or_default(),
             ),
         ];
+        self.fingerprint_of(&fields)
+    }
+
+    /// The same for a refund. The payment is a part of it, since the key is not scoped to one.
+    pub fn refund_fingerprint(&self, payment_id: PaymentId, new: &NewRefund) -> RequestFingerprint {
+        let amount = new.amount.map(|amount| amount.to_string());
+        let reference = new.merchant_reference.as_ref();
+        self.fingerprint_of(&[
+            ("amount", amount.as_deref().unwrap_or_default()),
+            (
+                "merchant_reference",
+                reference.map(|text| text.as_str()).unwrap_or_default(),
+            ),
+            ("mode", new.mode.as_str()),
+            ("payment_id", &payment_id.to_string()),
+            ("reason", new.reason.as_deref().unwrap_or_default()),
+        ])
+    }
+
+    fn fingerprint_of(&self, fields: &[(&str, &str)]) -> RequestFingerprint {
         RequestFingerprint(
             fields
-                .into_iter()
+                .iter()
                 .map(|(name, value)| {
                     // 96 bits tell two values apart; the rest would only fill the row.
                     let hash = self.hash("fingerprint", &[name, value]);
-                    (name.to_owned(), URL_SAFE_NO_PAD.encode(&hash[..12]))
+                    ((*name).to_owned(), URL_SAFE_NO_PAD.encode(&hash[..12]))
                 })
                 .collect(),
         )

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `create` | take a payment: intent, call, record |
 //! | `cancel` | undo a payment, also one whose answer never arrived |
+//! | [`refunds`] | give money back: now, in the batch, by the clock; what Alipay posts about it |
 //! | `operate` | ask now, steer the schedule, decide what stayed open |
 //! | `follow_up` | one visit of the schedule to an open payment |
 //! | `ask` | one question to Alipay, by a worker or by a caller |
@@ -22,6 +23,7 @@ mod operate;
 mod outcome;
 mod read;
 mod record;
+pub mod refunds;
 mod waiters;
 
 use std::{
@@ -34,26 +36,30 @@ use std::{
 };
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use url::Url;
 
 use crate::{
     alipay::client::Alipay,
     clock::Clock,
     db::Db,
-    domain::{attempt::AttemptKind, follow_up::Plan},
+    domain::{
+        attempt::AttemptKind, follow_up::Plan, payment::Payment, refund::Refund,
+        refund_follow_up::RefundPlan,
+    },
 };
 pub use crate::{
     db::record::Grounds,
-    domain::listing::{Page, PaymentFilter},
+    domain::listing::{Page, PaymentFilter, RefundFilter},
 };
 pub use cancel::{Canceled, Known};
 pub use create::Created;
 pub use follow_up::Interrupted;
-pub use operate::{FollowUps, UnsettledPage};
 pub use read::{Timeline, Wait};
 
 /// Describes the metrics of the use cases; call once, after the recorder is installed.
 pub fn describe_metrics() {
     record::describe_metrics();
+    refunds::describe_metrics();
 }
 
 /// The use cases; cheap to clone.
@@ -72,9 +78,12 @@ pub struct Inner {
     stopping: CancellationToken,
     secret: hashing::SecretKey,
     plan: Plan,
+    refund_plan: RefundPlan,
+    notify_url: Option<Url>,
     deadlines: Deadlines,
     directory: directory::Directory,
-    waiters: waiters::Waiters,
+    waiters: waiters::Waiters<Payment>,
+    refund_waiters: waiters::Waiters<Refund>,
     workers_running: AtomicBool,
 }
 
@@ -93,8 +102,12 @@ pub struct Parts {
     pub stopping: CancellationToken,
     /// The secret of the keyed hashes.
     pub secret: hashing::SecretKey,
-    /// The follow-up plan.
+    /// The follow-up plan of payments.
     pub plan: Plan,
+    /// The follow-up plan of refunds.
+    pub refund_plan: RefundPlan,
+    /// Where Alipay reports that an asynchronous refund was done, if anywhere.
+    pub notify_url: Option<Url>,
     /// How long the calls of a follow-up may take.
     pub deadlines: Deadlines,
 }
@@ -106,13 +119,16 @@ pub struct Deadlines {
     pub query: Duration,
     /// A cancel, connecting included.
     pub cancel: Duration,
+    /// A refund, connecting included.
+    pub refund: Duration,
 }
 
 impl Deadlines {
     fn of(self, kind: AttemptKind) -> Duration {
         match kind {
-            AttemptKind::Query | AttemptKind::Pay => self.query,
+            AttemptKind::Query | AttemptKind::RefundQuery | AttemptKind::Pay => self.query,
             AttemptKind::Cancel => self.cancel,
+            AttemptKind::Refund => self.refund,
         }
     }
 }
@@ -147,6 +163,8 @@ impl App {
             stopping,
             secret,
             plan,
+            refund_plan,
+            notify_url,
             deadlines,
         } = parts;
         Self {
@@ -158,9 +176,12 @@ impl App {
                 stopping,
                 secret,
                 plan,
+                refund_plan,
+                notify_url,
                 deadlines,
                 directory: directory::Directory::default(),
                 waiters: waiters::Waiters::default(),
+                refund_waiters: waiters::Waiters::default(),
                 workers_running: AtomicBool::new(false),
             }),
         }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::{
     App,
@@ -16,30 +17,13 @@ use crate::{
     domain::{
         attempt::AnswerClass,
         id::{FollowUpId, MerchantId, PaymentId},
+        listing::Page,
         merchant::Principal,
         payment::{Payment, PaymentEvent, PaymentState, Resolution},
-        schedule::{FollowUp, FollowUpFilter, Steering, Unsettled},
+        schedule::{FollowUp, FollowUpFilter, Steering, Subject, Unsettled},
         transition::Actor,
     },
 };
-
-/// A page of follow-ups.
-#[derive(Clone, Debug)]
-pub struct FollowUps {
-    /// The rows, newest first.
-    pub items: Vec<FollowUp>,
-    /// Where the next page starts.
-    pub next: Option<FollowUpId>,
-}
-
-/// A page of payments that need a person.
-#[derive(Clone, Debug)]
-pub struct UnsettledPage {
-    /// The payments with the evidence, newest first.
-    pub items: Vec<Unsettled>,
-    /// Where the next page starts.
-    pub next: Option<PaymentId>,
-}
 
 impl App {
     /// Asks Alipay now where the trade stands, and records what it says. Nothing changes where no
@@ -80,7 +64,7 @@ impl App {
             Ok(Some(payment))
         } else {
             Err(Error::UpstreamSilent {
-                payment_id: id,
+                subject: Subject::Payment(id),
                 class: answer.class.as_str(),
             })
         }
@@ -93,22 +77,15 @@ impl App {
         filter: &FollowUpFilter,
         after: Option<FollowUpId>,
         limit: u16,
-    ) -> Result<FollowUps, Error> {
-        let mut items = self
+    ) -> Result<Page<FollowUp, FollowUpId>, Error> {
+        let items = self
             .db
             .list_follow_ups(merchant_id, filter, after, limit)
             .await?;
-        let more = items.len() > usize::from(limit);
-        items.truncate(usize::from(limit));
-        let next = if more {
-            items.last().map(|item| item.id)
-        } else {
-            None
-        };
-        Ok(FollowUps { items, next })
+        Ok(Page::cut(items, limit, |item| item.id))
     }
 
-    /// Steers one row of the schedule. `Ok(None)`: no such row, or its payment is settled.
+    /// Steers one row of the schedule. `Ok(None)`: no such row, or what it is about is settled.
     pub async fn steer_follow_up(
         &self,
         principal: &Principal,
@@ -125,22 +102,15 @@ impl App {
         Ok(steered)
     }
 
-    /// The payments that need a person, with the evidence, newest first.
+    /// The payments and refunds that need a person, with the evidence, newest first.
     pub async fn list_unsettled(
         &self,
         merchant_id: MerchantId,
-        after: Option<PaymentId>,
+        after: Option<Uuid>,
         limit: u16,
-    ) -> Result<UnsettledPage, Error> {
-        let mut items = self.db.list_unsettled(merchant_id, after, limit).await?;
-        let more = items.len() > usize::from(limit);
-        items.truncate(usize::from(limit));
-        let next = if more {
-            items.last().map(|item| item.payment.id)
-        } else {
-            None
-        };
-        Ok(UnsettledPage { items, next })
+    ) -> Result<Page<Unsettled, Uuid>, Error> {
+        let items = self.db.list_unsettled(merchant_id, after, limit).await?;
+        Ok(Page::cut(items, limit, |item| item.case.id()))
     }
 
     /// Records an operator's decision about an unresolved payment. `Ok(None)`: no such payment.
@@ -187,12 +157,12 @@ impl App {
 
 fn not_unresolved(payment_id: PaymentId) -> Error {
     Error::InvalidState {
-        payment_id,
+        subject: Subject::Payment(payment_id),
         detail: "only an unresolved payment can be resolved",
     }
 }
 
-fn unrecorded(error: RecordError) -> Error {
+pub(super) fn unrecorded(error: RecordError) -> Error {
     match error {
         RecordError::Db(error) => error.into(),
         RecordError::FenceLost | RecordError::Missing => Error::Internal(Box::new(error)),
@@ -200,7 +170,7 @@ fn unrecorded(error: RecordError) -> Error {
 }
 
 /// Whether an answer of this kind says where the trade stands.
-const fn tells_something(class: AnswerClass) -> bool {
+pub(super) const fn tells_something(class: AnswerClass) -> bool {
     match class {
         AnswerClass::Success
         | AnswerClass::Pending

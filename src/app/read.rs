@@ -62,7 +62,7 @@ impl App {
         filter: &PaymentFilter,
         after: Option<PaymentId>,
         limit: u16,
-    ) -> Result<Page<Payment>, Error> {
+    ) -> Result<Page<Payment, PaymentId>, Error> {
         Ok(self
             .db
             .list_payments(merchant_id, filter, after, limit)

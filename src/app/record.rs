@@ -5,7 +5,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime, Utc};
 
-use super::App;
+use super::{App, refunds::turns_into};
 use crate::{
     db::{
         error::Error as DbError,
@@ -75,8 +75,16 @@ impl App {
             .with_total_delay(Some(insist_for))
             .build();
         loop {
-            let after = decide(&payment, news);
-            match self.write(&payment, after.as_ref(), news).await {
+            let turned_into = turns_into(&payment, news);
+            let after = decide(&payment, news).filter(|_| turned_into.is_none());
+            let written = match turned_into {
+                Some(refund_id) => self.turn_into_refund(&payment, refund_id, news).await,
+                None => self.write(&payment, after.as_ref(), news).await,
+            };
+            match written {
+                Ok(Recorded::Written(_)) if turned_into.is_some() => {
+                    return self.turned(&payment).await;
+                }
                 Ok(Recorded::Written(at)) => {
                     let Some(mut after) = after else {
                         return Ok(payment);
@@ -108,6 +116,15 @@ impl App {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// A payment whose cancel has just become a refund, as it stands.
+    async fn turned(&self, before: &Payment) -> Result<Payment, RecordError> {
+        let payment = self.db.payment(before.merchant_id, before.id).await?;
+        let payment = payment.ok_or(RecordError::Missing)?;
+        tracing::info!(payment.id = %payment.id, "the cancel came too late; the payment is refunded instead");
+        self.waiters.announce(&payment);
+        Ok(payment)
     }
 
     async fn write(

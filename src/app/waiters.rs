@@ -1,8 +1,10 @@
-//! Callers that hold the line for a payment: they are handed each change this replica records, and
-//! look for themselves now and then for changes made by another.
+//! Callers that hold the line for a payment or a refund: they are handed each change this replica
+//! records, and look for themselves now and then for changes made by another.
 
 use std::{
     collections::HashMap,
+    fmt::Debug,
+    hash::Hash,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -13,8 +15,15 @@ use tokio::{
 };
 
 use super::App;
-use crate::domain::{id::PaymentId, payment::Payment};
-use crate::failpoint::crashpoint;
+use crate::{
+    db::Db,
+    domain::{
+        id::{PaymentId, RefundId},
+        payment::Payment,
+        refund::Refund,
+    },
+    failpoint::crashpoint,
+};
 
 /// How soon a waiting caller first looks for changes that another replica made; each later look
 /// waits twice as long, up to [`LOOK_AT_LEAST_EVERY`].
@@ -22,23 +31,76 @@ const FIRST_LOOK_AFTER: Duration = Duration::from_millis(100);
 /// The slowest pace of looking.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
 
-type Channels = Mutex<HashMap<PaymentId, watch::Sender<Option<Payment>>>>;
+/// What a caller can wait for.
+pub(super) trait Awaited: Clone + Debug + Send + Sync + Sized {
+    /// What names it.
+    type Id: Copy + Debug + Eq + Hash;
 
-/// The payments somebody waits for.
-#[derive(Debug, Default)]
-pub(super) struct Waiters(Arc<Channels>);
+    /// Its name.
+    fn id(&self) -> Self::Id;
+
+    /// Counts its changes.
+    fn version(&self) -> i64;
+
+    /// Reads it again. A failed look is as good as none: the next one, or the caller's, will see.
+    fn look(&self, db: &Db) -> impl Future<Output = Option<Self>> + Send;
+}
+
+impl Awaited for Payment {
+    type Id = PaymentId;
+
+    fn id(&self) -> PaymentId {
+        self.id
+    }
+
+    fn version(&self) -> i64 {
+        self.version
+    }
+
+    async fn look(&self, db: &Db) -> Option<Self> {
+        db.payment(self.merchant_id, self.id).await.ok().flatten()
+    }
+}
+
+impl Awaited for Refund {
+    type Id = RefundId;
+
+    fn id(&self) -> RefundId {
+        self.id
+    }
+
+    fn version(&self) -> i64 {
+        self.version
+    }
+
+    async fn look(&self, db: &Db) -> Option<Self> {
+        db.refund(self.merchant_id, self.id).await.ok().flatten()
+    }
+}
+
+type Channels<T> = Mutex<HashMap<<T as Awaited>::Id, watch::Sender<Option<T>>>>;
+
+/// What somebody waits for.
+#[derive(Debug)]
+pub(super) struct Waiters<T: Awaited>(Arc<Channels<T>>);
+
+impl<T: Awaited> Default for Waiters<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
 
 /// A place in the line; gives it up when dropped.
 #[derive(Debug)]
-pub(super) struct Waiter {
-    id: PaymentId,
-    channels: Arc<Channels>,
-    changes: watch::Receiver<Option<Payment>>,
+pub(super) struct Waiter<T: Awaited> {
+    id: T::Id,
+    channels: Arc<Channels<T>>,
+    changes: watch::Receiver<Option<T>>,
 }
 
-impl Waiters {
-    /// Starts to listen for changes of a payment.
-    pub(super) fn listen(&self, id: PaymentId) -> Waiter {
+impl<T: Awaited> Waiters<T> {
+    /// Starts to listen for changes.
+    pub(super) fn listen(&self, id: T::Id) -> Waiter<T> {
         let mut channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let changes = channels
             .entry(id)
@@ -52,15 +114,15 @@ impl Waiters {
     }
 
     /// Hands a change to whoever waits for it.
-    pub(super) fn announce(&self, payment: &Payment) {
+    pub(super) fn announce(&self, changed: &T) {
         let channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = channels.get(&payment.id) {
-            channel.send_replace(Some(payment.clone()));
+        if let Some(channel) = channels.get(&changed.id()) {
+            channel.send_replace(Some(changed.clone()));
         }
     }
 }
 
-impl Drop for Waiter {
+impl<T: Awaited> Drop for Waiter<T> {
     fn drop(&mut self) {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         // This receiver still counts itself.
@@ -74,17 +136,17 @@ impl Drop for Waiter {
 }
 
 impl App {
-    /// Waits until `enough` holds of the payment, the deadline passes or the replica stops, and
-    /// returns the newest state seen. Never fails: while the database is away, what was known stays the answer.
-    pub(super) async fn wait_until(
+    /// Waits until `enough` holds, the deadline passes or the replica stops, and returns the newest
+    /// state seen. Never fails: while the database is away, what was known stays the answer.
+    pub(super) async fn wait_until<T: Awaited>(
         &self,
-        mut waiter: Waiter,
-        mut payment: Payment,
+        mut waiter: Waiter<T>,
+        mut seen: T,
         deadline: Instant,
-        enough: impl Fn(&Payment) -> bool,
-    ) -> Payment {
+        enough: impl Fn(&T) -> bool,
+    ) -> T {
         let mut pause = FIRST_LOOK_AFTER;
-        while !enough(&payment) && Instant::now() < deadline {
+        while !enough(&seen) && Instant::now() < deadline {
             let look_at = deadline.min(Instant::now() + pause);
             pause = LOOK_AT_LEAST_EVERY.min(pause * 2);
             crashpoint!(self.db.failpoints, "wait.looking");
@@ -95,17 +157,12 @@ impl App {
             let newer = if announced {
                 waiter.changes.borrow_and_update().clone()
             } else {
-                // A failed look is as good as none: the next one, or the caller's, will see.
-                self.db
-                    .payment(payment.merchant_id, payment.id)
-                    .await
-                    .ok()
-                    .flatten()
+                seen.look(&self.db).await
             };
-            if let Some(newer) = newer.filter(|newer| newer.version >= payment.version) {
-                payment = newer;
+            if let Some(newer) = newer.filter(|newer| newer.version() >= seen.version()) {
+                seen = newer;
             }
         }
-        payment
+        seen
     }
 }

@@ -4,9 +4,10 @@
 //! |---|---|
 //! | HTTP | `HTTP_LISTEN` `PUBLIC_BASE_URL` `SHUTDOWN_GRACE_MS` |
 //! | database | `DATABASE_URL` `DATABASE_MAX_CONNECTIONS` |
-//! | Alipay | `ALIPAY_ENDPOINT` `ALIPAY_PARTNER` `ALIPAY_SIGN_TYPE` `ALIPAY_PRIVATE_KEY_FILE` `ALIPAY_PUBLIC_KEY_FILE` `ALIPAY_MD5_KEY_FILE` `ALIPAY_CONNECT_TIMEOUT_MS` `ALIPAY_PAY_TIMEOUT_MS` `ALIPAY_QUERY_TIMEOUT_MS` `ALIPAY_CANCEL_TIMEOUT_MS` `ALIPAY_EXTRA_CA_FILE` |
+//! | Alipay | `ALIPAY_ENDPOINT` `ALIPAY_PARTNER` `ALIPAY_SIGN_TYPE` `ALIPAY_PRIVATE_KEY_FILE` `ALIPAY_PUBLIC_KEY_FILE` `ALIPAY_MD5_KEY_FILE` `ALIPAY_CONNECT_TIMEOUT_MS` `ALIPAY_PAY_TIMEOUT_MS` `ALIPAY_QUERY_TIMEOUT_MS` `ALIPAY_CANCEL_TIMEOUT_MS` `ALIPAY_REFUND_TIMEOUT_MS` `ALIPAY_EXTRA_CA_FILE` |
 //! | secrets | `SECRET_KEY_FILE` |
 //! | follow-up | `FOLLOW_UP_FIRST_QUERY_MS` `FOLLOW_UP_QUERY_INTERVAL_MS` `FOLLOW_UP_POLL_INTERVAL_MS` `FOLLOW_UP_LEASE_MS` `FOLLOW_UP_WORKERS` |
+//! | refunds | `REFUND_BATCH_OPENS` `REFUND_BATCH_CLOSES` `REFUND_GIVE_UP_DAYS` |
 //! | first merchant | `MERCHANT_NAME` `SECONDARY_MERCHANT_ID` `SECONDARY_MERCHANT_NAME` `SECONDARY_MERCHANT_INDUSTRY` `STORE_ID` `STORE_NAME` |
 //! | telemetry | `LOG_FORMAT` `LOG_FILTER` `OTEL_EXPORTER_OTLP_ENDPOINT` `OTEL_SERVICE_NAME` |
 //!
@@ -22,8 +23,8 @@ pub mod variables;
 
 pub use read::{ConfigError, Fault};
 pub use sections::{
-    Alipay, Database, FirstMerchant, FollowUp, Http, LogFormat, SecretKey, SignType, Telemetry,
-    Timeouts,
+    Alipay, Database, FirstMerchant, FollowUp, Http, LogFormat, RefundBatch, SecretKey, SignType,
+    Telemetry, Timeouts,
 };
 
 use read::Reader;
@@ -41,6 +42,8 @@ pub struct Config {
     pub secret_key: SecretKey,
     /// How to find out what stayed open.
     pub follow_up: FollowUp,
+    /// When Alipay does asynchronous refunds.
+    pub refund_batch: RefundBatch,
 }
 
 /// What `migrate` needs: the database, and the merchant and store it makes on an empty one.
@@ -79,6 +82,7 @@ impl Config {
         let alipay = Alipay::read(&mut reader);
         let secret_key = SecretKey::read(&mut reader);
         let follow_up = FollowUp::read(&mut reader, alipay.as_ref().map(|alipay| &alipay.timeouts));
+        let refund_batch = RefundBatch::read(&mut reader);
         reader.finish(|| {
             Some(Self {
                 http: http?,
@@ -86,6 +90,7 @@ impl Config {
                 alipay: alipay?,
                 secret_key: secret_key?,
                 follow_up: follow_up?,
+                refund_batch: refund_batch?,
             })
         })
     }

@@ -3,6 +3,7 @@
 use std::{fs, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use chrono::NaiveTime;
 use secrecy::{SecretSlice, SecretString};
 use url::Url;
 use zeroize::Zeroizing;
@@ -97,6 +98,15 @@ pub struct Timeouts {
     pub query: Duration,
     /// Of a whole cancel.
     pub cancel: Duration,
+    /// Of a whole refund.
+    pub refund: Duration,
+}
+
+impl Timeouts {
+    /// The longest call that a follow-up may make.
+    fn longest_follow_up(&self) -> Duration {
+        self.query.max(self.cancel).max(self.refund)
+    }
 }
 
 /// How to reach Alipay.
@@ -169,11 +179,13 @@ impl Timeouts {
         let pay = reader.milliseconds("ALIPAY_PAY_TIMEOUT_MS");
         let query = reader.milliseconds("ALIPAY_QUERY_TIMEOUT_MS");
         let cancel = reader.milliseconds("ALIPAY_CANCEL_TIMEOUT_MS");
+        let refund = reader.milliseconds("ALIPAY_REFUND_TIMEOUT_MS");
         Some(Self {
             connect: connect?,
             pay: pay?,
             query: query?,
             cancel: cancel?,
+            refund: refund?,
         })
     }
 }
@@ -229,12 +241,12 @@ impl FollowUp {
         // A worker that loses its lease in the middle of a call lets another one ask too; three
         // times the longest call leaves room for the database as well.
         if let (Some(lease), Some(timeouts)) = (lease, timeouts) {
-            let needed = timeouts.query.max(timeouts.cancel) * 3;
+            let needed = timeouts.longest_follow_up() * 3;
             if lease < needed {
                 let needed_ms = needed.as_millis();
                 let what = format!(
-                    "must be at least {needed_ms}: 3 times the longer of ALIPAY_QUERY_TIMEOUT_MS and \
-                     ALIPAY_CANCEL_TIMEOUT_MS"
+                    "must be at least {needed_ms}: 3 times the longest of ALIPAY_QUERY_TIMEOUT_MS, \
+                     ALIPAY_CANCEL_TIMEOUT_MS and ALIPAY_REFUND_TIMEOUT_MS"
                 );
                 return reader.fault("FOLLOW_UP_LEASE_MS", what);
             }
@@ -247,6 +259,46 @@ impl FollowUp {
             workers: workers?,
         })
     }
+}
+
+/// When Alipay does asynchronous refunds, in GMT+8, and for how long it tries
+/// (`protocol/operations.md` 2.2). The documents differ, and a contract may say otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefundBatch {
+    /// When the nightly batch opens.
+    pub opens: NaiveTime,
+    /// When it closes.
+    pub closes: NaiveTime,
+    /// For how many days Alipay tries again.
+    pub give_up_days: u32,
+}
+
+impl RefundBatch {
+    pub(super) fn read(reader: &mut Reader) -> Option<Self> {
+        let mut time = |name| {
+            let form = "a time of day such as 23:00";
+            let text = reader.matching(name, form, |text| time_of_day(text).is_some())?;
+            time_of_day(&text)
+        };
+        let opens = time("REFUND_BATCH_OPENS");
+        let closes = time("REFUND_BATCH_CLOSES");
+        let give_up_days = reader.number("REFUND_GIVE_UP_DAYS", 1, 1_000);
+        if opens.is_some() && opens == closes {
+            return reader.fault("REFUND_BATCH_CLOSES", "must differ from REFUND_BATCH_OPENS");
+        }
+        Some(Self {
+            opens: opens?,
+            closes: closes?,
+            give_up_days: give_up_days?,
+        })
+    }
+}
+
+/// `HH:MM`, to the letter.
+fn time_of_day(text: &str) -> Option<NaiveTime> {
+    (text.len() == 5)
+        .then(|| NaiveTime::parse_from_str(text, "%H:%M").ok())
+        .flatten()
 }
 
 /// The merchant and store that `migrate` makes where there is none, so that `store_id` may be left

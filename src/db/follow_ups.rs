@@ -6,32 +6,36 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 
+use uuid::Uuid;
+
 use super::{
     Db,
     error::Error,
     payments::{PaymentRow, select_payment},
     record::Fence,
+    refunds::{RefundRow, select_refund},
 };
 use crate::domain::{
-    id::{FollowUpId, MerchantId, PaymentId},
+    id::{FollowUpId, MerchantId},
     payment::Payment,
+    refund::Refund,
 };
 use crate::failpoint::failpoint;
 
-/// A claimed follow-up and the payment it is about, read in the same statement.
+/// A claimed follow-up and what it is about, read in the same statement.
 #[derive(Debug)]
-pub struct Claimed {
+pub struct Claimed<T> {
     /// The proof of the claim.
     pub fence: Fence,
-    /// The payment as it was when claimed.
-    pub payment: Payment,
+    /// The payment or the refund as it was when claimed.
+    pub subject: T,
     /// The database's time of the claim.
     pub now: DateTime<Utc>,
     /// How often our own errors interrupted it since its last success.
     pub error_count: i32,
 }
 
-/// A row that could not be read: its payment stays owed, and a person must look.
+/// A row that could not be read: what it is about stays owed, and a person must look.
 #[derive(Debug)]
 pub struct Unreadable {
     /// The claim, to park the row with.
@@ -42,21 +46,17 @@ pub struct Unreadable {
     pub error: Error,
 }
 
-impl Db {
-    /// Claims up to `limit` due follow-ups for `lease`. One statement, committed at once; rows that
-    /// another replica is claiming are skipped.
-    #[tracing::instrument(name = "db.follow_up.claim", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
-    pub async fn claim_due(
-        &self,
-        worker: &str,
-        limit: usize,
-        lease: Duration,
-    ) -> Result<Vec<Result<Claimed, Unreadable>>, Error> {
-        failpoint!(self.failpoints, "db.claim.before");
-        let rows = select_payment!(
+/// What a claim brought: each row, or what is wrong with it.
+pub type Claims<T> = Vec<Result<Claimed<T>, Unreadable>>;
+
+/// The statement that claims due rows of a kind and reads what they are about. Committed at once;
+/// rows that another replica is claiming are skipped.
+macro_rules! claim {
+    ($select:ident, $subject:literal, $limit:expr, $worker:expr, $lease:expr, $kind:literal) => {
+        $select!(
             "with due as (
                 select merchant_id, follow_up_id from follow_up
-                where parked_at is null and due_at <= db_now()
+                where kind = $4 and parked_at is null and due_at <= db_now()
                     and (leased_until is null or leased_until <= db_now())
                 order by due_at
                 limit $1
@@ -70,15 +70,61 @@ impl Db {
                     and follow_up.follow_up_id = due.follow_up_id
                 returning follow_up.*
             )",
+            $subject,
+            i64::try_from($limit).unwrap_or(i64::MAX),
+            $worker,
+            milliseconds($lease),
+            $kind,
+        )
+    };
+}
+
+impl Db {
+    /// Claims up to `limit` due follow-ups of payments for `lease`.
+    #[tracing::instrument(name = "db.follow_up.claim", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn claim_due_payments(
+        &self,
+        worker: &str,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Claims<Payment>, Error> {
+        failpoint!(self.failpoints, "db.claim.before");
+        let rows = claim!(
+            select_payment,
             "join claimed as follow_up on follow_up.merchant_id = payment.merchant_id
                 and follow_up.subject_id = payment.payment_id",
-            i64::try_from(limit).unwrap_or(i64::MAX),
+            limit,
             worker,
-            milliseconds(lease),
+            lease,
+            "payment"
         )
         .fetch_all(&self.pool)
         .await?;
         failpoint!(self.failpoints, "db.claim.after");
+        Ok(rows.into_iter().filter_map(claimed).collect())
+    }
+
+    /// Claims up to `limit` due follow-ups of refunds for `lease`.
+    #[tracing::instrument(name = "db.follow_up.claim_refunds", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn claim_due_refunds(
+        &self,
+        worker: &str,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Claims<Refund>, Error> {
+        failpoint!(self.failpoints, "db.claim_refunds.before");
+        let rows = claim!(
+            select_refund,
+            "join claimed as follow_up on follow_up.merchant_id = refund.merchant_id
+                and follow_up.subject_id = refund.refund_id",
+            limit,
+            worker,
+            lease,
+            "refund"
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        failpoint!(self.failpoints, "db.claim_refunds.after");
         Ok(rows.into_iter().filter_map(claimed).collect())
     }
 
@@ -119,19 +165,26 @@ impl Db {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Removes the follow-up of a payment that turned out to be settled. `false` when the claim was
-    /// lost.
+    /// Removes the follow-up of a payment or a refund that turned out to be settled. `false` when the
+    /// claim was lost.
     pub async fn complete(&self, merchant_id: MerchantId, fence: Fence) -> Result<bool, Error> {
         failpoint!(self.failpoints, "db.complete.before");
         let done = sqlx::query!(
             "delete from follow_up
             where merchant_id = $1 and follow_up_id = $2 and fence = $3
-                and exists (
-                    select from payment
-                    where payment.merchant_id = follow_up.merchant_id
-                        and payment.payment_id = follow_up.subject_id
-                        and payment.status in ('succeeded', 'failed', 'canceled')
-                        and payment.cancel_reason is null)",
+                and case kind
+                    when 'payment' then exists (
+                        select from payment
+                        where payment.merchant_id = follow_up.merchant_id
+                            and payment.payment_id = follow_up.subject_id
+                            and payment.status in ('succeeded', 'failed', 'canceled')
+                            and payment.cancel_reason is null)
+                    else exists (
+                        select from refund
+                        where refund.merchant_id = follow_up.merchant_id
+                            and refund.refund_id = follow_up.subject_id
+                            and refund.status in ('succeeded', 'failed'))
+                end",
             merchant_id.uuid(),
             fence.follow_up_id.uuid(),
             fence.fence,
@@ -173,12 +226,14 @@ impl Db {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Re-creates the follow-up of every open payment that lost its own (R12). Returns how many.
+    /// Re-creates the follow-up of every open payment and refund that lost its own (R12). Returns
+    /// how many.
     #[tracing::instrument(name = "db.follow_up.reconcile", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn recreate_missing_follow_ups(&self) -> Result<u64, Error> {
         failpoint!(self.failpoints, "db.reconcile.before");
         let missing = sqlx::query!(
-            "select payment.merchant_id, payment.payment_id
+            r#"(select payment.merchant_id as "merchant_id!", 'payment' as "kind!",
+                payment.payment_id as "subject_id!"
             from payment
             where (payment.status in ('processing', 'unresolved')
                     or payment.cancel_reason is not null)
@@ -187,7 +242,17 @@ impl Db {
                     where follow_up.merchant_id = payment.merchant_id
                         and follow_up.kind = 'payment'
                         and follow_up.subject_id = payment.payment_id)
-            limit 1000"
+            limit 1000)
+            union all
+            (select refund.merchant_id, 'refund', refund.refund_id
+            from refund
+            where refund.status in ('pending', 'unresolved')
+                and not exists (
+                    select from follow_up
+                    where follow_up.merchant_id = refund.merchant_id
+                        and follow_up.kind = 'refund'
+                        and follow_up.subject_id = refund.refund_id)
+            limit 1000)"#
         )
         .fetch_all(&self.pool)
         .await?;
@@ -195,24 +260,34 @@ impl Db {
         let mut created = 0;
         for row in missing {
             failpoint!(self.failpoints, "db.reconcile.insert");
-            // The payment may be settled by now: the guard is in the statement.
+            // It may be settled by now: the guard is in the statement.
             created += sqlx::query!(
                 "insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
-                select merchant_id, $3, 'payment', payment_id, db_now()
-                from payment
-                where merchant_id = $1 and payment_id = $2
-                    and (status in ('processing', 'unresolved') or cancel_reason is not null)
+                select $1, $4, $2, $3, db_now()
+                where case $2
+                    when 'payment' then exists (
+                        select from payment
+                        where merchant_id = $1 and payment_id = $3
+                            and (status in ('processing', 'unresolved')
+                                or cancel_reason is not null))
+                    else exists (
+                        select from refund
+                        where merchant_id = $1 and refund_id = $3
+                            and status in ('pending', 'unresolved'))
+                end
                 on conflict (merchant_id, kind, subject_id) do nothing",
                 row.merchant_id,
-                row.payment_id,
+                row.kind,
+                row.subject_id,
                 FollowUpId::mint().uuid(),
             )
             .execute(&self.pool)
             .await?
             .rows_affected();
             tracing::error!(
-                payment.id = %PaymentId::from(row.payment_id),
-                "an open payment had no follow-up; re-created it"
+                kind = row.kind,
+                subject.id = %row.subject_id,
+                "an open payment or refund had no follow-up; re-created it"
             );
         }
         Ok(created)
@@ -248,26 +323,61 @@ impl Db {
     }
 }
 
+/// What a claimed row has besides the columns of its subject.
+pub(super) trait ClaimedRow: Sized {
+    /// What it is about.
+    type Subject: TryFrom<Self, Error = Error>;
+
+    /// The follow-up, the fence and the errors; absent for a row without a follow-up.
+    fn claim(&self) -> Option<(Uuid, i64, i32)>;
+
+    /// Whose it is, and the database's time.
+    fn read_at(&self) -> (Uuid, DateTime<Utc>);
+}
+
+impl ClaimedRow for PaymentRow {
+    type Subject = Payment;
+
+    fn claim(&self) -> Option<(Uuid, i64, i32)> {
+        Some((self.follow_up_id?, self.fence?, self.error_count?))
+    }
+
+    fn read_at(&self) -> (Uuid, DateTime<Utc>) {
+        (self.merchant_id, self.now)
+    }
+}
+
+impl ClaimedRow for RefundRow {
+    type Subject = Refund;
+
+    fn claim(&self) -> Option<(Uuid, i64, i32)> {
+        Some((self.follow_up_id?, self.fence?, self.error_count?))
+    }
+
+    fn read_at(&self) -> (Uuid, DateTime<Utc>) {
+        (self.merchant_id, self.now)
+    }
+}
+
 /// A claimed row, or what is wrong with it. A claim always has its follow-up's columns.
-fn claimed(row: PaymentRow) -> Option<Result<Claimed, Unreadable>> {
-    let follow_up_id = FollowUpId::from(row.follow_up_id?);
+fn claimed<R: ClaimedRow>(row: R) -> Option<Result<Claimed<R::Subject>, Unreadable>> {
+    let (follow_up_id, fence, error_count) = row.claim()?;
     let fence = Fence {
-        follow_up_id,
-        fence: row.fence?,
+        follow_up_id: follow_up_id.into(),
+        fence,
     };
-    let error_count = row.error_count?;
-    let (now, merchant_id) = (row.now, MerchantId::from(row.merchant_id));
+    let (merchant_id, now) = row.read_at();
     Some(
-        Payment::try_from(row)
-            .map(|payment| Claimed {
+        R::Subject::try_from(row)
+            .map(|subject| Claimed {
                 fence,
-                payment,
+                subject,
                 now,
                 error_count,
             })
             .map_err(|error| Unreadable {
                 fence,
-                merchant_id,
+                merchant_id: merchant_id.into(),
                 error,
             }),
     )

@@ -12,6 +12,7 @@ pub mod intent;
 pub mod operations;
 pub mod payments;
 pub mod record;
+pub mod refunds;
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What operators read and steer: the schedule, and the payments that need a person.
+//! What operators read and steer: the schedule, and the payments and refunds that need a person.
 
 use std::collections::HashMap;
 
@@ -10,11 +10,13 @@ use super::{
     Db,
     error::Error,
     payments::{PaymentRow, select_payment},
+    refunds::{RefundRow, select_refund},
 };
 use crate::domain::{
-    id::{ApiKeyId, FollowUpId, MerchantId, PaymentId},
+    id::{ApiKeyId, FollowUpId, MerchantId},
     payment::Payment,
-    schedule::{FollowUp, FollowUpFilter, Steering, Unsettled},
+    refund::Refund,
+    schedule::{FollowUp, FollowUpFilter, Steering, Subject, Unsettled, UnsettledCase},
 };
 
 /// The columns of a [`FollowUp`].
@@ -34,12 +36,20 @@ struct FollowUpRow {
     created_at: DateTime<Utc>,
 }
 
-impl From<FollowUpRow> for FollowUp {
-    fn from(row: FollowUpRow) -> Self {
-        Self {
-            id: row.follow_up_id.into(),
-            kind: row.kind,
-            subject_id: row.subject_id.into(),
+impl TryFrom<FollowUpRow> for FollowUp {
+    type Error = Error;
+
+    fn try_from(row: FollowUpRow) -> Result<Self, Error> {
+        let id = FollowUpId::from(row.follow_up_id);
+        let subject =
+            Subject::from_stored(&row.kind, row.subject_id).ok_or_else(|| Error::Inconsistent {
+                table: "follow_up",
+                column: "kind",
+                id: id.to_string(),
+            })?;
+        Ok(Self {
+            id,
+            subject,
             due_at: row.due_at,
             leased_until: row.leased_until,
             worker: row.worker,
@@ -50,7 +60,7 @@ impl From<FollowUpRow> for FollowUp {
             queries: row.queries,
             cancels: row.cancels,
             created_at: row.created_at,
-        }
+        })
     }
 }
 
@@ -82,13 +92,13 @@ impl Db {
             after.map(FollowUpId::uuid),
             filter.due_before,
             filter.kind.as_deref(),
-            filter.subject.map(PaymentId::uuid),
+            filter.subject.map(Subject::uuid),
             filter.parked,
             i64::from(limit) + 1,
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows.into_iter().map(FollowUp::from).collect())
+        rows.into_iter().map(FollowUp::try_from).collect()
     }
 
     /// Steers a row. Abandoning takes the claim from a worker that holds it.
@@ -127,19 +137,20 @@ impl Db {
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(row.map(FollowUp::from))
+        row.map(FollowUp::try_from).transpose()
     }
 
-    /// The payments that are unresolved or whose follow-up is parked, newest first, after `after`;
-    /// one more than `limit` where there are more.
-    #[tracing::instrument(name = "db.payment.unsettled", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    /// The payments and refunds that are unresolved or whose follow-up is parked, newest first, after
+    /// `after`; one more than `limit` where there are more.
+    #[tracing::instrument(name = "db.unsettled.list", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn list_unsettled(
         &self,
         merchant_id: MerchantId,
-        after: Option<PaymentId>,
+        after: Option<Uuid>,
         limit: u16,
     ) -> Result<Vec<Unsettled>, Error> {
-        let rows = select_payment!(
+        let at_most = i64::from(limit) + 1;
+        let payments = select_payment!(
             "",
             "left join follow_up on follow_up.merchant_id = payment.merchant_id
                 and follow_up.kind = 'payment'
@@ -152,72 +163,112 @@ impl Db {
             order by payment.payment_id desc
             limit $3",
             merchant_id.uuid(),
-            after.map(PaymentId::uuid),
-            i64::from(limit) + 1,
+            after,
+            at_most,
         )
         .fetch_all(&self.pool)
         .await?;
-        let ids: Vec<Uuid> = rows.iter().map(|row| row.payment_id).collect();
+        let refunds = select_refund!(
+            "",
+            "left join follow_up on follow_up.merchant_id = refund.merchant_id
+                and follow_up.kind = 'refund'
+                and follow_up.subject_id = refund.refund_id
+            where refund.merchant_id = $1
+                and refund.status in ('pending', 'unresolved')
+                and (refund.status = 'unresolved' or follow_up.parked_at is not null)
+                and ($2::uuid is null or refund.refund_id < $2)
+            order by refund.refund_id desc
+            limit $3",
+            merchant_id.uuid(),
+            after,
+            at_most,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let payments = payments
+            .into_iter()
+            .map(|row| Ok(UnsettledCase::Payment(Box::new(Payment::try_from(row)?))));
+        let refunds = refunds
+            .into_iter()
+            .map(|row| Ok(UnsettledCase::Refund(Box::new(Refund::try_from(row)?))));
+        let mut cases = payments
+            .chain(refunds)
+            .collect::<Result<Vec<UnsettledCase>, Error>>()?;
+        // Ids of both sort by creation, so one cursor serves both.
+        cases.sort_by_key(|case| std::cmp::Reverse(case.id()));
+        cases.truncate(usize::from(limit) + 1);
+        self.with_evidence(merchant_id, cases).await
+    }
+
+    async fn with_evidence(
+        &self,
+        merchant_id: MerchantId,
+        cases: Vec<UnsettledCase>,
+    ) -> Result<Vec<Unsettled>, Error> {
+        let ids: Vec<Uuid> = cases.iter().map(UnsettledCase::id).collect();
         let mut follow_ups = self.follow_ups_of(merchant_id, &ids).await?;
         let mut evidence = self.evidence_of(merchant_id, &ids).await?;
-        rows.into_iter()
-            .map(|row| {
-                let id = row.payment_id;
+        Ok(cases
+            .into_iter()
+            .map(|case| {
+                let id = case.id();
                 let evidence = evidence.remove(&id).unwrap_or_default();
-                Ok(Unsettled {
-                    payment: Payment::try_from(row)?,
+                Unsettled {
+                    case,
                     follow_up: follow_ups.remove(&id),
                     attempts: evidence.answers.iter().map(|(_, count)| count).sum(),
                     answers: evidence.answers,
                     first_asked_at: evidence.first_asked_at,
                     last_asked_at: evidence.last_asked_at,
-                })
+                }
             })
-            .collect()
+            .collect())
     }
 
     async fn follow_ups_of(
         &self,
         merchant_id: MerchantId,
-        payment_ids: &[Uuid],
+        subject_ids: &[Uuid],
     ) -> Result<HashMap<Uuid, FollowUp>, Error> {
         let rows = sqlx::query_as!(
             FollowUpRow,
             "select follow_up_id, kind, subject_id, due_at, leased_until, worker, error_count,
                 last_error, parked_at, abandoned_reason, queries, cancels, created_at
             from follow_up
-            where merchant_id = $1 and kind = 'payment' and subject_id = any($2)",
+            where merchant_id = $1 and kind in ('payment', 'refund') and subject_id = any($2)",
             merchant_id.uuid(),
-            payment_ids,
+            subject_ids,
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| (row.subject_id, FollowUp::from(row)))
-            .collect())
+        rows.into_iter()
+            .map(|row| Ok((row.subject_id, FollowUp::try_from(row)?)))
+            .collect()
     }
 
+    /// What was asked and answered about payments, their refunds apart, and about refunds.
     async fn evidence_of(
         &self,
         merchant_id: MerchantId,
-        payment_ids: &[Uuid],
+        subject_ids: &[Uuid],
     ) -> Result<HashMap<Uuid, Evidence>, Error> {
         let rows = sqlx::query!(
-            r#"select payment_id, coalesce(answer_class, 'none') as "class!",
+            r#"select coalesce(refund_id, payment_id) as "subject_id!",
+                coalesce(answer_class, 'none') as "class!",
                 count(*) as "count!", min(sent_at) as "first!", max(sent_at) as "last!"
             from attempt
-            where merchant_id = $1 and payment_id = any($2)
-            group by payment_id, answer_class
-            order by payment_id, answer_class"#,
+            where merchant_id = $1
+                and (payment_id = any($2) and refund_id is null or refund_id = any($2))
+            group by coalesce(refund_id, payment_id), answer_class
+            order by coalesce(refund_id, payment_id), answer_class"#,
             merchant_id.uuid(),
-            payment_ids,
+            subject_ids,
         )
         .fetch_all(&self.pool)
         .await?;
         let mut found: HashMap<Uuid, Evidence> = HashMap::new();
         for row in rows {
-            let evidence = found.entry(row.payment_id).or_default();
+            let evidence = found.entry(row.subject_id).or_default();
             evidence.answers.push((row.class, row.count));
             let first = evidence
                 .first_asked_at
@@ -229,7 +280,7 @@ impl Db {
     }
 }
 
-/// What was asked and answered about one payment.
+/// What was asked and answered about one payment or refund.
 #[derive(Default)]
 struct Evidence {
     answers: Vec<(String, i64)>,

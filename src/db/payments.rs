@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Db, error::Error};
 use crate::domain::{
     attempt::{Answer, AnswerClass, Attempt, AttemptKind},
-    id::{ApiKeyId, AttemptId, FollowUpId, MerchantId, PartnerTransId, PaymentId},
+    id::{AttemptId, MerchantId, PartnerTransId, PaymentId, RefundId},
     listing::{Page, PaymentFilter},
     money::{Currency, Money},
     payment::{
@@ -56,6 +56,8 @@ pub(super) struct PaymentRow {
     pub(super) finalized_at: Option<DateTime<Utc>>,
     pub(super) cancel_reason: Option<String>,
     pub(super) refund_reserved_minor: i64,
+    pub(super) refunded_minor: i64,
+    pub(super) reversal_refund_id: Option<Uuid>,
     pub(super) next_check_at: Option<DateTime<Utc>>,
     pub(super) queries: Option<i32>,
     pub(super) last_query_at: Option<DateTime<Utc>>,
@@ -85,7 +87,8 @@ macro_rules! select_payment {
                 payment.alipay_trans_id, payment.charged, payment.paid_at, payment.wallet,
                 payment.buyer_user_id, payment.buyer_login_id, payment.created_at,
                 payment.updated_at, payment.finalized_at, payment.cancel_reason,
-                payment.refund_reserved_minor,
+                payment.refund_reserved_minor, payment.refunded_minor,
+                payment.reversal_refund_id,
                 case when follow_up.parked_at is null then follow_up.due_at end as next_check_at,
                 follow_up.queries as "queries?", follow_up.last_query_at as "last_query_at?",
                 follow_up.cancels as "cancels?", follow_up.last_cancel_at as "last_cancel_at?",
@@ -145,7 +148,9 @@ impl TryFrom<PaymentRow> for Payment {
                     CancelReason::from_name(&name).ok_or_else(|| inconsistent("cancel_reason"))
                 })
                 .transpose()?,
+            reversal: row.reversal_refund_id.map(RefundId::from),
             refund_reserved_minor: row.refund_reserved_minor,
+            refunded_minor: row.refunded_minor,
             inquiry: Inquiry {
                 next_check_at: row.next_check_at,
                 queries: row.queries.unwrap_or(0),
@@ -218,7 +223,7 @@ impl Db {
         filter: &PaymentFilter,
         after: Option<PaymentId>,
         limit: u16,
-    ) -> Result<Page<Payment>, Error> {
+    ) -> Result<Page<Payment, PaymentId>, Error> {
         // Ids sort by creation, so the primary key is the order and the cursor.
         let rows = select_payment!(
             "",
@@ -249,21 +254,14 @@ impl Db {
         )
         .fetch_all(&self.pool)
         .await?;
-        let mut items = rows
+        let items = rows
             .into_iter()
             .map(Payment::try_from)
             .collect::<Result<Vec<Payment>, Error>>()?;
-        let more = items.len() > usize::from(limit);
-        items.truncate(usize::from(limit));
-        let next = if more {
-            items.last().map(|payment| payment.id)
-        } else {
-            None
-        };
-        Ok(Page { items, next })
+        Ok(Page::cut(items, limit, |payment| payment.id))
     }
 
-    /// Every upstream call of a payment, oldest first.
+    /// Every upstream call of a payment and of its refunds, oldest first.
     #[tracing::instrument(name = "db.attempt.list", skip_all, fields(payment.id = %id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn attempts(
         &self,
@@ -271,7 +269,7 @@ impl Db {
         id: PaymentId,
     ) -> Result<Vec<Attempt>, Error> {
         let rows = sqlx::query!(
-            "select attempt_id, kind, sent_at, answered_at, answer_class, answer_code,
+            "select attempt_id, refund_id, kind, sent_at, answered_at, answer_class, answer_code,
                 answer_detail, duration_ms
             from attempt
             where merchant_id = $1 and payment_id = $2
@@ -302,6 +300,7 @@ impl Db {
                 Ok(Attempt {
                     id: attempt_id,
                     payment_id: id,
+                    refund_id: row.refund_id.map(RefundId::from),
                     kind: AttemptKind::from_name(&row.kind).ok_or_else(|| inconsistent("kind"))?,
                     sent_at: row.sent_at,
                     answered_at: row.answered_at,
@@ -311,7 +310,7 @@ impl Db {
             .collect()
     }
 
-    /// Every state change of a payment, oldest first.
+    /// Every state change of a payment and of its refunds, oldest first.
     #[tracing::instrument(name = "db.transition.list", skip_all, fields(payment.id = %id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn transitions(
         &self,
@@ -319,11 +318,19 @@ impl Db {
         id: PaymentId,
     ) -> Result<Vec<Transition>, Error> {
         let rows = sqlx::query!(
-            "select version, event, from_status, from_status_reason, to_status, to_status_reason,
-                api_key_id, follow_up_id, attempt_id, reason, ticket, at, gateway_at
+            r#"select null::uuid as refund_id, version as "version!", event as "event!",
+                from_status, from_status_reason, to_status as "to_status!", to_status_reason,
+                api_key_id, follow_up_id, notification_id, attempt_id, reason, ticket,
+                at as "at!", gateway_at as "gateway_at!"
             from payment_transition
             where merchant_id = $1 and payment_id = $2
-            order by version",
+            union all
+            select refund_id, version, event, from_status, from_status_reason, to_status,
+                to_status_reason, api_key_id, follow_up_id, notification_id, attempt_id, reason,
+                ticket, at, gateway_at
+            from refund_transition
+            where merchant_id = $1 and payment_id = $2
+            order by 14, 1 nulls first, 2"#,
             merchant_id.uuid(),
             id.uuid()
         )
@@ -331,18 +338,14 @@ impl Db {
         .await?;
         rows.into_iter()
             .map(|row| {
-                let actor = match (row.api_key_id, row.follow_up_id) {
-                    (Some(key), _) => Actor::ApiKey(ApiKeyId::from(key)),
-                    (None, Some(follow_up)) => Actor::FollowUp(FollowUpId::from(follow_up)),
-                    (None, None) => {
-                        return Err(Error::Inconsistent {
-                            table: "payment_transition",
-                            column: "api_key_id",
-                            id: id.to_string(),
-                        });
-                    }
-                };
+                let actor = actor_of(row.api_key_id, row.follow_up_id, row.notification_id);
+                let actor = actor.ok_or_else(|| Error::Inconsistent {
+                    table: "payment_transition",
+                    column: "api_key_id",
+                    id: id.to_string(),
+                })?;
                 Ok(Transition {
+                    refund_id: row.refund_id.map(RefundId::from),
                     version: row.version,
                     event: row.event,
                     from_status: row.from_status,
@@ -359,4 +362,16 @@ impl Db {
             })
             .collect()
     }
+}
+
+/// The actor that a transition row's columns spell.
+fn actor_of(
+    api_key: Option<Uuid>,
+    follow_up: Option<Uuid>,
+    notification: Option<Uuid>,
+) -> Option<Actor> {
+    let api_key = api_key.map(|id| Actor::ApiKey(id.into()));
+    let follow_up = follow_up.map(|id| Actor::FollowUp(id.into()));
+    let notification = notification.map(|id| Actor::Notification(id.into()));
+    api_key.or(follow_up).or(notification)
 }

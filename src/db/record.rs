@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use super::{Db, error::Error};
 use crate::domain::{
     attempt::{Answer, AttemptKind},
-    id::{ApiKeyId, AttemptId, FollowUpId, MerchantId, PaymentId},
+    id::{ApiKeyId, AttemptId, FollowUpId, MerchantId, NotificationId, PaymentId, RefundId},
     payment::{CancelReason, Payment, PaymentState},
     transition::Actor,
 };
@@ -120,7 +120,7 @@ impl Db {
         let columns = columns.as_ref();
         let change = record.change.as_ref();
         let grounds = change.and_then(|change| change.grounds);
-        let (api_key_id, follow_up_id) = actor_columns(record.actor);
+        let actor = ActorColumns::of(record.actor);
         failpoint!(self.failpoints, "db.record.before");
         let row = sqlx::query!(
             r#"with held as materialized (
@@ -139,7 +139,7 @@ impl Db {
                         when status = $7 then coalesce(finalized_at, db_now())
                         else db_now()
                     end,
-                    cancel_reason = $32
+                    cancel_reason = $32, reversal_refund_id = $36
                 where merchant_id = $1 and payment_id = $2
                     and version = $5 and status = $6
                     and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
@@ -195,8 +195,8 @@ impl Db {
             change.is_some_and(|change| change.after.is_settled()),
             change.map(|change| change.event),
             change.and_then(|change| change.before.state.status_reason()),
-            api_key_id,
-            follow_up_id,
+            actor.api_key_id,
+            actor.follow_up_id,
             attempt_id.map(AttemptId::uuid),
             change.map(|change| change.gateway_at),
             answer.map(|answer| answer.class.as_str()),
@@ -211,6 +211,9 @@ impl Db {
             grounds.map(|grounds| grounds.reason.as_str()),
             grounds.map(|grounds| grounds.ticket.as_str()),
             record.cancel_refused,
+            change
+                .and_then(|change| change.after.reversal)
+                .map(RefundId::uuid),
         )
         .fetch_one(&self.pool)
         .await?;
@@ -230,7 +233,7 @@ impl Db {
     #[tracing::instrument(name = "db.attempt.insert", skip_all, fields(payment.id = %question.payment_id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn begin_question(&self, question: &Question<'_>) -> Result<Recorded, Error> {
         let change = question.change.as_ref();
-        let (api_key_id, follow_up_id) = actor_columns(question.actor);
+        let actor = ActorColumns::of(question.actor);
         failpoint!(self.failpoints, "db.question.before");
         let row = sqlx::query!(
             r#"with held as materialized (
@@ -243,7 +246,7 @@ impl Db {
             ), changed as (
                 update payment
                 set version = version + 1, updated_at = db_now(), status_reason = $8,
-                    cancel_reason = $9
+                    cancel_reason = $9, reversal_refund_id = $19
                 where merchant_id = $1 and payment_id = $2
                     and version = $6 and status = $7 and refund_reserved_minor = 0
                     and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
@@ -297,13 +300,16 @@ impl Db {
                 .map(CancelReason::as_str),
             change.map(|change| change.event),
             change.and_then(|change| change.before.state.status_reason()),
-            api_key_id,
-            follow_up_id,
+            actor.api_key_id,
+            actor.follow_up_id,
             question.attempt_id.uuid(),
             change.map(|change| change.gateway_at),
             question.kind.as_str(),
             FollowUpId::mint().uuid(),
             question.ensure_follow_up,
+            change
+                .and_then(|change| change.after.reversal)
+                .map(RefundId::uuid),
         )
         .fetch_one(&self.pool)
         .await?;
@@ -356,10 +362,29 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// The actor as the transition row's two columns.
-fn actor_columns(actor: Actor) -> (Option<uuid::Uuid>, Option<uuid::Uuid>) {
-    match actor {
-        Actor::ApiKey(id) => (Some(ApiKeyId::uuid(id)), None),
-        Actor::FollowUp(id) => (None, Some(FollowUpId::uuid(id))),
+/// The actor as a transition row's columns; one of them is set.
+#[derive(Clone, Copy, Default)]
+pub(super) struct ActorColumns {
+    pub(super) api_key_id: Option<uuid::Uuid>,
+    pub(super) follow_up_id: Option<uuid::Uuid>,
+    pub(super) notification_id: Option<uuid::Uuid>,
+}
+
+impl ActorColumns {
+    pub(super) fn of(actor: Actor) -> Self {
+        match actor {
+            Actor::ApiKey(id) => Self {
+                api_key_id: Some(ApiKeyId::uuid(id)),
+                ..Self::default()
+            },
+            Actor::FollowUp(id) => Self {
+                follow_up_id: Some(FollowUpId::uuid(id)),
+                ..Self::default()
+            },
+            Actor::Notification(id) => Self {
+                notification_id: Some(NotificationId::uuid(id)),
+                ..Self::default()
+            },
+        }
     }
 }

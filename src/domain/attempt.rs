@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::id::{AttemptId, PaymentId};
+use super::id::{AttemptId, PaymentId, RefundId};
 
 /// Which of Alipay's services a call asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,10 @@ pub enum AttemptKind {
     Query,
     /// Close or reverse the trade.
     Cancel,
+    /// Return money.
+    Refund,
+    /// Ask where a refund stands.
+    RefundQuery,
 }
 
 /// What kind of answer came back; never what it means for the payment.
@@ -20,7 +24,7 @@ pub enum AttemptKind {
 pub enum AnswerClass {
     /// A verified answer that the service succeeded.
     Success,
-    /// A verified answer that the trade waits for the buyer.
+    /// A verified answer that the trade waits for the buyer, or that a refund is still to be done.
     Pending,
     /// A verified answer that the trade is closed.
     Closed,
@@ -74,7 +78,13 @@ impl AnswerClass {
     }
 }
 
-stored_names!(AttemptKind { Pay = "pay", Query = "query", Cancel = "cancel" });
+stored_names!(AttemptKind {
+    Pay = "pay",
+    Query = "query",
+    Cancel = "cancel",
+    Refund = "refund",
+    RefundQuery = "refund_query",
+});
 stored_names!(AnswerClass {
     Success = "success",
     Pending = "pending",
@@ -113,6 +123,8 @@ pub struct Attempt {
     pub id: AttemptId,
     /// Whose call it is.
     pub payment_id: PaymentId,
+    /// Which of the payment's refunds it was about, if any.
+    pub refund_id: Option<RefundId>,
     /// What was asked.
     pub kind: AttemptKind,
     /// When the intent to ask was committed (database clock).

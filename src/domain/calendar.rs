@@ -21,15 +21,7 @@ pub fn business_date(at: DateTime<Utc>) -> NaiveDate {
 
 /// Midnight GMT+8 at the end of the day that an instant falls on.
 pub fn end_of_business_day(at: DateTime<Utc>) -> DateTime<Utc> {
-    let tomorrow = business_date(at)
-        .checked_add_days(Days::new(1))
-        .expect("dates of payments are far from the end of chrono's calendar");
-    tomorrow
-        .and_time(NaiveTime::MIN)
-        .and_local_timezone(beijing())
-        .single()
-        .expect("a fixed offset has exactly one midnight a day")
-        .with_timezone(&Utc)
+    in_beijing(next_day(business_date(at)), NaiveTime::MIN)
 }
 
 /// Until when Alipay may still take a cancel of an **unpaid** trade created at `created_at`: the
@@ -43,6 +35,89 @@ pub fn cancel_window_unpaid(created_at: DateTime<Utc>) -> DateTime<Utc> {
 /// (`protocol/operations.md` 1.5).
 pub fn cancel_window_paid(paid_at: DateTime<Utc>) -> DateTime<Utc> {
     end_of_business_day(paid_at)
+}
+
+/// When Alipay's nightly batch of asynchronous refunds opens and closes, in GMT+8
+/// (`protocol/operations.md` 2.2: 23:00 to 05:00).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchHours {
+    /// The batch begins.
+    pub opens: NaiveTime,
+    /// The batch is over; on the next day unless it is later than `opens`.
+    pub closes: NaiveTime,
+}
+
+impl Default for BatchHours {
+    fn default() -> Self {
+        let hour = |hour| NaiveTime::from_hms_opt(hour, 0, 0).expect("23 and 5 are hours of a day");
+        Self {
+            opens: hour(23),
+            closes: hour(5),
+        }
+    }
+}
+
+/// One night's batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchWindow {
+    /// The first instant of it.
+    pub opens_at: DateTime<Utc>,
+    /// The first instant after it.
+    pub closes_at: DateTime<Utc>,
+}
+
+impl BatchHours {
+    /// The batch that opens on a GMT+8 day.
+    pub fn opening_on(&self, day: NaiveDate) -> BatchWindow {
+        let closing_day = if self.closes > self.opens {
+            day
+        } else {
+            next_day(day)
+        };
+        BatchWindow {
+            opens_at: in_beijing(day, self.opens),
+            closes_at: in_beijing(closing_day, self.closes),
+        }
+    }
+
+    /// The first batch that opens after `at`: what is accepted at the opening itself waits for the
+    /// next one (`design/correctness.md` T2).
+    pub fn first_after(&self, at: DateTime<Utc>) -> BatchWindow {
+        let today = self.opening_on(business_date(at));
+        let before = if planted!(LateBatchEdge) {
+            at <= today.opens_at
+        } else {
+            at < today.opens_at
+        };
+        if before { today } else { self.following(today) }
+    }
+
+    /// The batch of the night after.
+    pub fn following(&self, window: BatchWindow) -> BatchWindow {
+        self.opening_on(next_day(business_date(window.opens_at)))
+    }
+
+    /// The batch of the night before.
+    pub fn preceding(&self, window: BatchWindow) -> BatchWindow {
+        self.opening_on(
+            business_date(window.opens_at)
+                .pred_opt()
+                .expect("dates of refunds are far from the start of chrono's calendar"),
+        )
+    }
+}
+
+fn next_day(day: NaiveDate) -> NaiveDate {
+    day.checked_add_days(Days::new(1))
+        .expect("dates of payments are far from the end of chrono's calendar")
+}
+
+fn in_beijing(day: NaiveDate, time: NaiveTime) -> DateTime<Utc> {
+    day.and_time(time)
+        .and_local_timezone(beijing())
+        .single()
+        .expect("a fixed offset has each time of each day exactly once")
+        .with_timezone(&Utc)
 }
 
 #[cfg(test)]
@@ -82,5 +157,43 @@ mod tests {
         let at_23_50 = utc("2026-01-01T15:50:00Z");
         assert_eq!(cancel_window_unpaid(at_23_50), utc("2026-01-01T16:05:00Z"));
         assert_eq!(cancel_window_paid(at_23_50), midnight);
+    }
+
+    #[test]
+    fn t2_a_batch_belongs_to_what_was_accepted_before_its_opening() {
+        let hours = BatchHours::default();
+        let tonight = "2026-11-22T15:00:00Z";
+        let tomorrow = "2026-11-23T15:00:00Z";
+        for (accepted_at, opens_at) in [
+            ("2026-11-21T16:00:00Z", tonight),
+            ("2026-11-22T14:59:59.999Z", tonight),
+            ("2026-11-22T15:00:00.000Z", tomorrow),
+            ("2026-11-22T15:00:00.001Z", tomorrow),
+            ("2026-11-22T20:59:59Z", tomorrow),
+        ] {
+            let window = hours.first_after(utc(accepted_at));
+            assert_eq!(window.opens_at, utc(opens_at), "{accepted_at}");
+            assert_eq!(
+                window.closes_at,
+                window.opens_at + TimeDelta::hours(6),
+                "{accepted_at}"
+            );
+        }
+    }
+
+    #[test]
+    fn batches_follow_each_other_night_by_night_also_within_one_day() {
+        let daytime = BatchHours {
+            opens: NaiveTime::from_hms_opt(1, 30, 0).expect("a time"),
+            closes: NaiveTime::from_hms_opt(4, 0, 0).expect("a time"),
+        };
+        let window = daytime.first_after(utc("2028-02-28T17:30:00Z"));
+        assert_eq!(window.opens_at, utc("2028-02-29T17:30:00Z"));
+        assert_eq!(window.closes_at, utc("2028-02-29T20:00:00Z"));
+        assert_eq!(
+            daytime.following(window).opens_at,
+            utc("2028-03-01T17:30:00Z")
+        );
+        assert_eq!(daytime.preceding(daytime.following(window)), window);
     }
 }

@@ -72,6 +72,10 @@ prefixed_id!(
     PaymentId, "pay_", "payment id"
 );
 prefixed_id!(
+    /// One refund: `ref_...`.
+    RefundId, "ref_", "refund id"
+);
+prefixed_id!(
     /// One merchant: `mer_...`.
     MerchantId, "mer_", "merchant id"
 );
@@ -84,49 +88,79 @@ prefixed_id!(
     FollowUpId, "fup_", "follow-up id"
 );
 prefixed_id!(
+    /// One notification from Alipay: `ntf_...`.
+    NotificationId, "ntf_", "notification id"
+);
+prefixed_id!(
     /// One upstream call: `att_...`.
     AttemptId, "att_", "attempt id"
 );
 
-/// The id we send to Alipay for a payment: `partner_trans_id` of pay and query, `out_trade_no` of
-/// cancel (`protocol/operations.md` 1.5).
-///
-/// It is `P` and the payment's UUID, so nothing a client sends can make it repeat
-/// (`design/correctness.md` M9).
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct PartnerTransId(String);
+macro_rules! partner_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// An id read back from where it was stored.
+            pub fn from_stored(text: String) -> Self {
+                Self(text)
+            }
+
+            /// The text as sent.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+partner_id!(
+    /// The id we send to Alipay for a payment: `partner_trans_id` of pay and query, `out_trade_no`
+    /// of cancel (`protocol/operations.md` 1.5).
+    ///
+    /// It is `P` and the payment's UUID, so nothing a client sends can make it repeat
+    /// (`design/correctness.md` M9).
+    PartnerTransId
+);
+partner_id!(
+    /// The id we send to Alipay for a refund: `partner_refund_id` of refund, `out_return_no` of its
+    /// query (`protocol/operations.md` 2.1).
+    ///
+    /// It is `R` and the refund's UUID: never repeated, and never a payment's
+    /// (`design/correctness.md` M9).
+    PartnerRefundId
+);
 
 impl PartnerTransId {
     /// The id for a payment that is being created.
     pub fn for_payment(id: PaymentId) -> Self {
         Self(format!("P{}", id.uuid().simple()))
     }
+}
 
-    /// An id read back from where it was stored.
-    pub fn from_stored(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text as sent.
-    pub fn as_str(&self) -> &str {
-        &self.0
+impl PartnerRefundId {
+    /// The id for a refund that is being created.
+    pub fn for_refund(id: RefundId) -> Self {
+        Self(format!("R{}", id.uuid().simple()))
     }
 }
 
-impl fmt::Display for PartnerTransId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for PartnerTransId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// The caller's own number for a payment: 1–64 of `A-Z a-z 0-9 . _ -`, unique per merchant for
-/// ever (`design/api.md` 2).
+/// The caller's own number for a payment or a refund: 1–64 of `A-Z a-z 0-9 . _ -`, unique per
+/// merchant among those for ever (`design/api.md` 2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MerchantReference(String);
 
@@ -193,6 +227,17 @@ mod tests {
         assert!(
             sent.as_str().len() <= 64,
             "Alipay takes at most 64 characters"
+        );
+    }
+
+    #[test]
+    fn m9_a_partner_refund_id_is_never_a_partner_trans_id() {
+        let uuid = Uuid::now_v7();
+        let refund = PartnerRefundId::for_refund(uuid.into());
+        assert_eq!(refund.as_str(), format!("R{}", uuid.simple()));
+        assert_ne!(
+            refund.as_str(),
+            PartnerTransId::for_payment(uuid.into()).as_str()
         );
     }
 

@@ -4,7 +4,9 @@
 //! | our word | Alipay's word | meaning |
 //! |---|---|---|
 //! | payment | trade | one sale |
+//! | refund | refund | one return of money, whole or in part |
 //! | [`id::PartnerTransId`] | `partner_trans_id`, `out_trade_no` on cancel | the id we send |
+//! | [`id::PartnerRefundId`] | `partner_refund_id`, `out_return_no` on query | the id of a refund that we send |
 //! | `alipay_trans_id` | `alipay_trans_id`, `trade_no` | the id they send |
 //! | wallet | `payment_inst` | which wallet paid; unknown values are kept as they are |
 //! | store | store | the merchant's shop (the SQL layer is [`crate::db`]) |
@@ -39,5 +41,7 @@ pub mod merchant;
 pub mod money;
 pub mod next_action;
 pub mod payment;
+pub mod refund;
+pub mod refund_follow_up;
 pub mod schedule;
 pub mod transition;

@@ -18,7 +18,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use super::{
     barcode::Barcode,
     calendar,
-    id::{MerchantId, MerchantReference, PartnerTransId, PaymentId},
+    id::{MerchantId, MerchantReference, PartnerTransId, PaymentId, RefundId},
     merchant::Store,
     money::Money,
 };
@@ -84,9 +84,15 @@ pub struct Payment {
     /// Why a cancel is under way; absent where none is. A paid payment keeps its status until the
     /// cancel is confirmed.
     pub canceling: Option<CancelReason>,
+    /// The refund to make where the cancel under way is refused, for a reversal: its id is minted
+    /// with the wish, so that whoever finds out makes the same one
+    /// (`design/correctness.md` R11).
+    pub reversal: Option<RefundId>,
     /// What is reserved for refunds or returned, in minor units; a payment with any cannot be
     /// canceled (`protocol/operations.md` 1.5).
     pub refund_reserved_minor: i64,
+    /// What was returned by refunds, in minor units: a part of what is reserved.
+    pub refunded_minor: i64,
     /// What was asked so far and when to ask next.
     pub inquiry: Inquiry,
     /// When the intent was committed (database clock).
@@ -236,6 +242,8 @@ pub enum PaymentEvent {
     CancelStarted {
         /// Who wants it closed: the caller, or the gateway because the buyer's time is over.
         reason: CancelReason,
+        /// The refund to make where Alipay refuses the cancel of a paid trade.
+        reversal: Option<RefundId>,
     },
     /// A paid payment stays paid: Alipay refuses the cancel for good, or its window is over, and a
     /// query says that the money is still with the merchant.
@@ -293,8 +301,10 @@ impl PaymentEvent {
 
 /// An event that contradicts a state: an incident, never a change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a {from} payment cannot take the event: {event}")]
+#[error("a {from} {of} cannot take the event: {event}")]
 pub struct InvalidTransition {
+    /// What contradicts itself: `payment` or `refund`.
+    pub of: &'static str,
     /// The status before.
     pub from: &'static str,
     /// The event's name.
@@ -388,6 +398,11 @@ impl Payment {
         }
         next.state = state;
         next.canceling = canceling;
+        next.reversal = match event {
+            PaymentEvent::CancelStarted { reversal, .. } => self.reversal.or(*reversal),
+            _ => self.reversal,
+        }
+        .filter(|_| canceling.is_some());
         if next.is_settled() {
             // Nothing more is asked.
             next.inquiry.next_check_at = None;
@@ -481,10 +496,13 @@ impl Payment {
             PaymentEvent::OutcomeBecameUnknown => {
                 (reason == R::Submitting).then(|| (processing(R::OutcomeUnknown), self.canceling))
             }
-            PaymentEvent::CancelStarted { reason: wanted_by } => {
+            PaymentEvent::CancelStarted {
+                reason: wanted_by,
+                reversal,
+            } => {
                 let caller_joins = *wanted_by == CancelReason::Requested
                     && self.canceling != Some(CancelReason::Requested);
-                (reason != R::Canceling || caller_joins)
+                (reason != R::Canceling || caller_joins || self.lacks(*reversal))
                     .then_some((processing(R::Canceling), Some(*wanted_by)))
             }
             PaymentEvent::PlanExhausted => Some((PaymentState::Unresolved, None)),
@@ -526,6 +544,12 @@ impl Payment {
     /// A paid payment is undone by cancel alone.
     fn after_succeeded(&self, event: &PaymentEvent) -> Result<Option<Moved>, InvalidTransition> {
         match event {
+            // Refunds close a trade too, and what they return is in the books
+            // (`protocol/operations.md` 10.12).
+            PaymentEvent::Closed {
+                money_returned: true,
+                ..
+            } if self.refund_reserved_minor > 0 => Ok(None),
             PaymentEvent::Closed {
                 reason,
                 money_returned: true,
@@ -533,9 +557,11 @@ impl Payment {
             } => Ok(Some((self.closed(*reason, true), None))),
             PaymentEvent::CancelStarted {
                 reason: CancelReason::Requested,
+                reversal,
             } => {
                 let wanted = Some(CancelReason::Requested);
-                Ok((self.canceling.is_none()).then_some((PaymentState::Succeeded, wanted)))
+                Ok((self.canceling.is_none() || self.lacks(*reversal))
+                    .then_some((PaymentState::Succeeded, wanted)))
             }
             PaymentEvent::CancelRefused => {
                 Ok(self.canceling.map(|_| (PaymentState::Succeeded, None)))
@@ -612,8 +638,29 @@ impl Payment {
         }
     }
 
+    /// Whether the wish for a reversal is new.
+    fn lacks(&self, reversal: Option<RefundId>) -> bool {
+        reversal.is_some() && self.reversal.is_none()
+    }
+
+    /// What may still be refunded, in minor units: of a paid payment that is not being canceled,
+    /// what no refund has reserved.
+    pub const fn refundable_minor(&self) -> i64 {
+        match self.state {
+            PaymentState::Succeeded if self.canceling.is_none() => {
+                self.amount.minor() - self.refund_reserved_minor
+            }
+            PaymentState::Succeeded
+            | PaymentState::Processing(_)
+            | PaymentState::Failed(_)
+            | PaymentState::Canceled { .. }
+            | PaymentState::Unresolved => 0,
+        }
+    }
+
     fn contradiction(&self, event: &PaymentEvent) -> InvalidTransition {
         InvalidTransition {
+            of: "payment",
             from: self.state.status(),
             event: event.name(),
         }

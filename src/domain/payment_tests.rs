@@ -31,7 +31,9 @@ fn payment(state: PaymentState) -> Payment {
         alipay_trans_id: None,
         charge,
         canceling,
+        reversal: None,
         refund_reserved_minor: 0,
+        refunded_minor: 0,
         inquiry: Inquiry::default(),
         created_at: at(0),
         updated_at: at(1),
@@ -96,12 +98,14 @@ fn events() -> Vec<PaymentEvent> {
         PaymentEvent::OutcomeBecameUnknown,
         PaymentEvent::CancelStarted {
             reason: CancelReason::BuyerDidNotConfirm,
+            reversal: None,
         },
         closed(false),
         closed(true),
         PaymentEvent::PlanExhausted,
         PaymentEvent::CancelStarted {
             reason: CancelReason::Requested,
+            reversal: None,
         },
         PaymentEvent::CancelRefused,
         PaymentEvent::Resolved(Resolution::Succeeded),
@@ -209,7 +213,13 @@ fn the_cancel_window_of_a_paid_payment_ends_with_its_day() {
 fn s5_a_late_success_is_kept_unless_the_caller_wants_it_undone() {
     let started = |reason| {
         payment(PaymentState::Processing(ProcessingReason::AwaitingBuyer))
-            .apply(&PaymentEvent::CancelStarted { reason }, at(2))
+            .apply(
+                &PaymentEvent::CancelStarted {
+                    reason,
+                    reversal: None,
+                },
+                at(2),
+            )
             .expect("a legal move")
             .expect("and new")
     };

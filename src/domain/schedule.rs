@@ -1,21 +1,80 @@
 //! The durable schedule as operators see and steer it.
 
+use std::{fmt, str::FromStr};
+
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::{
-    id::{FollowUpId, PaymentId},
+    id::{FollowUpId, ParseIdError, PaymentId, RefundId},
     payment::Payment,
+    refund::Refund,
 };
+
+/// What a row of the schedule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// A payment whose outcome is open.
+    Payment(PaymentId),
+    /// A refund whose outcome is open.
+    Refund(RefundId),
+}
+
+impl Subject {
+    /// The kind of row: `payment` or `refund`.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Payment(_) => "payment",
+            Self::Refund(_) => "refund",
+        }
+    }
+
+    /// The bare UUID, as the database stores it.
+    pub const fn uuid(self) -> Uuid {
+        match self {
+            Self::Payment(id) => id.uuid(),
+            Self::Refund(id) => id.uuid(),
+        }
+    }
+
+    /// Reads a stored kind and UUID.
+    pub fn from_stored(kind: &str, uuid: Uuid) -> Option<Self> {
+        match kind {
+            "payment" => Some(Self::Payment(uuid.into())),
+            "refund" => Some(Self::Refund(uuid.into())),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Payment(id) => id.fmt(f),
+            Self::Refund(id) => id.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Subject {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        if text.starts_with(RefundId::PREFIX) {
+            text.parse().map(Self::Refund)
+        } else {
+            text.parse().map(Self::Payment)
+        }
+    }
+}
 
 /// One row of the schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FollowUp {
     /// Its identity.
     pub id: FollowUpId,
-    /// What it is about; `payment` today.
-    pub kind: String,
-    /// The payment it is about.
-    pub subject_id: PaymentId,
+    /// What it is about.
+    pub subject: Subject,
     /// When it is visited next.
     pub due_at: DateTime<Utc>,
     /// Until when a worker holds it.
@@ -45,8 +104,8 @@ pub struct FollowUpFilter {
     pub due_before: Option<DateTime<Utc>>,
     /// What they are about.
     pub kind: Option<String>,
-    /// Which payment they are about.
-    pub subject: Option<PaymentId>,
+    /// Which payment or refund they are about.
+    pub subject: Option<Subject>,
     /// Whether they wait for a person.
     pub parked: Option<bool>,
 }
@@ -58,7 +117,7 @@ pub enum Steering {
     Run,
     /// Not before this instant.
     Snooze(DateTime<Utc>),
-    /// Take it off the schedule. The payment stays owed and stays on the work-list.
+    /// Take it off the schedule. What it is about stays owed and stays on the work-list.
     Abandon {
         /// Why.
         reason: String,
@@ -76,11 +135,11 @@ impl Steering {
     }
 }
 
-/// A payment that needs a person, with what was asked and answered so far.
+/// A payment or a refund that needs a person, with what was asked and answered so far.
 #[derive(Clone, Debug)]
 pub struct Unsettled {
-    /// The payment.
-    pub payment: Payment,
+    /// What it is.
+    pub case: UnsettledCase,
     /// Its row of the schedule, where it has one.
     pub follow_up: Option<FollowUp>,
     /// How often each kind of answer came, by the name of its class; `none` for calls without one.
@@ -91,4 +150,23 @@ pub struct Unsettled {
     pub first_asked_at: Option<DateTime<Utc>>,
     /// When the last was sent.
     pub last_asked_at: Option<DateTime<Utc>>,
+}
+
+/// What stayed open.
+#[derive(Clone, Debug)]
+pub enum UnsettledCase {
+    /// A payment.
+    Payment(Box<Payment>),
+    /// A refund.
+    Refund(Box<Refund>),
+}
+
+impl UnsettledCase {
+    /// Its id; ids of both kinds sort by creation.
+    pub fn id(&self) -> Uuid {
+        match self {
+            Self::Payment(payment) => payment.id.uuid(),
+            Self::Refund(refund) => refund.id.uuid(),
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::id::{ApiKeyId, AttemptId, FollowUpId};
+use super::id::{ApiKeyId, AttemptId, FollowUpId, NotificationId, RefundId};
 
 /// Who caused a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,12 +12,16 @@ pub enum Actor {
     ApiKey(ApiKeyId),
     /// The durable schedule.
     FollowUp(FollowUpId),
+    /// A verified notification from Alipay.
+    Notification(NotificationId),
 }
 
-/// A change of a payment's state.
+/// A change of a payment's state, or of one of its refunds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
-    /// The payment's version after the change; 1 is the creation.
+    /// The refund that changed; the payment itself where it is absent.
+    pub refund_id: Option<RefundId>,
+    /// The version of what changed, after the change; 1 is the creation.
     pub version: i64,
     /// The event's name, for example `paid`; `created` for version 1.
     pub event: String,

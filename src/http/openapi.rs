@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     app::error::{Alternative, Error},
-    domain::{id::PaymentId, merchant::Scope, next_action::NextActionKind},
+    domain::{id::PaymentId, merchant::Scope, next_action::NextActionKind, schedule::Subject},
 };
 
 /// The document's head.
@@ -204,7 +204,7 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
         }
         ("post", "/v1/payments/{id}/refresh") => {
             let error = Error::UpstreamSilent {
-                payment_id: example_id(),
+                subject: Subject::Payment(example_id()),
                 class: "timed_out",
             };
             problems.push(error.into());
@@ -213,7 +213,7 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
             let detail = "only an unresolved payment can be resolved";
             problems.push(
                 Error::InvalidState {
-                    payment_id: example_id(),
+                    subject: Subject::Payment(example_id()),
                     detail,
                 }
                 .into(),
@@ -252,7 +252,11 @@ fn refusals_of_cancel() -> [Problem; 3] {
             alternative: Alternative::Refund,
         }
         .into(),
-        Error::InvalidState { payment_id, detail }.into(),
+        Error::InvalidState {
+            subject: Subject::Payment(payment_id),
+            detail,
+        }
+        .into(),
     ]
 }
 
@@ -272,10 +276,13 @@ fn refusals_of_create() -> [Problem; 7] {
             "`wait` must be a whole number of seconds from 0 to 60",
         ),
         Error::CanceledBeforeCreation.into(),
-        Error::MerchantReferenceConflict { payment_id: id }.into(),
+        Error::MerchantReferenceConflict {
+            subject: Subject::Payment(id),
+        }
+        .into(),
         Error::SuspectedDuplicate { payment_id: id }.into(),
         Error::IdempotencyKeyReused {
-            payment_id: id,
+            subject: Subject::Payment(id),
             fields: vec!["amount".to_owned()],
         }
         .into(),

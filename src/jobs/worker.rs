@@ -1,6 +1,8 @@
-//! The loop that claims due follow-ups and visits their payments.
+//! The loop that claims due follow-ups and visits what they are about, in two lanes: payments, for
+//! which somebody waits at a till, and refunds, of which a night's batch may bring thousands. Each
+//! has places of its own, so that neither ever waits for the other.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use rand::Rng;
 use tokio::{
@@ -8,13 +10,16 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::backoff::{PARK_AFTER, pause_after};
 use crate::{
-    app::App,
-    db::follow_ups::{Claimed, Unreadable},
-    domain::id::MerchantId,
+    app::{App, Interrupted},
+    db::{
+        error::Error as DbError,
+        follow_ups::{Claimed, Claims, Unreadable},
+    },
+    domain::{id::MerchantId, payment::Payment, refund::Refund},
     failpoint::crashpoint,
 };
 
@@ -30,8 +35,16 @@ pub struct WorkerSettings {
     pub poll_interval: Duration,
     /// How long a claim lasts: at least three times the longest call.
     pub lease: Duration,
-    /// How many visits run at once.
+    /// How many visits to payments run at once.
     pub concurrency: usize,
+}
+
+impl WorkerSettings {
+    /// How many visits to refunds run at once: fewer, since nobody waits for them and their number
+    /// bounds how fast a night's refunds ask Alipay (`design/correctness.md` T6).
+    fn refund_concurrency(&self) -> usize {
+        self.concurrency.div_ceil(4)
+    }
 }
 
 /// Describes the metrics of this module; call once, after the recorder is installed.
@@ -61,19 +74,113 @@ pub struct Worker {
     app: App,
     settings: WorkerSettings,
     tasks: TaskTracker,
-    permits: Arc<Semaphore>,
+    payments: Lane,
+    refunds: Lane,
     hard_stop: CancellationToken,
+}
+
+/// The places for visits of one kind.
+#[derive(Debug)]
+struct Lane {
+    permits: Arc<Semaphore>,
+    places: usize,
+}
+
+impl Lane {
+    fn new(places: usize) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(places)),
+            places,
+        }
+    }
+
+    /// Every free place.
+    fn free(&self) -> Vec<OwnedSemaphorePermit> {
+        std::iter::from_fn(|| Arc::clone(&self.permits).try_acquire_owned().ok()).collect()
+    }
+
+    /// Waits until every visit has ended.
+    async fn drained(&self) {
+        let every_place = u32::try_from(self.places).unwrap_or(u32::MAX);
+        drop(self.permits.acquire_many(every_place).await);
+    }
+}
+
+/// What a look at the schedule brought.
+#[derive(Clone, Copy, Debug, Default)]
+struct Look {
+    payments: usize,
+    refunds: usize,
+    /// Every free place was taken, so more may be due.
+    payments_filled: bool,
+    refunds_filled: bool,
+}
+
+/// What a worker visits.
+trait Visited: Debug + Send + 'static {
+    /// Whose it is.
+    fn merchant_id(&self) -> MerchantId;
+
+    /// Names it in the visit's span.
+    fn name_in(&self, span: &Span);
+
+    /// The visit.
+    fn follow_up(
+        app: App,
+        claimed: Claimed<Self>,
+    ) -> impl Future<Output = Result<(), Interrupted>> + Send
+    where
+        Self: Sized;
+}
+
+impl Visited for Payment {
+    fn merchant_id(&self) -> MerchantId {
+        self.merchant_id
+    }
+
+    fn name_in(&self, span: &Span) {
+        span.record("payment.id", tracing::field::display(self.id));
+    }
+
+    async fn follow_up(app: App, claimed: Claimed<Self>) -> Result<(), Interrupted> {
+        app.follow_up(claimed).await
+    }
+}
+
+impl Visited for Refund {
+    fn merchant_id(&self) -> MerchantId {
+        self.merchant_id
+    }
+
+    fn name_in(&self, span: &Span) {
+        span.record("payment.id", tracing::field::display(self.payment_id));
+        span.record("refund.id", tracing::field::display(self.id));
+    }
+
+    async fn follow_up(app: App, claimed: Claimed<Self>) -> Result<(), Interrupted> {
+        app.follow_up_refund(claimed).await
+    }
+}
+
+/// A failed claim is as good as none: the next look will see.
+fn or_none<T>(claims: Result<Claims<T>, DbError>) -> Claims<T> {
+    claims.unwrap_or_else(|error| {
+        tracing::warn!(error = %error, "due follow-ups could not be claimed");
+        vec![]
+    })
 }
 
 impl Worker {
     /// A worker that runs its visits on `tasks`.
     pub fn new(app: App, settings: WorkerSettings, tasks: TaskTracker) -> Self {
-        let permits = Arc::new(Semaphore::new(settings.concurrency));
+        let payments = Lane::new(settings.concurrency);
+        let refunds = Lane::new(settings.refund_concurrency());
         Self {
             app,
             settings,
             tasks,
-            permits,
+            payments,
+            refunds,
             hard_stop: CancellationToken::new(),
         }
     }
@@ -95,15 +202,13 @@ impl Worker {
                 self.keep_house().await;
                 housekeeping_at = Instant::now() + HOUSEKEEPING_INTERVAL;
             }
-            let claimed = self.visit_due(&stop).await;
-            // A full batch means there may be more: look again at once.
-            if claimed == self.settings.concurrency {
-                continue;
-            }
+            let look = self.visit_due(&stop).await;
+            // A lane that was filled may have more due: look again as soon as one of its visits ends.
             let next_look = Instant::now() + jittered(self.settings.poll_interval);
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = sleep_until(next_look) => {}
+                () = self.place_in_a_filled_lane(look) => {}
             }
         }
         self.app.set_workers_running(false);
@@ -112,56 +217,78 @@ impl Worker {
     /// Claims what is due now, waits for its visits, and returns how many there were: the loop's
     /// step on its own, for tests that move the clock by hand.
     pub async fn run_once(&self) -> usize {
-        let claimed = self.visit_due(&CancellationToken::new()).await;
-        let every_place = u32::try_from(self.settings.concurrency).unwrap_or(u32::MAX);
-        drop(self.permits.acquire_many(every_place).await);
-        claimed
+        let look = self.visit_due(&CancellationToken::new()).await;
+        tokio::join!(self.payments.drained(), self.refunds.drained());
+        look.payments + look.refunds
     }
 
-    /// Claims what is due and starts the visits. Returns how many were claimed: none once `stop` is
-    /// cancelled, also while all places were taken.
-    async fn visit_due(&self, stop: &CancellationToken) -> usize {
-        // Wait for one free place, then take as many as there are.
-        let Ok(first) = Arc::clone(&self.permits).acquire_owned().await else {
-            return 0;
-        };
+    /// Claims what is due and starts the visits, as far as there are places. Claims nothing once
+    /// `stop` is cancelled.
+    async fn visit_due(&self, stop: &CancellationToken) -> Look {
+        let mut look = Look::default();
         if stop.is_cancelled() {
-            return 0;
+            return look;
         }
-        let mut places = vec![first];
-        while let Ok(place) = Arc::clone(&self.permits).try_acquire_owned() {
-            places.push(place);
+        let places = self.payments.free();
+        look.payments_filled = places.is_empty();
+        if !places.is_empty() {
+            crashpoint!(self.app.db.failpoints, "worker.claiming");
+            let (name, lease) = (&self.settings.name, self.settings.lease);
+            let claims = self.app.db.claim_due_payments(name, places.len(), lease);
+            let claims = or_none(claims.await);
+            look.payments = claims.len();
+            look.payments_filled = claims.len() == places.len();
+            self.start_all(claims, places).await;
         }
-        crashpoint!(self.app.db.failpoints, "worker.claiming");
-        let claims = self
-            .app
-            .db
-            .claim_due(&self.settings.name, places.len(), self.settings.lease)
-            .await;
-        let claims = claims.unwrap_or_else(|error| {
-            tracing::warn!(error = %error, "due follow-ups could not be claimed");
-            vec![]
-        });
-        let count = claims.len();
+        let places = self.refunds.free();
+        look.refunds_filled = places.is_empty();
+        if !places.is_empty() && !stop.is_cancelled() {
+            crashpoint!(self.app.db.failpoints, "worker.claiming_refunds");
+            let (name, lease) = (&self.settings.name, self.settings.lease);
+            let claims = self.app.db.claim_due_refunds(name, places.len(), lease);
+            let claims = or_none(claims.await);
+            look.refunds = claims.len();
+            look.refunds_filled = claims.len() == places.len();
+            self.start_all(claims, places).await;
+        }
+        look
+    }
+
+    /// Waits for a place in a lane that the last look had filled; for ever where it filled none.
+    async fn place_in_a_filled_lane(&self, look: Look) {
+        let place_in = async |lane: &Lane, filled: bool| {
+            if !filled {
+                std::future::pending::<()>().await;
+            }
+            drop(lane.permits.acquire().await);
+        };
+        tokio::select! {
+            () = place_in(&self.payments, look.payments_filled) => {}
+            () = place_in(&self.refunds, look.refunds_filled) => {}
+        }
+    }
+
+    async fn start_all<T: Visited>(&self, claims: Claims<T>, places: Vec<OwnedSemaphorePermit>) {
         for (claim, place) in claims.into_iter().zip(places) {
             match claim {
                 Ok(claimed) => self.start(claimed, place),
                 Err(unreadable) => self.park_unreadable(unreadable).await,
             }
         }
-        count
     }
 
     /// Runs one visit on the tracker, for no longer than its lease.
-    fn start(&self, claimed: Claimed, place: OwnedSemaphorePermit) {
+    fn start<T: Visited>(&self, claimed: Claimed<T>, place: OwnedSemaphorePermit) {
         let (app, lease) = (self.app.clone(), self.settings.lease);
         let hard_stop = self.hard_stop.clone();
         let span = tracing::info_span!(
             parent: None,
             "follow_up.visit",
             follow_up.id = %claimed.fence.follow_up_id,
-            payment.id = %claimed.payment.id,
+            payment.id = tracing::field::Empty,
+            refund.id = tracing::field::Empty,
         );
+        claimed.subject.name_in(&span);
         self.tasks.spawn(
             async move {
                 crashpoint!(app.db.failpoints, "worker.visiting");
@@ -190,7 +317,7 @@ impl Worker {
         .await;
     }
 
-    /// What keeps the schedule whole: every open payment has a row (R12).
+    /// What keeps the schedule whole: every open payment and refund has a row (R12).
     pub async fn keep_house(&self) {
         let db = &self.app.db;
         crashpoint!(db.failpoints, "worker.keeping_house");
@@ -208,18 +335,19 @@ impl Worker {
 }
 
 /// One visit with its errors handled: an error or a panic parks or delays this row alone (C10).
-async fn visit(app: &App, claimed: Claimed, lease: Duration, hard_stop: &CancellationToken) {
+async fn visit<T: Visited>(
+    app: &App,
+    claimed: Claimed<T>,
+    lease: Duration,
+    hard_stop: &CancellationToken,
+) {
     let (fence, merchant_id, errors) = (
         claimed.fence,
-        claimed.payment.merchant_id,
+        claimed.subject.merchant_id(),
         claimed.error_count,
     );
     // A panic unwinds only the inner task; this one lives to give the claim back.
-    let work = {
-        let app = app.clone();
-        app.clone()
-            .run_detached(async move { app.follow_up(claimed).await })
-    };
+    let work = app.run_detached(T::follow_up(app.clone(), claimed));
     let ended = tokio::select! {
         ended = timeout(lease, work) => ended,
         () = hard_stop.cancelled() => return hand_back(app, merchant_id, fence).await,

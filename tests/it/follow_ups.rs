@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use alipayhk_gateway::db::{Db, follow_ups::Claimed};
+use alipayhk_gateway::{
+    db::{Db, follow_ups::Claimed},
+    domain::payment::Payment,
+};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -35,15 +38,18 @@ async fn paid_unheard(world: &mut World) -> Answer {
 }
 
 /// Claims whatever one replica may claim now.
-async fn claim(db: &Db, worker: &str, lease: Duration) -> Vec<Claimed> {
-    let claims = db.claim_due(worker, 16, lease).await.expect("a claim");
+async fn claim(db: &Db, worker: &str, lease: Duration) -> Vec<Claimed<Payment>> {
+    let claims = db
+        .claim_due_payments(worker, 16, lease)
+        .await
+        .expect("a claim");
     claims
         .into_iter()
         .map(|claim| claim.expect("a readable row"))
         .collect()
 }
 
-async fn claim_one(db: &Db, worker: &str) -> Claimed {
+async fn claim_one(db: &Db, worker: &str) -> Claimed<Payment> {
     let mut claims = claim(db, worker, LEASE).await;
     assert_eq!(claims.len(), 1, "{claims:?}");
     claims.remove(0)
@@ -303,7 +309,7 @@ async fn concurrent_claims_never_share_a_row(pool: PgPool) {
         results.push(workers.spawn(async move {
             let mut taken = vec![];
             loop {
-                let claims = db.claim_due(&format!("w{worker}"), 3, LEASE).await;
+                let claims = db.claim_due_payments(&format!("w{worker}"), 3, LEASE).await;
                 let claims = claims.expect("the database answers");
                 if claims.is_empty() {
                     db.close().await;

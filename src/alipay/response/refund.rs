@@ -21,8 +21,8 @@ impl Readable for RefundRequest {
 
     fn read(&self, fields: &Fields) -> Result<Reading<RefundOutcome>, Fault> {
         fields.agree_on_trade(&self.partner_trans_id, self.alipay_trans_id.as_deref())?;
-        fields.agree("partner_refund_id", &self.partner_refund_id)?;
-        fields.agree("out_return_no", &self.partner_refund_id)?;
+        fields.agree("partner_refund_id", self.partner_refund_id.as_str())?;
+        fields.agree("out_return_no", self.partner_refund_id.as_str())?;
         fields.agree_on_money("refund_amount", self.amount)?;
         if fields.says_system_error() {
             return Ok(system_error(RefundOutcome::Unknown, fields));
@@ -103,8 +103,8 @@ impl Readable for RefundQueryRequest {
     /// This service says `response_code`, not `result_code`.
     fn read(&self, fields: &Fields) -> Result<Reading<RefundQueryOutcome>, Fault> {
         fields.agree_on_trade(&self.partner_trans_id, None)?;
-        fields.agree("out_return_no", &self.partner_refund_id)?;
-        fields.agree("partner_refund_id", &self.partner_refund_id)?;
+        fields.agree("out_return_no", self.partner_refund_id.as_str())?;
+        fields.agree("partner_refund_id", self.partner_refund_id.as_str())?;
         let response_code = fields
             .get("response_code")
             .ok_or_else(|| Fault::malformed("there is no response_code"))?;

@@ -19,7 +19,7 @@ use crate::{
         vectors,
     },
     domain::{
-        id::PartnerTransId,
+        id::{PartnerRefundId, PartnerTransId},
         money::{Currency, Money},
         payment::{Charge, RetryAdvice},
     },
@@ -93,7 +93,7 @@ fn cancel_request() -> CancelRequest {
 fn refund_request(mode: RefundMode) -> RefundRequest {
     RefundRequest {
         partner_trans_id: ours(),
-        partner_refund_id: "HKR0000001".to_owned(),
+        partner_refund_id: PartnerRefundId::from_stored("HKR0000001".to_owned()),
         amount: Money::new(1000, Currency::HKD),
         reason: None,
         mode,
@@ -841,7 +841,7 @@ fn refund_answers_mean_done_or_recorded_by_their_mode() {
 fn refund_query_answers_follow_their_two_codes() {
     let request = RefundQueryRequest {
         partner_trans_id: ours(),
-        partner_refund_id: "HKR0000001".to_owned(),
+        partner_refund_id: PartnerRefundId::from_stored("HKR0000001".to_owned()),
     };
     let read = |fields: &[(&'static str, &'static str)]| {
         let ids = [

@@ -9,9 +9,9 @@ use super::view::FollowUpView;
 use crate::{
     app::App,
     domain::{
-        id::{FollowUpId, PaymentId},
+        id::FollowUpId,
         merchant::Principal,
-        schedule::{FollowUpFilter, Steering},
+        schedule::{FollowUpFilter, Steering, Subject},
     },
     http::{
         extract::{Caller, Faults, FollowUpPath, JsonBody, ObjectReader, Operate, query::RawPairs},
@@ -69,8 +69,8 @@ pub struct AbandonRequest {
     security(("api_key" = ["operations"])),
     params(
         ("due_before" = Option<DateTime<Utc>>, Query, description = "Due before this instant (RFC 3339)."),
-        ("kind" = Option<String>, Query, description = "What they are about: `payment`.", example = "payment"),
-        ("subject" = Option<String>, Query, description = "The payment they are about.", example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
+        ("kind" = Option<String>, Query, description = "What they are about: `payment` or `refund`.", example = "payment"),
+        ("subject" = Option<String>, Query, description = "The payment or the refund they are about.", example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
         ("parked" = Option<bool>, Query, description = "Only those that wait for a person (`true`), or only the others (`false`)."),
         ("limit" = Option<i32>, Query, minimum = 1, maximum = 200, description = "Most items on the page; 50 where it is left out."),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
@@ -85,11 +85,11 @@ pub async fn list(
     let mut reader = query.reader();
     let filter = FollowUpFilter {
         due_before: reader.parse("due_before", "must be an RFC 3339 instant", instant),
-        kind: reader.parse("kind", "must be `payment`", |text| {
-            (text == "payment").then(|| text.to_owned())
+        kind: reader.parse("kind", "must be `payment` or `refund`", |text| {
+            matches!(text, "payment" | "refund").then(|| text.to_owned())
         }),
-        subject: reader.parse("subject", "must be a payment id", |text| {
-            text.parse::<PaymentId>().ok()
+        subject: reader.parse("subject", "must be a payment's or a refund's id", |text| {
+            text.parse::<Subject>().ok()
         }),
         parked: reader.parse("parked", "must be true or false", |text| text.parse().ok()),
     };

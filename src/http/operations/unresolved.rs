@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::view::FollowUpView;
 use crate::{
     app::App,
-    domain::schedule::Unsettled,
+    domain::schedule::{Unsettled, UnsettledCase},
     http::{
         extract::{Caller, Operate, query::RawPairs},
         payments::{
@@ -35,8 +35,9 @@ pub struct UnresolvedList {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Unresolved)]
 pub struct UnresolvedView {
-    /// The payment: `unresolved`, or open with a parked follow-up.
-    pub payment: PaymentView,
+    /// The payment, `unresolved` or open with a parked follow-up; `null` where it is a refund.
+    #[schema(required = true)]
+    pub payment: Option<PaymentView>,
     /// Its row of the schedule.
     #[schema(required = true)]
     pub follow_up: Option<FollowUpView>,
@@ -65,7 +66,10 @@ pub struct EvidenceView {
 impl From<&Unsettled> for UnresolvedView {
     fn from(unsettled: &Unsettled) -> Self {
         Self {
-            payment: PaymentView::from(&unsettled.payment),
+            payment: match &unsettled.case {
+                UnsettledCase::Payment(payment) => Some(PaymentView::from(payment.as_ref())),
+                UnsettledCase::Refund(_) => None,
+            },
             follow_up: unsettled.follow_up.as_ref().map(FollowUpView::from),
             evidence: EvidenceView {
                 attempts: unsettled.attempts,
@@ -103,6 +107,6 @@ pub async fn list(
         .await?;
     Ok(Json(UnresolvedList {
         items: page.items.iter().map(UnresolvedView::from).collect(),
-        next_cursor: page.next.map(|last| cursor::encode(last.uuid())),
+        next_cursor: page.next.map(cursor::encode),
     }))
 }

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::{domain::schedule::FollowUp, http::payments::view::timestamp};
 
-/// One row of the durable schedule: the gateway's obligation to ask about a payment again.
+/// One row of the durable schedule: the gateway's obligation to ask about a payment or a refund again.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = FollowUp)]
 pub struct FollowUpView {
@@ -18,10 +18,10 @@ pub struct FollowUpView {
     /// Always `follow_up`.
     #[schema(example = "follow_up")]
     pub object: &'static str,
-    /// What it is about: `payment`.
+    /// What it is about: `payment` or `refund`.
     #[schema(example = "payment")]
-    pub kind: String,
-    /// The payment it is about.
+    pub kind: &'static str,
+    /// The payment or the refund it is about.
     #[schema(example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")]
     pub subject_id: String,
     /// When it is visited next.
@@ -61,8 +61,8 @@ impl From<&FollowUp> for FollowUpView {
         Self {
             id: row.id.to_string(),
             object: "follow_up",
-            kind: row.kind.clone(),
-            subject_id: row.subject_id.to_string(),
+            kind: row.subject.kind(),
+            subject_id: row.subject.to_string(),
             due_at: timestamp(row.due_at),
             leased_until: row.leased_until.map(timestamp),
             worker: row.worker.clone(),

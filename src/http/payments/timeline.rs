@@ -32,7 +32,7 @@ pub struct TimelineView {
 pub enum TimelineItem {
     /// A call to Alipay.
     Attempt(AttemptView),
-    /// A change of the payment's state.
+    /// A change of the state of the payment or of one of its refunds.
     Transition(TransitionView),
 }
 
@@ -46,7 +46,10 @@ pub struct AttemptView {
     /// When the intent to call was stored.
     #[schema(format = DateTime, example = "2026-11-22T04:00:00.000Z")]
     pub at: String,
-    /// What was asked: `pay`, `query` or `cancel`.
+    /// The refund it was about; `null` where it was about the payment.
+    #[schema(required = true, example = json!(null))]
+    pub refund_id: Option<String>,
+    /// What was asked: `pay`, `query`, `cancel`, `refund` or `refund_query`.
     #[schema(example = "pay")]
     pub kind: &'static str,
     /// When the answer was stored; `null` while the call is open, or after a crash.
@@ -70,11 +73,14 @@ pub struct AttemptView {
     pub incident: bool,
 }
 
-/// A change of the payment's state.
+/// A change of the state of the payment or of one of its refunds.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Transition)]
 pub struct TransitionView {
-    /// The payment's version after it; 1 is the creation.
+    /// The refund that changed; `null` where the payment did.
+    #[schema(required = true, example = json!(null))]
+    pub refund_id: Option<String>,
+    /// The version of what changed, after it; 1 is the creation.
     #[schema(example = 2)]
     pub version: i64,
     /// When, by the database's clock: the one that counts.
@@ -85,7 +91,10 @@ pub struct TransitionView {
     pub gateway_at: String,
     /// What happened: `created`, `paid`, `buyer_must_confirm`, `declined`,
     /// `outcome_became_unknown`, `cancel_started`, `cancel_refused`, `closed`, `plan_exhausted`,
-    /// `resolved`.
+    /// `resolved`; of the payment's books `refund_reserved`, `cancel_turned_into_refund` and the
+    /// events of its refunds that move money: `refund_created`, `refund_accepted`,
+    /// `refund_waiting`, `refund_succeeded`, `refund_refused`, `refund_failed_at_alipay`,
+    /// `refund_reversed_by_alipay` and others.
     #[schema(example = "paid")]
     pub event: String,
     /// The status before; `null` at creation.
@@ -117,7 +126,7 @@ pub struct TransitionView {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Actor)]
 pub struct ActorView {
-    /// `api_key` or `follow_up`.
+    /// `api_key`, `follow_up` or `notification`.
     #[serde(rename = "type")]
     #[schema(example = "api_key")]
     pub kind: &'static str,
@@ -177,7 +186,10 @@ fn is_before(attempt: &Attempt, transition: &Transition) -> bool {
     if attempt.sent_at != transition.at {
         return attempt.sent_at < transition.at;
     }
-    let decides = matches!(transition.event.as_str(), "created" | "cancel_started");
+    let decides = matches!(
+        transition.event.as_str(),
+        "created" | "cancel_started" | "refund_created" | "refund_reserved"
+    );
     transition
         .attempt_id
         .is_some_and(|id| attempt.id < id || (attempt.id == id && !decides))
@@ -189,6 +201,7 @@ impl From<&Attempt> for AttemptView {
         Self {
             id: attempt.id.to_string(),
             at: timestamp(attempt.sent_at),
+            refund_id: attempt.refund_id.map(|id| id.to_string()),
             kind: attempt.kind.as_str(),
             answered_at: attempt.answered_at.map(timestamp),
             answer: answer.map(|answer| answer.class.as_str()),
@@ -205,6 +218,7 @@ impl From<&Attempt> for AttemptView {
 impl From<&Transition> for TransitionView {
     fn from(transition: &Transition) -> Self {
         Self {
+            refund_id: transition.refund_id.map(|id| id.to_string()),
             version: transition.version,
             at: timestamp(transition.at),
             gateway_at: timestamp(transition.gateway_at),
@@ -232,6 +246,10 @@ impl From<Actor> for ActorView {
                 kind: "follow_up",
                 id: id.to_string(),
             },
+            Actor::Notification(id) => Self {
+                kind: "notification",
+                id: id.to_string(),
+            },
         }
     }
 }
@@ -254,6 +272,7 @@ mod tests {
         };
         let attempt_id = AttemptId::mint();
         let transition = |version, seconds, attempt_id| Transition {
+            refund_id: None,
             version,
             event: if version == 1 { "created" } else { "paid" }.to_owned(),
             from_status: None,
@@ -270,6 +289,7 @@ mod tests {
         let attempt = Attempt {
             id: attempt_id,
             payment_id: PaymentId::mint(),
+            refund_id: None,
             kind: AttemptKind::Pay,
             sent_at: at(0),
             answered_at: Some(at(1)),

@@ -273,19 +273,11 @@ fn money_returned(state: &PaymentState) -> Option<bool> {
     }
 }
 
-/// There are no refunds yet, so a paid payment may be returned in full.
 fn refunds(payment: &Payment) -> RefundsView {
-    let refundable = match payment.state {
-        PaymentState::Succeeded => payment.amount.minor(),
-        PaymentState::Processing(_)
-        | PaymentState::Failed(_)
-        | PaymentState::Canceled { .. }
-        | PaymentState::Unresolved => 0,
-    };
     RefundsView {
-        refunded: 0,
-        pending: 0,
-        refundable,
+        refunded: payment.refunded_minor,
+        pending: payment.refund_reserved_minor - payment.refunded_minor,
+        refundable: payment.refundable_minor(),
     }
 }
 
@@ -325,7 +317,9 @@ pub(in crate::http) mod tests {
                 buyer_login_id: Some("852-****0001".to_owned()),
             }),
             canceling: None,
+            reversal: None,
             refund_reserved_minor: 0,
+            refunded_minor: 0,
             inquiry: Inquiry::default(),
             created_at: at,
             updated_at: at,

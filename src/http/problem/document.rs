@@ -47,6 +47,10 @@ pub struct ProblemDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")]
     pub payment_id: Option<String>,
+    /// The refund that answers the question, where one exists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "ref_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d")]
+    pub refund_id: Option<String>,
     /// What to do in place of what was asked: `refund` or `wait`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "refund")]

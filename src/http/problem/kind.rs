@@ -29,6 +29,8 @@ pub enum Kind {
     RouteNotFound,
     /// No such payment, or another merchant's.
     PaymentNotFound,
+    /// No such refund, or another merchant's.
+    RefundNotFound,
     /// No such follow-up, or another merchant's, or its payment is settled.
     FollowUpNotFound,
     /// The path does not know the method.
@@ -55,6 +57,8 @@ pub enum Kind {
     ValidationFailed,
     /// The idempotency key belongs to another request.
     IdempotencyKeyReused,
+    /// More than is left to refund.
+    AmountExceedsRefundable,
     /// A fault of ours.
     InternalError,
     /// The database cannot be reached.
@@ -78,7 +82,7 @@ type Row = (StatusCode, &'static str, &'static str, Retryable);
 
 impl Kind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::MalformedJson,
         Self::UnreadableBody,
         Self::IdempotencyKeyRequired,
@@ -91,6 +95,7 @@ impl Kind {
         Self::InsufficientScope,
         Self::RouteNotFound,
         Self::PaymentNotFound,
+        Self::RefundNotFound,
         Self::FollowUpNotFound,
         Self::MethodNotAllowed,
         Self::NotAcceptable,
@@ -104,6 +109,7 @@ impl Kind {
         Self::UnsupportedMediaType,
         Self::ValidationFailed,
         Self::IdempotencyKeyReused,
+        Self::AmountExceedsRefundable,
         Self::InternalError,
         Self::ServiceUnavailable,
         Self::NotReady,
@@ -128,11 +134,12 @@ impl Kind {
             Self::InsufficientScope => (S::FORBIDDEN, "insufficient_scope", "The API key lacks a scope", SameKey),
             Self::RouteNotFound => (S::NOT_FOUND, "route_not_found", "No such path", No),
             Self::PaymentNotFound => (S::NOT_FOUND, "payment_not_found", "No such payment", No),
+            Self::RefundNotFound => (S::NOT_FOUND, "refund_not_found", "No such refund", No),
             Self::FollowUpNotFound => (S::NOT_FOUND, "follow_up_not_found", "No such follow-up", No),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "The path does not know the method", No),
             Self::NotAcceptable => (S::NOT_ACCEPTABLE, "not_acceptable", "Only JSON can be answered", SameKey),
             Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", "The body did not arrive in time", SameKey),
-            Self::MerchantReferenceConflict => (S::CONFLICT, "merchant_reference_conflict", "The merchant reference belongs to another payment", No),
+            Self::MerchantReferenceConflict => (S::CONFLICT, "merchant_reference_conflict", "The merchant reference belongs to something else", No),
             Self::SuspectedDuplicate => (S::CONFLICT, "suspected_duplicate", "This looks like a payment that was just made", SameKey),
             Self::CanceledBeforeCreation => (S::CONFLICT, "canceled_before_creation", "The order was canceled before it was created", No),
             Self::InvalidState => (S::CONFLICT, "invalid_state", "The state does not allow this", No),
@@ -141,6 +148,7 @@ impl Kind {
             Self::UnsupportedMediaType => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body must be JSON", SameKey),
             Self::ValidationFailed => (S::UNPROCESSABLE_ENTITY, "validation_failed", "The request has faults", SameKey),
             Self::IdempotencyKeyReused => (S::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The idempotency key belongs to another request", NewKey),
+            Self::AmountExceedsRefundable => (S::UNPROCESSABLE_ENTITY, "amount_exceeds_refundable", "The amount is more than what is left to refund", SameKey),
             Self::InternalError => (S::INTERNAL_SERVER_ERROR, "internal_error", "A fault of the gateway", SameKey),
             Self::ServiceUnavailable => (S::SERVICE_UNAVAILABLE, "service_unavailable", "The gateway cannot work at the moment", SameKey),
             Self::NotReady => (S::SERVICE_UNAVAILABLE, "not_ready", "This replica is not ready", SameKey),

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | 400, 404–415, 422 | correct the request; nothing was attempted and no key was used up |
 //! | 401, 403 | present a key that may do this |
-//! | 409 | look at `payment_id`: the money question is answered there |
+//! | 409 | look at `payment_id` or `refund_id`: the money question is answered there |
 //! | 500, 503 | repeat with the same key: either nothing was attempted or the state is safely stored |
 
 mod codes;
@@ -27,7 +27,7 @@ use axum::{
 
 use crate::{
     app::{self, error::Alternative},
-    domain::{id::PaymentId, merchant::Scope},
+    domain::{id::PaymentId, merchant::Scope, money::Money, schedule::Subject},
 };
 use kind::Retryable;
 
@@ -48,7 +48,7 @@ pub struct Problem {
     pub kind: Kind,
     detail: String,
     attempted: Attempted,
-    payment_id: Option<PaymentId>,
+    subject: Option<Subject>,
     alternative: Option<&'static str>,
     errors: Vec<FieldFault>,
     authenticate: Option<Box<HeaderValue>>,
@@ -61,7 +61,7 @@ impl Problem {
             kind,
             detail: detail.into(),
             attempted: Attempted::No,
-            payment_id: None,
+            subject: None,
             alternative: None,
             errors: Vec::new(),
             authenticate: None,
@@ -75,10 +75,10 @@ impl Problem {
         self
     }
 
-    /// Adds the payment that answers the caller's question.
+    /// Adds the payment or the refund that answers the caller's question.
     #[must_use]
-    pub fn about(mut self, payment_id: PaymentId) -> Self {
-        self.payment_id = Some(payment_id);
+    pub fn about(mut self, subject: Subject) -> Self {
+        self.subject = Some(subject);
         self
     }
 
@@ -129,8 +129,13 @@ impl Problem {
     pub fn follow_up_not_found() -> Self {
         Self::new(
             Kind::FollowUpNotFound,
-            "there is no follow-up with this id; a settled payment has none",
+            "there is no follow-up with this id; a settled payment or refund has none",
         )
+    }
+
+    /// No such refund: word for word the same for another merchant's.
+    pub fn refund_not_found() -> Self {
+        Self::new(Kind::RefundNotFound, "there is no refund with this id")
     }
 
     /// A handler panicked. What it had done is not known here; a repeat with the same key finds
@@ -194,7 +199,14 @@ impl Problem {
             },
             request_id: request_id.to_owned(),
             alternative: self.alternative,
-            payment_id: self.payment_id.map(|id| id.to_string()),
+            payment_id: match self.subject {
+                Some(Subject::Payment(id)) => Some(id.to_string()),
+                Some(Subject::Refund(_)) | None => None,
+            },
+            refund_id: match self.subject {
+                Some(Subject::Refund(id)) => Some(id.to_string()),
+                Some(Subject::Payment(_)) | None => None,
+            },
             errors: self.errors.iter().map(FieldFault::without_codes).collect(),
         }
     }
@@ -222,33 +234,44 @@ impl From<app::error::Error> for Problem {
     fn from(error: app::error::Error) -> Self {
         use app::error::Error as E;
         match error {
-            E::IdempotencyKeyReused { payment_id, fields } => {
+            E::IdempotencyKeyReused { subject, fields } => {
                 let detail = format!(
-                    "the key was used for a payment that differs in: {}",
+                    "the key was used for a {} that differs in: {}",
+                    subject.kind(),
                     fields.join(", ")
                 );
                 let errors = fields.iter().map(|field| differing(field)).collect();
                 Self::new(Kind::IdempotencyKeyReused, detail)
                     .with_errors(errors)
-                    .about(payment_id)
+                    .about(subject)
             }
-            E::MerchantReferenceConflict { payment_id } => Self::new(
-                Kind::MerchantReferenceConflict,
-                "another payment has this merchant_reference; read it before charging again",
-            )
-            .about(payment_id),
+            E::MerchantReferenceConflict { subject } => {
+                let detail = match subject {
+                    Subject::Payment(_) => {
+                        "another payment has this merchant_reference; read it before charging again"
+                    }
+                    Subject::Refund(_) => {
+                        "another refund has this merchant_reference; read it before refunding again"
+                    }
+                };
+                Self::new(Kind::MerchantReferenceConflict, detail).about(subject)
+            }
+            E::AmountExceedsRefundable {
+                payment_id,
+                refundable,
+            } => amount_exceeds_refundable(payment_id, refundable),
             E::SuspectedDuplicate { payment_id } => Self::new(
                 Kind::SuspectedDuplicate,
                 "the same code, amount and terminal were used within the last 60 seconds; \
                  send \"allow_duplicate\": true to charge nevertheless",
             )
-            .about(payment_id),
+            .about(Subject::Payment(payment_id)),
             E::CanceledBeforeCreation => Self::new(
                 Kind::CanceledBeforeCreation,
                 "a cancel with this reference or key came first; start over with new ones",
             ),
-            E::InvalidState { payment_id, detail } => {
-                Self::new(Kind::InvalidState, detail).about(payment_id)
+            E::InvalidState { subject, detail } => {
+                Self::new(Kind::InvalidState, detail).about(subject)
             }
             E::CancelWindowClosed {
                 payment_id,
@@ -262,15 +285,16 @@ impl From<app::error::Error> for Problem {
                         "Alipay takes no cancel any more; the outcome is being asked for"
                     }
                 };
-                let mut problem = Self::new(Kind::CancelWindowClosed, detail).about(payment_id);
+                let mut problem =
+                    Self::new(Kind::CancelWindowClosed, detail).about(Subject::Payment(payment_id));
                 problem.alternative = Some(alternative.as_str());
                 problem
             }
-            E::UpstreamSilent { payment_id, class } => Self::new(
+            E::UpstreamSilent { subject, class } => Self::new(
                 Kind::UpstreamSilent,
                 format!("Alipay was asked and did not tell ({class}); nothing was changed"),
             )
-            .about(payment_id),
+            .about(subject),
             E::Unavailable(source) => {
                 tracing::warn!(error = %Chain(&*source), "the database cannot be reached");
                 Self::new(
@@ -287,6 +311,23 @@ impl From<app::error::Error> for Problem {
             }
         }
     }
+}
+
+/// Says how much is left, which the caller may know: it is in the payment.
+fn amount_exceeds_refundable(payment_id: PaymentId, refundable: Money) -> Problem {
+    let detail = if refundable.minor() == 0 {
+        "nothing is left to refund".to_owned()
+    } else {
+        format!("at most {refundable} is left to refund")
+    };
+    Problem::new(Kind::AmountExceedsRefundable, detail.clone())
+        .with_errors(vec![FieldFault {
+            pointer: Some("/amount".to_owned()),
+            parameter: None,
+            code: "amount_exceeds_refundable",
+            detail,
+        }])
+        .about(Subject::Payment(payment_id))
 }
 
 fn differing(field: &str) -> FieldFault {
@@ -321,7 +362,7 @@ mod tests {
     fn a_reused_key_names_the_fields_and_never_their_values() {
         let id = PaymentId::mint();
         let problem = Problem::from(app::error::Error::IdempotencyKeyReused {
-            payment_id: id,
+            subject: Subject::Payment(id),
             fields: vec!["amount".to_owned(), "store_id".to_owned()],
         });
         let document = problem.document("r-1", "/v1/payments");

@@ -24,6 +24,7 @@ use alipayhk_gateway::{
         follow_up::Plan,
         id::MerchantId,
         merchant::{Scope, Store},
+        refund_follow_up::RefundPlan,
     },
     http::{Draining, HttpState, metrics, router::router, serve::serve},
     jobs::worker::{Worker, WorkerSettings},
@@ -512,10 +513,19 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
     settings.pay_timeout = options.pay_timeout;
     settings.query_timeout = options.ask_timeout;
     settings.cancel_timeout = options.ask_timeout.max(options.pay_timeout);
+    settings.refund_timeout = settings.cancel_timeout;
     let deadlines = Deadlines {
         query: settings.query_timeout,
         cancel: settings.cancel_timeout,
+        refund: settings.refund_timeout,
     };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("a bound address"));
+    let notify_url = format!("{url}/alipay/notify/{PARTNER}")
+        .parse()
+        .expect("a URL");
     let tasks = TaskTracker::new();
     let shutdown = Shutdown::new();
     let connect = options
@@ -532,6 +542,8 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
         stopping: shutdown.soft.clone(),
         secret: secret(),
         plan: options.plan,
+        refund_plan: RefundPlan::default(),
+        notify_url: Some(notify_url),
         deadlines,
     });
     app.set_workers_running(true);
@@ -547,10 +559,6 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
         metrics: metrics::Handle::new(PrometheusBuilder::new().build_recorder().handle()),
         draining: Draining::default(),
     };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a free port");
-    let url = format!("http://{}", listener.local_addr().expect("a bound address"));
     let serving = shutdown.clone();
     TaskTracker::new().spawn(async move { serve(listener, router(state), &serving).await });
     Replica {

@@ -1,0 +1,340 @@
+//! One question to Alipay about an existing refund: its intent, the call, the record; by a worker
+//! under its claim, or by a caller under nothing but the refund's version.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use super::{
+    outcome::{query_event, refund_event},
+    record::{NextQuestion, RefundNews},
+};
+use crate::{
+    alipay::{
+        outcome::{Call, RefundOutcome},
+        request::{RefundMode as WireMode, RefundQueryRequest, RefundRequest},
+    },
+    app::{
+        App,
+        ask::{Asker, INSIST_ON_RECORDING, not_sent},
+        error::Error,
+        follow_up::{Interrupted, settle},
+        operate::{tells_something, unrecorded},
+        record::RecordError,
+    },
+    db::{
+        error::Error as DbError,
+        follow_ups::Claimed,
+        record::{Fence, Recorded},
+        refunds::RefundQuestion,
+    },
+    domain::{
+        attempt::{Answer, AttemptKind},
+        id::{AttemptId, PartnerRefundId, RefundId},
+        merchant::Principal,
+        refund::{Refund, RefundEvent, RefundMode},
+        refund_follow_up::{RefundStep, next_step},
+        schedule::Subject,
+        transition::Actor,
+    },
+    failpoint::{crashpoint, planted},
+};
+
+/// How often a refund that keeps changing is read again before the caller is told to try later.
+const TRIES: usize = 5;
+/// How long after its intent was committed a request may still leave: a process that was held in
+/// between must not send what others have given up meanwhile (`design/correctness.md` C6).
+const SEND_WITHIN: Duration = Duration::from_secs(12);
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    /// To do it, under the id and with the amount it has.
+    Submit,
+    /// Where it stands.
+    Query,
+}
+
+/// A question whose intent is committed.
+struct Begun {
+    refund: Refund,
+    attempt_id: AttemptId,
+    asked_at: DateTime<Utc>,
+    instant: Instant,
+}
+
+/// What became of the intent to ask.
+enum Beginning {
+    /// Committed: ask.
+    Begun(Box<Begun>),
+    /// The refund has changed since it was read: read and decide again.
+    Changed,
+    /// The claim passed to another worker: stop.
+    FenceLost,
+}
+
+impl App {
+    /// Asks Alipay now where the refund stands, and records what it says. Nothing changes where no
+    /// usable answer comes. `Ok(None)`: no such refund.
+    pub async fn refresh_refund(
+        &self,
+        principal: &Principal,
+        id: RefundId,
+    ) -> Result<Option<Refund>, Error> {
+        for _ in 0..TRIES {
+            let Some(refund) = self.db.refund(principal.merchant_id, id).await? else {
+                return Ok(None);
+            };
+            let caller = Asker {
+                actor: Actor::ApiKey(principal.api_key_id),
+                fence: None,
+            };
+            let app = self.clone();
+            // Detached: a caller that hangs up must not leave an answer unrecorded.
+            let work = async move {
+                match app.begin_refund(refund, caller, Ask::Query).await? {
+                    Beginning::Begun(begun) => app
+                        .ask_refund(*begun, caller, Ask::Query)
+                        .await
+                        .map(Some)
+                        .map_err(unrecorded),
+                    Beginning::Changed | Beginning::FenceLost => Ok(None),
+                }
+            };
+            let outcome: Result<_, Error> = self
+                .run_detached(work)
+                .await
+                .map_err(|error| Error::Internal(Box::new(error)))?;
+            let Some((refund, answer)) = outcome? else {
+                continue;
+            };
+            return if tells_something(answer.class) {
+                Ok(Some(refund))
+            } else {
+                Err(Error::UpstreamSilent {
+                    subject: Subject::Refund(id),
+                    class: answer.class.as_str(),
+                })
+            };
+        }
+        Err(Error::Unavailable("the refund kept changing".into()))
+    }
+
+    /// Does what the plan asks for now about a claimed refund, and says when to come again.
+    pub async fn follow_up_refund(&self, claimed: Claimed<Refund>) -> Result<(), Interrupted> {
+        let Claimed {
+            fence,
+            subject: refund,
+            now,
+            ..
+        } = claimed;
+        crashpoint!(self.db.failpoints, "refund_visit.claimed");
+        let merchant_id = refund.merchant_id;
+        match next_step(&self.refund_plan, &refund, now) {
+            RefundStep::Settled => {
+                self.db.complete(merchant_id, fence).await?;
+                Ok(())
+            }
+            RefundStep::WaitUntil(due) => {
+                self.db.reschedule(merchant_id, fence, due).await?;
+                Ok(())
+            }
+            RefundStep::Query => self.visit_refund(refund, fence, now, Ask::Query).await,
+            RefundStep::Submit => self.visit_refund(refund, fence, now, Ask::Submit).await,
+            RefundStep::GiveUp => self.give_up_refund(refund, fence, now).await,
+        }
+    }
+
+    /// Asks one question under the claim.
+    async fn visit_refund(
+        &self,
+        refund: Refund,
+        fence: Fence,
+        now: DateTime<Utc>,
+        ask: Ask,
+    ) -> Result<(), Interrupted> {
+        let (merchant_id, refund_id) = (refund.merchant_id, refund.id);
+        let asker = Asker {
+            actor: Actor::FollowUp(fence.follow_up_id),
+            fence: Some(fence),
+        };
+        match self.begin_refund(refund, asker, ask).await? {
+            Beginning::Begun(begun) => {
+                settle(self.ask_refund(*begun, asker, ask).await.map(|_| ()))
+            }
+            Beginning::Changed => {
+                // Somebody settled or changed it meanwhile: look again at once.
+                self.db.reschedule(merchant_id, fence, now).await?;
+                Ok(())
+            }
+            Beginning::FenceLost => {
+                tracing::warn!(refund.id = %refund_id, "the claim on the follow-up was lost before asking");
+                Ok(())
+            }
+        }
+    }
+
+    /// The plan is exhausted: a person must look, and the slow queries go on.
+    async fn give_up_refund(
+        &self,
+        refund: Refund,
+        fence: Fence,
+        now: DateTime<Utc>,
+    ) -> Result<(), Interrupted> {
+        crashpoint!(self.db.failpoints, "refund_visit.giving_up");
+        tracing::error!(refund.id = %refund.id, "every planned question was asked without an answer: unresolved");
+        let news = RefundNews {
+            actor: Actor::FollowUp(fence.follow_up_id),
+            notify_id: None,
+            answered: None,
+            event: Some(RefundEvent::PlanExhausted),
+            not_found: None,
+            fence: Some(fence),
+            next: NextQuestion::ByThePlan,
+            grounds: None,
+            now,
+        };
+        settle(
+            self.record_refund(refund, &news, INSIST_ON_RECORDING)
+                .await
+                .map(|_| ()),
+        )
+    }
+
+    /// Commits the intent to ask.
+    async fn begin_refund(
+        &self,
+        mut refund: Refund,
+        asker: Asker,
+        ask: Ask,
+    ) -> Result<Beginning, DbError> {
+        let attempt_id = AttemptId::mint();
+        let kind = match ask {
+            Ask::Submit => AttemptKind::Refund,
+            Ask::Query => AttemptKind::RefundQuery,
+        };
+        let question = RefundQuestion {
+            refund: &refund,
+            fence: asker.fence,
+            attempt_id,
+            kind,
+            deadline_ms: i64::try_from(self.deadlines.of(kind).as_millis()).unwrap_or(i64::MAX),
+        };
+        Ok(match self.db.begin_refund_question(&question).await? {
+            Recorded::Written(asked_at) => {
+                count_question(&mut refund, ask, asked_at);
+                Beginning::Begun(Box::new(Begun {
+                    refund,
+                    attempt_id,
+                    asked_at,
+                    instant: Instant::now(),
+                }))
+            }
+            Recorded::Stale => Beginning::Changed,
+            Recorded::FenceLost => Beginning::FenceLost,
+        })
+    }
+
+    /// Asks and records. No database connection is held during the call.
+    async fn ask_refund(
+        &self,
+        begun: Begun,
+        asker: Asker,
+        ask: Ask,
+    ) -> Result<(Refund, Answer), RecordError> {
+        let Begun {
+            refund,
+            attempt_id,
+            asked_at,
+            instant,
+        } = begun;
+        crashpoint!(self.db.failpoints, "refund_ask.begun");
+        let (event, not_found, answer) = match ask {
+            Ask::Submit => {
+                let call = self.send_refund(&refund, instant).await;
+                (Some(refund_event(call.outcome, &refund)), None, call.answer)
+            }
+            Ask::Query => {
+                let request = RefundQueryRequest {
+                    partner_trans_id: refund.partner_trans_id.clone(),
+                    partner_refund_id: refund.partner_refund_id.clone(),
+                };
+                let call = self.alipay.query_refund(&request).await;
+                let (event, not_found) = query_event(call.outcome, &refund);
+                (event, not_found, call.answer)
+            }
+        };
+        crashpoint!(self.db.failpoints, "refund_ask.answered");
+        let news = RefundNews {
+            actor: asker.actor,
+            notify_id: None,
+            answered: Some((attempt_id, &answer)),
+            event,
+            not_found,
+            fence: asker.fence,
+            // A caller's query is besides the plan.
+            next: if asker.fence.is_some() {
+                NextQuestion::ByThePlan
+            } else {
+                NextQuestion::AsPlanned
+            },
+            grounds: None,
+            now: asked_at + instant.elapsed(),
+        };
+        let refund = self
+            .record_refund(refund, &news, INSIST_ON_RECORDING)
+            .await?;
+        Ok((refund, answer))
+    }
+
+    /// Sends the request, unless too much time has passed since its intent.
+    pub(super) async fn send_refund(
+        &self,
+        refund: &Refund,
+        committed: Instant,
+    ) -> Call<RefundOutcome> {
+        if committed.elapsed() > SEND_WITHIN {
+            return not_sent(RefundOutcome::Unknown);
+        }
+        let mut request = self.refund_request(refund);
+        if planted!(RefundIdPerSubmit) && refund.inquiry.submits > 1 {
+            request.partner_refund_id = PartnerRefundId::for_refund(RefundId::mint());
+        }
+        self.alipay.refund(&request).await
+    }
+
+    /// The request, the same each time it is sent (`design/correctness.md` M4).
+    fn refund_request(&self, refund: &Refund) -> RefundRequest {
+        RefundRequest {
+            partner_trans_id: refund.partner_trans_id.clone(),
+            partner_refund_id: refund.partner_refund_id.clone(),
+            amount: refund.amount,
+            reason: refund.reason.clone(),
+            mode: match refund.mode {
+                RefundMode::Sync => WireMode::Synchronous,
+                RefundMode::Async => WireMode::Asynchronous {
+                    notify_url: self.notify_url.clone(),
+                },
+            },
+            alipay_trans_id: refund.alipay_trans_id.clone(),
+        }
+    }
+}
+
+/// Notes in memory what [`crate::db::Db::begin_refund_question`] has written, so that the answer is
+/// judged and the next question planned from it.
+fn count_question(refund: &mut Refund, ask: Ask, asked_at: DateTime<Utc>) {
+    let inquiry = &mut refund.inquiry;
+    match ask {
+        Ask::Submit => {
+            inquiry.submits += 1;
+            inquiry.last_submit_at = Some(asked_at);
+            inquiry.not_found = false;
+        }
+        Ask::Query => {
+            inquiry.checks_done += 1;
+            inquiry.last_check_at = Some(asked_at);
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Making a refund: intent, call, record, in the shape of a payment's.
+
+use std::time::Duration;
+
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
+use tracing::Instrument;
+
+use super::{
+    outcome::refund_event,
+    record::{NextQuestion, RefundNews},
+};
+use crate::{
+    app::{
+        App,
+        create::{INSIST_ON_RECORDING, INTENT_DEADLINE, INTENT_TRIES},
+        error::Error,
+    },
+    db::{
+        error::Error as DbError,
+        refunds::{CommittedRefund, Obstacle, RefundIntent},
+    },
+    domain::{
+        id::{AttemptId, PartnerRefundId, PaymentId, RefundId},
+        idempotency::{IdempotencyKey, RequestFingerprint},
+        merchant::Principal,
+        money::Money,
+        payment::{Payment, PaymentState},
+        refund::{NewRefund, PendingReason, Refund, RefundInquiry, RefundState},
+        schedule::Subject,
+        transition::Actor,
+    },
+    failpoint::crashpoint,
+};
+
+/// The route that idempotency keys of refunds are scoped to.
+const ROUTE: &str = "POST /v1/payments/{id}/refunds";
+/// From the creation of a refund to its first query: Alipay wants 10 s
+/// (`protocol/operations.md` 2.3).
+const FIRST_QUERY_AFTER: Duration = Duration::from_secs(10);
+
+/// A refund that was made or found again by its idempotency key.
+#[derive(Clone, Debug)]
+pub struct CreatedRefund {
+    /// Its current state.
+    pub refund: Refund,
+    /// Whether an earlier request with the same key made it.
+    pub replayed: bool,
+}
+
+/// What the first database round trip led to.
+enum Intake {
+    /// The refund exists from here on, and this request sends it.
+    New(Box<Refund>),
+    /// An earlier request made it.
+    Replay(RefundId),
+    /// There is no such payment.
+    NoPayment,
+}
+
+/// Why looking for an obstacle brought none.
+#[derive(Debug)]
+enum Lookup {
+    /// The request is refused.
+    Refused(Error),
+    /// The database did not tell.
+    Db(DbError),
+}
+
+impl From<DbError> for Lookup {
+    fn from(error: DbError) -> Self {
+        Self::Db(error)
+    }
+}
+
+/// A request under the identity it was given when it came in: one identity, however often the intent
+/// has to be written.
+struct Incoming {
+    principal: Principal,
+    payment_id: PaymentId,
+    key: Option<IdempotencyKey>,
+    new: NewRefund,
+    refund_id: RefundId,
+    partner_refund_id: PartnerRefundId,
+    attempt_id: AttemptId,
+    fingerprint: RequestFingerprint,
+}
+
+impl App {
+    /// Refunds a paid payment, in whole or in part. Holds the answer for at most `wait` while the
+    /// outcome is open; the work itself goes on whatever happens to the caller. `Ok(None)`: no such
+    /// payment. Without a key (a reversal) the amount must be all that is left, so that a repeat finds
+    /// nothing to refund.
+    pub async fn create_refund(
+        &self,
+        principal: &Principal,
+        payment_id: PaymentId,
+        key: Option<IdempotencyKey>,
+        new: NewRefund,
+        wait: Duration,
+    ) -> Result<Option<CreatedRefund>, Error> {
+        let deadline = Instant::now() + wait;
+        let refund_id = RefundId::mint();
+        let incoming = Incoming {
+            principal: principal.clone(),
+            payment_id,
+            refund_id,
+            partner_refund_id: PartnerRefundId::for_refund(refund_id),
+            attempt_id: AttemptId::mint(),
+            fingerprint: self.secret.refund_fingerprint(payment_id, &new),
+            key,
+            new,
+        };
+        // Listen before the work starts, so that no change is missed.
+        let waiter = self.refund_waiters.listen(refund_id);
+        let (reply, intake) = oneshot::channel();
+        let app = self.clone();
+        self.tasks
+            .spawn(async move { app.take_refund(incoming, reply).await }.in_current_span());
+        let intake = intake
+            .await
+            .map_err(|_| Error::Internal("the refund's task ended early".into()))??;
+        let (waiter, refund, replayed) = match intake {
+            Intake::New(refund) => (waiter, *refund, false),
+            Intake::Replay(id) => {
+                let waiter = self.refund_waiters.listen(id);
+                let refund = self
+                    .db
+                    .refund(principal.merchant_id, id)
+                    .await?
+                    .ok_or_else(|| Error::Internal("a key without its refund".into()))?;
+                (waiter, refund, true)
+            }
+            Intake::NoPayment => return Ok(None),
+        };
+        let answered = |refund: &Refund| refund.state.is_final() || is_with_alipay(refund);
+        let refund = self.wait_until(waiter, refund, deadline, answered).await;
+        Ok(Some(CreatedRefund { refund, replayed }))
+    }
+
+    /// The detached work: writes the intent, answers the caller, calls Alipay, records.
+    async fn take_refund(&self, incoming: Incoming, reply: oneshot::Sender<Result<Intake, Error>>) {
+        crashpoint!(self.db.failpoints, "refund.accepted");
+        let committed = Instant::now();
+        let intake = timeout(INTENT_DEADLINE, self.write_refund_intent(&incoming))
+            .await
+            .unwrap_or_else(|_| {
+                Err(Error::Unavailable(
+                    "the intent was not committed in time".into(),
+                ))
+            });
+        crashpoint!(self.db.failpoints, "refund.intent_known");
+        // A failed send means the caller hung up, which changes nothing.
+        let refund = match intake {
+            Ok(Intake::New(refund)) => {
+                let _ = reply.send(Ok(Intake::New(refund.clone())));
+                *refund
+            }
+            other => {
+                let _ = reply.send(other);
+                return;
+            }
+        };
+        self.submit_refund(refund, &incoming, committed).await;
+    }
+
+    /// Commits the intent or finds what stands in its way. A commit in doubt is resolved by reading
+    /// (`design/correctness.md` R8): the ids were minted by us, so finding them means it is ours.
+    async fn write_refund_intent(&self, incoming: &Incoming) -> Result<Intake, Error> {
+        let intent = self.refund_intent(incoming);
+        let mut last = None;
+        for attempt in 0..INTENT_TRIES {
+            match self.db.insert_refund_intent(&intent).await {
+                Ok(Some(committed)) => {
+                    return Ok(Intake::New(Box::new(new_refund(incoming, committed))));
+                }
+                Ok(None) | Err(DbError::Constraint(_) | DbError::Conflict(_)) => {}
+                Err(error) if error.is_in_doubt() => {
+                    tracing::warn!(refund.id = %incoming.refund_id, error = %error, "the intent's commit is in doubt; reading");
+                    last = Some(error);
+                    tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            match self
+                .look_for_obstacle(incoming, &intent, last.is_some())
+                .await
+            {
+                Ok(Some(intake)) => return Ok(intake),
+                // Nothing stands in the way any more: what did was undone. Try again.
+                Ok(None) => {}
+                Err(Lookup::Refused(error)) => return Err(error),
+                Err(Lookup::Db(error)) if error.is_in_doubt() => last = Some(error),
+                Err(Lookup::Db(error)) => return Err(error.into()),
+            }
+        }
+        Err(last.map_or_else(
+            || Error::Unavailable("requests collided again and again".into()),
+            Error::from,
+        ))
+    }
+
+    /// What an intent that was not written, or may have been, means for the request. `None`: nothing
+    /// stands in its way.
+    async fn look_for_obstacle(
+        &self,
+        incoming: &Incoming,
+        intent: &RefundIntent<'_>,
+        was_in_doubt: bool,
+    ) -> Result<Option<Intake>, Lookup> {
+        if was_in_doubt {
+            let merchant_id = incoming.principal.merchant_id;
+            if let Some(refund) = self.db.refund(merchant_id, incoming.refund_id).await? {
+                // The commit in doubt had taken effect.
+                return Ok(Some(Intake::New(Box::new(refund))));
+            }
+        }
+        let obstacle = self.db.refund_obstacle(intent).await?;
+        judge(incoming, obstacle).map_err(Lookup::Refused)
+    }
+
+    fn refund_intent<'a>(&self, incoming: &'a Incoming) -> RefundIntent<'a> {
+        RefundIntent {
+            merchant_id: incoming.principal.merchant_id,
+            api_key_id: incoming.principal.api_key_id,
+            payment_id: incoming.payment_id,
+            refund_id: incoming.refund_id,
+            partner_refund_id: &incoming.partner_refund_id,
+            attempt_id: incoming.attempt_id,
+            route: ROUTE,
+            key: incoming.key.as_ref(),
+            fingerprint: &incoming.fingerprint,
+            new: &incoming.new,
+            first_query_after: FIRST_QUERY_AFTER,
+            gateway_at: self.clock.now(),
+        }
+    }
+
+    /// Sends the request and records what came back. No database connection is held during the
+    /// call.
+    async fn submit_refund(&self, refund: Refund, incoming: &Incoming, committed: Instant) {
+        crashpoint!(self.db.failpoints, "refund.replied");
+        let started = Instant::now();
+        let call = self.send_refund(&refund, committed).await;
+        crashpoint!(self.db.failpoints, "refund.answered");
+        let news = RefundNews {
+            actor: Actor::ApiKey(incoming.principal.api_key_id),
+            notify_id: None,
+            answered: Some((incoming.attempt_id, &call.answer)),
+            event: Some(refund_event(call.outcome, &refund)),
+            not_found: None,
+            fence: None,
+            next: NextQuestion::ByThePlan,
+            grounds: None,
+            now: refund.created_at + started.elapsed(),
+        };
+        let id = refund.id;
+        if let Err(error) = self.record_refund(refund, &news, INSIST_ON_RECORDING).await {
+            // Nothing is lost: the follow-up asks Alipay again.
+            tracing::error!(refund.id = %id, error = %error, "the answer was not recorded; the follow-up will ask again");
+        }
+        crashpoint!(self.db.failpoints, "refund.recorded");
+    }
+}
+
+/// Decides what stands in the way of a request; `None` when nothing does.
+fn judge(incoming: &Incoming, obstacle: Obstacle) -> Result<Option<Intake>, Error> {
+    let Obstacle::Existing(existing, payment) = obstacle else {
+        return Ok(Some(Intake::NoPayment));
+    };
+    if let Some((refund_id, fingerprint)) = existing.by_key {
+        let fields = incoming.fingerprint.differing_fields(&fingerprint);
+        return if fields.is_empty() {
+            Ok(Some(Intake::Replay(refund_id)))
+        } else {
+            Err(Error::IdempotencyKeyReused {
+                subject: Subject::Refund(refund_id),
+                fields,
+            })
+        };
+    }
+    if let Some(refund_id) = existing.by_reference {
+        return Err(Error::MerchantReferenceConflict {
+            subject: Subject::Refund(refund_id),
+        });
+    }
+    check_refundable(&payment, incoming.new.amount)?;
+    Ok(None)
+}
+
+/// Whether a payment can be refunded by an amount; by what is left where none is given.
+pub(super) fn check_refundable(payment: &Payment, amount: Option<Money>) -> Result<(), Error> {
+    let refuse = |detail| {
+        Err(Error::InvalidState {
+            subject: Subject::Payment(payment.id),
+            detail,
+        })
+    };
+    match &payment.state {
+        PaymentState::Succeeded if payment.canceling.is_some() => {
+            refuse("a cancel of the payment is under way; it returns the money in full")
+        }
+        PaymentState::Succeeded => {
+            let left = payment.refundable_minor();
+            let wanted = amount.map_or(left.max(1), Money::minor);
+            if wanted <= left {
+                return Ok(());
+            }
+            Err(Error::AmountExceedsRefundable {
+                payment_id: payment.id,
+                refundable: Money::new(left, payment.amount.currency()),
+            })
+        }
+        PaymentState::Processing(_) => {
+            refuse("the payment is not paid yet; cancel it, or wait for its outcome")
+        }
+        PaymentState::Failed(_) => refuse("the payment failed, so there is nothing to refund"),
+        PaymentState::Canceled { .. } => {
+            refuse("the payment is canceled, so there is nothing to refund")
+        }
+        PaymentState::Unresolved => {
+            refuse("whether the payment was paid is not known; it must be resolved first")
+        }
+    }
+}
+
+/// Whether Alipay has accepted the refund, so that no answer is to be expected soon.
+fn is_with_alipay(refund: &Refund) -> bool {
+    match refund.state {
+        RefundState::Pending(
+            PendingReason::AwaitingBatch
+            | PendingReason::InsufficientFunds
+            | PendingReason::Processing,
+        ) => true,
+        RefundState::Pending(PendingReason::Submitting | PendingReason::OutcomeUnknown)
+        | RefundState::Succeeded
+        | RefundState::Failed(_)
+        | RefundState::Unresolved => false,
+    }
+}
+
+/// The refund as the intent has just written it, without reading it back.
+fn new_refund(incoming: &Incoming, committed: CommittedRefund) -> Refund {
+    let new = &incoming.new;
+    Refund {
+        id: incoming.refund_id,
+        version: 1,
+        merchant_id: incoming.principal.merchant_id,
+        payment_id: incoming.payment_id,
+        mode: new.mode,
+        amount: committed.amount,
+        merchant_reference: new.merchant_reference.clone(),
+        reason: new.reason.clone(),
+        partner: committed.partner,
+        partner_trans_id: committed.partner_trans_id,
+        partner_refund_id: incoming.partner_refund_id.clone(),
+        alipay_trans_id: committed.alipay_trans_id,
+        state: RefundState::Pending(PendingReason::Submitting),
+        refusal: None,
+        accepted_at: None,
+        succeeded_at: None,
+        inquiry: RefundInquiry {
+            next_check_at: Some(committed.due_at),
+            submits: 1,
+            last_submit_at: Some(committed.created_at),
+            ..RefundInquiry::default()
+        },
+        created_at: committed.created_at,
+        updated_at: committed.created_at,
+        finalized_at: None,
+    }
+}

@@ -1,0 +1,92 @@
+//! Refunds: the same shape as payments. The intent reserves the amount, the call is detached from
+//! the caller, what is learnt goes through one record, and a visit of the schedule asks again.
+//!
+//! What repeats is identity-stable: a query, or the request under the refund's own id and with its
+//! own amount (`design/correctness.md` R11, M4). The request is sent again only where a query said that
+//! Alipay knows no such refund, or where it was never sent.
+
+mod ask;
+mod create;
+mod notify;
+mod outcome;
+mod record;
+mod resolve;
+mod reverse;
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use super::{App, Page, Wait, error::Error};
+use crate::domain::{
+    calendar::BatchWindow,
+    id::{MerchantId, RefundId},
+    listing::RefundFilter,
+    refund::{Refund, RefundState},
+    refund_follow_up,
+};
+
+pub use create::CreatedRefund;
+pub use notify::{Notified, Posted};
+pub use reverse::{Fee, Reversal, ReversalAction};
+
+pub(super) use notify::describe_metrics;
+pub(super) use reverse::turns_into;
+
+/// What the plan says of a refund, for whoever reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefundOutlook {
+    /// The batch it waits for.
+    pub window: Option<BatchWindow>,
+    /// When it becomes `unresolved`, if nothing is learnt before.
+    pub gives_up_at: Option<DateTime<Utc>>,
+}
+
+impl App {
+    /// What the plan says of a refund.
+    pub fn refund_outlook(&self, refund: &Refund) -> RefundOutlook {
+        let plan = &self.refund_plan;
+        let is_pending = matches!(refund.state, RefundState::Pending(_));
+        RefundOutlook {
+            window: refund_follow_up::window(plan, refund),
+            gives_up_at: is_pending.then(|| refund_follow_up::gives_up_at(plan, refund)),
+        }
+    }
+
+    /// Reads a refund. With `wait`, holds the answer for at most that long while the version is
+    /// still the one given; a final refund is never waited for.
+    pub async fn get_refund(
+        &self,
+        merchant_id: MerchantId,
+        id: RefundId,
+        wait: Option<Wait>,
+    ) -> Result<Option<Refund>, Error> {
+        let waiter = wait.map(|_| self.refund_waiters.listen(id));
+        let Some(refund) = self.db.refund(merchant_id, id).await? else {
+            return Ok(None);
+        };
+        let (Some(wait), Some(waiter)) = (wait, waiter) else {
+            return Ok(Some(refund));
+        };
+        let known = wait.known_version.unwrap_or(refund.version);
+        let deadline = Instant::now() + wait.at_most;
+        let changed = move |refund: &Refund| refund.version != known || refund.state.is_final();
+        Ok(Some(
+            self.wait_until(waiter, refund, deadline, changed).await,
+        ))
+    }
+
+    /// Lists refunds, newest first, from after `after`. Where the filter names a payment that the
+    /// merchant does not have, the list is empty.
+    pub async fn list_refunds(
+        &self,
+        merchant_id: MerchantId,
+        filter: &RefundFilter,
+        after: Option<RefundId>,
+        limit: u16,
+    ) -> Result<Page<Refund, RefundId>, Error> {
+        Ok(self
+            .db
+            .list_refunds(merchant_id, filter, after, limit)
+            .await?)
+    }
+}

@@ -1,0 +1,198 @@
+//! Persisting news of a refund: the only path to the database for anything Alipay said of it.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use chrono::{DateTime, Utc};
+
+use crate::{
+    app::{App, record::RecordError},
+    db::{
+        error::Error as DbError,
+        record::{Fence, Grounds, Recorded},
+        refunds::{RefundChange, RefundRecord},
+    },
+    domain::{
+        attempt::Answer,
+        id::AttemptId,
+        refund::{Refund, RefundEvent},
+        refund_follow_up,
+        transition::Actor,
+    },
+    failpoint::crashpoint,
+};
+
+/// Something that was learnt of a refund.
+#[derive(Debug)]
+pub(super) struct RefundNews<'a> {
+    /// Who asked, or what told.
+    pub(super) actor: Actor,
+    /// The notification that told.
+    pub(super) notify_id: Option<&'a str>,
+    /// The call and its answer.
+    pub(super) answered: Option<(AttemptId, &'a Answer)>,
+    /// What it means for the refund, if anything.
+    pub(super) event: Option<RefundEvent>,
+    /// Whether a query was answered that there is no such refund.
+    pub(super) not_found: Option<bool>,
+    /// The claim of the worker that asked.
+    pub(super) fence: Option<Fence>,
+    /// When the follow-up asks next.
+    pub(super) next: NextQuestion,
+    /// What an operator gave as grounds.
+    pub(super) grounds: Option<&'a Grounds>,
+    /// The time of the news, near the database's clock: plans the next question.
+    pub(super) now: DateTime<Utc>,
+}
+
+/// What news does to the schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NextQuestion {
+    /// Whatever was planned stays planned.
+    AsPlanned,
+    /// The plan goes on from this news.
+    ByThePlan,
+    /// At once: a hint that wants to be confirmed.
+    Now,
+}
+
+impl App {
+    /// Applies news to a refund and writes it, guarded by the version that was read. Another writer's
+    /// change leads to reading and deciding again; an outage or a commit in doubt to repeating the
+    /// guarded statement for `insist_for` (`design/correctness.md` R8). Returns the refund as it
+    /// stands.
+    pub(super) async fn record_refund(
+        &self,
+        mut refund: Refund,
+        news: &RefundNews<'_>,
+        insist_for: Duration,
+    ) -> Result<Refund, RecordError> {
+        let mut pauses = ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(50))
+            .with_max_delay(Duration::from_secs(2))
+            .with_jitter()
+            .without_max_times()
+            .with_total_delay(Some(insist_for))
+            .build();
+        loop {
+            let after = decide(&refund, news);
+            match self.write_refund(&refund, after.as_ref(), news).await {
+                Ok(Recorded::Written(at)) => {
+                    let Some(mut after) = after else {
+                        return Ok(refund);
+                    };
+                    crashpoint!(self.db.failpoints, "record_refund.written");
+                    after.updated_at = at;
+                    if after.state.status() != refund.state.status() {
+                        after.finalized_at = after.finalized_at.map(|_| at);
+                        after.succeeded_at = after
+                            .succeeded_at
+                            .map(|before| refund.succeeded_at.map_or(at, |_| before));
+                    }
+                    self.announce_refund(&refund, &after);
+                    return Ok(after);
+                }
+                Ok(Recorded::FenceLost) => return Err(RecordError::FenceLost),
+                Ok(Recorded::Stale) => {}
+                Err(error) if error.is_transient() => {
+                    let Some(pause) = pauses.next() else {
+                        return Err(error.into());
+                    };
+                    tracing::warn!(refund.id = %refund.id, error = %error, "recording an answer failed; repeating");
+                    tokio::time::sleep(pause).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            match self.db.refund(refund.merchant_id, refund.id).await {
+                Ok(Some(current)) => refund = current,
+                Ok(None) => return Err(RecordError::Missing),
+                // Still away: the guarded statement is repeated on what was read last.
+                Err(error) if error.is_transient() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn write_refund(
+        &self,
+        before: &Refund,
+        after: Option<&Refund>,
+        news: &RefundNews<'_>,
+    ) -> Result<Recorded, DbError> {
+        let mut current = after.unwrap_or(before).clone();
+        if let Some(not_found) = news.not_found {
+            current.inquiry.not_found = not_found;
+        }
+        let change = after
+            .zip(news.event.as_ref())
+            .map(|(after, event)| RefundChange {
+                before,
+                after,
+                event: event.name(),
+                gateway_at: self.clock.now(),
+                grounds: news.grounds,
+            });
+        self.db
+            .record_refund(&RefundRecord {
+                merchant_id: before.merchant_id,
+                refund_id: before.id,
+                payment_id: before.payment_id,
+                actor: news.actor,
+                notify_id: news.notify_id,
+                answered: news.answered,
+                change,
+                not_found: news.not_found,
+                fence: news.fence,
+                next_check_at: match news.next {
+                    NextQuestion::AsPlanned => None,
+                    NextQuestion::Now => Some(news.now),
+                    NextQuestion::ByThePlan => Some(refund_follow_up::next_check_at(
+                        &self.refund_plan,
+                        &current,
+                        news.now,
+                    )),
+                },
+            })
+            .await
+    }
+
+    /// Tells whoever waits, and counts.
+    fn announce_refund(&self, before: &Refund, after: &Refund) {
+        if before.state.status() != after.state.status() {
+            metrics::counter!("refund_transitions_total",
+                "from" => before.state.status(), "to" => after.state.status())
+            .increment(1);
+        }
+        self.refund_waiters.announce(after);
+    }
+}
+
+/// Describes the metrics of this module; call once, after the recorder is installed.
+pub(super) fn describe_metrics() {
+    metrics::describe_counter!(
+        "refund_transitions_total",
+        metrics::Unit::Count,
+        "Changes of a refund's status, by the old and the new one."
+    );
+    metrics::describe_counter!(
+        "refund_contradictions_total",
+        metrics::Unit::Count,
+        "Answers that contradict what is known of a refund; each needs a person."
+    );
+}
+
+/// The refund after the news; `None` where it says nothing new or contradicts what is known.
+fn decide(refund: &Refund, news: &RefundNews<'_>) -> Option<Refund> {
+    let event = news.event.as_ref()?;
+    refund
+        .apply(event, news.now)
+        .unwrap_or_else(|contradiction| {
+            metrics::counter!("refund_contradictions_total", "event" => event.name()).increment(1);
+            tracing::error!(
+                refund.id = %refund.id,
+                %contradiction,
+                "an answer contradicts what is known; nothing was changed and a person must look"
+            );
+            None
+        })
+}

@@ -1,0 +1,59 @@
+//! An operator decides a refund that stayed open.
+
+use std::time::Duration;
+
+use super::record::{NextQuestion, RefundNews};
+use crate::{
+    app::{App, Grounds, error::Error, operate::unrecorded},
+    domain::{
+        id::RefundId,
+        merchant::Principal,
+        refund::{Refund, RefundEvent, RefundResolution, RefundState},
+        schedule::Subject,
+        transition::Actor,
+    },
+};
+
+impl App {
+    /// Records an operator's decision about an unresolved refund. `Ok(None)`: no such refund.
+    pub async fn resolve_refund(
+        &self,
+        principal: &Principal,
+        id: RefundId,
+        resolution: RefundResolution,
+        grounds: &Grounds,
+    ) -> Result<Option<Refund>, Error> {
+        let Some(refund) = self.db.refund(principal.merchant_id, id).await? else {
+            return Ok(None);
+        };
+        let not_unresolved = || Error::InvalidState {
+            subject: Subject::Refund(id),
+            detail: "only an unresolved refund can be resolved",
+        };
+        if refund.state != RefundState::Unresolved {
+            return Err(not_unresolved());
+        }
+        let news = RefundNews {
+            actor: Actor::ApiKey(principal.api_key_id),
+            notify_id: None,
+            answered: None,
+            event: Some(RefundEvent::Resolved(resolution)),
+            not_found: None,
+            fence: None,
+            next: NextQuestion::AsPlanned,
+            grounds: Some(grounds),
+            now: self.db.now().await?,
+        };
+        let before = refund.version;
+        let refund = self
+            .record_refund(refund, &news, Duration::from_secs(5))
+            .await
+            .map_err(unrecorded)?;
+        // The truth may have arrived in between; it wins.
+        if refund.version == before || !refund.state.is_final() {
+            return Err(not_unresolved());
+        }
+        tracing::warn!(refund.id = %id, api_key.id = %principal.api_key_id, ticket = %grounds.ticket, status = refund.state.status(), "an operator resolved a refund");
+        Ok(Some(refund))
+    }
+}

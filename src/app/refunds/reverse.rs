@@ -1,0 +1,310 @@
+//! Undoing a payment by the clock and its state: a cancel while Alipay takes one, a refund of all that
+//! is left after that (`protocol/operations.md` 2.6).
+//!
+//! The two never both run. The id of the refund is minted with the wish and kept with the cancel, so
+//! that whoever learns that the cancel came too late turns it into that refund, in one statement.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use super::create::check_refundable;
+use crate::{
+    app::{
+        App,
+        ask::Ask,
+        cancel::{TRIES, check_cancelable, window_closed},
+        error::Error,
+        record::News,
+    },
+    db::{error::Error as DbError, record::Recorded, refunds::TurnedCancel},
+    domain::{
+        id::{PartnerRefundId, PaymentId, RefundId},
+        listing::RefundFilter,
+        merchant::Principal,
+        payment::{Payment, PaymentEvent, PaymentState},
+        refund::{NewRefund, Refund, RefundMode},
+        schedule::Subject,
+    },
+};
+
+/// What Alipay and the books are told about the refund of a reversal.
+const REASON: &str = "reversal";
+
+/// How a payment is undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReversalAction {
+    /// Alipay closes the trade, or returns the money of a paid one in full.
+    Cancel,
+    /// All that is left is refunded.
+    Refund,
+    /// It is undone already.
+    None,
+}
+
+impl ReversalAction {
+    /// The name in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancel",
+            Self::Refund => "refund",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Whether Alipay's fee comes back (`protocol/operations.md` 1.5, 2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fee {
+    /// In full: so it is with a cancel.
+    Returned,
+    /// As the contract with Alipay says: so it is with a refund.
+    ByContract,
+}
+
+impl Fee {
+    /// The name in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Returned => "returned",
+            Self::ByContract => "by_contract",
+        }
+    }
+
+    const fn of(action: ReversalAction) -> Self {
+        match action {
+            ReversalAction::Cancel => Self::Returned,
+            ReversalAction::Refund | ReversalAction::None => Self::ByContract,
+        }
+    }
+}
+
+/// A reversal: what was done, or what would be.
+#[derive(Clone, Debug)]
+pub struct Reversal {
+    /// How.
+    pub action: ReversalAction,
+    /// Whether Alipay's fee comes back.
+    pub fee: Fee,
+    /// The payment as it stands.
+    pub payment: Payment,
+    /// The refund that undoes it, where one does.
+    pub refund: Option<Refund>,
+}
+
+impl Reversal {
+    /// Whether nothing is left to be done.
+    pub fn is_done(&self) -> bool {
+        match &self.refund {
+            Some(refund) => refund.state.is_final(),
+            None => matches!(self.payment.state, PaymentState::Canceled { .. }),
+        }
+    }
+}
+
+impl App {
+    /// Says how a payment would be undone now, and changes nothing. `Ok(None)`: no such payment.
+    pub async fn preview_reversal(
+        &self,
+        principal: &Principal,
+        id: PaymentId,
+    ) -> Result<Option<Reversal>, Error> {
+        let Some(payment) = self.db.payment(principal.merchant_id, id).await? else {
+            return Ok(None);
+        };
+        let action = choose(&payment, self.db.now().await?)?;
+        let refund = match action {
+            ReversalAction::None => self.latest_refund(&payment).await?,
+            ReversalAction::Cancel | ReversalAction::Refund => None,
+        };
+        Ok(Some(reversal(action, payment, refund)))
+    }
+
+    /// Undoes a payment. Holds the answer for at most `wait` while that is under way. Asking again
+    /// is safe: a cancel is repeated, and a refund takes all that is left, so a second one finds
+    /// nothing and the first is shown. `Ok(None)`: no such payment.
+    pub async fn reverse_payment(
+        &self,
+        principal: &Principal,
+        id: PaymentId,
+        wait: Duration,
+    ) -> Result<Option<Reversal>, Error> {
+        let deadline = Instant::now() + wait;
+        for _ in 0..TRIES {
+            let waiter = self.waiters.listen(id);
+            let Some(payment) = self.db.payment(principal.merchant_id, id).await? else {
+                return Ok(None);
+            };
+            let now = self.db.now().await?;
+            match choose(&payment, now)? {
+                ReversalAction::None => {
+                    let refund = self.latest_refund(&payment).await?;
+                    return Ok(Some(reversal(ReversalAction::None, payment, refund)));
+                }
+                ReversalAction::Refund => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    match self.refund_the_rest(principal, &payment, left).await? {
+                        Some(refund) => return self.undone_by(refund).await.map(Some),
+                        // Somebody else took it meanwhile: look again.
+                        None => continue,
+                    }
+                }
+                ReversalAction::Cancel => {}
+            }
+            let reversal_id = payment.reversal.unwrap_or_else(RefundId::mint);
+            let begun = if payment.reversal.is_some() {
+                Some(payment)
+            } else {
+                self.send_cancel(principal, payment, Ask::Reverse(reversal_id), now)
+                    .await?
+            };
+            let Some(payment) = begun else { continue };
+            let over = |payment: &Payment| payment.is_settled();
+            let payment = self.wait_until(waiter, payment, deadline, over).await;
+            return self
+                .end_of_cancel(payment, reversal_id, deadline)
+                .await
+                .map(Some);
+        }
+        Err(Error::Unavailable("the payment kept changing".into()))
+    }
+
+    /// What a cancel has come to: done, under way, or turned into the refund.
+    async fn end_of_cancel(
+        &self,
+        payment: Payment,
+        reversal_id: RefundId,
+        deadline: Instant,
+    ) -> Result<Reversal, Error> {
+        if !payment.is_settled() || matches!(payment.state, PaymentState::Canceled { .. }) {
+            return Ok(reversal(ReversalAction::Cancel, payment, None));
+        }
+        if matches!(payment.state, PaymentState::Failed(_)) {
+            return choose(&payment, payment.updated_at)
+                .map(|action| reversal(action, payment, None));
+        }
+        let waiter = self.refund_waiters.listen(reversal_id);
+        let refund = self.db.refund(payment.merchant_id, reversal_id).await?;
+        let Some(refund) = refund else {
+            // The cancel was wished for by somebody else first, without a reversal.
+            return Err(window_closed(&payment));
+        };
+        let over = |refund: &Refund| refund.state.is_final();
+        let refund = self.wait_until(waiter, refund, deadline, over).await;
+        self.undone_by(refund).await
+    }
+
+    async fn undone_by(&self, refund: Refund) -> Result<Reversal, Error> {
+        let payment = self
+            .db
+            .payment(refund.merchant_id, refund.payment_id)
+            .await?
+            .ok_or_else(|| Error::Internal("a refund without its payment".into()))?;
+        Ok(reversal(ReversalAction::Refund, payment, Some(refund)))
+    }
+
+    /// Refunds all that is left. `None`: nothing is left any more.
+    async fn refund_the_rest(
+        &self,
+        principal: &Principal,
+        payment: &Payment,
+        wait: Duration,
+    ) -> Result<Option<Refund>, Error> {
+        let new = NewRefund {
+            amount: None,
+            mode: RefundMode::Sync,
+            merchant_reference: None,
+            reason: Some(REASON.to_owned()),
+        };
+        match self
+            .create_refund(principal, payment.id, None, new, wait)
+            .await
+        {
+            Ok(created) => Ok(created.map(|created| created.refund)),
+            Err(Error::AmountExceedsRefundable { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn latest_refund(&self, payment: &Payment) -> Result<Option<Refund>, Error> {
+        if payment.refund_reserved_minor == 0 {
+            return Ok(None);
+        }
+        let filter = RefundFilter {
+            payment_id: Some(payment.id),
+            ..RefundFilter::default()
+        };
+        let page = self
+            .list_refunds(payment.merchant_id, &filter, None, 1)
+            .await?;
+        Ok(page.items.into_iter().next())
+    }
+
+    /// Ends a cancel that Alipay refused for good and makes the refund of its reversal.
+    pub(in crate::app) async fn turn_into_refund(
+        &self,
+        payment: &Payment,
+        refund_id: RefundId,
+        news: &News<'_>,
+    ) -> Result<Recorded, DbError> {
+        self.db
+            .turn_cancel_into_refund(&TurnedCancel {
+                payment,
+                refund_id,
+                partner_refund_id: &PartnerRefundId::for_refund(refund_id),
+                reason: REASON,
+                actor: news.actor,
+                answered: news.answered,
+                fence: news.fence,
+                gateway_at: self.clock.now(),
+            })
+            .await
+    }
+}
+
+/// The refund that news turn a cancel into: those that end the cancel of a payment that was to be
+/// undone either way.
+pub(in crate::app) fn turns_into(payment: &Payment, news: &News<'_>) -> Option<RefundId> {
+    let ends = matches!(news.event, Some(PaymentEvent::CancelRefused));
+    payment
+        .reversal
+        .filter(|_| ends && payment.state == PaymentState::Succeeded)
+}
+
+/// How a payment is undone at `now`.
+fn choose(payment: &Payment, now: DateTime<Utc>) -> Result<ReversalAction, Error> {
+    match &payment.state {
+        PaymentState::Canceled { .. } => Ok(ReversalAction::None),
+        PaymentState::Failed(_) => Err(Error::InvalidState {
+            subject: Subject::Payment(payment.id),
+            detail: "the payment failed, so there is nothing to undo",
+        }),
+        PaymentState::Succeeded if payment.canceling.is_some() => Ok(ReversalAction::Cancel),
+        PaymentState::Succeeded if payment.refundable_minor() == 0 => Ok(ReversalAction::None),
+        PaymentState::Succeeded if check_cancelable(payment, now).is_ok() => {
+            Ok(ReversalAction::Cancel)
+        }
+        PaymentState::Succeeded => {
+            check_refundable(payment, None)?;
+            Ok(ReversalAction::Refund)
+        }
+        PaymentState::Processing(_) | PaymentState::Unresolved => {
+            check_cancelable(payment, now)?;
+            Ok(ReversalAction::Cancel)
+        }
+    }
+}
+
+fn reversal(action: ReversalAction, payment: Payment, refund: Option<Refund>) -> Reversal {
+    let fee = match (action, &payment.state) {
+        (ReversalAction::None, PaymentState::Canceled { .. }) => Fee::Returned,
+        _ => Fee::of(action),
+    };
+    Reversal {
+        action,
+        fee,
+        payment,
+        refund,
+    }
+}

@@ -1,0 +1,362 @@
+//! Writing the intent to refund: one statement that reserves the amount on the payment and commits
+//! the refund, the caller's key, the first attempt, the follow-up and the histories, before a byte goes
+//! to Alipay (`design/correctness.md` R1, R4).
+
+use std::{collections::BTreeMap, time::Duration};
+
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+
+use crate::{
+    db::{
+        Db,
+        error::Error,
+        record::{ActorColumns, Fence, Recorded},
+    },
+    domain::{
+        attempt::Answer,
+        id::{
+            ApiKeyId, AttemptId, FollowUpId, MerchantId, PartnerRefundId, PartnerTransId,
+            PaymentId, RefundId,
+        },
+        idempotency::{IdempotencyKey, RequestFingerprint},
+        money::{Currency, Money},
+        payment::Payment,
+        refund::{NewRefund, RefundMode},
+        transition::Actor,
+    },
+    failpoint::failpoint,
+};
+
+/// What is about to be asked, under ids that never change from here on.
+#[derive(Debug)]
+pub struct RefundIntent<'a> {
+    /// Whose payment it is.
+    pub merchant_id: MerchantId,
+    /// Who asks.
+    pub api_key_id: ApiKeyId,
+    /// Which payment.
+    pub payment_id: PaymentId,
+    /// The new refund's id.
+    pub refund_id: RefundId,
+    /// Our id towards Alipay.
+    pub partner_refund_id: &'a PartnerRefundId,
+    /// The id of the refund call.
+    pub attempt_id: AttemptId,
+    /// The route the key is scoped to.
+    pub route: &'static str,
+    /// The caller's key; a reversal has none, since it takes all that is left.
+    pub key: Option<&'a IdempotencyKey>,
+    /// What makes another request the same.
+    pub fingerprint: &'a RequestFingerprint,
+    /// The request.
+    pub new: &'a NewRefund,
+    /// When the follow-up first asks, after creation.
+    pub first_query_after: Duration,
+    /// The replica's clock, for the transition rows.
+    pub gateway_at: DateTime<Utc>,
+}
+
+/// A committed intent, with what the database decided.
+#[derive(Clone, Debug)]
+pub struct CommittedRefund {
+    /// The amount: what was asked for, or all that was left.
+    pub amount: Money,
+    /// The Alipay account that pays.
+    pub partner: String,
+    /// The payment's id towards Alipay.
+    pub partner_trans_id: PartnerTransId,
+    /// Alipay's id of the payment.
+    pub alipay_trans_id: Option<String>,
+    /// When the refund was created.
+    pub created_at: DateTime<Utc>,
+    /// When the follow-up is due.
+    pub due_at: DateTime<Utc>,
+}
+
+/// What owns a key or a reference.
+#[derive(Debug)]
+pub struct ExistingRefund {
+    /// What the caller's key made, with its fingerprint.
+    pub by_key: Option<(RefundId, RequestFingerprint)>,
+    /// The refund that has the merchant reference.
+    pub by_reference: Option<RefundId>,
+}
+
+/// Why an intent was not written.
+#[derive(Debug)]
+pub enum Obstacle {
+    /// There is no such payment.
+    NoPayment,
+    /// An earlier request, or the payment's state or books.
+    Existing(Box<ExistingRefund>, Box<Payment>),
+}
+
+/// A cancel that was refused and whose reversal goes on as a refund.
+#[derive(Debug)]
+pub struct TurnedCancel<'a> {
+    /// The payment whose cancel is over, as it was read; its version guards the statement.
+    pub payment: &'a Payment,
+    /// The refund's id, as it was minted with the wish.
+    pub refund_id: RefundId,
+    /// Our id towards Alipay.
+    pub partner_refund_id: &'a PartnerRefundId,
+    /// Why, for Alipay and the books.
+    pub reason: &'a str,
+    /// Who found out.
+    pub actor: Actor,
+    /// The call that told, and its answer.
+    pub answered: Option<(AttemptId, &'a Answer)>,
+    /// The claim under which a worker writes; `None` for the caller's own request.
+    pub fence: Option<Fence>,
+    /// The replica's clock.
+    pub gateway_at: DateTime<Utc>,
+}
+
+impl Db {
+    /// Commits an intent. `Ok(None)`, or a constraint error, means that something stood in its way:
+    /// ask [`Db::refund_obstacle`]. An error in doubt means it may have been committed.
+    #[tracing::instrument(name = "db.refund_intent.insert", skip_all, fields(refund.id = %intent.refund_id, otel.kind = "client", db.system = "postgresql"))]
+    pub async fn insert_refund_intent(
+        &self,
+        intent: &RefundIntent<'_>,
+    ) -> Result<Option<CommittedRefund>, Error> {
+        let new = intent.new;
+        let first_query_ms =
+            i64::try_from(intent.first_query_after.as_millis()).unwrap_or(i64::MAX);
+        failpoint!(self.failpoints, "db.refund_intent.before");
+        // `target` waits for whoever holds the payment and then reads it as it is, so that "all that is
+        // left" is what is left now; `reserved` is the guard, and hangs every other part on it. A key
+        // or a reference taken in the same moment is a unique violation, which undoes the whole.
+        let row = sqlx::query!(
+            r#"with target as materialized (
+                select amount_minor, refund_reserved_minor,
+                    coalesce($4, amount_minor - refund_reserved_minor) as wanted_minor
+                from payment
+                where merchant_id = $1 and payment_id = $2 and status = 'succeeded'
+                    and cancel_reason is null
+                    and not exists (
+                        select from idempotency_key
+                        where merchant_id = $1 and route = $9 and idempotency_key = $10)
+                    and not exists (
+                        select from refund
+                        where merchant_id = $1 and merchant_reference = $7)
+                for update
+            ), reserved as (
+                update payment
+                set refund_reserved_minor = payment.refund_reserved_minor + target.wanted_minor,
+                    version = payment.version + 1, updated_at = db_now()
+                from target
+                where payment.merchant_id = $1 and payment.payment_id = $2
+                    and payment.status = 'succeeded' and payment.cancel_reason is null
+                    and target.wanted_minor > 0
+                    and payment.refund_reserved_minor + target.wanted_minor
+                        <= payment.amount_minor
+                returning payment.version, payment.partner, payment.partner_trans_id,
+                    payment.alipay_trans_id, payment.currency, target.wanted_minor
+            ), created as (
+                insert into refund (merchant_id, refund_id, payment_id, mode, amount_minor,
+                    currency, merchant_reference, reason, partner, partner_trans_id,
+                    partner_refund_id, status, pending_reason, submits, last_submit_at)
+                select $1, $3, $2, $6, wanted_minor, currency, $7, $8, partner, partner_trans_id,
+                    $5, 'pending', 'submitting', 1, db_now()
+                from reserved
+                returning refund_id, created_at
+            ), claimed as (
+                insert into idempotency_key (merchant_id, route, idempotency_key, payment_id,
+                    refund_id, fingerprint)
+                select $1, $9, $10, $2, refund_id, $11 from created
+                where $10::text is not null
+            ), attempted as (
+                insert into attempt (merchant_id, attempt_id, payment_id, refund_id, kind)
+                select $1, $12, $2, refund_id, 'refund' from created
+            ), scheduled as (
+                insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
+                select $1, $13, 'refund', refund_id,
+                    created_at + $14::bigint * interval '1 millisecond'
+                from created
+                returning due_at
+            ), recorded as (
+                insert into refund_transition (merchant_id, refund_id, version, payment_id, event,
+                    to_status, to_status_reason, api_key_id, attempt_id, gateway_at)
+                select $1, refund_id, 1, $2, 'refund_created', 'pending', 'submitting', $15, $12, $16
+                from created
+            ), booked as (
+                insert into payment_transition (merchant_id, payment_id, version, event,
+                    from_status, to_status, api_key_id, attempt_id, gateway_at)
+                select $1, $2, version, 'refund_reserved', 'succeeded', 'succeeded', $15, $12, $16
+                from reserved
+            )
+            select reserved.wanted_minor as "amount_minor!", reserved.currency, reserved.partner,
+                reserved.partner_trans_id, reserved.alipay_trans_id, created.created_at,
+                scheduled.due_at
+            from reserved, created, scheduled"#,
+            intent.merchant_id.uuid(),
+            intent.payment_id.uuid(),
+            intent.refund_id.uuid(),
+            new.amount.map(Money::minor),
+            intent.partner_refund_id.as_str(),
+            new.mode.as_str(),
+            new.merchant_reference.as_ref().map(|text| text.as_str()),
+            new.reason,
+            intent.route,
+            intent.key.map(IdempotencyKey::as_str),
+            Json(&intent.fingerprint.0) as _,
+            intent.attempt_id.uuid(),
+            FollowUpId::mint().uuid(),
+            first_query_ms,
+            intent.api_key_id.uuid(),
+            intent.gateway_at,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        failpoint!(self.failpoints, "db.refund_intent.after");
+        let Some(row) = row else { return Ok(None) };
+        let currency = Currency::from_code(&row.currency).ok_or_else(|| Error::Inconsistent {
+            table: "payment",
+            column: "currency",
+            id: intent.payment_id.to_string(),
+        })?;
+        Ok(Some(CommittedRefund {
+            amount: Money::new(row.amount_minor, currency),
+            partner: row.partner,
+            partner_trans_id: PartnerTransId::from_stored(row.partner_trans_id),
+            alipay_trans_id: row.alipay_trans_id,
+            created_at: row.created_at,
+            due_at: row.due_at,
+        }))
+    }
+
+    /// What stands in the way of an intent, read afresh.
+    #[tracing::instrument(name = "db.refund_intent.obstacle", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn refund_obstacle(&self, intent: &RefundIntent<'_>) -> Result<Obstacle, Error> {
+        failpoint!(self.failpoints, "db.refund_obstacle.before");
+        let row = sqlx::query!(
+            r#"select key_owner.refund_id as "key_refund_id?",
+                key_owner.fingerprint as "fingerprint?: Json<BTreeMap<String, String>>",
+                reference_owner.refund_id as "reference_refund_id?"
+            from (select) as request
+            left join idempotency_key as key_owner on key_owner.merchant_id = $1
+                and key_owner.route = $2 and key_owner.idempotency_key = $3
+            left join refund as reference_owner on reference_owner.merchant_id = $1
+                and reference_owner.merchant_reference = $4"#,
+            intent.merchant_id.uuid(),
+            intent.route,
+            intent.key.map(IdempotencyKey::as_str),
+            intent
+                .new
+                .merchant_reference
+                .as_ref()
+                .map(|text| text.as_str()),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        let payment = self.payment(intent.merchant_id, intent.payment_id).await?;
+        failpoint!(self.failpoints, "db.refund_obstacle.after");
+        let Some(payment) = payment else {
+            return Ok(Obstacle::NoPayment);
+        };
+        let by_key = row
+            .key_refund_id
+            .zip(row.fingerprint)
+            .map(|(id, fingerprint)| (id.into(), RequestFingerprint(fingerprint.0)));
+        let existing = ExistingRefund {
+            by_key,
+            by_reference: row.reference_refund_id.map(RefundId::from),
+        };
+        Ok(Obstacle::Existing(Box::new(existing), Box::new(payment)))
+    }
+
+    /// Ends a cancel that Alipay refused and makes the refund of the reversal in its place, in one
+    /// statement, so that no crash leaves neither (`design/correctness.md` T4).
+    #[tracing::instrument(name = "db.refund_intent.turn", skip_all, fields(refund.id = %turned.refund_id, otel.kind = "client", db.system = "postgresql"))]
+    pub async fn turn_cancel_into_refund(
+        &self,
+        turned: &TurnedCancel<'_>,
+    ) -> Result<Recorded, Error> {
+        let payment = turned.payment;
+        let (attempt_id, answer) = turned.answered.unzip();
+        let actor = ActorColumns::of(turned.actor);
+        failpoint!(self.failpoints, "db.turn_cancel.before");
+        let row = sqlx::query!(
+            r#"with held as materialized (
+                select follow_up_id from follow_up
+                where merchant_id = $1 and kind = 'payment' and subject_id = $2
+                    and ($3::uuid is null or (follow_up_id = $3 and fence = $4))
+                for update
+            ), freed as (
+                update payment
+                set version = version + 1, updated_at = db_now(), cancel_reason = null,
+                    reversal_refund_id = null, refund_reserved_minor = amount_minor
+                where merchant_id = $1 and payment_id = $2 and version = $5
+                    and status = 'succeeded' and cancel_reason is not null
+                    and reversal_refund_id = $6 and refund_reserved_minor = 0
+                    and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
+                returning version, amount_minor, currency, partner, partner_trans_id
+            ), booked as (
+                insert into payment_transition (merchant_id, payment_id, version, event,
+                    from_status, to_status, api_key_id, follow_up_id, notification_id, attempt_id,
+                    gateway_at)
+                select $1, $2, version, 'cancel_turned_into_refund', 'succeeded', 'succeeded', $9,
+                    $10, $11, $12, $13
+                from freed
+            ), created as (
+                insert into refund (merchant_id, refund_id, payment_id, mode, amount_minor,
+                    currency, reason, partner, partner_trans_id, partner_refund_id, status,
+                    pending_reason)
+                select $1, $6, $2, $18, amount_minor, currency, $8, partner, partner_trans_id, $7,
+                    'pending', 'submitting'
+                from freed
+                returning refund_id, created_at
+            ), recorded as (
+                insert into refund_transition (merchant_id, refund_id, version, payment_id, event,
+                    to_status, to_status_reason, api_key_id, follow_up_id, notification_id,
+                    attempt_id, gateway_at)
+                select $1, refund_id, 1, $2, 'refund_created', 'pending', 'submitting', $9, $10,
+                    $11, $12, $13
+                from created
+            ), scheduled as (
+                insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
+                select $1, $14, 'refund', refund_id, created_at from created
+            ), answered as (
+                update attempt
+                set answered_at = db_now(), answer_class = $15, answer_code = $16,
+                    answer_detail = $19, duration_ms = $17
+                where merchant_id = $1 and attempt_id = $12 and answered_at is null
+            ), settled as (
+                delete from follow_up
+                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
+                    and exists (select from freed)
+            )
+            select (select count(*) from held) as "held!",
+                (select created_at from created) as created_at"#,
+            payment.merchant_id.uuid(),
+            payment.id.uuid(),
+            turned.fence.map(|fence| fence.follow_up_id.uuid()),
+            turned.fence.map(|fence| fence.fence),
+            payment.version,
+            turned.refund_id.uuid(),
+            turned.partner_refund_id.as_str(),
+            turned.reason,
+            actor.api_key_id,
+            actor.follow_up_id,
+            actor.notification_id,
+            attempt_id.map(AttemptId::uuid),
+            turned.gateway_at,
+            FollowUpId::mint().uuid(),
+            answer.map(|answer| answer.class.as_str()),
+            answer.and_then(|answer| answer.code.as_deref()),
+            answer.map(|answer| answer.duration_ms),
+            RefundMode::Sync.as_str(),
+            answer.and_then(|answer| answer.detail.as_deref()),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        failpoint!(self.failpoints, "db.turn_cancel.after");
+        Ok(match row.created_at {
+            Some(at) => Recorded::Written(at),
+            None if turned.fence.is_some() && row.held == 0 => Recorded::FenceLost,
+            None => Recorded::Stale,
+        })
+    }
+}

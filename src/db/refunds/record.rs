@@ -1,0 +1,300 @@
+//! Writing what happened to a refund: one guarded statement for every path by which the gateway
+//! learns something of it, which also moves the payment's books (`design/correctness.md` R3, R4, C7).
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    db::{
+        Db,
+        error::Error,
+        record::{ActorColumns, Fence, Grounds, Recorded},
+    },
+    domain::{
+        attempt::{Answer, AttemptKind},
+        id::{AttemptId, MerchantId, PaymentId, RefundId},
+        refund::{PendingReason, Refund, RefundFailure, RefundState},
+        transition::Actor,
+    },
+    failpoint::failpoint,
+};
+
+/// A state change that [`Refund::apply`] computed.
+#[derive(Debug)]
+pub struct RefundChange<'a> {
+    /// The refund before; its version guards the write.
+    pub before: &'a Refund,
+    /// The refund after.
+    pub after: &'a Refund,
+    /// The event's name.
+    pub event: &'static str,
+    /// The replica's clock.
+    pub gateway_at: DateTime<Utc>,
+    /// What an operator gave as grounds.
+    pub grounds: Option<&'a Grounds>,
+}
+
+/// One thing to write about a refund.
+#[derive(Debug)]
+pub struct RefundRecord<'a> {
+    /// Whose it is.
+    pub merchant_id: MerchantId,
+    /// Which refund.
+    pub refund_id: RefundId,
+    /// Of which payment.
+    pub payment_id: PaymentId,
+    /// Who caused it.
+    pub actor: Actor,
+    /// Alipay's id of the notification that told, which from then on has had its effect.
+    pub notify_id: Option<&'a str>,
+    /// The upstream call that was answered.
+    pub answered: Option<(AttemptId, &'a Answer)>,
+    /// The change of state, if the news changes anything.
+    pub change: Option<RefundChange<'a>>,
+    /// Whether a query was answered that there is no such refund; `None` where none was answered.
+    pub not_found: Option<bool>,
+    /// The claim under which a worker writes; `None` for any other writer.
+    pub fence: Option<Fence>,
+    /// When the follow-up asks next; `None` leaves the schedule as it is. A settled refund loses its
+    /// follow-up whatever this says.
+    pub next_check_at: Option<DateTime<Utc>>,
+}
+
+/// A question about to be asked about a refund.
+#[derive(Debug)]
+pub struct RefundQuestion<'a> {
+    /// The refund as it was read; its version guards the statement.
+    pub refund: &'a Refund,
+    /// The claim under which a worker asks; `None` for a caller's own request.
+    pub fence: Option<Fence>,
+    /// The call's id.
+    pub attempt_id: AttemptId,
+    /// What is asked: `refund` or `refund_query`.
+    pub kind: AttemptKind,
+    /// How long the call may take, in milliseconds; the lease must outlast it.
+    pub deadline_ms: i64,
+}
+
+impl Db {
+    /// Records an answer or a notification and the change it makes.
+    ///
+    /// Every writer locks the follow-up first, then the refund, then the payment, so that writers
+    /// never wait for each other in a circle.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one statement, and its parameters one by one"
+    )]
+    #[tracing::instrument(name = "db.refund.record", skip_all, fields(refund.id = %record.refund_id, otel.kind = "client", db.system = "postgresql"))]
+    pub async fn record_refund(&self, record: &RefundRecord<'_>) -> Result<Recorded, Error> {
+        let (attempt_id, answer) = record.answered.unzip();
+        let change = record.change.as_ref();
+        let after = change.map(|change| change.after);
+        let failure = after.and_then(|after| match &after.state {
+            RefundState::Failed(failure) => Some(failure),
+            RefundState::Pending(_) | RefundState::Succeeded | RefundState::Unresolved => None,
+        });
+        let books = change
+            .map(|change| change.before.book_change(change.after))
+            .unwrap_or_default();
+        let grounds = change.and_then(|change| change.grounds);
+        let actor = ActorColumns::of(record.actor);
+        failpoint!(self.failpoints, "db.record_refund.before");
+        let row = sqlx::query!(
+            r#"with held as materialized (
+                select follow_up_id from follow_up
+                where merchant_id = $1 and kind = 'refund' and subject_id = $2
+                    and ($3::uuid is null or (follow_up_id = $3 and fence = $4))
+                for update
+            ), changed as (
+                update refund
+                set version = version + 1, updated_at = db_now(), status = $7,
+                    pending_reason = $8, failure_code = $9, failure_message = $10,
+                    refusal_code = $11, refusal_message = $12, accepted_at = $13,
+                    succeeded_at = case
+                        when $7 = status then succeeded_at
+                        when $7 = 'succeeded' then db_now()
+                        when $7 = 'failed' then succeeded_at
+                    end,
+                    finalized_at = case
+                        when $7 not in ('succeeded', 'failed') then null
+                        when $7 = status then finalized_at
+                        else db_now()
+                    end,
+                    not_found = coalesce($14, not_found)
+                where merchant_id = $1 and refund_id = $2 and version = $5 and status = $6
+                    and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
+                returning version, updated_at
+            ), noted as (
+                update refund
+                set not_found = $14
+                where merchant_id = $1 and refund_id = $2 and $5::bigint is null
+                    and not_found <> $14
+                    and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
+            ), notified as (
+                insert into notification (merchant_id, notification_id, partner, notify_id,
+                    refund_id)
+                select merchant_id, $17, partner, $31, refund_id
+                from refund
+                where merchant_id = $1 and refund_id = $2 and $31::text is not null
+                    and ($5::bigint is null or exists (select from changed))
+                on conflict (partner, notify_id) do nothing
+            ), recorded as (
+                insert into refund_transition (merchant_id, refund_id, version, payment_id, event,
+                    from_status, from_status_reason, to_status, to_status_reason, api_key_id,
+                    follow_up_id, notification_id, attempt_id, gateway_at, reason, ticket)
+                select $1, $2, changed.version, $18, $19, $6, $20, $7, $8, $15, $16, $17, $21, $22,
+                    $23, $24
+                from changed
+            ), booked as (
+                update payment
+                set refund_reserved_minor = refund_reserved_minor + $25::bigint,
+                    refunded_minor = refunded_minor + $26::bigint, version = version + 1,
+                    updated_at = db_now()
+                where merchant_id = $1 and payment_id = $18 and ($25::bigint <> 0 or $26::bigint <> 0)
+                    and exists (select from changed)
+                returning version, status, status_reason
+            ), book_recorded as (
+                insert into payment_transition (merchant_id, payment_id, version, event,
+                    from_status, from_status_reason, to_status, to_status_reason, api_key_id,
+                    follow_up_id, notification_id, attempt_id, gateway_at, reason, ticket)
+                select $1, $18, booked.version, $19, booked.status, booked.status_reason,
+                    booked.status, booked.status_reason, $15, $16, $17, $21, $22, $23, $24
+                from booked
+            ), answered as (
+                update attempt
+                set answered_at = db_now(), answer_class = $27, answer_code = $28,
+                    answer_detail = $29, duration_ms = $30
+                where merchant_id = $1 and attempt_id = $21 and answered_at is null
+            ), settled as (
+                delete from follow_up
+                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
+                    and $7 in ('succeeded', 'failed') and exists (select from changed)
+            ), rescheduled as (
+                update follow_up
+                set due_at = $32, error_count = 0, last_error = null,
+                    -- Another writer leaves a worker's lease alone.
+                    leased_until = case when $3::uuid is null then leased_until end,
+                    worker = case when $3::uuid is null then worker end
+                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
+                    and $32::timestamptz is not null
+                    and not (coalesce($7, '') in ('succeeded', 'failed')
+                        and exists (select from changed))
+                    and ($5::bigint is null or exists (select from changed))
+            )
+            select (select count(*) from held) as "held!",
+                (select updated_at from changed) as changed_at,
+                db_now() as "now!""#,
+            record.merchant_id.uuid(),
+            record.refund_id.uuid(),
+            record.fence.map(|fence| fence.follow_up_id.uuid()),
+            record.fence.map(|fence| fence.fence),
+            change.map(|change| change.before.version),
+            change.map(|change| change.before.state.status()),
+            after.map(|after| after.state.status()),
+            after
+                .and_then(|after| after.state.pending_reason())
+                .map(PendingReason::as_str),
+            failure.map(|failure| failure.code.as_str()),
+            failure.map(|failure| failure.message.as_str()),
+            refusal(after).map(|refusal| refusal.code.as_str()),
+            refusal(after).map(|refusal| refusal.message.as_str()),
+            after.and_then(|after| after.accepted_at),
+            record.not_found,
+            actor.api_key_id,
+            actor.follow_up_id,
+            actor.notification_id,
+            record.payment_id.uuid(),
+            change.map(|change| change.event),
+            change
+                .and_then(|change| change.before.state.pending_reason())
+                .map(PendingReason::as_str),
+            attempt_id.map(AttemptId::uuid),
+            change.map(|change| change.gateway_at),
+            grounds.map(|grounds| grounds.reason.as_str()),
+            grounds.map(|grounds| grounds.ticket.as_str()),
+            books.reserved_minor,
+            books.refunded_minor,
+            answer.map(|answer| answer.class.as_str()),
+            answer.and_then(|answer| answer.code.as_deref()),
+            answer.and_then(|answer| answer.detail.as_deref()),
+            answer.map(|answer| answer.duration_ms),
+            record.notify_id,
+            record.next_check_at,
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        failpoint!(self.failpoints, "db.record_refund.after");
+        Ok(match (record.fence, change, row.changed_at) {
+            (Some(_), _, _) if row.held == 0 => Recorded::FenceLost,
+            (_, Some(_), None) => Recorded::Stale,
+            (_, _, Some(at)) => Recorded::Written(at),
+            (_, None, None) => Recorded::Written(row.now),
+        })
+    }
+
+    /// Writes the intent to ask, before the call: the attempt and the plan's counters. Refused when
+    /// the refund has changed since it was read, when a worker's claim is lost, or when its lease
+    /// would not outlast the call (`design/correctness.md` R10).
+    #[tracing::instrument(name = "db.refund_attempt.insert", skip_all, fields(refund.id = %question.refund.id, otel.kind = "client", db.system = "postgresql"))]
+    pub async fn begin_refund_question(
+        &self,
+        question: &RefundQuestion<'_>,
+    ) -> Result<Recorded, Error> {
+        let refund = question.refund;
+        failpoint!(self.failpoints, "db.refund_question.before");
+        let row = sqlx::query!(
+            r#"with held as materialized (
+                select follow_up_id from follow_up
+                where merchant_id = $1 and kind = 'refund' and subject_id = $2
+                    and ($3::uuid is null
+                        or (follow_up_id = $3 and fence = $4
+                            and leased_until > db_now() + $5::bigint * interval '1 millisecond'))
+                for update
+            ), asked as (
+                update refund
+                set submits = submits + case when $6 = 'refund' then 1 else 0 end,
+                    last_submit_at = case when $6 = 'refund' then db_now() else last_submit_at end,
+                    checks_done = checks_done + case when $6 = 'refund_query' then 1 else 0 end,
+                    last_check_at = case
+                        when $6 = 'refund_query' then db_now()
+                        else last_check_at
+                    end,
+                    -- What a query found before does not speak of a request sent after it.
+                    not_found = not_found and $6 <> 'refund'
+                where merchant_id = $1 and refund_id = $2 and version = $7
+                    and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
+                returning payment_id
+            ), attempted as (
+                insert into attempt (merchant_id, attempt_id, payment_id, refund_id, kind)
+                select $1, $8, payment_id, $2, $6 from asked
+                returning sent_at
+            ), counted as (
+                update follow_up
+                set queries = queries + case when $6 = 'refund_query' then 1 else 0 end
+                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
+                    and exists (select from asked)
+            )
+            select (select count(*) from held) as "held!",
+                (select sent_at from attempted) as sent_at"#,
+            refund.merchant_id.uuid(),
+            refund.id.uuid(),
+            question.fence.map(|fence| fence.follow_up_id.uuid()),
+            question.fence.map(|fence| fence.fence),
+            question.deadline_ms,
+            question.kind.as_str(),
+            refund.version,
+            question.attempt_id.uuid(),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        failpoint!(self.failpoints, "db.refund_question.after");
+        Ok(match row.sent_at {
+            Some(at) => Recorded::Written(at),
+            None if question.fence.is_some() && row.held == 0 => Recorded::FenceLost,
+            None => Recorded::Stale,
+        })
+    }
+}
+
+fn refusal(after: Option<&Refund>) -> Option<&RefundFailure> {
+    after.and_then(|after| after.refusal.as_ref())
+}

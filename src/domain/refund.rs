@@ -1,0 +1,516 @@
+//! One return of money: its data, its states, and [`Refund::apply`], the only function that computes
+//! a state.
+//!
+//! | state | means | leaves to |
+//! |---|---|---|
+//! | `pending` | asked, or about to ask; Alipay may still have to do it | any other |
+//! | `succeeded` | Alipay said the money went back, verified | `failed` (Alipay took it back) |
+//! | `failed` | Alipay said a definite no, or gave up | nothing |
+//! | `unresolved` | every planned question was asked; the truth is still accepted | `succeeded`, `failed` |
+//!
+//! Whatever is not `failed` keeps its amount reserved on the payment, so that no second refund can
+//! take it (`design/correctness.md` M3, R4). Silence never fails a refund, and neither does
+//! "processing" with a code beside it (`protocol/operations.md` 3.2).
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{
+    id::{MerchantId, MerchantReference, PartnerRefundId, PartnerTransId, PaymentId, RefundId},
+    money::Money,
+    payment::{InvalidTransition, RESOLVED_BY_OPERATOR},
+};
+
+/// How long after a request left, "no such refund" stays "not yet" where a refusal hangs on it: a
+/// request that was cut may still be on its way.
+pub const CONFIRM_AFTER: TimeDelta = TimeDelta::seconds(60);
+
+/// Alipay's codes for a merchant's balance that is too low (`protocol/operations.md` 2.5).
+const SHORT_OF_FUNDS: [&str; 2] = ["MERCHANT_BALANCE_NOT_ENOUGH", "SELLER_BALANCE_NOT_ENOUGH"];
+
+/// Whether Alipay does a refund in the call or in its nightly batch (`protocol/operations.md` 2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefundMode {
+    /// Done in the call; the answer is the result.
+    Sync,
+    /// Recorded in the call, done in a batch; Alipay itself tries again while funds are short.
+    Async,
+}
+
+/// A request for a refund after every field was checked; nothing of it is stored yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRefund {
+    /// How much, in HKD; all that is left where it is absent.
+    pub amount: Option<Money>,
+    /// Now or in the batch.
+    pub mode: RefundMode,
+    /// The caller's own number, unique among the merchant's refunds.
+    pub merchant_reference: Option<MerchantReference>,
+    /// Why: at most 128 characters, sent to Alipay.
+    pub reason: Option<String>,
+}
+
+/// A refund as stored: what was asked, what is known, and what is still to be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refund {
+    /// Our identity.
+    pub id: RefundId,
+    /// Counts changes of state; 1 at creation. The guard of every change and the `ETag`.
+    pub version: i64,
+    /// Whose payment it is.
+    pub merchant_id: MerchantId,
+    /// Which payment.
+    pub payment_id: PaymentId,
+    /// Now or in the batch.
+    pub mode: RefundMode,
+    /// How much; never changes.
+    pub amount: Money,
+    /// The caller's own number.
+    pub merchant_reference: Option<MerchantReference>,
+    /// Why.
+    pub reason: Option<String>,
+    /// The Alipay account that pays.
+    pub partner: String,
+    /// The payment's id towards Alipay.
+    pub partner_trans_id: PartnerTransId,
+    /// Our id towards Alipay.
+    pub partner_refund_id: PartnerRefundId,
+    /// Alipay's id of the payment, which its answers must name.
+    pub alipay_trans_id: Option<String>,
+    /// Where the refund stands.
+    pub state: RefundState,
+    /// A refusal that a query has yet to confirm: it came where an earlier request may have been
+    /// heard.
+    pub refusal: Option<RefundFailure>,
+    /// When Alipay accepted it: by its own word where it gave one, else when its answer came.
+    pub accepted_at: Option<DateTime<Utc>>,
+    /// When the gateway learnt that the money went back (database clock).
+    pub succeeded_at: Option<DateTime<Utc>>,
+    /// What was asked so far and when to ask next.
+    pub inquiry: RefundInquiry,
+    /// When the intent was committed (database clock).
+    pub created_at: DateTime<Utc>,
+    /// When the state last changed (database clock).
+    pub updated_at: DateTime<Utc>,
+    /// When a final state was reached (database clock).
+    pub finalized_at: Option<DateTime<Utc>>,
+}
+
+/// Where a refund stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefundState {
+    /// Not done yet, as far as is known.
+    Pending(PendingReason),
+    /// The money went back.
+    Succeeded,
+    /// It will not go back under this refund.
+    Failed(RefundFailure),
+    /// Every planned question was asked without an answer; an operator must look.
+    Unresolved,
+}
+
+/// Why a refund is still `pending`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PendingReason {
+    /// The request is on its way to Alipay.
+    Submitting,
+    /// Alipay accepted it and does it in a nightly batch.
+    AwaitingBatch,
+    /// The merchant's balance at Alipay is too low; tried again by Alipay, or by the gateway.
+    InsufficientFunds,
+    /// Alipay was silent, unreadable or unsure.
+    OutcomeUnknown,
+    /// Alipay says that it is being done.
+    Processing,
+}
+
+/// A definite refusal or a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefundFailure {
+    /// Alipay's code, verbatim.
+    pub code: String,
+    /// What to do about it.
+    pub message: String,
+}
+
+/// What was asked of Alipay so far, and when it is asked next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RefundInquiry {
+    /// When the next question is due; absent when nothing is planned.
+    pub next_check_at: Option<DateTime<Utc>>,
+    /// How often the request itself was sent, always under one id and with one amount.
+    pub submits: i32,
+    /// When it was last sent.
+    pub last_submit_at: Option<DateTime<Utc>>,
+    /// How many queries were sent.
+    pub checks_done: i32,
+    /// When the last query was sent.
+    pub last_check_at: Option<DateTime<Utc>>,
+    /// Whether Alipay answered the last query that it knows no such refund.
+    pub not_found: bool,
+}
+
+/// What happened to a refund, in the past tense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefundEvent {
+    /// A verified answer or notification says the money went back.
+    Succeeded {
+        /// When Alipay accepted it, where it says so.
+        accepted_at: Option<DateTime<Utc>>,
+    },
+    /// A verified answer says it is recorded and will be done in a batch.
+    Accepted,
+    /// A verified query answer says it is still to be done.
+    Waiting {
+        /// Why, where it says so.
+        code: Option<String>,
+        /// When Alipay accepted it.
+        accepted_at: Option<DateTime<Utc>>,
+    },
+    /// A verified answer to the request itself is a definite no.
+    Refused(RefundFailure),
+    /// A verified answer to the request says no for a reason that a query must confirm.
+    Doubted(RefundFailure),
+    /// A verified answer to the request says that the merchant's balance is too low.
+    FundsShort(RefundFailure),
+    /// A verified query answer says there is no such refund.
+    NotFound,
+    /// No usable answer came.
+    OutcomeBecameUnknown,
+    /// A verified query answer says that Alipay gave it up.
+    FailedAtAlipay(RefundFailure),
+    /// A verified query answer says that a refund which had succeeded has failed.
+    ReversedByAlipay(RefundFailure),
+    /// Every planned question was asked.
+    PlanExhausted,
+    /// An operator looked and decided, on evidence from outside.
+    Resolved(RefundResolution),
+}
+
+/// What an operator found out about an unresolved refund.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefundResolution {
+    /// The money went back.
+    Succeeded,
+    /// It did not and will not.
+    Failed {
+        /// Why, in the operator's words.
+        reason: String,
+    },
+}
+
+impl RefundEvent {
+    /// The event's name in transitions and logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Succeeded { .. } => "refund_succeeded",
+            Self::Accepted => "refund_accepted",
+            Self::Waiting { .. } => "refund_waiting",
+            Self::Refused(_) => "refund_refused",
+            Self::Doubted(_) => "refund_doubted",
+            Self::FundsShort(_) => "refund_funds_short",
+            Self::NotFound => "refund_not_found",
+            Self::OutcomeBecameUnknown => "refund_outcome_became_unknown",
+            Self::FailedAtAlipay(_) => "refund_failed_at_alipay",
+            Self::ReversedByAlipay(_) => "refund_reversed_by_alipay",
+            Self::PlanExhausted => "refund_plan_exhausted",
+            Self::Resolved(_) => "refund_resolved",
+        }
+    }
+}
+
+impl RefundState {
+    /// The public name: `pending`, `succeeded`, `failed`, `unresolved`.
+    pub const fn status(&self) -> &'static str {
+        match self {
+            Self::Pending(_) => "pending",
+            Self::Succeeded => "succeeded",
+            Self::Failed(_) => "failed",
+            Self::Unresolved => "unresolved",
+        }
+    }
+
+    /// Why it is pending, where it is.
+    pub const fn pending_reason(&self) -> Option<PendingReason> {
+        match self {
+            Self::Pending(reason) => Some(*reason),
+            Self::Succeeded | Self::Failed(_) | Self::Unresolved => None,
+        }
+    }
+
+    /// Whether nothing more is asked of Alipay on our own initiative.
+    pub const fn is_final(&self) -> bool {
+        match self {
+            Self::Succeeded | Self::Failed(_) => true,
+            Self::Pending(_) | Self::Unresolved => false,
+        }
+    }
+
+    /// Whether the amount is kept back on the payment: everything but a definite no.
+    const fn is_reserved(&self) -> bool {
+        match self {
+            Self::Pending(_) | Self::Succeeded | Self::Unresolved => true,
+            Self::Failed(_) => false,
+        }
+    }
+}
+
+stored_names!(RefundMode {
+    Sync = "sync",
+    Async = "async",
+});
+stored_names!(PendingReason {
+    Submitting = "submitting",
+    AwaitingBatch = "awaiting_batch",
+    InsufficientFunds = "insufficient_funds",
+    OutcomeUnknown = "outcome_unknown",
+    Processing = "processing",
+});
+
+/// What a change of a refund does to the payment's books, in minor units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BookChange {
+    /// Added to what is reserved for refunds.
+    pub reserved_minor: i64,
+    /// Added to what was returned.
+    pub refunded_minor: i64,
+}
+
+impl Refund {
+    /// Applies what happened. `Ok(None)` means the event says nothing new (a repeated or stale
+    /// answer, `design/correctness.md` S7); an error means it contradicts what is known and must be
+    /// recorded as an incident. `now` is the database's time of the change.
+    pub fn apply(
+        &self,
+        event: &RefundEvent,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Self>, InvalidTransition> {
+        let mut next = self.clone();
+        next.learn(event, now);
+        if let Some(state) = self.next_state(event)? {
+            next.state = state;
+        }
+        if next == *self {
+            return Ok(None);
+        }
+        next.version += 1;
+        next.updated_at = now;
+        if next.state.status() != self.state.status() {
+            next.finalized_at = next.state.is_final().then_some(now);
+            next.succeeded_at = match next.state {
+                RefundState::Succeeded => Some(now),
+                // What had succeeded and was taken back keeps the time of its success.
+                RefundState::Failed(_) => self.succeeded_at,
+                RefundState::Pending(_) | RefundState::Unresolved => None,
+            };
+        }
+        if next.state.is_final() {
+            next.refusal = None;
+            next.inquiry.next_check_at = None;
+        }
+        Ok(Some(next))
+    }
+
+    /// What a change from `self` to `after` does to the payment's books.
+    pub fn book_change(&self, after: &Self) -> BookChange {
+        let minor = self.amount.minor();
+        let step = |before: bool, after: bool| match (before, after) {
+            (false, true) => minor,
+            (true, false) => -minor,
+            (true, true) | (false, false) => 0,
+        };
+        let is_done = |refund: &Self| refund.state == RefundState::Succeeded;
+        BookChange {
+            reserved_minor: step(self.state.is_reserved(), after.state.is_reserved()),
+            refunded_minor: step(is_done(self), is_done(after)),
+        }
+    }
+
+    /// Whether "no such refund", answered to a query that was sent at `asked_at`, settles a refusal.
+    fn confirms_refusal(&self) -> Option<&RefundFailure> {
+        let asked_at = self.inquiry.last_check_at?;
+        let sent_at = self.inquiry.last_submit_at?;
+        let late_enough = asked_at - sent_at >= CONFIRM_AFTER;
+        self.refusal.as_ref().filter(|_| late_enough)
+    }
+
+    /// The state after the event, if it is another.
+    fn next_state(&self, event: &RefundEvent) -> Result<Option<RefundState>, InvalidTransition> {
+        match &self.state {
+            RefundState::Pending(reason) => Ok(self.after_pending(*reason, event)),
+            RefundState::Unresolved => Ok(self.after_unresolved(event)),
+            RefundState::Succeeded => match event {
+                RefundEvent::FailedAtAlipay(failure) | RefundEvent::ReversedByAlipay(failure) => {
+                    Ok(Some(RefundState::Failed(failure.clone())))
+                }
+                // A late or repeated answer about what is already known. A repeated request may be
+                // refused once the money went back, and a query may read a copy that lags behind.
+                RefundEvent::Succeeded { .. }
+                | RefundEvent::Accepted
+                | RefundEvent::Waiting { .. }
+                | RefundEvent::Refused(_)
+                | RefundEvent::Doubted(_)
+                | RefundEvent::FundsShort(_)
+                | RefundEvent::NotFound
+                | RefundEvent::OutcomeBecameUnknown
+                | RefundEvent::PlanExhausted
+                | RefundEvent::Resolved(_) => Ok(None),
+            },
+            RefundState::Failed(_) => match event {
+                RefundEvent::Refused(_)
+                | RefundEvent::Doubted(_)
+                | RefundEvent::FundsShort(_)
+                | RefundEvent::FailedAtAlipay(_)
+                | RefundEvent::ReversedByAlipay(_)
+                | RefundEvent::NotFound
+                | RefundEvent::OutcomeBecameUnknown
+                | RefundEvent::PlanExhausted
+                | RefundEvent::Resolved(_) => Ok(None),
+                RefundEvent::Succeeded { .. }
+                | RefundEvent::Accepted
+                | RefundEvent::Waiting { .. } => Err(self.contradiction(event)),
+            },
+        }
+    }
+
+    fn after_pending(&self, reason: PendingReason, event: &RefundEvent) -> Option<RefundState> {
+        use PendingReason as R;
+        let pending = |reason| Some(RefundState::Pending(reason));
+        match event {
+            RefundEvent::Succeeded { .. } => Some(RefundState::Succeeded),
+            RefundEvent::Accepted => match reason {
+                R::Submitting | R::OutcomeUnknown => pending(R::AwaitingBatch),
+                R::InsufficientFunds if self.accepted_at.is_none() => pending(R::AwaitingBatch),
+                R::AwaitingBatch | R::InsufficientFunds | R::Processing => None,
+            },
+            RefundEvent::Waiting { code, .. } => pending(match (code.as_deref(), self.mode) {
+                (Some(code), _) if SHORT_OF_FUNDS.contains(&code) => R::InsufficientFunds,
+                (Some(_), _) | (None, RefundMode::Sync) => R::Processing,
+                (None, RefundMode::Async) => R::AwaitingBatch,
+            }),
+            // Only where nobody else can have been heard under this id is a no the last word.
+            RefundEvent::Refused(failure) if self.inquiry.submits <= 1 => {
+                Some(RefundState::Failed(failure.clone()))
+            }
+            RefundEvent::FundsShort(failure)
+                if self.mode == RefundMode::Sync && self.inquiry.submits <= 1 =>
+            {
+                Some(RefundState::Failed(failure.clone()))
+            }
+            RefundEvent::FundsShort(_) if self.mode == RefundMode::Async => {
+                pending(R::InsufficientFunds)
+            }
+            RefundEvent::Refused(_) | RefundEvent::Doubted(_) | RefundEvent::FundsShort(_) => {
+                pending(R::OutcomeUnknown)
+            }
+            RefundEvent::NotFound => self
+                .confirms_refusal()
+                .map(|failure| RefundState::Failed(failure.clone())),
+            RefundEvent::OutcomeBecameUnknown => match reason {
+                R::Submitting => pending(R::OutcomeUnknown),
+                R::AwaitingBatch | R::InsufficientFunds | R::OutcomeUnknown | R::Processing => None,
+            },
+            RefundEvent::FailedAtAlipay(failure) | RefundEvent::ReversedByAlipay(failure) => {
+                Some(RefundState::Failed(failure.clone()))
+            }
+            RefundEvent::PlanExhausted => Some(RefundState::Unresolved),
+            RefundEvent::Resolved(_) => None,
+        }
+    }
+
+    /// The truth is still accepted, from Alipay or from an operator.
+    fn after_unresolved(&self, event: &RefundEvent) -> Option<RefundState> {
+        match event {
+            RefundEvent::Succeeded { .. } | RefundEvent::Resolved(RefundResolution::Succeeded) => {
+                Some(RefundState::Succeeded)
+            }
+            RefundEvent::FailedAtAlipay(failure) | RefundEvent::ReversedByAlipay(failure) => {
+                Some(RefundState::Failed(failure.clone()))
+            }
+            RefundEvent::NotFound => self
+                .confirms_refusal()
+                .map(|failure| RefundState::Failed(failure.clone())),
+            RefundEvent::Resolved(RefundResolution::Failed { reason }) => {
+                Some(RefundState::Failed(RefundFailure {
+                    code: RESOLVED_BY_OPERATOR.to_owned(),
+                    message: reason.clone(),
+                }))
+            }
+            RefundEvent::Accepted
+            | RefundEvent::Waiting { .. }
+            | RefundEvent::Refused(_)
+            | RefundEvent::Doubted(_)
+            | RefundEvent::FundsShort(_)
+            | RefundEvent::OutcomeBecameUnknown
+            | RefundEvent::PlanExhausted => None,
+        }
+    }
+
+    /// Keeps what an event tells besides the state.
+    fn learn(&mut self, event: &RefundEvent, now: DateTime<Utc>) {
+        let is_open = !self.state.is_final();
+        match event {
+            RefundEvent::Accepted if is_open => {
+                self.accepted_at.get_or_insert(now);
+            }
+            RefundEvent::Succeeded { accepted_at } if is_open => {
+                self.learn_acceptance(accepted_at.unwrap_or(now));
+            }
+            RefundEvent::Waiting {
+                accepted_at: Some(at),
+                ..
+            } if is_open => {
+                self.learn_acceptance(*at);
+            }
+            RefundEvent::Waiting {
+                accepted_at: None, ..
+            } if is_open => {
+                self.accepted_at.get_or_insert(now);
+            }
+            RefundEvent::Refused(failure) | RefundEvent::Doubted(failure) if is_open => {
+                self.refusal = Some(failure.clone());
+            }
+            RefundEvent::FundsShort(failure) if is_open && self.mode == RefundMode::Sync => {
+                self.refusal = Some(failure.clone());
+            }
+            RefundEvent::Succeeded { .. }
+            | RefundEvent::Accepted
+            | RefundEvent::Waiting { .. }
+            | RefundEvent::Refused(_)
+            | RefundEvent::Doubted(_)
+            | RefundEvent::FundsShort(_)
+            | RefundEvent::NotFound
+            | RefundEvent::OutcomeBecameUnknown
+            | RefundEvent::FailedAtAlipay(_)
+            | RefundEvent::ReversedByAlipay(_)
+            | RefundEvent::PlanExhausted
+            | RefundEvent::Resolved(_) => {}
+        }
+        // Alipay has it: what was refused before it was heard no longer counts.
+        if matches!(event, RefundEvent::Accepted | RefundEvent::Waiting { .. }) {
+            self.refusal = None;
+        }
+    }
+
+    /// Alipay's own word replaces our estimate. It has whole seconds, so what differs by less is the
+    /// same.
+    fn learn_acceptance(&mut self, told: DateTime<Utc>) {
+        let differs = self
+            .accepted_at
+            .is_none_or(|known| (known - told).abs() >= TimeDelta::seconds(1));
+        if differs {
+            self.accepted_at = Some(told);
+        }
+    }
+
+    fn contradiction(&self, event: &RefundEvent) -> InvalidTransition {
+        InvalidTransition {
+            of: "refund",
+            from: self.state.status(),
+            event: event.name(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "refund_tests.rs"]
+mod tests;
