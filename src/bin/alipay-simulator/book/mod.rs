@@ -5,17 +5,19 @@
 //! The rules are those of `protocol/operations.md` 1 and 2; where a document leaves a choice, the
 //! comment at the rule says which was taken.
 
+mod batch;
 mod policy;
 mod refund;
 #[cfg(test)]
 mod tests;
 mod trade;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use rand::Rng as _;
 
+use self::batch::Batches;
 use crate::{
     clock::compact,
     request::Pay,
@@ -23,8 +25,8 @@ use crate::{
 };
 
 pub(crate) use self::{
-    policy::RefundPolicy,
-    refund::{Refund, RefundOutcome, RefundStatus},
+    policy::{Plan, RefundPolicy},
+    refund::{Origin, Refund, RefundOutcome, RefundStatus},
     trade::{CloseReason, Status, Trade},
 };
 
@@ -74,7 +76,13 @@ pub(crate) struct Book {
     by_partner_id: HashMap<String, usize>,
     by_alipay_id: HashMap<String, usize>,
     refunds: Vec<Refund>,
+    by_refund_id: HashMap<String, usize>,
+    batches: Batches,
     policy: RefundPolicy,
+    /// Refunds whose success is to be reported, and when they succeeded.
+    to_announce: Vec<(DateTime<Utc>, usize)>,
+    /// Ids of refunds about which a scenario has lied already.
+    asked_for: HashSet<String>,
     /// Makes the ids of two runs of the simulator differ.
     run: u32,
     sequence: u64,
@@ -88,10 +96,11 @@ impl Book {
             by_partner_id: HashMap::new(),
             by_alipay_id: HashMap::new(),
             refunds: Vec::new(),
-            policy: RefundPolicy {
-                funds_sufficient: true,
-                same_day_immediate: true,
-            },
+            by_refund_id: HashMap::new(),
+            batches: Batches::default(),
+            policy: RefundPolicy::default(),
+            to_announce: Vec::new(),
+            asked_for: HashSet::new(),
             run: rand::thread_rng().gen_range(0..1_000_000),
             sequence: 0,
         }
@@ -129,7 +138,9 @@ impl Book {
             closed_at: None,
             close_reason: None,
             refunded_minor: 0,
+            refund_pending_minor: 0,
             buyer: script.buyer,
+            refunds: script.refunds,
         };
         if script.buyer == Buyer::PaysAtOnce {
             trade.pay(now);
@@ -174,10 +185,7 @@ impl Book {
         else {
             return CancelOutcome::NeverCreated;
         };
-        if self.refunds.iter().any(|refund| {
-            refund.partner_trans_id == trade.partner_trans_id
-                && refund.status != RefundStatus::Failed
-        }) {
+        if trade.has_refunds() {
             return CancelOutcome::Refused("TRADE_STATUS_ERROR");
         }
         let trade_no = trade.alipay_trans_id.clone();
@@ -229,24 +237,55 @@ impl Book {
         Some(true)
     }
 
-    /// Everything, as it is at `now`.
-    pub(crate) fn all(&mut self, now: DateTime<Utc>) -> (&[Trade], &[Refund]) {
+    /// Every trade, as it is at `now`.
+    pub(crate) fn all(&mut self, now: DateTime<Utc>) -> &[Trade] {
         for trade in &mut self.trades {
             trade.settle(now);
         }
         self.settle_refunds(now);
-        (&self.trades, &self.refunds)
+        &self.trades
+    }
+
+    /// Every refund, as it was when the book was last read.
+    pub(crate) fn refunds(&self) -> &[Refund] {
+        &self.refunds
     }
 
     /// How refunds behave.
-    pub(crate) fn policy(&self) -> RefundPolicy {
-        self.policy
+    pub(crate) fn policy(&self) -> &RefundPolicy {
+        &self.policy
     }
 
     /// Changes how refunds behave from `now` on.
     pub(crate) fn set_policy(&mut self, now: DateTime<Utc>, policy: RefundPolicy) {
         self.settle_refunds(now);
         self.policy = policy;
+    }
+
+    /// The refunds that have succeeded since the last time, by `now`, and want it reported; each with
+    /// the instant, and Alipay's id of its trade.
+    pub(crate) fn take_announcements(
+        &mut self,
+        now: DateTime<Utc>,
+    ) -> Vec<(DateTime<Utc>, Refund, String)> {
+        self.settle_refunds(now);
+        let successes = std::mem::take(&mut self.to_announce);
+        let successes = successes.into_iter().map(|(at, number)| {
+            let refund = self.refunds[number].clone();
+            let trade = &self.trades[self.by_partner_id[&refund.partner_trans_id]];
+            (at, refund, trade.alipay_trans_id.clone())
+        });
+        successes.collect()
+    }
+
+    fn trade_of(&mut self, partner_trans_id: &str) -> &mut Trade {
+        &mut self.trades[self.by_partner_id[partner_trans_id]]
+    }
+
+    /// An id as the merchant portal would give it to a refund.
+    fn next_portal_id(&mut self) -> String {
+        self.sequence += 1;
+        format!("PORTAL{:06}{:08}", self.run, self.sequence)
     }
 
     /// 28 digits that begin with the Beijing date.

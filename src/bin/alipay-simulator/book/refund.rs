@@ -1,39 +1,55 @@
-//! Refunds: what is accepted, when it runs, and what becomes of it.
+//! Refunds: what is accepted, and what becomes of it.
 
-use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     Book,
-    policy::next_batch,
-    trade::{CloseReason, Status, Trade},
+    policy::Plan,
+    trade::{Status, Trade},
 };
-use crate::{clock::beijing_time, request::Refund as RefundRequest};
+use crate::{
+    fault::{Fault, Text},
+    request::{NotifyTo, Refund as RefundRequest},
+};
 
 /// The contract's refund period; no document fixes it.
 const REFUND_PERIOD: TimeDelta = TimeDelta::days(365);
-/// How long Alipay retries a refund for which the merchant's money is short.
-const REFUND_RETRY_LIFE: TimeDelta = TimeDelta::days(180);
+
+/// Why a refund waits for the merchant's money.
+pub(super) const BALANCE_TOO_LOW: &str = "MERCHANT_BALANCE_NOT_ENOUGH";
 
 /// Where a refund stands. A refused request is not recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RefundStatus {
-    /// Accepted; tried again at this instant.
-    Processing(DateTime<Utc>),
+    /// Accepted, not done.
+    Processing,
     /// The money went back.
     Success,
-    /// Given up after 180 days without money.
+    /// It did not, or not for good.
     Failed,
+    /// Withdrawn at Alipay.
+    Canceled,
 }
 
 impl RefundStatus {
     /// The spelling of `refund_result_code`.
     pub(crate) fn label(self) -> &'static str {
         match self {
-            Self::Processing(_) => "PROCESSING",
+            Self::Processing => "PROCESSING",
             Self::Success => "SUCCESS",
             Self::Failed => "FAILED",
+            Self::Canceled => "CANCELED",
         }
     }
+}
+
+/// Who asked for a refund.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The merchant's system, by a request.
+    Request,
+    /// A person, in the merchant portal.
+    Portal,
 }
 
 /// One refund.
@@ -44,11 +60,59 @@ pub(crate) struct Refund {
     pub(crate) amount_minor: i64,
     pub(crate) currency: String,
     pub(crate) sync: bool,
+    pub(crate) origin: Origin,
+    /// Where its success is to be reported.
+    pub(crate) notify_to: Option<NotifyTo>,
     pub(crate) status: RefundStatus,
     pub(crate) accepted_at: DateTime<Utc>,
+    /// When it came to the state in which it is, if that is not `Processing`.
     pub(crate) finished_at: Option<DateTime<Utc>>,
-    /// Whether the last attempt found too little money.
-    pub(crate) short_of_funds: bool,
+    /// `refund_error_code`: why it waits, or why it failed.
+    pub(crate) error_code: Option<Text>,
+    /// Every state it had, and since when.
+    pub(crate) history: Vec<(RefundStatus, DateTime<Utc>)>,
+    /// How many batches have tried it.
+    pub(crate) batches_tried: u32,
+    /// When the batch that has taken it is done with it.
+    pub(super) done_at: Option<DateTime<Utc>>,
+    pub(super) plan: Plan,
+}
+
+impl Refund {
+    fn accepted(
+        now: DateTime<Utc>,
+        request: &RefundRequest,
+        trade: &Trade,
+        plan: Plan,
+        origin: Origin,
+    ) -> Self {
+        Self {
+            partner_refund_id: request.partner_refund_id.clone(),
+            partner_trans_id: trade.partner_trans_id.clone(),
+            amount_minor: request.amount_minor,
+            currency: request.currency.clone(),
+            sync: request.sync,
+            origin,
+            notify_to: request.notify_to.clone().filter(|_| !request.sync),
+            status: RefundStatus::Processing,
+            accepted_at: now,
+            finished_at: None,
+            error_code: None,
+            history: vec![(RefundStatus::Processing, now)],
+            batches_tried: 0,
+            done_at: None,
+            plan,
+        }
+    }
+
+    fn is_asked_for_by(&self, request: &RefundRequest) -> bool {
+        (&self.partner_trans_id, self.amount_minor, &self.currency)
+            == (
+                &request.partner_trans_id,
+                request.amount_minor,
+                &request.currency,
+            )
+    }
 }
 
 /// How a refund request ended.
@@ -70,6 +134,38 @@ pub(crate) enum RefundOutcome {
 impl Book {
     /// Books a refund request; idempotent on `partner_refund_id`.
     pub(crate) fn refund(&mut self, now: DateTime<Utc>, request: &RefundRequest) -> RefundOutcome {
+        self.take_refund(now, request, Origin::Request)
+    }
+
+    /// A person refunds in the merchant portal: asynchronous, under an id that the merchant's system
+    /// may never have seen (`protocol/operations.md` 2.1). `None`: no such trade.
+    pub(crate) fn portal_refund(
+        &mut self,
+        now: DateTime<Utc>,
+        partner_trans_id: &str,
+        amount_minor: i64,
+        partner_refund_id: Option<String>,
+    ) -> Option<RefundOutcome> {
+        let currency = self.trade(now, partner_trans_id, None)?.currency.clone();
+        let partner_refund_id = partner_refund_id.unwrap_or_else(|| self.next_portal_id());
+        let request = RefundRequest {
+            partner_trans_id: partner_trans_id.to_owned(),
+            alipay_trans_id: None,
+            partner_refund_id,
+            amount_minor,
+            currency,
+            sync: false,
+            notify_to: None,
+        };
+        Some(self.take_refund(now, &request, Origin::Portal))
+    }
+
+    fn take_refund(
+        &mut self,
+        now: DateTime<Utc>,
+        request: &RefundRequest,
+        origin: Origin,
+    ) -> RefundOutcome {
         if request.partner_refund_id == request.partner_trans_id {
             return RefundOutcome::Refused("INVALID_PARAMETER");
         }
@@ -81,48 +177,26 @@ impl Book {
         if trade.partner_trans_id != request.partner_trans_id {
             return RefundOutcome::Refused("TRADE_NOT_EXIST");
         }
-        let accepted = |refund: &Refund, created| RefundOutcome::Accepted {
-            refund: Box::new(refund.clone()),
-            alipay_trans_id: trade.alipay_trans_id.clone(),
-            created,
+        let (number, created) = match self.by_refund_id.get(&request.partner_refund_id) {
+            Some(number) => {
+                if !self.refunds[*number].is_asked_for_by(request) {
+                    return RefundOutcome::Refused("DISCORDANT_REPEAT_REQUEST");
+                }
+                if let Some(code) = self.policy.repeats.code() {
+                    return RefundOutcome::Refused(code);
+                }
+                (*number, false)
+            }
+            None => match self.refund_refusal(now, request, &trade) {
+                Some(code) => return RefundOutcome::Refused(code),
+                None => (self.record(now, request, &trade, origin), true),
+            },
         };
-        let known = self
-            .refunds
-            .iter()
-            .find(|r| r.partner_refund_id == request.partner_refund_id);
-        if let Some(refund) = known {
-            let same = (
-                &refund.partner_trans_id,
-                refund.amount_minor,
-                &refund.currency,
-            ) == (
-                &request.partner_trans_id,
-                request.amount_minor,
-                &request.currency,
-            );
-            return if same {
-                accepted(refund, false)
-            } else {
-                RefundOutcome::Refused("DISCORDANT_REPEAT_REQUEST")
-            };
+        RefundOutcome::Accepted {
+            refund: Box::new(self.refunds[number].clone()),
+            alipay_trans_id: trade.alipay_trans_id,
+            created,
         }
-        if let Some(code) = self.refund_refusal(now, request, &trade) {
-            return RefundOutcome::Refused(code);
-        }
-        let at_once = request.sync || self.runs_at_once(now, &trade);
-        self.refunds.push(Refund {
-            partner_refund_id: request.partner_refund_id.clone(),
-            partner_trans_id: request.partner_trans_id.clone(),
-            amount_minor: request.amount_minor,
-            currency: request.currency.clone(),
-            sync: request.sync,
-            status: RefundStatus::Processing(if at_once { now } else { next_batch(now) }),
-            accepted_at: now,
-            finished_at: None,
-            short_of_funds: false,
-        });
-        self.settle_refunds(now);
-        accepted(&self.refunds[self.refunds.len() - 1], true)
     }
 
     fn refund_refusal(
@@ -131,13 +205,7 @@ impl Book {
         request: &RefundRequest,
         trade: &Trade,
     ) -> Option<&'static str> {
-        let reserved: i64 = self
-            .refunds
-            .iter()
-            .filter(|refund| refund.partner_trans_id == trade.partner_trans_id)
-            .filter(|refund| refund.status != RefundStatus::Failed)
-            .map(|refund| refund.amount_minor)
-            .sum();
+        let reserved = trade.refunded_minor + trade.refund_pending_minor;
         match (trade.status, trade.paid_at) {
             (Status::TradeClosed, _) => Some("TRADE_HAS_CLOSE"),
             (Status::WaitBuyerPay, _) | (_, None) => Some("TRADE_STATUS_ERROR"),
@@ -148,59 +216,131 @@ impl Book {
             _ if reserved + request.amount_minor > trade.amount_minor => {
                 Some("RETURN_AMOUNT_EXCEED")
             }
-            _ if request.sync && !self.policy.funds_sufficient => {
-                Some("MERCHANT_BALANCE_NOT_ENOUGH")
-            }
+            _ if request.sync && self.is_short_for(trade) => Some(BALANCE_TOO_LOW),
             _ => None,
         }
     }
 
-    fn runs_at_once(&self, now: DateTime<Utc>, trade: &Trade) -> bool {
-        let same_day = trade
-            .paid_at
-            .is_some_and(|paid| beijing_time(paid).date() == beijing_time(now).date());
-        // The night's batch, once begun, takes what arrives before midnight.
-        let batch_runs = beijing_time(now).hour() == 23;
-        batch_runs || (same_day && self.policy.same_day_immediate)
+    /// Whether the balance is too low to refund `trade` now.
+    fn is_short_for(&self, trade: &Trade) -> bool {
+        !self.policy.funds_sufficient || self.plan_for(trade).short_nights > 0
     }
 
-    /// The refund with its trade's Alipay id, as it is at `now`.
+    fn plan_for(&self, trade: &Trade) -> Plan {
+        let scenario = trade.refunds.map_or(&Plan::PLAIN, |refunds| &refunds.plan);
+        scenario.under(&self.policy)
+    }
+
+    fn record(
+        &mut self,
+        now: DateTime<Utc>,
+        request: &RefundRequest,
+        trade: &Trade,
+        origin: Origin,
+    ) -> usize {
+        let plan = if request.sync {
+            Plan::PLAIN
+        } else {
+            self.plan_for(trade)
+        };
+        let number = self.refunds.len();
+        let refund = Refund::accepted(now, request, trade, plan, origin);
+        self.by_refund_id
+            .insert(refund.partner_refund_id.clone(), number);
+        self.trade_of(&refund.partner_trans_id).refund_pending_minor += refund.amount_minor;
+        self.refunds.push(refund);
+        if request.sync {
+            self.end(now, number, RefundStatus::Success, None);
+        } else {
+            self.enqueue(now, number, trade.paid_at);
+        }
+        number
+    }
+
+    /// Brings a refund to another state, and moves the money accordingly.
+    pub(super) fn end(
+        &mut self,
+        at: DateTime<Utc>,
+        number: usize,
+        status: RefundStatus,
+        error_code: Option<Text>,
+    ) {
+        let refund = &mut self.refunds[number];
+        let before = std::mem::replace(&mut refund.status, status);
+        refund.history.push((status, at));
+        refund.finished_at = Some(at);
+        refund.error_code = error_code;
+        let amount = refund.amount_minor;
+        if status == RefundStatus::Success && refund.notify_to.is_some() {
+            self.to_announce.push((at, number));
+        }
+        let id = refund.partner_trans_id.clone();
+        let trade = self.trade_of(&id);
+        match before {
+            RefundStatus::Processing => trade.refund_pending_minor -= amount,
+            RefundStatus::Success => trade.take_back(amount),
+            RefundStatus::Failed | RefundStatus::Canceled => {}
+        }
+        if status == RefundStatus::Success {
+            trade.give_back(at, amount);
+        }
+    }
+
+    /// Alipay changes its mind: a refund that is processed, or succeeded, ends as `status`. `None`:
+    /// no such refund; `false`: it has ended so or otherwise already.
+    pub(crate) fn undo_refund(
+        &mut self,
+        now: DateTime<Utc>,
+        partner_refund_id: &str,
+        status: RefundStatus,
+        error_code: Option<String>,
+    ) -> Option<bool> {
+        self.settle_refunds(now);
+        let number = *self.by_refund_id.get(partner_refund_id)?;
+        let refund = &self.refunds[number];
+        match refund.status {
+            RefundStatus::Failed | RefundStatus::Canceled => return Some(false),
+            RefundStatus::Processing => self.batches.forget(number, refund),
+            RefundStatus::Success => {}
+        }
+        self.end(now, number, status, error_code.map(Text::from));
+        Some(true)
+    }
+
+    /// The refund of a payment, as it is at `now`.
     pub(crate) fn find_refund(
         &mut self,
         now: DateTime<Utc>,
         partner_trans_id: &str,
         partner_refund_id: &str,
     ) -> Option<&Refund> {
-        self.settle_refunds(now);
-        self.refunds.iter().find(|refund| {
-            refund.partner_refund_id == partner_refund_id
-                && refund.partner_trans_id == partner_trans_id
-        })
+        self.refund_by_id(now, partner_refund_id)
+            .filter(|refund| refund.partner_trans_id == partner_trans_id)
     }
 
-    /// Books the refunds whose time has come.
-    pub(super) fn settle_refunds(&mut self, now: DateTime<Utc>) {
-        for refund in &mut self.refunds {
-            while let RefundStatus::Processing(due) = refund.status
-                && due <= now
-            {
-                if self.policy.funds_sufficient {
-                    refund.status = RefundStatus::Success;
-                    refund.finished_at = Some(due);
-                    refund.short_of_funds = false;
-                    let trade = &mut self.trades[self.by_partner_id[&refund.partner_trans_id]];
-                    trade.refunded_minor += refund.amount_minor;
-                    if trade.refunded_minor == trade.amount_minor {
-                        trade.close(due, CloseReason::Refunded);
-                    }
-                } else if due >= refund.accepted_at + REFUND_RETRY_LIFE {
-                    refund.status = RefundStatus::Failed;
-                    refund.finished_at = Some(due);
-                } else {
-                    refund.short_of_funds = true;
-                    refund.status = RefundStatus::Processing(next_batch(due));
-                }
-            }
-        }
+    /// The refund, as it is at `now`.
+    pub(crate) fn refund_by_id(
+        &mut self,
+        now: DateTime<Utc>,
+        partner_refund_id: &str,
+    ) -> Option<&Refund> {
+        self.settle_refunds(now);
+        let number = *self.by_refund_id.get(partner_refund_id)?;
+        Some(&self.refunds[number])
+    }
+
+    /// When something happens next to a refund that is processed.
+    pub(crate) fn next_try(&self, refund: &Refund) -> Option<DateTime<Utc>> {
+        (refund.status == RefundStatus::Processing).then(|| self.batches.next_try(refund))
+    }
+
+    /// What the payment's scenario does to the answer to this request, the first time that the
+    /// refund is asked for.
+    pub(crate) fn refund_fault(&mut self, request: &RefundRequest) -> Option<Fault> {
+        let trade = *self.by_partner_id.get(&request.partner_trans_id)?;
+        let fault = self.trades[trade].refunds?.fault.clone()?;
+        self.asked_for
+            .insert(request.partner_refund_id.clone())
+            .then_some(fault)
     }
 }

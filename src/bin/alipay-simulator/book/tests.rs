@@ -1,9 +1,10 @@
 //! The ledger's rules, one test each.
 
+mod refunds;
+
 use chrono::{DateTime, Utc};
 
 use super::*;
-use crate::request::Refund as RefundRequest;
 
 const NOON: &str = "2026-01-01T12:00:00+08:00";
 
@@ -38,24 +39,6 @@ fn book(created: &str, buyer: Buyer) -> Book {
 fn status(book: &mut Book, now: &str) -> (Status, Option<CloseReason>) {
     let trade = book.trade(at(now), "A", None).unwrap();
     (trade.status, trade.close_reason)
-}
-
-fn refund(id: &str, amount_minor: i64, sync: bool) -> RefundRequest {
-    RefundRequest {
-        partner_trans_id: "A".to_owned(),
-        alipay_trans_id: None,
-        partner_refund_id: id.to_owned(),
-        amount_minor,
-        currency: "HKD".to_owned(),
-        sync,
-    }
-}
-
-fn refund_code(outcome: RefundOutcome) -> &'static str {
-    match outcome {
-        RefundOutcome::Refused(code) => code,
-        RefundOutcome::Accepted { refund, .. } => refund.status.label(),
-    }
 }
 
 #[test]
@@ -204,86 +187,4 @@ fn an_unpaid_trade_is_cancellable_over_midnight() {
     let mut paid = book("2026-01-01T23:59:00+08:00", Buyer::ConfirmsAfter(90));
     let outcome = paid.cancel(at("2026-01-02T00:01:00+08:00"), "A", None);
     assert_eq!(outcome, CancelOutcome::Refused("TRADE_STATUS_ERROR"));
-}
-
-#[test]
-fn refunds_are_bounded_idempotent_and_close_the_trade() {
-    let mut book = book(NOON, Buyer::PaysAtOnce);
-    let now = at("2026-01-03T12:00:00+08:00");
-    assert_eq!(
-        refund_code(book.refund(now, &refund("R1", 400, true))),
-        "SUCCESS"
-    );
-    assert_eq!(
-        refund_code(book.refund(now, &refund("R1", 400, true))),
-        "SUCCESS"
-    );
-    let other = book.refund(now, &refund("R1", 401, true));
-    assert_eq!(refund_code(other), "DISCORDANT_REPEAT_REQUEST");
-    assert_eq!(
-        refund_code(book.refund(now, &refund("R2", 601, true))),
-        "RETURN_AMOUNT_EXCEED"
-    );
-    assert_eq!(
-        book.cancel(now, "A", None),
-        CancelOutcome::Refused("TRADE_STATUS_ERROR")
-    );
-    assert_eq!(
-        refund_code(book.refund(now, &refund("R2", 600, true))),
-        "SUCCESS"
-    );
-    let closed = (Status::TradeClosed, Some(CloseReason::Refunded));
-    assert_eq!(status(&mut book, "2026-01-03T12:00:00+08:00"), closed);
-    assert_eq!(
-        refund_code(book.refund(now, &refund("R3", 1, true))),
-        "TRADE_HAS_CLOSE"
-    );
-}
-
-#[test]
-fn an_asynchronous_refund_runs_at_once_on_the_day_and_in_the_batch_later() {
-    let mut book = book(NOON, Buyer::PaysAtOnce);
-    let same_day = book.refund(at("2026-01-01T13:00:00+08:00"), &refund("R1", 100, false));
-    assert_eq!(refund_code(same_day), "SUCCESS");
-    let later = book.refund(at("2026-01-02T13:00:00+08:00"), &refund("R2", 100, false));
-    assert_eq!(refund_code(later), "PROCESSING");
-    let status =
-        |book: &mut Book, now: &str| book.find_refund(at(now), "A", "R2").unwrap().status.label();
-    assert_eq!(status(&mut book, "2026-01-02T22:59:59+08:00"), "PROCESSING");
-    assert_eq!(status(&mut book, "2026-01-02T23:00:00+08:00"), "SUCCESS");
-    let in_the_batch = book.refund(at("2026-01-03T23:30:00+08:00"), &refund("R3", 100, false));
-    assert_eq!(refund_code(in_the_batch), "SUCCESS");
-}
-
-#[test]
-fn short_funds_refuse_a_synchronous_refund_and_delay_an_asynchronous_one() {
-    let mut book = book(NOON, Buyer::PaysAtOnce);
-    let now = at("2026-01-01T13:00:00+08:00");
-    let poor = RefundPolicy {
-        funds_sufficient: false,
-        same_day_immediate: true,
-    };
-    book.set_policy(now, poor);
-    let sync = book.refund(now, &refund("R1", 100, true));
-    assert_eq!(refund_code(sync), "MERCHANT_BALANCE_NOT_ENOUGH");
-    assert_eq!(
-        refund_code(book.refund(now, &refund("R2", 100, false))),
-        "PROCESSING"
-    );
-    assert_eq!(
-        refund_code(book.refund(now, &refund("R3", 100, false))),
-        "PROCESSING"
-    );
-    let night = at("2026-01-02T10:00:00+08:00");
-    let waiting = book.find_refund(night, "A", "R2").unwrap();
-    assert!(waiting.short_of_funds);
-    assert_eq!(
-        waiting.status,
-        RefundStatus::Processing(at("2026-01-02T23:00:00+08:00"))
-    );
-    let half_a_year = at("2026-08-01T00:00:00+08:00");
-    assert_eq!(
-        book.find_refund(half_a_year, "A", "R3").unwrap().status,
-        RefundStatus::Failed
-    );
 }

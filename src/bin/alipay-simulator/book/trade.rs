@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{clock::end_of_beijing_day, scenario::Buyer};
+use crate::{clock::end_of_beijing_day, refund_scenario::RefundScenario, scenario::Buyer};
 
 /// How long an unpaid trade lives (`protocol/operations.md` 1.4).
 const UNPAID_LIFE: TimeDelta = TimeDelta::minutes(3);
@@ -75,6 +75,10 @@ pub(crate) struct Trade {
     pub(crate) close_reason: Option<CloseReason>,
     /// Money that went back, by refunds or by a cancel.
     pub(crate) refunded_minor: i64,
+    /// Money that accepted refunds will send back.
+    pub(crate) refund_pending_minor: i64,
+    /// How its refunds go, if the code of the payment chose that.
+    pub(crate) refunds: Option<&'static RefundScenario>,
     /// What the buyer will do, if time comes to it.
     pub(super) buyer: Buyer,
 }
@@ -111,6 +115,30 @@ impl Trade {
         self.status = Status::TradeClosed;
         self.closed_at = Some(at);
         self.close_reason = Some(reason);
+    }
+
+    /// Whether money went back or will, by a refund and not by a cancel.
+    pub(super) fn has_refunds(&self) -> bool {
+        let canceled = self.close_reason == Some(CloseReason::CancelledPaid);
+        self.refund_pending_minor > 0 || (self.refunded_minor > 0 && !canceled)
+    }
+
+    /// Books a refund that is done. The trade closes when all of its money is back.
+    pub(super) fn give_back(&mut self, at: DateTime<Utc>, amount_minor: i64) {
+        self.refunded_minor += amount_minor;
+        if self.refunded_minor == self.amount_minor {
+            self.close(at, CloseReason::Refunded);
+        }
+    }
+
+    /// Books back a refund that had been done: its money is with the merchant again.
+    pub(super) fn take_back(&mut self, amount_minor: i64) {
+        self.refunded_minor -= amount_minor;
+        if self.close_reason == Some(CloseReason::Refunded) {
+            self.status = Status::TradeSuccess;
+            self.closed_at = None;
+            self.close_reason = None;
+        }
     }
 
     /// Until when it may be cancelled: paid, to the end of its own day; unpaid, at least 15 minutes
