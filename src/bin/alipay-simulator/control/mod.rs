@@ -1,4 +1,5 @@
-//! The control API under `/_control`: moves the clock, scripts faults, lets the buyer act, and shows
+//! The control API under `/_control`: moves the clock, scripts faults, lets the buyer and Alipay itself
+//! act, steers notifications, and shows
 //! what really happened. For tests and demonstrations; Alipay has nothing like it.
 
 mod ledger;
