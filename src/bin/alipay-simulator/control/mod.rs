@@ -1,6 +1,6 @@
 //! The control API under `/_control`: moves the clock, scripts faults, lets the buyer and Alipay itself
-//! act, steers notifications, and shows
-//! what really happened. For tests and demonstrations; Alipay has nothing like it.
+//! act, steers notifications, and shows what really happened. For tests and demonstrations; Alipay has
+//! nothing like it.
 
 mod ledger;
 mod notifications;
