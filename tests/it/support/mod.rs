@@ -493,7 +493,8 @@ async fn api_key(db: &Db, merchant_id: MerchantId, scopes: &[Scope]) -> String {
     made.expect("a key is made").key.expose_secret().to_owned()
 }
 
-fn credentials(sign_type: SignType) -> Credentials {
+/// Our side of the agreement with the simulator.
+pub(crate) fn credentials(sign_type: SignType) -> Credentials {
     let keys = keys();
     let (own, alipays) = (&keys.merchant_private, &keys.alipay_public);
     let credentials = match sign_type {
