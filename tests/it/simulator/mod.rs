@@ -22,7 +22,7 @@ use alipayhk_gateway::{
     clock::ManualClock,
     domain::{
         barcode::Barcode,
-        id::PartnerTransId,
+        id::{PartnerRefundId, PartnerTransId},
         money::{Currency, Money},
     },
 };
@@ -102,8 +102,8 @@ async fn take(State(inbox): State<Inbox>, headers: HeaderMap, body: Bytes) -> &'
 
 impl Post {
     fn verify(&self, sign_type: SignType) -> Result<VerifiedNotification, NotificationError> {
-        let pairs = url::form_urlencoded::parse(&self.body).into_owned();
-        VerifiedNotification::verify(&credentials(sign_type), pairs)
+        let content_type = Some(self.content_type.as_str());
+        VerifiedNotification::verify(&credentials(sign_type), content_type, &self.body)
     }
 
     fn genuine(&self) -> VerifiedNotification {
@@ -179,7 +179,7 @@ impl Shop {
         let notify_url = Some(self.inbox.url.clone());
         RefundRequest {
             partner_trans_id: payment.clone(),
-            partner_refund_id: format!("R{}", self.refunds),
+            partner_refund_id: PartnerRefundId::from_stored(format!("R{}", self.refunds)),
             amount: money(100),
             reason: Some("soup missing".to_owned()),
             mode: match mode {

@@ -28,8 +28,8 @@ async fn a_success_is_notified(sign_type: SignType) {
     for (name, value) in [
         ("partner_trans_id", trans_id),
         ("out_trade_no", trans_id),
-        ("partner_refund_id", &refund.partner_refund_id),
-        ("out_return_no", &refund.partner_refund_id),
+        ("partner_refund_id", refund.partner_refund_id.as_str()),
+        ("out_return_no", refund.partner_refund_id.as_str()),
         ("partner", PARTNER),
         ("seller_id", PARTNER),
         ("refund_amount", "1.00"),
@@ -44,7 +44,10 @@ async fn a_success_is_notified(sign_type: SignType) {
     let notification = shop.notification().await;
     assert_eq!(fields.get("notify_id"), notification["notify_id"].as_str());
     assert_eq!(notification["state"], "acknowledged");
-    let shown = shop.simulator.refund(&refund.partner_refund_id).await;
+    let shown = shop
+        .simulator
+        .refund(refund.partner_refund_id.as_str())
+        .await;
     assert_eq!(shown["notify"]["state"], "acknowledged", "{shown}");
 }
 
@@ -230,7 +233,7 @@ async fn notifications_come_late_out_of_order_early_or_not_at_all() {
         let posts = posts.iter();
         posts.map(|post| post.field("partner_refund_id")).collect()
     };
-    let reversed = [&overtaking, &late].map(|refund| refund.partner_refund_id.clone());
+    let reversed = [&overtaking, &late].map(|refund| refund.partner_refund_id.as_str().to_owned());
     assert_eq!(order(shop.inbox.take()), reversed);
 
     shop.simulator.set_notifications("off").await;
@@ -238,7 +241,10 @@ async fn notifications_come_late_out_of_order_early_or_not_at_all() {
     shop.simulator.set_notifications("on").await;
     shop.simulator.advance_clock(TimeDelta::days(2)).await;
     assert!(shop.inbox.take().is_empty());
-    let shown = shop.simulator.refund(&silent.partner_refund_id).await;
+    let shown = shop
+        .simulator
+        .refund(silent.partner_refund_id.as_str())
+        .await;
     assert_eq!(shown["notify"]["state"], "not_announced", "{shown}");
 
     let night = json!({"same_day_immediate": false});
@@ -246,7 +252,7 @@ async fn notifications_come_late_out_of_order_early_or_not_at_all() {
     let early = shop.refund_later().await;
     let said = shop
         .simulator
-        .announce_refund(&early.partner_refund_id)
+        .announce_refund(early.partner_refund_id.as_str())
         .await;
     assert_eq!(said["state"], "acknowledged", "{said}");
     assert_eq!(shop.inbox.take().len(), 1);

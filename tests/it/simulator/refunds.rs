@@ -119,7 +119,7 @@ async fn what_alipay_does_by_itself_is_seen_by_a_query() {
     assert!(matches!(succeeded, RefundOutcome::Succeeded { .. }));
     let shown = shop
         .simulator
-        .fail_refund(&reversed.partner_refund_id, "BUYER_NOT_EXIST")
+        .fail_refund(reversed.partner_refund_id.as_str(), "BUYER_NOT_EXIST")
         .await;
     let states = shown["history"].as_array().expect("a list").iter();
     let states: Vec<&str> = states.map(|step| text(step, "status")).collect();
@@ -133,7 +133,7 @@ async fn what_alipay_does_by_itself_is_seen_by_a_query() {
     let canceled = shop.request(&payment, "async");
     shop.send(&canceled).await;
     shop.simulator
-        .cancel_refund(&canceled.partner_refund_id)
+        .cancel_refund(canceled.partner_refund_id.as_str())
         .await;
     assert_eq!(shop.ask(&canceled).await, RefundQueryOutcome::Canceled);
 
@@ -216,7 +216,7 @@ async fn faults_are_scripted_for_refunds_as_for_payments() {
     ] {
         let mut request = shop.request(&payment, "sync");
         request.amount = money(1);
-        let id = &request.partner_refund_id;
+        let id = request.partner_refund_id.as_str();
         shop.simulator
             .script_for_refund("refund", id, fault.clone())
             .await;
@@ -259,7 +259,7 @@ async fn faults_are_scripted_for_refund_queries_and_repetitions() {
         ),
         (json!({"type": "not_exist"}), RefundQueryOutcome::NotFound),
     ] {
-        let id = &request.partner_refund_id;
+        let id = request.partner_refund_id.as_str();
         let service = "refund_query";
         shop.simulator
             .script_for_refund(service, id, fault.clone())
