@@ -167,7 +167,7 @@ impl Shop {
                 service_provider_id: None,
             },
         };
-        let call = self.alipay.pay(&request).await;
+        let call = self.alipay.pay(&request, || false).await;
         let paid = matches!(call.outcome, PayOutcome::Paid { .. });
         assert!(paid, "{ending}: {call:?}");
         id
@@ -191,7 +191,7 @@ impl Shop {
     }
 
     async fn send(&self, request: &RefundRequest) -> RefundOutcome {
-        self.alipay.refund(request).await.outcome
+        self.alipay.refund(request, || false).await.outcome
     }
 
     /// Asks for an asynchronous refund of a payment of its own, which Alipay takes.
