@@ -440,6 +440,32 @@ async fn assert_invariants(pool: &PgPool, simulator: &Simulator, parked_on_purpo
             .await
             .expect("the database answers");
     assert_eq!(parked, parked_on_purpose, "nothing is parked unexpectedly");
+    let unplanned = sqlx::query_scalar::<_, i64>(
+        "select count(*) from refund r where status in ('pending', 'unresolved')
+            and (select count(*) from follow_up f where f.subject_id = r.refund_id) <> 1",
+    )
+    .fetch_one(pool)
+    .await
+    .expect("the database answers");
+    assert_eq!(
+        unplanned, 0,
+        "C8/C9: each open refund has exactly one follow-up"
+    );
+    let wrong_books = sqlx::query_scalar::<_, i64>(
+        "select count(*) from payment p where refund_reserved_minor <> (
+                select coalesce(sum(amount_minor), 0) from refund r
+                where r.payment_id = p.payment_id and status <> 'failed')
+            or refunded_minor <> (
+                select coalesce(sum(amount_minor), 0) from refund r
+                where r.payment_id = p.payment_id and status = 'succeeded')",
+    )
+    .fetch_one(pool)
+    .await
+    .expect("the database answers");
+    assert_eq!(
+        wrong_books, 0,
+        "M3: a payment's books are those of its refunds"
+    );
     let rows: Vec<(String, String, i64)> =
         sqlx::query_as("select partner_trans_id, status, amount_minor from payment")
             .fetch_all(pool)
@@ -452,7 +478,9 @@ async fn assert_invariants(pool: &PgPool, simulator: &Simulator, parked_on_purpo
         let row = rows.iter().find(|(ours, ..)| ours == id);
         let (_, status, amount) = row.unwrap_or_else(|| panic!("M7: no payment for {id}"));
         assert_eq!(trade["amount_minor"], *amount, "M2: the amount of {id}");
-        let charged = trade["charged"] == true && trade["status"] == "TRADE_SUCCESS";
+        // Refunds in full close a trade too; what they returned is in the books.
+        let kept = trade["status"] == "TRADE_SUCCESS" || trade["close_reason"] == "refunded";
+        let charged = trade["charged"] == true && kept;
         match status.as_str() {
             "succeeded" => assert!(charged, "M6: {id} is reported paid: {trade}"),
             "failed" | "canceled" => assert!(!charged, "M6: {id} is {status}: {trade}"),
