@@ -87,11 +87,11 @@ pub fn next_step(plan: &RefundPlan, refund: &Refund, now: DateTime<Utc>) -> Refu
             nightly_check(plan, refund, last_question(refund)),
         ),
         RefundState::Pending(_) => {
-            let next = next_question(plan, refund);
+            let (question, due) = next_question(plan, refund);
             let gives_up_at = gives_up_at(plan, refund);
             // Whatever was due before the end is asked first, however late its visit is.
-            if next.1 < gives_up_at {
-                next
+            if due < gives_up_at {
+                (question, due)
             } else {
                 (RefundStep::GiveUp, gives_up_at)
             }
