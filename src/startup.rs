@@ -329,3 +329,40 @@ pub async fn create_api_key(config: &ApiKeyConfig, new: NewApiKey) -> anyhow::Re
     db.close().await;
     Ok(made.key.expose_secret().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARTNER: &str = "2088000000000001";
+
+    fn notify_url_of(base: &str) -> anyhow::Result<String> {
+        let base = base.parse().expect("a URL");
+        notify_url(&base, PARTNER).map(String::from)
+    }
+
+    #[test]
+    fn alipay_posts_to_a_path_below_the_public_base_url() {
+        for (base, expected) in [
+            ("https://pay.example.hk", "https://pay.example.hk"),
+            ("https://pay.example.hk/", "https://pay.example.hk"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("https://example.hk/gateway/", "https://example.hk/gateway"),
+        ] {
+            let expected = format!("{expected}/alipay/notify/{PARTNER}");
+            assert_eq!(notify_url_of(base).expect("a good base"), expected);
+        }
+    }
+
+    /// Alipay takes 200 characters (`protocol/operations.md` 4).
+    #[test]
+    fn a_notify_url_that_alipay_would_not_take_is_refused_at_the_start() {
+        let path = format!("/alipay/notify/{PARTNER}");
+        let room = 200 - path.len() - "https://example.hk/".len();
+        let base = |length: usize| format!("https://example.hk/{}", "a".repeat(length));
+        let longest = notify_url_of(&base(room)).expect("as long as it may be");
+        assert_eq!(longest.len(), 200);
+        let error = notify_url_of(&base(room + 1)).expect_err("too long");
+        assert!(error.to_string().contains("PUBLIC_BASE_URL"), "{error}");
+    }
+}

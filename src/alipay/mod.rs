@@ -34,6 +34,11 @@ mod transport;
 mod xml;
 
 #[cfg(test)]
+pub(crate) use response::tests::{
+    read_refund_answer, read_refund_query_answer, read_refused_refund,
+};
+
+#[cfg(test)]
 mod stub;
 #[cfg(test)]
 mod tls_tests;

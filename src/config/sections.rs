@@ -30,7 +30,7 @@ impl Http {
             reader.parse("HTTP_LISTEN", "an address and port such as 127.0.0.1:8080");
         let given = reader.optional("PUBLIC_BASE_URL").is_some();
         let public_base_url = if given {
-            reader.url("PUBLIC_BASE_URL")
+            base_url(reader, "PUBLIC_BASE_URL")
         } else {
             listen.and_then(|listen| Url::parse(&format!("http://{listen}")).ok())
         };
@@ -41,6 +41,15 @@ impl Http {
             shutdown_grace: shutdown_grace?,
         })
     }
+}
+
+/// A URL that paths are appended to.
+fn base_url(reader: &mut Reader, name: &'static str) -> Option<Url> {
+    let url = reader.url(name)?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return reader.fault(name, "must end with a path: without ? and #");
+    }
+    Some(url)
 }
 
 /// Where state is kept.
@@ -296,9 +305,12 @@ impl RefundBatch {
 
 /// `HH:MM`, to the letter.
 fn time_of_day(text: &str) -> Option<NaiveTime> {
-    (text.len() == 5)
-        .then(|| NaiveTime::parse_from_str(text, "%H:%M").ok())
-        .flatten()
+    let (hour, minute) = text.split_once(':')?;
+    let two_digits = |text: &str| text.len() == 2 && digits(text);
+    if !two_digits(hour) || !two_digits(minute) {
+        return None;
+    }
+    NaiveTime::from_hms_opt(hour.parse().ok()?, minute.parse().ok()?, 0)
 }
 
 /// The merchant and store that `migrate` makes where there is none, so that `store_id` may be left

@@ -119,6 +119,112 @@ fn a_lease_must_outlast_the_calls_made_under_it() {
     assert_eq!(names(&error), ["FOLLOW_UP_LEASE_MS"]);
     environment.insert("FOLLOW_UP_LEASE_MS".to_owned(), "45003".to_owned());
     Config::read(|name| environment.get(name).cloned()).expect("exactly long enough");
+    for name in ["ALIPAY_REFUND_TIMEOUT_MS", "ALIPAY_QUERY_TIMEOUT_MS"] {
+        let mut environment = files.environment();
+        environment.insert(name.to_owned(), "20000".to_owned());
+        let read = |environment: &BTreeMap<String, String>| {
+            Config::read(|name| environment.get(name).cloned())
+        };
+        let error = read(&environment).expect_err("too short a lease");
+        assert_eq!(names(&error), ["FOLLOW_UP_LEASE_MS"], "{name}");
+        assert!(error.to_string().contains("at least 60000"), "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+        environment.insert("FOLLOW_UP_LEASE_MS".to_owned(), "60000".to_owned());
+        read(&environment).expect("exactly long enough");
+    }
+    // A pay call is made under no lease.
+    let mut environment = files.environment();
+    environment.insert("ALIPAY_PAY_TIMEOUT_MS".to_owned(), "60000".to_owned());
+    Config::read(|name| environment.get(name).cloned()).expect("no worker pays");
+}
+
+/// Alipay posts to a path below it, and what follows a question mark or a hash is none.
+#[test]
+fn the_public_base_url_can_be_extended_by_a_path() {
+    let files = Files::new("base-url");
+    let mut environment = files.environment();
+    for (base, is_good) in [
+        ("https://pay.example.hk", true),
+        ("https://pay.example.hk/gateway/", true),
+        ("https://pay.example.hk/?shop=1", false),
+        ("https://pay.example.hk?", false),
+        ("https://pay.example.hk/#shop", false),
+        ("https://user:secret@pay.example.hk", false),
+        ("ftp://pay.example.hk", false),
+        ("pay.example.hk", false),
+    ] {
+        environment.insert("PUBLIC_BASE_URL".to_owned(), base.to_owned());
+        let read = Config::read(|name| environment.get(name).cloned());
+        let faults = read.map_or_else(|error| names(&error), |_| vec![]);
+        let expected: &[_] = if is_good { &[] } else { &["PUBLIC_BASE_URL"] };
+        assert_eq!(faults, expected, "{base}");
+    }
+}
+
+#[test]
+fn the_refund_batch_is_alipays_unless_told_otherwise() {
+    let files = Files::new("batch");
+    let read = |changes: &[(&str, &str)]| {
+        let mut environment = files.environment();
+        for (name, value) in changes {
+            environment.insert((*name).to_owned(), (*value).to_owned());
+        }
+        Config::read(|name| environment.get(name).cloned()).map(|config| {
+            let RefundBatch {
+                opens,
+                closes,
+                give_up_days,
+            } = config.refund_batch;
+            format!("{opens} {closes} {give_up_days}")
+        })
+    };
+    assert_eq!(read(&[]), Ok("23:00:00 05:00:00 180".to_owned()));
+    for (opens, closes, days, expected) in [
+        ("01:30", "04:00", "365", "01:30:00 04:00:00 365"),
+        ("23:59", "00:00", "1", "23:59:00 00:00:00 1"),
+        ("00:00", "23:59", "1000", "00:00:00 23:59:00 1000"),
+    ] {
+        let found = read(&[
+            ("REFUND_BATCH_OPENS", opens),
+            ("REFUND_BATCH_CLOSES", closes),
+            ("REFUND_GIVE_UP_DAYS", days),
+        ]);
+        assert_eq!(found, Ok(expected.to_owned()));
+    }
+    for (name, value) in [
+        ("REFUND_BATCH_OPENS", "24:00"),
+        ("REFUND_BATCH_OPENS", "23:60"),
+        ("REFUND_BATCH_OPENS", "5:00"),
+        ("REFUND_BATCH_OPENS", "2: 30"),
+        ("REFUND_BATCH_OPENS", "23-00"),
+        ("REFUND_BATCH_OPENS", "23:00:00"),
+        ("REFUND_BATCH_OPENS", "11 pm"),
+        ("REFUND_BATCH_OPENS", "+2:30"),
+        ("REFUND_BATCH_CLOSES", "05:0x"),
+        ("REFUND_BATCH_CLOSES", "\u{ff10}5:00"),
+        // No batch at all, or one that never ends?
+        ("REFUND_BATCH_CLOSES", "23:00"),
+        ("REFUND_GIVE_UP_DAYS", "0"),
+        ("REFUND_GIVE_UP_DAYS", "1001"),
+        ("REFUND_GIVE_UP_DAYS", "-1"),
+        ("REFUND_GIVE_UP_DAYS", "180 days"),
+    ] {
+        let error = read(&[(name, value)]).expect_err(value);
+        assert_eq!(names(&error), [name], "{value}");
+    }
+    let all = read(&[
+        ("REFUND_BATCH_OPENS", "25:00"),
+        ("REFUND_BATCH_CLOSES", "25:00"),
+        ("REFUND_GIVE_UP_DAYS", "many"),
+    ]);
+    assert_eq!(
+        names(&all.expect_err("three faults")),
+        [
+            "REFUND_BATCH_OPENS",
+            "REFUND_BATCH_CLOSES",
+            "REFUND_GIVE_UP_DAYS"
+        ]
+    );
 }
 
 #[test]

@@ -181,6 +181,34 @@ mod tests {
         }
     }
 
+    /// T1, T2, T7 against plain numbers: at every hour, and on both sides of it, of more than two years
+    /// with a leap day, and whatever clocks do elsewhere.
+    #[test]
+    fn t7_every_hour_of_800_days_has_its_day_and_its_batch() {
+        const DAY: i64 = 86_400_000;
+        const HOUR: i64 = 3_600_000;
+        let first = utc("2026-12-31T16:00:00Z").timestamp_millis();
+        let hours = BatchHours::default();
+        let epoch = NaiveDate::from_ymd_opt(1970, 1, 1).expect("a date");
+        for hour in 0..800 * 24 {
+            for off in [-1, 0, 1] {
+                let ms = first + hour * HOUR + off;
+                let at = DateTime::from_timestamp_millis(ms).expect("an instant of our time");
+                let day = (ms + 8 * HOUR).div_euclid(DAY);
+                assert_eq!((business_date(at) - epoch).num_days(), day, "{at}");
+                let midnight = day * DAY - 8 * HOUR;
+                let end = end_of_business_day(at).timestamp_millis();
+                assert_eq!(end, midnight + DAY, "{at}");
+                let tonight = midnight + 23 * HOUR;
+                let opens_at = if ms < tonight { tonight } else { tonight + DAY };
+                let window = hours.first_after(at);
+                assert_eq!(window.opens_at.timestamp_millis(), opens_at, "{at}");
+                let length = window.closes_at - window.opens_at;
+                assert_eq!(length, TimeDelta::hours(6), "{at}");
+            }
+        }
+    }
+
     #[test]
     fn batches_follow_each_other_night_by_night_also_within_one_day() {
         let daytime = BatchHours {

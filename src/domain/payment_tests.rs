@@ -268,3 +268,143 @@ fn m6_a_paid_trade_is_not_believed_while_our_cancel_may_still_return_the_money()
         Some((PaymentState::Succeeded, Some(CancelReason::Requested)))
     );
 }
+
+fn cancel_started(reason: CancelReason, reversal: Option<RefundId>) -> PaymentEvent {
+    PaymentEvent::CancelStarted { reason, reversal }
+}
+
+fn applied(payment: &Payment, event: &PaymentEvent) -> Payment {
+    let after = payment.apply(event, at(9)).expect("a legal move");
+    after.expect("and new")
+}
+
+/// R11: the refund to make where the cancel is refused is minted once, with the wish.
+#[test]
+fn r11_a_reversal_joins_the_cancel_under_way_and_keeps_its_first_id() {
+    let first = RefundId::mint();
+    for (state, canceling) in [
+        (PaymentState::Succeeded, None),
+        (PaymentState::Succeeded, Some(CancelReason::Requested)),
+        (
+            PaymentState::Processing(ProcessingReason::AwaitingBuyer),
+            None,
+        ),
+        (
+            PaymentState::Processing(ProcessingReason::Canceling),
+            Some(CancelReason::Requested),
+        ),
+        (
+            PaymentState::Processing(ProcessingReason::Canceling),
+            Some(CancelReason::BuyerDidNotConfirm),
+        ),
+    ] {
+        let mut before = payment(state);
+        before.canceling = canceling;
+        let wish = cancel_started(CancelReason::Requested, Some(first));
+        let wished = applied(&before, &wish);
+        assert_eq!(wished.reversal, Some(first), "{before:?}");
+        assert_eq!(wished.canceling, Some(CancelReason::Requested));
+        assert_eq!(wished.state.status(), before.state.status());
+        for again in [
+            wish,
+            cancel_started(CancelReason::Requested, Some(RefundId::mint())),
+            cancel_started(CancelReason::Requested, None),
+        ] {
+            assert_eq!(wished.apply(&again, at(10)), Ok(None), "{again:?}");
+        }
+    }
+}
+
+/// The wish lasts as long as the cancel: through the news that the trade is paid, to its end.
+#[test]
+fn r11_a_reversal_is_kept_until_its_cancel_ends_and_then_dropped() {
+    let id = RefundId::mint();
+    let wish = cancel_started(CancelReason::Requested, Some(id));
+    let waiting = payment(PaymentState::Processing(ProcessingReason::AwaitingBuyer));
+    let wished = applied(&waiting, &wish);
+    let paid = applied(&wished, &events()[0]);
+    assert_eq!(paid.state, PaymentState::Succeeded);
+    assert_eq!(
+        (paid.reversal, paid.is_settled()),
+        (Some(id), false),
+        "the cancel goes on"
+    );
+    let closed = |money_returned| PaymentEvent::Closed {
+        reason: CancelReason::BuyerDidNotConfirm,
+        money_returned,
+        alipay_trans_id: None,
+        charge: None,
+    };
+    for (before, event) in [
+        (&wished, PaymentEvent::Declined(failure())),
+        (&wished, closed(false)),
+        (&wished, PaymentEvent::PlanExhausted),
+        (&paid, closed(true)),
+        (&paid, PaymentEvent::CancelRefused),
+    ] {
+        let after = applied(before, &event);
+        assert_eq!((after.canceling, after.reversal), (None, None), "{event:?}");
+    }
+}
+
+#[test]
+fn m3_what_no_refund_has_reserved_of_a_paid_payment_may_be_refunded() {
+    for state in states() {
+        let mut payment = payment(state);
+        payment.canceling = None;
+        let is_paid = payment.state == PaymentState::Succeeded;
+        let left = if is_paid { 3925 } else { 0 };
+        assert_eq!(payment.refundable_minor(), left, "{:?}", payment.state);
+    }
+    let mut paid = payment(PaymentState::Succeeded);
+    for (reserved, refunded, left) in [
+        (1, 0, 3924),
+        (3925, 0, 0),
+        (3925, 3925, 0),
+        (2000, 25, 1925),
+    ] {
+        paid.refund_reserved_minor = reserved;
+        paid.refunded_minor = refunded;
+        assert_eq!(paid.refundable_minor(), left);
+    }
+    // T4: cancel and refund never both run.
+    paid.refund_reserved_minor = 0;
+    paid.canceling = Some(CancelReason::Requested);
+    assert_eq!(paid.refundable_minor(), 0);
+}
+
+/// Refunds close a trade too (`protocol/operations.md` 10.12): what they return is in the books, and
+/// the payment was paid.
+#[test]
+fn m3_a_trade_closed_by_refunds_stays_a_paid_payment() {
+    let closed = PaymentEvent::Closed {
+        reason: CancelReason::BuyerDidNotConfirm,
+        money_returned: true,
+        alipay_trans_id: Some("2026".to_owned()),
+        charge: Some(charge()),
+    };
+    let mut paid = payment(PaymentState::Succeeded);
+    for reserved in [1, 3925] {
+        paid.refund_reserved_minor = reserved;
+        assert_eq!(paid.apply(&closed, at(9)), Ok(None), "{reserved} reserved");
+    }
+    paid.refund_reserved_minor = 0;
+    assert_eq!(applied(&paid, &closed).state.status(), "canceled");
+}
+
+#[test]
+fn a_change_of_state_leaves_the_books_alone() {
+    for state in states() {
+        for event in events() {
+            let mut before = payment(state.clone());
+            before.refunded_minor = 700;
+            before.refund_reserved_minor = 900;
+            if let Ok(Some(after)) = before.apply(&event, at(9)) {
+                assert_eq!(
+                    (after.refund_reserved_minor, after.refunded_minor),
+                    (900, 700)
+                );
+            }
+        }
+    }
+}

@@ -24,6 +24,9 @@ use super::{
 /// request that was cut may still be on its way.
 pub const CONFIRM_AFTER: TimeDelta = TimeDelta::seconds(60);
 
+/// How far Alipay's clock and the database's may be apart before its word on a time is no word.
+const CLOCKS_DIFFER_BY: TimeDelta = TimeDelta::minutes(10);
+
 /// Alipay's codes for a merchant's balance that is too low (`protocol/operations.md` 2.5).
 const SHORT_OF_FUNDS: [&str; 2] = ["MERCHANT_BALANCE_NOT_ENOUGH", "SELLER_BALANCE_NOT_ENOUGH"];
 
@@ -81,7 +84,8 @@ pub struct Refund {
     /// A refusal that a query has yet to confirm: it came where an earlier request may have been
     /// heard.
     pub refusal: Option<RefundFailure>,
-    /// When Alipay accepted it: by its own word where it gave one, else when its answer came.
+    /// When Alipay accepted it: by its own word where it gave one, else when its answer came. No
+    /// refusal of a repeat counts from then on.
     pub accepted_at: Option<DateTime<Utc>>,
     /// When the gateway learnt that the money went back (database clock).
     pub succeeded_at: Option<DateTime<Utc>>,
@@ -399,6 +403,12 @@ impl Refund {
             RefundEvent::FundsShort(_) if self.mode == RefundMode::Async => {
                 pending(R::InsufficientFunds)
             }
+            // Alipay has it: a repeat may be refused because of the refund that it repeats.
+            RefundEvent::Refused(_) | RefundEvent::Doubted(_) | RefundEvent::FundsShort(_)
+                if self.accepted_at.is_some() =>
+            {
+                None
+            }
             RefundEvent::Refused(_) | RefundEvent::Doubted(_) | RefundEvent::FundsShort(_) => {
                 pending(R::OutcomeUnknown)
             }
@@ -448,28 +458,19 @@ impl Refund {
     /// Keeps what an event tells besides the state.
     fn learn(&mut self, event: &RefundEvent, now: DateTime<Utc>) {
         let is_open = !self.state.is_final();
+        // What Alipay has acknowledged is not undone by what a repeat of the request is told.
+        let is_unheard_of = is_open && self.accepted_at.is_none();
         match event {
-            RefundEvent::Accepted if is_open => {
-                self.accepted_at.get_or_insert(now);
+            RefundEvent::Accepted if is_open => self.learn_acceptance(None, now),
+            RefundEvent::Succeeded { accepted_at } | RefundEvent::Waiting { accepted_at, .. }
+                if is_open =>
+            {
+                self.learn_acceptance(*accepted_at, now);
             }
-            RefundEvent::Succeeded { accepted_at } if is_open => {
-                self.learn_acceptance(accepted_at.unwrap_or(now));
-            }
-            RefundEvent::Waiting {
-                accepted_at: Some(at),
-                ..
-            } if is_open => {
-                self.learn_acceptance(*at);
-            }
-            RefundEvent::Waiting {
-                accepted_at: None, ..
-            } if is_open => {
-                self.accepted_at.get_or_insert(now);
-            }
-            RefundEvent::Refused(failure) | RefundEvent::Doubted(failure) if is_open => {
+            RefundEvent::Refused(failure) | RefundEvent::Doubted(failure) if is_unheard_of => {
                 self.refusal = Some(failure.clone());
             }
-            RefundEvent::FundsShort(failure) if is_open && self.mode == RefundMode::Sync => {
+            RefundEvent::FundsShort(failure) if is_unheard_of && self.mode == RefundMode::Sync => {
                 self.refusal = Some(failure.clone());
             }
             RefundEvent::Succeeded { .. }
@@ -491,14 +492,20 @@ impl Refund {
         }
     }
 
-    /// Alipay's own word replaces our estimate. It has whole seconds, so what differs by less is the
-    /// same.
-    fn learn_acceptance(&mut self, told: DateTime<Utc>) {
-        let differs = self
+    /// Keeps when Alipay accepted it: the earliest that can be true. Its own word replaces our
+    /// estimate, which is later, since the answer came after the acceptance; it has whole seconds, so
+    /// what differs by less is the same. A later word is not believed: it would start the plan's early
+    /// checks again, with each answer.
+    fn learn_acceptance(&mut self, told: Option<DateTime<Utc>>, now: DateTime<Utc>) {
+        let earliest = self.created_at - CLOCKS_DIFFER_BY;
+        let at = told
+            .filter(|told| *told >= earliest)
+            .map_or(now, |told| told.min(now));
+        let is_news = self
             .accepted_at
-            .is_none_or(|known| (known - told).abs() >= TimeDelta::seconds(1));
-        if differs {
-            self.accepted_at = Some(told);
+            .is_none_or(|known| known - at >= TimeDelta::seconds(1));
+        if is_news {
+            self.accepted_at = Some(at);
         }
     }
 
@@ -513,4 +520,4 @@ impl Refund {
 
 #[cfg(test)]
 #[path = "refund_tests.rs"]
-mod tests;
+pub(crate) mod tests;

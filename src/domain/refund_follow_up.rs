@@ -9,7 +9,7 @@
 //!    it closes, and then once each night after the batch. Each refund has its own place in a spread of
 //!    time, so that ten thousand of them do not query in one second.
 //! 3. After [`RefundPlan::horizon`] Alipay itself has given up, and says so; a refund that is still open
-//!    when that night is over becomes `unresolved`, and is queried once a night.
+//!    when that night is over and was asked for becomes `unresolved`, and is queried once a night.
 //!
 //! Exhaustion never means failed. At most [`MOST_QUERIES_A_DAY`] queries a day follow from it, which a
 //! test counts over years.
@@ -18,7 +18,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     calendar::{BatchHours, BatchWindow},
-    refund::{Refund, RefundMode, RefundState},
+    refund::{PendingReason, Refund, RefundMode, RefundState},
 };
 
 /// The plan never asks more often about one refund in a day; callers may add to it by `refresh`.
@@ -30,6 +30,9 @@ pub const GIVE_UP_UNHEARD_AFTER: TimeDelta = TimeDelta::days(7);
 /// How near to the opening of a batch an acceptance may be before both nights are watched: the clocks
 /// of Alipay and of the gateway may differ by as much.
 const EDGE: TimeDelta = TimeDelta::seconds(60);
+
+/// How far apart two queries about an accepted refund are at least; checks that fall together are one.
+const APART: TimeDelta = TimeDelta::seconds(10);
 
 /// Checks after acceptance, before any batch.
 const EARLY: [TimeDelta; 3] = [
@@ -84,13 +87,14 @@ pub fn next_step(plan: &RefundPlan, refund: &Refund, now: DateTime<Utc>) -> Refu
             nightly_check(plan, refund, last_question(refund)),
         ),
         RefundState::Pending(_) => {
-            let gives_up_at = gives_up_at(plan, refund);
-            if now >= gives_up_at {
-                return RefundStep::GiveUp;
-            }
             let (question, due) = next_question(plan, refund);
-            // The end of the plan is a visit of its own.
-            (question, due.min(gives_up_at))
+            let gives_up_at = gives_up_at(plan, refund);
+            // Whatever was due before the end is asked first, however late its visit is.
+            if due < gives_up_at {
+                (question, due)
+            } else {
+                (RefundStep::GiveUp, gives_up_at)
+            }
         }
     };
     if due <= now {
@@ -109,12 +113,17 @@ pub fn next_check_at(plan: &RefundPlan, refund: &Refund, now: DateTime<Utc>) -> 
 }
 
 /// When a pending refund becomes `unresolved`: after the batch in which Alipay gives up, or, where
-/// Alipay never acknowledged it, after a week.
+/// Alipay never acknowledged it, after a week. Where it did not for want of funds, the gateway tries
+/// for as long as Alipay would.
 pub fn gives_up_at(plan: &RefundPlan, refund: &Refund) -> DateTime<Utc> {
+    let is_short = refund.state == RefundState::Pending(PendingReason::InsufficientFunds);
     match refund.accepted_at {
         Some(accepted_at) => {
-            plan.hours.first_after(accepted_at + plan.horizon).closes_at + AFTER_THE_LAST_BATCH
+            // By either clock.
+            let end = accepted_at + plan.horizon + EDGE;
+            plan.hours.first_after(end).closes_at + AFTER_THE_LAST_BATCH
         }
+        None if is_short => refund.created_at + plan.horizon,
         None => refund.created_at + GIVE_UP_UNHEARD_AFTER,
     }
 }
@@ -122,13 +131,14 @@ pub fn gives_up_at(plan: &RefundPlan, refund: &Refund) -> DateTime<Utc> {
 /// The batch that a pending asynchronous refund waits for: the first one after its acceptance that
 /// is not over at its next check. `None` where it waits for none.
 pub fn window(plan: &RefundPlan, refund: &Refund) -> Option<BatchWindow> {
-    let is_waiting = refund.mode == RefundMode::Async && !refund.state.is_final();
+    let is_pending = matches!(refund.state, RefundState::Pending(_));
+    let is_waiting = refund.mode == RefundMode::Async && is_pending;
     let accepted_at = refund.accepted_at.filter(|_| is_waiting)?;
     let mut window = plan.hours.first_after(accepted_at);
     if let Some(next) = refund.inquiry.next_check_at {
         let tonight = plan.hours.first_after(next - TimeDelta::days(1));
         // The check after the end of a batch is still about that batch.
-        let latest = if next > tonight.closes_at + spread(&tonight, CLOSING) + SETTLING {
+        let latest = if next > tonight.closes_at + settling(&tonight) + spread(&tonight) {
             plan.hours.following(tonight)
         } else {
             tonight
@@ -154,8 +164,12 @@ fn next_question(plan: &RefundPlan, refund: &Refund) -> (RefundStep, DateTime<Ut
         );
     }
     if let Some(accepted_at) = refund.accepted_at {
-        let due = batch_check(plan, refund, accepted_at, last_question(refund));
-        return (RefundStep::Query, due);
+        let asked_at = inquiry.last_check_at.map(|at| at + APART);
+        let after = last_question(refund).max(asked_at.unwrap_or(last_submit_at));
+        return (
+            RefundStep::Query,
+            batch_check(plan, refund, accepted_at, after),
+        );
     }
     let due = last_question(refund) + before_check(inquiry.checks_done);
     // A refusal is settled by an answer that comes late enough; asking earlier would not settle it.
@@ -200,34 +214,38 @@ fn last_question(refund: &Refund) -> DateTime<Utc> {
         .unwrap_or(refund.created_at)
 }
 
-/// A check within a night: from where, in parts of the batch's length, and over how much of it the
-/// refunds are spread.
-#[derive(Clone, Copy)]
-struct Check {
-    /// Twelfths of the batch from its opening.
-    from: i32,
-    /// Twelfths of the batch over which the refunds spread.
-    over: i32,
-}
+/// The checks of a night, in twelfths of the batch from its opening.
+const OPENING: i32 = 0;
+const FIRST_THIRD: i32 = 4;
+const SECOND_THIRD: i32 = 8;
+const CLOSING: i32 = 12;
 
-const OPENING: Check = Check { from: 0, over: 1 };
-const FIRST_THIRD: Check = Check { from: 4, over: 1 };
-const SECOND_THIRD: Check = Check { from: 8, over: 1 };
-const CLOSING: Check = Check { from: 12, over: 1 };
-
-/// How long after the opening and the end of a batch its first result is looked for.
+/// How long after the opening and the end of a batch its first result is looked for, and over how much
+/// time the checks of all refunds are spread then. Both end before [`AFTER_THE_LAST_BATCH`].
 const SETTLING: TimeDelta = TimeDelta::minutes(1);
+const SPREAD: TimeDelta = TimeDelta::minutes(30);
 
 /// Where in the night a refund's check is.
-fn check_at(window: &BatchWindow, check: Check, refund: &Refund) -> DateTime<Utc> {
+fn check_at(window: &BatchWindow, check: i32, refund: &Refund) -> DateTime<Utc> {
     let length = window.closes_at - window.opens_at;
-    let place = spread(window, check) * place_of(refund) / 65_536;
-    window.opens_at + length * check.from / 12 + SETTLING + place
+    let place = spread(window) * place_of(refund) / 65_536;
+    window.opens_at + length * check / 12 + settling(window) + place
 }
 
-/// Over how much time the checks of all refunds are spread.
-fn spread(window: &BatchWindow, check: Check) -> TimeDelta {
-    (window.closes_at - window.opens_at) * check.over / 12
+/// A batch's [`SETTLING`]: less where the next one opens before.
+fn settling(window: &BatchWindow) -> TimeDelta {
+    SETTLING.min(pause_after(window) / 2)
+}
+
+/// A batch's [`SPREAD`]: less where the batch, or the pause until the next one, is short.
+fn spread(window: &BatchWindow) -> TimeDelta {
+    let length = window.closes_at - window.opens_at;
+    SPREAD.min(length.min(pause_after(window)) / 12)
+}
+
+/// From the end of a batch to the opening of the next.
+fn pause_after(window: &BatchWindow) -> TimeDelta {
+    TimeDelta::days(1) - (window.closes_at - window.opens_at)
 }
 
 /// The refund's own place in the spread, from 0 to 65,535: the last bytes of its id, which are random.
@@ -258,7 +276,7 @@ fn batch_check(
     let watched = windows
         .iter()
         .flat_map(|window| {
-            let checks: &[Check] = if window.opens_at > accepted_at || near(window, accepted_at) {
+            let checks: &[i32] = if window.opens_at > accepted_at || near(window, accepted_at) {
                 &[OPENING, FIRST_THIRD, SECOND_THIRD, CLOSING]
             } else {
                 // Accepted while the batch was running: at most its end says something.

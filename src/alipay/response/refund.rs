@@ -14,6 +14,10 @@ use crate::{
     },
 };
 
+/// What a fault of the request or the set-up means for a refund; the table's sentences are for a till
+/// that takes a payment.
+const NOT_SET_UP: &str = "Alipay did not take the refund as it was sent, and nothing was refunded; tell your support team.";
+
 impl Readable for RefundRequest {
     type Outcome = RefundOutcome;
     const UNKNOWN: RefundOutcome = RefundOutcome::Unknown;
@@ -45,7 +49,7 @@ impl Readable for RefundRequest {
     }
 
     fn read_refusal(&self, code: &str) -> RefundOutcome {
-        RefundOutcome::Refused(failure(code, result_code::message(Service::Refund, code)))
+        RefundOutcome::Refused(failure(code, NOT_SET_UP))
     }
 }
 
@@ -72,9 +76,8 @@ fn read_refund_failure(code: Option<&str>) -> Reading<RefundOutcome> {
     let unknown = || Reading::new(RefundOutcome::Unknown, AnswerClass::UnknownCode, code);
     let Some(text) = code else { return unknown() };
     let outcome = match result_code::meaning(Service::Refund, text) {
-        Some(Meaning::Definite { message, .. } | Meaning::NotExecuted { message }) => {
-            RefundOutcome::Refused(failure(text, message))
-        }
+        Some(Meaning::Definite { message, .. }) => RefundOutcome::Refused(failure(text, message)),
+        Some(Meaning::NotExecuted { .. }) => RefundOutcome::Refused(failure(text, NOT_SET_UP)),
         Some(Meaning::Later) => RefundOutcome::BalanceTooLow {
             code: text.to_owned(),
         },

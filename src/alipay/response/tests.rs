@@ -101,6 +101,45 @@ fn refund_request(mode: RefundMode) -> RefundRequest {
     }
 }
 
+/// What Alipay's signed answer to a refund means, for the tests of what is made of it.
+pub(crate) fn read_refund_answer(mode: RefundMode, result: &[(&str, &str)]) -> RefundOutcome {
+    let ids = [
+        ("currency", "HKD"),
+        ("partner_refund_id", "HKR0000001"),
+        ("partner_trans_id", "HKT0000001"),
+        ("refund_amount", "10.00"),
+    ];
+    read_fields(&refund_request(mode), &[&ids, result].concat())
+        .expect("an answer about this refund")
+        .outcome
+}
+
+/// What a refusal of a refund at the door means.
+pub(crate) fn read_refused_refund(mode: RefundMode, code: &str, is_signed: bool) -> RefundOutcome {
+    let reply = Reply::Refused {
+        code: code.to_owned(),
+        verified: is_signed,
+    };
+    interpret(&refund_request(mode), &reply)
+        .expect("a refusal can be read")
+        .outcome
+}
+
+/// What Alipay's signed answer to a refund query means.
+pub(crate) fn read_refund_query_answer(result: &[(&str, &str)]) -> RefundQueryOutcome {
+    let request = RefundQueryRequest {
+        partner_trans_id: ours(),
+        partner_refund_id: PartnerRefundId::from_stored("HKR0000001".to_owned()),
+    };
+    let ids = [
+        ("out_return_no", "HKR0000001"),
+        ("out_trade_no", "HKT0000001"),
+    ];
+    read_fields(&request, &[&ids, result].concat())
+        .expect("an answer about this refund")
+        .outcome
+}
+
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
 }

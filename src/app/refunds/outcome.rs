@@ -19,6 +19,8 @@ const TRIED_AGAIN: &str = "The merchant's balance at Alipay is too low; it is tr
 const CHECK_PAYMENT: &str = "Alipay does not take a refund of this payment as it stands: it may be closed or refunded in full \
      already. Refresh the payment, and ask your support team.";
 const GIVEN_UP: &str = "Alipay gave the refund up; nothing went back under it.";
+const TAKEN_BACK: &str =
+    "The refund failed at Alipay after it had succeeded; what went back was taken back.";
 const CANCELED: &str = "The refund was canceled at Alipay; nothing went back under it.";
 
 /// What the answer to the request itself says; `None` where it says nothing that may be believed and
@@ -56,8 +58,10 @@ pub(super) fn query_event(
         RefundQueryOutcome::Processing { code, accepted_at } => {
             RefundEvent::Waiting { code, accepted_at }
         }
-        RefundQueryOutcome::Failed { code } => ended(refund, failure_or(code, "FAILED", GIVEN_UP)),
-        RefundQueryOutcome::Canceled => ended(refund, failure("CANCELED", CANCELED)),
+        RefundQueryOutcome::Failed { code } => {
+            ended(refund, code.as_deref().unwrap_or("FAILED"), GIVEN_UP)
+        }
+        RefundQueryOutcome::Canceled => ended(refund, "CANCELED", CANCELED),
         // The answer to the request itself says what "no such payment" means.
         RefundQueryOutcome::NotFound | RefundQueryOutcome::PaymentNotFound => {
             return (Some(RefundEvent::NotFound), Some(true));
@@ -68,11 +72,11 @@ pub(super) fn query_event(
 }
 
 /// A refund that will not be done, or that had been done and was taken back.
-fn ended(refund: &Refund, failure: RefundFailure) -> RefundEvent {
+fn ended(refund: &Refund, code: &str, message: &str) -> RefundEvent {
     if refund.state == RefundState::Succeeded {
-        RefundEvent::ReversedByAlipay(failure)
+        RefundEvent::ReversedByAlipay(failure(code, TAKEN_BACK))
     } else {
-        RefundEvent::FailedAtAlipay(failure)
+        RefundEvent::FailedAtAlipay(failure(code, message))
     }
 }
 
@@ -83,6 +87,6 @@ fn failure(code: &str, message: &str) -> RefundFailure {
     }
 }
 
-fn failure_or(code: Option<String>, otherwise: &str, message: &str) -> RefundFailure {
-    failure(code.as_deref().unwrap_or(otherwise), message)
-}
+#[cfg(test)]
+#[path = "outcome_tests.rs"]
+mod tests;
