@@ -11,12 +11,10 @@ use crate::{
     app::App,
     domain::schedule::{Unsettled, UnsettledCase},
     http::{
+        answer::timestamp,
         extract::{Caller, Operate, query::RawPairs},
-        payments::{
-            cursor,
-            list::Paging,
-            view::{PaymentView, timestamp},
-        },
+        paging::{Paging, cursor_after},
+        payments::view::PaymentView,
         problem::Problem,
     },
 };
@@ -107,6 +105,6 @@ pub async fn list(
         .await?;
     Ok(Json(UnresolvedList {
         items: page.items.iter().map(UnresolvedView::from).collect(),
-        next_cursor: page.next.map(cursor::encode),
+        next_cursor: page.next.map(cursor_after),
     }))
 }
