@@ -5,6 +5,7 @@
 //! | `payments` | a payment from the till to the buyer's money |
 //! | `idempotency` | one key, one payment: replays, mismatches, conflicts, twins |
 //! | `cancellation` | cancels: unpaid, paid, never created, too late, under a lost answer |
+//! | `refunds` | money that goes back: now, in part, in the batch, by the clock; what Alipay posts about it |
 //! | `operations` | what operators see, steer and decide |
 //! | `durability` | clients, databases, Alipay and processes that go away take no payment with them |
 //! | `scenarios` | every line of the simulator's scenario table is true |
@@ -39,6 +40,7 @@ mod problems;
 mod proof;
 mod readme;
 mod redaction;
+mod refunds;
 mod scenarios;
 mod shutdown;
 mod signing;

@@ -23,7 +23,7 @@ pub mod path;
 pub mod query;
 
 pub use body::JsonBody;
-pub use caller::{Caller, Operate, ReadPayments, WritePayments};
+pub use caller::{Caller, Operate, ReadPayments, Reverse, WritePayments, WriteRefunds};
 pub use conditional::Conditional;
 pub use fields::{Faults, ObjectReader, read_fields};
 pub use headers::{Key, PreferWait};

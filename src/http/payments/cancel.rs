@@ -206,7 +206,7 @@ fn read_known(body: &Json) -> Result<Known, Problem> {
                 reader.fault("merchant_reference", "required", one_of);
             }
             (Some(_), Some(_)) => reader.fault("idempotency_key", "not_together", one_of),
-            (None, None) | (Some(_), None) | (None, Some(_)) => {}
+            (None | Some(_), None) | (None, Some(_)) => {}
         }
         reference
             .map(Known::Reference)

@@ -7,6 +7,7 @@ pub mod list;
 pub mod read;
 pub mod refresh;
 pub mod resolve;
+pub mod reverse;
 pub mod timeline;
 pub mod view;
 

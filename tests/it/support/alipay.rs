@@ -231,6 +231,19 @@ impl Simulator {
             .clone()
     }
 
+    /// Every refund that Alipay recorded, oldest first.
+    pub(crate) async fn refunds(&self) -> Vec<Value> {
+        self.get("/_control/ledger").await["refunds"]
+            .as_array()
+            .expect("a list")
+            .clone()
+    }
+
+    /// Says how refunds go from now on.
+    pub(crate) async fn set_refund_policy(&self, policy: &Value) {
+        self.put("/_control/refund_policy", policy).await;
+    }
+
     /// Every request received, oldest first.
     pub(crate) async fn requests(&self) -> Vec<Value> {
         self.get("/_control/requests").await["requests"]
