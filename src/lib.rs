@@ -1,8 +1,9 @@
 //! A gateway for AlipayHK in-store barcode payments: the architecture.
 //!
-//! A till posts one JSON request per sale. The gateway turns it into a signed Alipay payment, keeps
-//! its state in Postgres, and goes on asking until the truth is known, whatever the till, the network,
-//! Alipay or this process does in between. Two programs are built from this package:
+//! A till posts one JSON request per sale, and one per return of money. The gateway turns each into a
+//! signed request to Alipay, keeps its state in Postgres, and goes on asking until the truth is known,
+//! whatever the till, the network, Alipay or this process does in between. Two programs are built from
+//! this package:
 //!
 //! - `alipayhk-gateway`: the service ([`startup`]), with the commands around it (`migrate`,
 //!   `api-key`, `keys`, `openapi`, `dev`). `serve` answers requests and follows up open payments;
@@ -17,7 +18,7 @@
 //!
 //! | module | what it is | may import |
 //! |---|---|---|
-//! | [`domain`] | what a payment is, how it may change, when to ask again; pure | `failpoint` |
+//! | [`domain`] | what a payment and a refund are, how they may change, when to ask again; pure | `failpoint` |
 //! | [`clock`] | the process clock, a trait because tests have a second one | |
 //! | [`config`] | the environment, read once; every fault reported at once | |
 //! | [`keys`] | `keys generate`: key files | |
@@ -26,7 +27,7 @@
 //! | [`alipay`] | the only place that knows Alipay's words, XML and signatures | `domain`, `clock`, `failpoint` |
 //! | [`db`] | the only place with SQL | `domain`, `failpoint` |
 //! | [`app`] | the use cases: intent, call, record; free of HTTP and of SQL text | `alipay`, `db`, `domain`, `clock`, `failpoint` |
-//! | [`jobs`] | the workers that claim due follow-ups and visit their payments | `app`, `db`, `domain`, `failpoint` |
+//! | [`jobs`] | the workers that claim due follow-ups and visit their payments and refunds | `app`, `db`, `domain`, `failpoint` |
 //! | [`http`] | the REST surface: requests into types, results into answers | `app`, `domain`, `shutdown` |
 //! | [`telemetry`] | logs, traces and metrics of the process | `config` |
 //! | [`startup`] | puts the program together and runs it | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `http`, `jobs`, `shutdown` |
@@ -45,25 +46,27 @@
 //!
 //! The names in brackets are those of `design/correctness.md`.
 //!
-//! 1. **No guess.** Only an explicit answer of Alipay, its signature verified and its ids, amount,
-//!    currency and partner matched with the question, leads to `succeeded`, `failed` or `canceled`.
-//!    Silence, time-outs, 5xx, bad signatures and exhausted plans lead at most to `unresolved`, which
-//!    still accepts the truth later. An operator may decide an `unresolved` payment, and nothing else,
-//!    with a reason and a ticket.
-//! 2. **No second sender.** A payment is sent once, by the request that created it. What repeats is
-//!    identity-stable: a query, or a cancel under the same id (R11). So there is no retry anywhere in
-//!    [`alipay`]: one call is one HTTP attempt (R14).
-//! 3. **No byte to Alipay before its intent is committed** (R1), and no row without a plan: the payment,
-//!    the idempotency key, the attempt, the follow-up and the first transition are one statement
-//!    ([`db::intent`]).
+//! 1. **No guess.** Only an explicit word of Alipay, an answer or a notification, its signature
+//!    verified and its ids, amount, currency and partner matched with what was asked, leads to
+//!    `succeeded`, `failed` or `canceled`. Silence, time-outs, 5xx, bad signatures and exhausted plans
+//!    lead at most to `unresolved`, which still accepts the truth later. An operator may decide what
+//!    is `unresolved`, and nothing else, with a reason and a ticket.
+//! 2. **No new identity in a repeat.** A payment is sent once, by the request that created it. What
+//!    repeats is identity-stable: a query, a cancel under the same id, a refund under its own id and
+//!    with its own amount, and that only where a query said that Alipay knows no such refund (R11,
+//!    M4). So there is no retry anywhere in [`alipay`]: one call is one HTTP attempt (R14).
+//! 3. **No byte to Alipay before its intent is committed** (R1), and no row without a plan: the payment
+//!    or the refund, the idempotency key, the attempt, the follow-up and the first transition are one
+//!    statement ([`db::intent`], [`db::refunds`]). That of a refund also reserves its amount on the
+//!    payment, by one guarded update (R4): concurrent refunds can never exceed the charge.
 //! 4. **No transaction open across a call** (R2). Every use case of [`db`] is one statement, so there is
 //!    no transaction to leave open, and none for a dropped future to poison (R7).
 //! 5. **No work in a handler.** Handlers wait; the work runs detached on the task tracker, so neither a
 //!    client that hangs up nor a graceful stop cuts between call and record (R6). For the same reason
 //!    there is no time-out layer.
-//! 6. **No second place that computes a state**: [`domain::payment::Payment::apply`] does, and what it
-//!    returns is written by a statement guarded by the version that was read, with a trigger behind it
-//!    that knows the legal moves (R3).
+//! 6. **No second place that computes a state**: [`domain::payment::Payment::apply`] and
+//!    [`domain::refund::Refund::apply`] do, and what they return is written by a statement guarded by
+//!    the version that was read, with a trigger behind it that knows the legal moves (R3).
 //! 7. **No trust in a replica's clock.** Due times, leases and row times come from the database
 //!    (`db_now()`). The process clock only dates what is sent to Alipay (C12).
 //! 8. **No stored barcode**: in memory only, and a keyed hash for duplicates. The type that holds it
@@ -99,9 +102,10 @@
 //!
 //! # A visit of the follow-up worker, function to function
 //!
-//! 1. [`jobs::worker::Worker::run`] wakes on a jittered timer and counts its free places.
-//! 2. [`db::Db::claim_due`]: one statement, `skip locked`, which leases due rows on the database's time
-//!    and hands out a fence with each, together with the payment as it stands.
+//! 1. [`jobs::worker::Worker::run`] wakes on a jittered timer and counts its free places, in two
+//!    lanes: payments and refunds never wait for each other.
+//! 2. [`db::Db::claim_due_payments`]: one statement, `skip locked`, which leases due rows on the
+//!    database's time and hands out a fence with each, together with the payment as it stands.
 //! 3. Each claim is visited on the tracker for no longer than its lease. An error or a panic delays or
 //!    parks that row alone (C10); errors are counted apart from polite "still waiting" answers.
 //! 4. [`app::App::follow_up`] takes the claim and nothing else, so the path after a crash is the normal
@@ -113,10 +117,19 @@
 //!    the same path under the payment's version instead of a fence.
 //! 6. Now and then the worker re-creates rows that are missing (R12).
 //!
+//! A refund goes the same two ways, function to function: [`app::App::create_refund`],
+//! [`db::Db::insert_refund_intent`], [`alipay::client::Alipay::refund`], [`db::Db::record_refund`]; and
+//! [`db::Db::claim_due_refunds`], [`app::App::follow_up_refund`],
+//! [`domain::refund_follow_up::next_step`], [`db::Db::begin_refund_question`]. It has a third: what
+//! Alipay posts is verified and matched by [`app::App::receive_notification`], recorded by the same
+//! `record_refund`, and acknowledged only then (V4). [`app::App::reverse_payment`] chooses between a
+//! cancel and a refund; a cancel that came too late becomes the refund in one statement
+//! ([`db::Db::turn_cancel_into_refund`]), whose id was minted with the wish.
+//!
 //! # Where to look for what
 //!
-//! The REST conventions are in [`http`], the status table in [`http::problem`], the plan in
-//! [`domain::follow_up`], the table of Alipay's codes in [`alipay::result_code`], settings in
+//! The REST conventions are in [`http`], the status table in [`http::problem`], the plans in
+//! [`domain::follow_up`] and [`domain::refund_follow_up`], the table of Alipay's codes in [`alipay::result_code`], settings in
 //! [`config::variables`], the schema in `migrations/`, and the tests, one module per capability, in
 //! `tests/it/main.rs`.
 

@@ -23,6 +23,7 @@ use crate::{
         schedule::Subject,
         transition::Actor,
     },
+    failpoint::crashpoint,
 };
 
 /// How often a payment that keeps changing is read again before the caller is told to try later.
@@ -58,6 +59,7 @@ impl App {
     ) -> Result<Option<Payment>, Error> {
         let deadline = Instant::now() + wait;
         let waiter = self.waiters.listen(id);
+        crashpoint!(self.db.failpoints, "cancel.received");
         let Some(payment) = self.start_cancel(principal, id).await? else {
             return Ok(None);
         };
@@ -118,7 +120,7 @@ impl App {
             }
             check_cancelable(&payment, now)?;
             let ask = Ask::Cancel(CancelReason::Requested);
-            if let Some(payment) = self.send_cancel(principal, payment, ask, now).await? {
+            if let Some(payment) = self.send_cancel(principal, payment, ask).await? {
                 return Ok(Some(payment));
             }
         }
@@ -131,7 +133,6 @@ impl App {
         principal: &Principal,
         payment: Payment,
         ask: Ask,
-        now: DateTime<Utc>,
     ) -> Result<Option<Payment>, Error> {
         let asker = Asker {
             actor: Actor::ApiKey(principal.api_key_id),
@@ -140,7 +141,8 @@ impl App {
         let (reply, begun_reply) = oneshot::channel();
         let app = self.clone();
         let work = async move {
-            match app.begin(payment, asker, ask, now).await {
+            crashpoint!(app.db.failpoints, "cancel.accepted");
+            match app.begin(payment, asker, ask).await {
                 Ok(Beginning::Begun(begun)) => {
                     // A failed send means the caller hung up, which changes nothing.
                     let _ = reply.send(Ok(Some(begun.payment.clone())));

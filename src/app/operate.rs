@@ -23,6 +23,7 @@ use crate::{
         schedule::{FollowUp, FollowUpFilter, Steering, Subject, Unsettled},
         transition::Actor,
     },
+    failpoint::crashpoint,
 };
 
 impl App {
@@ -43,8 +44,8 @@ impl App {
         let app = self.clone();
         // Detached: a caller that hangs up must not leave an answer unrecorded.
         let work = async move {
-            let now = app.clock.now();
-            match app.begin(payment, caller, Ask::Query, now).await? {
+            crashpoint!(app.db.failpoints, "refresh.accepted");
+            match app.begin(payment, caller, Ask::Query).await? {
                 Beginning::Begun(begun) => app
                     .ask(*begun, caller, Ask::Query)
                     .await

@@ -18,6 +18,7 @@ use crate::domain::{
     refund::Refund,
     schedule::{FollowUp, FollowUpFilter, Steering, Subject, Unsettled, UnsettledCase},
 };
+use crate::failpoint::failpoint;
 
 /// The columns of a [`FollowUp`].
 struct FollowUpRow {
@@ -115,6 +116,7 @@ impl Db {
             Steering::Snooze(until) => (Some(*until), None),
             Steering::Abandon { reason } => (None, Some(reason.as_str())),
         };
+        failpoint!(self.failpoints, "db.steer.before");
         let row = sqlx::query_as!(
             FollowUpRow,
             "update follow_up
@@ -137,6 +139,7 @@ impl Db {
         )
         .fetch_optional(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.steer.after");
         row.map(FollowUp::try_from).transpose()
     }
 

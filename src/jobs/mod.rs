@@ -7,7 +7,8 @@
 //! (`design/correctness.md` R10–R12).
 //!
 //! Two counters are kept apart: our own errors (`error_count`, which parks a row for a person after
-//! many of them) and the polite "still waiting" of Alipay (`queries`), which the plan bounds by time.
+//! many of them) and the polite "still waiting" of Alipay (`queries`, and a refund's `checks_done`),
+//! which the plan bounds by time.
 
 pub mod backoff;
 pub mod worker;

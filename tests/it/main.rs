@@ -9,6 +9,7 @@
 //! | `operations` | what operators see, steer and decide |
 //! | `durability` | clients, databases, Alipay and processes that go away take no payment with them |
 //! | `scenarios` | every line of the simulator's scenario table is true |
+//! | `simulator` | the simulated Alipay refunds and notifies as the documents say |
 //! | `problems` | every refusal is a problem document and leaves no trace |
 //! | `signing` | payments go through under every signature agreement |
 //! | `redaction` | a scanned code and the secrets are nowhere but in memory |
@@ -44,5 +45,6 @@ mod refunds;
 mod scenarios;
 mod shutdown;
 mod signing;
+mod simulator;
 mod support;
 mod telemetry;

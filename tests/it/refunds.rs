@@ -58,10 +58,7 @@ async fn books(world: &World, payment_id: &str) -> Value {
 async fn hk_9_pt_5_a_full_refund_answers_201_with_everything(pool: PgPool) {
     let world = World::start(pool).await;
     let payment_id = paid(&world).await;
-    let answer = world
-        .till
-        .refund_under(&payment_id, "back-1", &json!({}), 5)
-        .await;
+    let answer = world.till.refund(&payment_id, &json!({}), 5).await;
     assert_eq!(answer.summary("status"), (201, "succeeded"), "{answer:?}");
     let refund = &answer.body;
     assert_eq!(refund["object"], "refund");
@@ -154,10 +151,7 @@ async fn a_reason_and_a_reference_are_kept_and_the_reason_is_sent(pool: PgPool) 
     let payment_id = paid(&world).await;
     let request =
         json!({"merchant_reference": "RETURN-1", "reason": "one tea was cold", "mode": "sync"});
-    let answer = world
-        .till
-        .refund_under(&payment_id, "back-1", &request, 5)
-        .await;
+    let answer = world.till.refund(&payment_id, &request, 5).await;
     assert_eq!(answer.body["merchant_reference"], "RETURN-1");
     assert_eq!(answer.body["reason"], "one tea was cold");
     let requests = world.simulator.requests().await;
@@ -175,10 +169,7 @@ async fn a_refund_the_balance_does_not_cover_fails_with_advice_and_frees_the_amo
         .simulator
         .set_refund_policy(&json!({"funds_sufficient": false}))
         .await;
-    let answer = world
-        .till
-        .refund_under(&payment_id, "back-1", &part(), 5)
-        .await;
+    let answer = world.till.refund(&payment_id, &part(), 5).await;
     assert_eq!(answer.summary("status"), (201, "failed"), "{answer:?}");
     let failure = &answer.body["failure"];
     assert_eq!(failure["code"], "MERCHANT_BALANCE_NOT_ENOUGH");
@@ -241,16 +232,12 @@ async fn refresh_asks_alipay_now_and_silence_changes_nothing(pool: PgPool) {
     let payment_id = paid(&world).await;
     let lost = json!({"type": "drop_after_effect"});
     world.simulator.script(REFUND, 1, lost).await;
-    let open = world
-        .till
-        .refund_under(&payment_id, "back-1", &part(), 0)
-        .await;
+    let open = world.till.refund(&payment_id, &part(), 0).await;
     world.settle_calls().await;
     let before = world.till.get_refund(open.id()).await;
     let silence = json!({"type": "drop_before_effect"});
     world.simulator.script("refund_query", 1, silence).await;
-    let path = format!("/v1/refunds/{}/refresh", open.id());
-    let silent = world.till.post(&path, &Value::Null).await;
+    let silent = world.till.refresh_refund(open.id()).await;
     assert_eq!(
         silent.summary("code"),
         (504, "upstream_silent"),
@@ -259,7 +246,7 @@ async fn refresh_asks_alipay_now_and_silence_changes_nothing(pool: PgPool) {
     assert_eq!(silent.body["refund_id"], *open.id());
     let after = world.till.get_refund(open.id()).await;
     assert_eq!(after["version"], before["version"]);
-    let told = world.till.post(&path, &Value::Null).await;
+    let told = world.till.refresh_refund(open.id()).await;
     assert_eq!(told.summary("status"), (200, "succeeded"), "{told:?}");
     assert_eq!(told.body["checks_done"], 2);
     assert_eq!(told.header("etag"), format!("\"{}\"", told.body["version"]));
@@ -276,10 +263,7 @@ async fn hk_10_t2_an_accepted_refund_is_not_a_done_one_and_says_what_it_waits_fo
         .simulator
         .set_refund_policy(&json!({"same_day_immediate": false}))
         .await;
-    let answer = world
-        .till
-        .refund_under(&payment_id, "back-1", &later(), 30)
-        .await;
+    let answer = world.till.refund(&payment_id, &later(), 30).await;
     assert_eq!(answer.summary("status"), (202, "pending"), "{answer:?}");
     assert_eq!(answer.header("retry-after"), "60");
     let refund = &answer.body;
@@ -325,10 +309,7 @@ async fn hk_10_t2_an_accepted_refund_is_not_a_done_one_and_says_what_it_waits_fo
 async fn a_caller_who_waits_is_told_as_soon_as_the_refund_changes(pool: PgPool) {
     let mut world = World::start(pool).await;
     let payment_id = paid(&world).await;
-    let open = world
-        .till
-        .refund_under(&payment_id, "back-1", &later(), 5)
-        .await;
+    let open = world.till.refund(&payment_id, &later(), 5).await;
     assert_eq!(open.summary("pending_reason"), (202, "awaiting_batch"));
     let path = format!("/v1/refunds/{}", open.id());
     let known = world.till.request(Method::GET, &path);
@@ -354,10 +335,7 @@ async fn short_funds_leave_an_asynchronous_refund_pending_and_say_so(pool: PgPoo
         .simulator
         .set_refund_policy(&json!({"funds_sufficient": false}))
         .await;
-    let open = world
-        .till
-        .refund_under(&payment_id, "back-1", &later(), 5)
-        .await;
+    let open = world.till.refund(&payment_id, &later(), 5).await;
     assert_eq!(open.summary("status"), (202, "pending"), "{open:?}");
     world.advance(TimeDelta::minutes(2)).await;
     world.run_due().await;
@@ -585,10 +563,7 @@ async fn only_what_is_paid_can_be_refunded(pool: PgPool) {
             "a cancel of the payment is under way; it returns the money in full",
         ),
     ] {
-        let refused = world
-            .till
-            .refund_under(payment_id, "back-1", &json!({}), 5)
-            .await;
+        let refused = world.till.refund(payment_id, &json!({}), 5).await;
         assert_eq!(
             refused.summary("code"),
             (409, "invalid_state"),
@@ -630,9 +605,7 @@ async fn q7_another_merchants_refunds_are_not_found(pool: PgPool) {
         &stranger.get(&format!("{path}?wait=5")).await,
         "refund_not_found",
     );
-    let refresh = stranger
-        .post(&format!("{path}/refresh"), &Value::Null)
-        .await;
+    let refresh = stranger.refresh_refund(refund.id()).await;
     not_found(&refresh, "refund_not_found");
     let filter = format!("/v1/refunds?payment_id={payment_id}");
     assert_eq!(stranger.get(&filter).await.body["items"], json!([]));
@@ -811,10 +784,7 @@ async fn the_timeline_of_the_payment_tells_what_happened_to_its_refunds(pool: Pg
         .simulator
         .script(REFUND, 1, json!({"type": "hold"}))
         .await;
-    let refund = world
-        .till
-        .refund_under(&payment_id, "back-1", &part(), 0)
-        .await;
+    let refund = world.till.refund(&payment_id, &part(), 0).await;
     world.until_received(REFUND, 1).await;
     world.advance(TimeDelta::seconds(1)).await;
     world.simulator.release().await;
@@ -946,10 +916,7 @@ async fn t4_todays_payment_is_undone_by_a_cancel(pool: PgPool) {
 async fn t4_yesterdays_payment_is_undone_by_a_refund(pool: PgPool) {
     let mut world = World::start(pool).await;
     let payment_id = paid(&world).await;
-    world
-        .till
-        .refund_under(&payment_id, "back-1", &part(), 5)
-        .await;
+    world.till.refund(&payment_id, &part(), 5).await;
     world.advance(TimeDelta::days(1)).await;
     let said = preview(&world, &payment_id).await;
     assert_eq!(reversal(&said), (200, "refund", "by_contract"), "{said:?}");
@@ -1092,10 +1059,7 @@ async fn nt_1_v4_a_notification_settles_its_refund_and_is_answered_in_one_word(p
     let world = World::start_with(pool, options).await;
     let payment_id = paid(&world).await;
     let payment = world.till.payment(&payment_id).await;
-    let open = world
-        .till
-        .refund_under(&payment_id, "back-1", &later(), 5)
-        .await;
+    let open = world.till.refund(&payment_id, &later(), 5).await;
     assert_eq!(open.summary("pending_reason"), (202, "awaiting_batch"));
     let fields = [
         ("notify_id", "n-1"),

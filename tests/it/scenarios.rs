@@ -1,7 +1,7 @@
-//! The simulator's scenario table is true: every line is taken through the gateway and must show
+//! The simulator's table of payments is true: every line is taken through the gateway and must show
 //! what the table's third column says. Also the acceptance cases of Alipay that no other module has.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use alipayhk_gateway::domain::follow_up::Plan;
 use chrono::TimeDelta;
@@ -79,7 +79,8 @@ impl Shown {
     }
 }
 
-/// The table as the program prints it: each ending and what is shown for it.
+/// The table as the program prints it: each ending and what is shown for it. The endings of the table
+/// of refunds stand for payments that are paid at once.
 async fn table() -> Vec<(String, Shown)> {
     let output = Command::new(env!("CARGO_BIN_EXE_alipay-simulator"))
         .arg("scenarios")
@@ -88,12 +89,24 @@ async fn table() -> Vec<(String, Shown)> {
         .expect("the simulator runs");
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).expect("text");
-    let mut lines = text.lines();
+    let (payments, refunds) = text.split_once("\n\n").expect("two tables");
+    let mut lines = payments.lines();
     assert_eq!(
         lines.next(),
         Some("| code ends in | what happens | what the gateway shows |")
     );
     assert_eq!(lines.next(), Some("|---|---|---|"));
+    // A code that chooses how refunds go chooses nothing for the payment.
+    let endings = refunds
+        .lines()
+        .skip(2)
+        .filter_map(|line| line.split(' ').nth(1));
+    let endings: BTreeSet<&str> = endings.filter(|ending| *ending != "any").collect();
+    assert!(endings.len() > 10, "{endings:?}");
+    let paid = endings.into_iter().map(|ending| {
+        let wallet = "ALIPAYHK".to_owned();
+        (ending.to_owned(), Shown::Paid { wallet })
+    });
     lines
         .map(|line| {
             let cells: Vec<&str> = line.split('|').map(str::trim).collect();
@@ -108,6 +121,7 @@ async fn table() -> Vec<(String, Shown)> {
             };
             (ending.to_owned(), Shown::read(shown))
         })
+        .chain(paid)
         .collect()
 }
 

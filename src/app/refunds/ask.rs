@@ -17,11 +17,12 @@ use crate::{
     },
     app::{
         App,
-        ask::{Asker, INSIST_ON_RECORDING, not_sent},
+        ask::{Asker, INSIST_ON_RECORDING},
         error::Error,
         follow_up::{Interrupted, settle},
         operate::{tells_something, unrecorded},
         record::RecordError,
+        stopwatch::Stopwatch,
     },
     db::{
         error::Error as DbError,
@@ -43,8 +44,8 @@ use crate::{
 
 /// How often a refund that keeps changing is read again before the caller is told to try later.
 const TRIES: usize = 5;
-/// How long after its intent was committed a request may still leave: a process that was held in
-/// between must not send what others have given up meanwhile (`design/correctness.md` C6).
+/// How long after it was decided a request may still leave: a process that was held in between must
+/// not send what others have given up meanwhile (`design/correctness.md` C6).
 const SEND_WITHIN: Duration = Duration::from_secs(12);
 
 /// What is asked.
@@ -61,7 +62,8 @@ struct Begun {
     refund: Refund,
     attempt_id: AttemptId,
     asked_at: DateTime<Utc>,
-    instant: Instant,
+    /// Runs since before the intent was committed.
+    decided: Stopwatch,
 }
 
 /// What became of the intent to ask.
@@ -209,6 +211,7 @@ impl App {
         asker: Asker,
         ask: Ask,
     ) -> Result<Beginning, DbError> {
+        let decided = Stopwatch::start(&self.clock);
         let attempt_id = AttemptId::mint();
         let kind = match ask {
             Ask::Submit => AttemptKind::Refund,
@@ -228,7 +231,7 @@ impl App {
                     refund,
                     attempt_id,
                     asked_at,
-                    instant: Instant::now(),
+                    decided,
                 }))
             }
             Recorded::Stale => Beginning::Changed,
@@ -247,12 +250,13 @@ impl App {
             refund,
             attempt_id,
             asked_at,
-            instant,
+            decided,
         } = begun;
         crashpoint!(self.db.failpoints, "refund_ask.begun");
+        let started = Instant::now();
         let (event, not_found, answer) = match ask {
             Ask::Submit => {
-                let call = self.send_refund(&refund, instant).await;
+                let call = self.send_refund(&refund, &decided).await;
                 (Some(refund_event(call.outcome, &refund)), None, call.answer)
             }
             Ask::Query => {
@@ -280,7 +284,7 @@ impl App {
                 NextQuestion::AsPlanned
             },
             grounds: None,
-            now: asked_at + instant.elapsed(),
+            now: asked_at + started.elapsed(),
         };
         let refund = self
             .record_refund(refund, &news, INSIST_ON_RECORDING)
@@ -288,20 +292,18 @@ impl App {
         Ok((refund, answer))
     }
 
-    /// Sends the request, unless too much time has passed since its intent.
+    /// Sends the request, unless too much time has passed since it was decided.
     pub(super) async fn send_refund(
         &self,
         refund: &Refund,
-        committed: Instant,
+        decided: &Stopwatch,
     ) -> Call<RefundOutcome> {
-        if committed.elapsed() > SEND_WITHIN {
-            return not_sent(RefundOutcome::Unknown);
-        }
         let mut request = self.refund_request(refund);
         if planted!(RefundIdPerSubmit) && refund.inquiry.submits > 1 {
             request.partner_refund_id = PartnerRefundId::for_refund(RefundId::mint());
         }
-        self.alipay.refund(&request).await
+        let too_late = || decided.is_over(SEND_WITHIN);
+        self.alipay.refund(&request, too_late).await
     }
 
     /// The request, the same each time it is sent (`design/correctness.md` M4).

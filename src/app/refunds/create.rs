@@ -17,6 +17,7 @@ use crate::{
         App,
         create::{INSIST_ON_RECORDING, INTENT_DEADLINE, INTENT_TRIES},
         error::Error,
+        stopwatch::Stopwatch,
     },
     db::{
         error::Error as DbError,
@@ -143,7 +144,7 @@ impl App {
     /// The detached work: writes the intent, answers the caller, calls Alipay, records.
     async fn take_refund(&self, incoming: Incoming, reply: oneshot::Sender<Result<Intake, Error>>) {
         crashpoint!(self.db.failpoints, "refund.accepted");
-        let committed = Instant::now();
+        let decided = Stopwatch::start(&self.clock);
         let intake = timeout(INTENT_DEADLINE, self.write_refund_intent(&incoming))
             .await
             .unwrap_or_else(|_| {
@@ -163,7 +164,7 @@ impl App {
                 return;
             }
         };
-        self.submit_refund(refund, &incoming, committed).await;
+        self.submit_refund(refund, &incoming, &decided).await;
     }
 
     /// Commits the intent or finds what stands in its way. A commit in doubt is resolved by reading
@@ -240,10 +241,10 @@ impl App {
 
     /// Sends the request and records what came back. No database connection is held during the
     /// call.
-    async fn submit_refund(&self, refund: Refund, incoming: &Incoming, committed: Instant) {
+    async fn submit_refund(&self, refund: Refund, incoming: &Incoming, decided: &Stopwatch) {
         crashpoint!(self.db.failpoints, "refund.replied");
         let started = Instant::now();
-        let call = self.send_refund(&refund, committed).await;
+        let call = self.send_refund(&refund, decided).await;
         crashpoint!(self.db.failpoints, "refund.answered");
         let news = RefundNews {
             actor: Actor::ApiKey(incoming.principal.api_key_id),

@@ -162,7 +162,7 @@ impl App {
             let begun = if payment.reversal.is_some() {
                 Some(payment)
             } else {
-                self.send_cancel(principal, payment, Ask::Reverse(reversal_id), now)
+                self.send_cancel(principal, payment, Ask::Reverse(reversal_id))
                     .await?
             };
             let Some(payment) = begun else { continue };

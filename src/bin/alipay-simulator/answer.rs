@@ -2,7 +2,7 @@
 //! business element (`protocol/wire.md` 3.1 to 3.7). Spellings are the defaults of 3.0.
 
 use crate::{
-    book::{CancelOutcome, PayOutcome, Refund, RefundOutcome, Status, Trade},
+    book::{CancelOutcome, PayOutcome, Refund, RefundOutcome, RefundStatus, Status, Trade},
     clock::{compact, spaced},
     fault::Fault,
     merchants::{Data, Standing},
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Cents as `39.25`.
-fn amount(minor: i64) -> String {
+pub(crate) fn amount(minor: i64) -> String {
     format!("{}.{:02}", minor / 100, minor % 100)
 }
 
@@ -109,10 +109,20 @@ pub(crate) fn cancel(outcome: &CancelOutcome, message: &Message) -> Content {
     }
 }
 
-/// The answer to spot.refund.
+/// The answer to spot.refund. A repeated request is told what has become of the refund.
 pub(crate) fn refund(outcome: &RefundOutcome, message: &Message) -> Content {
     match outcome {
         RefundOutcome::Refused(code) => failure(Service::Refund, message, "FAIL", Some(code)),
+        RefundOutcome::Accepted { refund, .. }
+            if matches!(refund.status, RefundStatus::Failed | RefundStatus::Canceled) =>
+        {
+            failure(
+                Service::Refund,
+                message,
+                "FAIL",
+                refund.error_code.as_deref(),
+            )
+        }
         RefundOutcome::Accepted {
             refund,
             alipay_trans_id,
@@ -150,11 +160,8 @@ pub(crate) fn refund_query(
         ("response_code", "SUCCESS"),
         ("trade_no", trade_no),
     ]);
-    if refund.short_of_funds {
-        answer.insert(
-            "refund_error_code",
-            "MERCHANT_BALANCE_NOT_ENOUGH".to_owned(),
-        );
+    if let Some(code) = &refund.error_code {
+        answer.insert("refund_error_code", code.clone().into_owned());
     }
     Content::Business(answer)
 }
@@ -199,7 +206,10 @@ pub(crate) fn instead(fault: &Fault, service: Service, message: &Message) -> Opt
         Fault::SystemErrorBeforeEffect | Fault::SystemErrorAfterEffect => {
             Some(system_error(service, message))
         }
-        Fault::Result { code, error } => Some(failure(service, message, code, error.as_deref())),
+        Fault::Result { code, error } | Fault::ResultAfterEffect { code, error } => {
+            Some(failure(service, message, code, error.as_deref()))
+        }
+        Fault::RefundRefuse { code } => Some(failure(service, message, "FAIL", Some(code))),
         Fault::AccessError { code } => Some(Content::Refusal(code.clone().into_owned())),
         Fault::NotExist if service == Service::RefundQuery => {
             Some(failure(service, message, "NOT_FOUND", None))
@@ -365,6 +375,19 @@ pub(crate) fn refund_effect(outcome: &RefundOutcome) -> &'static str {
             }
         }
         _ => "none",
+    }
+}
+
+/// The refund that a request is about.
+pub(crate) fn refund_of(request: &Request) -> Option<&str> {
+    match request {
+        Request::Refund(refund) => Some(&refund.partner_refund_id),
+        Request::RefundQuery { out_return_no, .. } => Some(out_return_no),
+        Request::Pay(_)
+        | Request::Query { .. }
+        | Request::Cancel { .. }
+        | Request::Maintain { .. }
+        | Request::QueryStatus { .. } => None,
     }
 }
 

@@ -100,12 +100,7 @@ impl Serve {
             clock.set(now);
         }
         let slow_answer = Duration::from_millis(self.slow_answer_ms);
-        Ok(Simulator::new(
-            self.partner.clone(),
-            self.keys()?,
-            slow_answer,
-            clock,
-        ))
+        Simulator::new(self.partner.clone(), self.keys()?, slow_answer, clock)
     }
 
     fn keys(&self) -> anyhow::Result<Keys> {

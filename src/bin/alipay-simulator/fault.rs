@@ -67,7 +67,8 @@ pub(crate) enum Fault {
     },
     /// A complete HTTP answer that holds only the first half of the XML.
     TruncatedXml,
-    /// `result_code` stands twice: first the opposite, then the truth.
+    /// `result_code` (`refund_result_code` for a refund query) stands twice: first the opposite, then
+    /// the truth.
     DuplicateElement,
     /// A document type with an entity precedes the answer.
     Doctype,
@@ -97,6 +98,19 @@ pub(crate) enum Fault {
         #[serde(default)]
         error: Option<Text>,
     },
+    /// As `result`, although the request took effect.
+    ResultAfterEffect {
+        /// `result_code` (`response_code` for a refund query).
+        code: Text,
+        /// The error code, if there is one.
+        #[serde(default)]
+        error: Option<Text>,
+    },
+    /// A refund is refused; nothing happened.
+    RefundRefuse {
+        /// The error code.
+        code: Text,
+    },
     /// The gateway refuses: `is_success=F`; nothing happened.
     AccessError {
         /// The `error` element.
@@ -124,6 +138,7 @@ impl Fault {
                 | Self::CdataSuccess
                 | Self::ForgedSuccess
                 | Self::Result { .. }
+                | Self::RefundRefuse { .. }
                 | Self::AccessError { .. }
                 | Self::NotExist
                 | Self::CancelFail { .. }
@@ -137,6 +152,7 @@ impl Fault {
                 matches!(service, Some(Service::Query | Service::RefundQuery))
             }
             Self::CancelFail { .. } => service == Some(Service::Cancel),
+            Self::RefundRefuse { .. } => service == Some(Service::Refund),
             _ => true,
         }
     }
@@ -151,6 +167,9 @@ pub(crate) struct FaultRule {
     /// Only for this payment.
     #[serde(default)]
     pub(crate) partner_trans_id: Option<String>,
+    /// Only for this refund.
+    #[serde(default)]
+    pub(crate) partner_refund_id: Option<String>,
     /// How many requests it spoils.
     #[serde(default = "once")]
     pub(crate) times: u32,
@@ -205,13 +224,16 @@ pub(crate) fn take(
     rules: &mut Vec<FaultRule>,
     service: Service,
     partner_trans_id: Option<&str>,
+    partner_refund_id: Option<&str>,
 ) -> Option<Fault> {
+    let meant =
+        |wanted: &Option<String>, id: Option<&str>| wanted.is_none() || wanted.as_deref() == id;
     let position = rules.iter().position(|rule| {
         rule.service
             .service()
             .is_none_or(|wanted| wanted == service)
-            && (rule.partner_trans_id.is_none()
-                || rule.partner_trans_id.as_deref() == partner_trans_id)
+            && meant(&rule.partner_trans_id, partner_trans_id)
+            && meant(&rule.partner_refund_id, partner_refund_id)
     })?;
     let rule = &mut rules[position];
     let fault = rule.fault.clone();
@@ -236,16 +258,31 @@ mod tests {
             rule(r#"{"service":"pay","partner_trans_id":"A","fault":{"type":"hold"}}"#),
             rule(r#"{"service":"any","times":2,"fault":{"type":"delay","ms":5}}"#),
         ];
-        assert_eq!(
-            take(&mut rules, Service::Query, Some("A")),
-            Some(Fault::Delay { ms: 5 })
-        );
-        assert_eq!(take(&mut rules, Service::Pay, Some("A")), Some(Fault::Hold));
-        assert_eq!(
-            take(&mut rules, Service::Pay, Some("A")),
-            Some(Fault::Delay { ms: 5 })
-        );
-        assert_eq!(take(&mut rules, Service::Pay, Some("A")), None);
+        let delay = Some(Fault::Delay { ms: 5 });
+        let mut next = |service| take(&mut rules, service, Some("A"), None);
+        assert_eq!(next(Service::Query), delay);
+        assert_eq!(next(Service::Pay), Some(Fault::Hold));
+        assert_eq!(next(Service::Pay), delay);
+        assert_eq!(next(Service::Pay), None);
+    }
+
+    #[test]
+    fn a_rule_can_be_for_one_refund() {
+        let mut rules = vec![rule(
+            r#"{"service":"any","partner_refund_id":"R2","fault":{"type":"hold"}}"#,
+        )];
+        let mut next = |refund| take(&mut rules, Service::RefundQuery, Some("A"), refund);
+        assert_eq!(next(None), None);
+        assert_eq!(next(Some("R1")), None);
+        assert_eq!(next(Some("R2")), Some(Fault::Hold));
+    }
+
+    #[test]
+    fn a_refusal_of_a_refund_suits_refunds_only() {
+        let refuse = rule(r#"{"service":"refund","fault":{"type":"refund_refuse","code":"X"}}"#);
+        assert!(refuse.fault.suits(Some(Service::Refund)));
+        assert!(!refuse.fault.suits(Some(Service::Pay)));
+        assert!(!refuse.fault.suits(None));
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! It shares no code with the gateway, on purpose: it is the independent oracle against which the
 //! gateway is tested. It verifies each request as strictly as the documents allow, keeps its own
 //! ledger on its own clock, and answers in the captured shapes. The last four digits of a scanned code
-//! choose a scenario ([`scenario`]); the control API ([`control`]) scripts faults, moves the clock and
-//! shows what really happened.
+//! choose a scenario, of the payment ([`scenario`]) or of its refunds ([`refund_scenario`]); the control
+//! API ([`control`]) scripts faults, moves the clock and shows what really happened.
 
 mod answer;
 mod book;
@@ -16,7 +16,9 @@ mod control;
 mod fault;
 mod line;
 mod merchants;
+mod notification;
 mod params;
+mod refund_scenario;
 mod request;
 mod scenario;
 mod server;
@@ -41,6 +43,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     cli::{Cli, Command, Serve},
     line::{Line, LineListener},
+    notification::courier,
 };
 
 fn main() -> anyhow::Result<()> {
@@ -68,7 +71,7 @@ async fn serve(arguments: &Serve) -> anyhow::Result<()> {
         .context("the listener has no address")?;
     let app = server::routes()
         .merge(control::routes())
-        .with_state(simulator);
+        .with_state(Arc::clone(&simulator));
     let app = app.into_make_service_with_connect_info::<Line>();
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let parent = arguments.exit_with_parent.then(parent_gone);
@@ -76,6 +79,7 @@ async fn serve(arguments: &Serve) -> anyhow::Result<()> {
     // Held and slow answers would keep a graceful shutdown waiting, and nothing here needs saving.
     tokio::select! {
         served = axum::serve(LineListener(listener), app) => served.context("cannot serve"),
+        () = courier::keep_delivering(simulator) => Ok(()),
         _ = tokio::signal::ctrl_c() => Ok(()),
         _ = terminate.recv() => Ok(()),
         Some(_) = async { Some(parent?.await) } => Ok(()),

@@ -90,6 +90,8 @@ pub(crate) struct Message {
     params: Vec<Param>,
     /// Whether `_input_charset` was in the URL query, as a POST must have it.
     pub(crate) charset_in_query: bool,
+    /// In which the parameters are.
+    pub(crate) charset: Charset,
     /// UTF-8 only if the URL query asked for it, else GBK (`protocol/wire.md` 1.3).
     pub(crate) answer_charset: Charset,
 }
@@ -100,6 +102,7 @@ impl Message {
         Self {
             params: Vec::new(),
             charset_in_query: false,
+            charset: Charset::Gbk,
             answer_charset: Charset::Gbk,
         }
     }
@@ -137,6 +140,7 @@ impl Message {
         Ok(Self {
             params: decode(pairs, charset)?,
             charset_in_query: query_charset.is_some(),
+            charset,
             answer_charset: match query_charset.as_deref().and_then(Charset::parse) {
                 Some(Charset::Utf8) => Charset::Utf8,
                 _ => Charset::Gbk,

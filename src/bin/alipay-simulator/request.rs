@@ -6,6 +6,7 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    charset::Charset,
     clock,
     params::{Message, Refusal, Service},
 };
@@ -85,6 +86,17 @@ pub(crate) struct Refund {
     pub(crate) currency: String,
     /// `is_sync=Y`.
     pub(crate) sync: bool,
+    /// Where its success is to be reported.
+    pub(crate) notify_to: Option<NotifyTo>,
+}
+
+/// Where and in which character set the merchant wants to be notified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NotifyTo {
+    /// `notify_url`.
+    pub(crate) url: String,
+    /// The request's.
+    pub(crate) charset: Charset,
 }
 
 /// A parameter of a service: name, greatest length in characters, required.
@@ -417,7 +429,8 @@ impl Check<'_> {
             None | Some("N") => false,
             Some(_) => return Err(self.fault("neither Y nor N: is_sync")),
         };
-        if let Some(url) = self.message.get("notify_url") {
+        let notify_url = self.optional("notify_url");
+        if let Some(url) = &notify_url {
             let http = url.starts_with("http://") || url.starts_with("https://");
             self.ensure(http, "no URL: notify_url")?;
         }
@@ -428,6 +441,10 @@ impl Check<'_> {
             amount_minor: self.amount("refund_amount")?,
             currency: self.hkd()?,
             sync,
+            notify_to: notify_url.map(|url| NotifyTo {
+                url,
+                charset: self.message.charset,
+            }),
         })
     }
 

@@ -8,7 +8,10 @@ use std::{
     io::{self, Write},
 };
 
-use crate::fault::Fault;
+use crate::{
+    fault::Fault,
+    refund_scenario::{self, RefundScenario},
+};
 
 /// What the buyer does with a trade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub(crate) struct Script {
     pub(crate) waiting: &'static str,
     /// What goes wrong with the first answer.
     pub(crate) fault: Option<Fault>,
+    /// How its refunds go, if the code chose that.
+    pub(crate) refunds: Option<&'static RefundScenario>,
 }
 
 impl Script {
@@ -43,7 +48,21 @@ impl Script {
         wallet: "ALIPAYHK",
         waiting: "UNKNOW",
         fault: None,
+        refunds: None,
     };
+
+    /// What the last four digits of a code choose: the payment's scenario, or that of its refunds.
+    pub(crate) fn chosen_by(ending: &str) -> (Self, Option<&'static str>) {
+        if let Some(scenario) = find(ending) {
+            return (scenario.script.clone(), Some(scenario.ending));
+        }
+        let refunds = refund_scenario::find(ending);
+        let script = Self {
+            refunds,
+            ..Self::PLAIN
+        };
+        (script, refunds.map(|scenario| scenario.ending))
+    }
 }
 
 /// One line of the table.
@@ -104,8 +123,7 @@ const fn waits(
     let script = Script {
         buyer,
         waiting,
-        wallet: "ALIPAYHK",
-        fault: None,
+        ..Script::PLAIN
     };
     Scenario {
         ending,
@@ -117,10 +135,8 @@ const fn waits(
 
 const fn spoilt(ending: &'static str, what: &'static str, shows: Shows, fault: Fault) -> Scenario {
     let script = Script {
-        buyer: Buyer::PaysAtOnce,
-        wallet: "ALIPAYHK",
-        waiting: "UNKNOW",
         fault: Some(fault),
+        ..Script::PLAIN
     };
     Scenario {
         ending,
@@ -504,9 +520,8 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         shows: Shows::Open("outcome_unknown", End::Canceled("buyer_did_not_confirm")),
         script: Script {
             buyer: Buyer::NeverActs,
-            wallet: "ALIPAYHK",
-            waiting: "UNKNOW",
             fault: Some(Fault::SystemErrorAfterEffect),
+            ..Script::PLAIN
         },
     },
     spoilt(
@@ -626,11 +641,11 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
 ];
 
 /// The scenario of a code's last four digits.
-pub(crate) fn find(ending: &str) -> Option<&'static Scenario> {
+fn find(ending: &str) -> Option<&'static Scenario> {
     SCENARIOS.iter().find(|scenario| scenario.ending == ending)
 }
 
-/// Writes the table in Markdown.
+/// Writes both tables, of payments and of refunds, in Markdown.
 pub(crate) fn print(out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
@@ -643,7 +658,9 @@ pub(crate) fn print(out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "| {ending} | {what} | {shown} |")?;
     }
     let shown = Shows::Paid.text(Script::PLAIN.wallet);
-    writeln!(out, "| any other | paid at once (ALIPAYHK) | {shown} |")
+    writeln!(out, "| any other | paid at once (ALIPAYHK) | {shown} |")?;
+    writeln!(out)?;
+    refund_scenario::print(out)
 }
 
 impl Scenario {
@@ -677,11 +694,14 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::refund_scenario::REFUND_SCENARIOS;
 
     #[test]
     fn endings_are_unique_and_have_four_digits() {
-        let endings: HashSet<_> = SCENARIOS.iter().map(|scenario| scenario.ending).collect();
-        assert_eq!(endings.len(), SCENARIOS.len());
+        let payments = SCENARIOS.iter().map(|scenario| scenario.ending);
+        let refunds = REFUND_SCENARIOS.iter().map(|scenario| scenario.ending);
+        let endings: HashSet<_> = payments.chain(refunds).collect();
+        assert_eq!(endings.len(), SCENARIOS.len() + REFUND_SCENARIOS.len());
         assert!(
             endings
                 .iter()
@@ -690,11 +710,14 @@ mod tests {
     }
 
     #[test]
-    fn the_table_prints_one_line_per_scenario() {
+    fn the_tables_print_one_line_per_scenario() {
         let mut out = Vec::new();
         print(&mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
-        assert_eq!(text.lines().count(), SCENARIOS.len() + 3);
+        let (payments, refunds) = text.split_once("\n\n").unwrap();
+        assert_eq!(payments.lines().count(), SCENARIOS.len() + 3);
+        assert!(refunds.lines().count() > REFUND_SCENARIOS.len() + 3);
+        assert!(refunds.contains("| 4004 | sync | refused: the merchant's balance is too low | `failed`, `MERCHANT_BALANCE_NOT_ENOUGH` |"));
         assert!(text.contains("| 1014 | declined: the code is expired | `201 failed`, `SOUNDWAVE_PARSER_FAIL`, retry `new_barcode` |"));
     }
 }

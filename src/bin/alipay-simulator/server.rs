@@ -11,6 +11,7 @@ use axum::{
     http::{HeaderMap, Method, Response, StatusCode, Uri, header},
     routing::get,
 };
+use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     line::Line,
     params::{Message, Refusal, Service},
     request::Request,
-    scenario::{self, Script},
+    scenario::Script,
     state::{RequestRecord, Simulator, State},
     xml::{self, Content, Fields},
 };
@@ -53,6 +54,9 @@ async fn gateway(
         Ok(message) => (message, None),
         Err(refusal) => (Message::unreadable(), Some(refusal)),
     };
+    if message.get("service") == Some("notify_verify") {
+        return verify_notification(&simulator, &message);
+    }
     let reply = handle(&simulator, &message, unreadable, post);
     let guard = Guard {
         simulator: &simulator,
@@ -89,21 +93,8 @@ fn handle(
     };
     let mut state = simulator.state();
     let now = state.clock.now();
-    let mut record = RequestRecord {
-        sequence: 0,
-        service: service_name(message),
-        partner_trans_id: message.get("partner_trans_id").map(str::to_owned),
-        out_trade_no: message.get("out_trade_no").map(str::to_owned),
-        partner_refund_id: message.get("partner_refund_id").map(str::to_owned),
-        received_at: now,
-        signature_ok: authenticated.is_ok(),
-        effect: "none",
-        answer: "pending",
-        scenario: None,
-        fault: None,
-        refusal: None,
-        params: message.masked(),
-    };
+    let mut record = record_of(message, now);
+    record.signature_ok = authenticated.is_ok();
     let accepted = authenticated
         .and_then(|service| Ok((service, Request::validate(service, message, post, now)?)));
     let (content, forged) = match accepted {
@@ -123,6 +114,51 @@ fn handle(
         forged,
         fault,
     }
+}
+
+/// A request for the log of which nothing is known yet but what it says.
+fn record_of(message: &Message, now: DateTime<Utc>) -> RequestRecord {
+    RequestRecord {
+        sequence: 0,
+        service: service_name(message),
+        partner_trans_id: message.get("partner_trans_id").map(str::to_owned),
+        out_trade_no: message.get("out_trade_no").map(str::to_owned),
+        partner_refund_id: message
+            .get("partner_refund_id")
+            .or_else(|| message.get("out_return_no"))
+            .map(str::to_owned),
+        received_at: now,
+        signature_ok: false,
+        effect: "none",
+        answer: "pending",
+        scenario: None,
+        fault: None,
+        refusal: None,
+        params: message.masked(),
+    }
+}
+
+/// Answers whether a notification is Alipay's: bare `true` or `false`, to whoever asks, unsigned
+/// (`protocol/wire.md` 2.7).
+fn verify_notification(simulator: &Simulator, message: &Message) -> Response<Body> {
+    let ours = message.get("partner") == Some(simulator.partner.as_str());
+    let notify_id = message.get("notify_id").unwrap_or_default();
+    let mut state = simulator.state();
+    let now = state.settle();
+    let genuine = ours && state.notifications.verify(notify_id);
+    let mut record = record_of(message, now);
+    if let Some(notification) = state.notifications.by_id(notify_id) {
+        let refund = &notification.about.refund;
+        record.partner_trans_id = Some(refund.partner_trans_id.clone());
+        record.partner_refund_id = Some(refund.partner_refund_id.clone());
+    }
+    record.answer = "sent";
+    state.record(record);
+    respond(
+        StatusCode::OK,
+        &[(header::CONTENT_TYPE, "text/html;charset=UTF-8")],
+        genuine.to_string().into_bytes(),
+    )
 }
 
 fn service_name(message: &Message) -> String {
@@ -166,22 +202,14 @@ fn execute(
     request: &Request,
     message: &Message,
 ) -> Content {
-    let scenario = match request {
-        Request::Pay(pay) => scenario::find(&pay.ending),
-        _ => None,
+    let (script, scenario) = match request {
+        Request::Pay(pay) => Script::chosen_by(&pay.ending),
+        _ => (Script::PLAIN, None),
     };
-    record.scenario = scenario.map(|scenario| scenario.ending);
-    let script = scenario.map_or(Script::PLAIN, |scenario| scenario.script.clone());
-    // Only the first answer lies: a repeated payment is told what has become of it.
-    let known = match request {
-        Request::Pay(pay) => state
-            .book
-            .trade(record.received_at, &pay.partner_trans_id, None)
-            .is_some(),
-        _ => false,
-    };
-    record.fault = fault::take(&mut state.faults, service, answer::payment_of(request))
-        .or_else(|| script.fault.clone().filter(|_| !known));
+    record.scenario = scenario;
+    let (payment, refund) = (answer::payment_of(request), answer::refund_of(request));
+    record.fault = fault::take(&mut state.faults, service, payment, refund)
+        .or_else(|| scripted(state, record.received_at, request, &script));
     if let Some(fault) = &record.fault
         && fault.prevents_effect()
     {
@@ -193,6 +221,24 @@ fn execute(
     match &record.fault {
         Some(fault) => answer::instead(fault, service, message).unwrap_or(content),
         None => content,
+    }
+}
+
+/// The fault of the scenario. Only the first answer lies: a repeated payment or refund is told what
+/// has become of it.
+fn scripted(
+    state: &mut State,
+    now: DateTime<Utc>,
+    request: &Request,
+    script: &Script,
+) -> Option<Fault> {
+    match request {
+        Request::Pay(pay) => {
+            let known = state.book.trade(now, &pay.partner_trans_id, None).is_some();
+            script.fault.clone().filter(|_| !known)
+        }
+        Request::Refund(refund) => state.book.refund_fault(refund),
+        _ => None,
     }
 }
 

@@ -1,5 +1,5 @@
-//! Everything the simulator knows, behind one lock: clock, book, registrations, scripted faults and
-//! the log of requests. Nothing waits while the lock is held.
+//! Everything the simulator knows, behind one lock: clock, book, notifications, registrations,
+//! scripted faults and the log of requests. Nothing waits while the lock is held.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -8,10 +8,18 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use reqwest::Client;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::{book::Book, clock::Clock, fault::FaultRule, merchants::Merchants, signing::Keys};
+use crate::{
+    book::Book,
+    clock::Clock,
+    fault::FaultRule,
+    merchants::Merchants,
+    notification::{Notifications, courier},
+    signing::Keys,
+};
 
 /// How many requests the log remembers.
 const REQUESTS_KEPT: usize = 50_000;
@@ -26,19 +34,30 @@ pub(crate) struct Simulator {
     pub(crate) slow_answer: Duration,
     /// Counts the releases of held answers.
     pub(crate) releases: watch::Sender<u64>,
+    /// Sends notifications.
+    pub(crate) client: Client,
+    /// Held by whoever delivers what is due: one at a time, so that order is kept.
+    pub(crate) courier: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
 
 impl Simulator {
     /// A simulator with an empty ledger.
-    pub(crate) fn new(partner: String, keys: Keys, slow_answer: Duration, clock: Clock) -> Self {
-        Self {
+    pub(crate) fn new(
+        partner: String,
+        keys: Keys,
+        slow_answer: Duration,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
             partner,
             keys,
             slow_answer,
             releases: watch::Sender::new(0),
+            client: courier::client()?,
+            courier: tokio::sync::Mutex::new(()),
             state: Mutex::new(State::new(clock)),
-        }
+        })
     }
 
     /// The state. A panic elsewhere leaves it readable: a test then still sees the ledger.
@@ -51,6 +70,7 @@ impl Simulator {
 pub(crate) struct State {
     pub(crate) clock: Clock,
     pub(crate) book: Book,
+    pub(crate) notifications: Notifications,
     pub(crate) merchants: Merchants,
     pub(crate) faults: Vec<FaultRule>,
     pub(crate) requests: VecDeque<RequestRecord>,
@@ -62,6 +82,7 @@ impl State {
         Self {
             clock,
             book: Book::new(),
+            notifications: Notifications::new(),
             merchants: Merchants::default(),
             faults: Vec::new(),
             requests: VecDeque::new(),
@@ -75,6 +96,15 @@ impl State {
             sequence: self.sequence,
             ..Self::new(self.clock)
         };
+    }
+
+    /// Books what time has done, and begins to report what has succeeded. Returns the present.
+    pub(crate) fn settle(&mut self) -> DateTime<Utc> {
+        let now = self.clock.now();
+        for (at, refund, alipay_trans_id) in self.book.take_announcements(now) {
+            self.notifications.announce(at, refund, alipay_trans_id);
+        }
+        now
     }
 
     /// Logs a request and gives it its number.

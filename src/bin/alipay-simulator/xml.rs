@@ -179,13 +179,19 @@ fn business(fields: &Fields, fault: Option<&Fault>, forged: &Fields) -> String {
     let plain = elements(fields);
     match fault {
         Some(Fault::DuplicateElement) => {
-            let lie = match fields.get("result_code").map(String::as_str) {
+            // A refund query says its result in another place.
+            let name = if fields.contains_key("result_code") {
+                "result_code"
+            } else {
+                "refund_result_code"
+            };
+            let lie = match fields.get(name).map(String::as_str) {
                 Some("SUCCESS") => "FAILED",
                 _ => "SUCCESS",
             };
             plain.replacen(
-                "<result_code>",
-                &format!("<result_code>{lie}</result_code><result_code>"),
+                &format!("<{name}>"),
+                &format!("<{name}>{lie}</{name}><{name}>"),
                 1,
             )
         }

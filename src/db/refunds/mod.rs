@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Db, error::Error};
 use crate::domain::{
-    id::{MerchantId, PartnerRefundId, PartnerTransId, PaymentId, RefundId},
+    id::{MerchantId, PartnerRefundId, PartnerTransId, RefundId},
     listing::{Page, RefundFilter},
     money::{Currency, Money},
     refund::{PendingReason, Refund, RefundFailure, RefundInquiry, RefundMode, RefundState},
@@ -233,32 +233,63 @@ impl Db {
         after: Option<RefundId>,
         limit: u16,
     ) -> Result<Page<Refund, RefundId>, Error> {
-        // Ids sort by creation, so the primary key is the order and the cursor.
-        let rows = select_refund!(
-            "",
-            "left join follow_up on follow_up.merchant_id = refund.merchant_id
-                and follow_up.kind = 'refund'
-                and follow_up.subject_id = refund.refund_id
-            where refund.merchant_id = $1
-                and ($2::uuid is null or refund.refund_id < $2)
-                and ($3::text is null or refund.status = $3)
-                and ($4::text is null or refund.mode = $4)
-                and ($5::uuid is null or refund.payment_id = $5)
-                and ($6::timestamptz is null or refund.created_at >= $6)
-                and ($7::timestamptz is null or refund.created_at < $7)
-            order by refund.refund_id desc
-            limit $8",
-            merchant_id.uuid(),
-            after.map(RefundId::uuid),
-            filter.status.as_deref(),
-            filter.mode.map(RefundMode::as_str),
-            filter.payment_id.map(PaymentId::uuid),
-            filter.created_from,
-            filter.created_to,
-            i64::from(limit) + 1,
-        )
-        .fetch_all(&self.pool)
-        .await?;
+        // Ids sort by creation, so a primary key's order is the list's, and its last id the cursor. The
+        // refunds of one payment have an index of their own, which one statement for both cases
+        // could not be relied on to use.
+        let rows = match filter.payment_id {
+            Some(payment_id) => {
+                select_refund!(
+                    "",
+                    "left join follow_up on follow_up.merchant_id = refund.merchant_id
+                        and follow_up.kind = 'refund'
+                        and follow_up.subject_id = refund.refund_id
+                    where refund.merchant_id = $1
+                        and refund.payment_id = $5
+                        and ($2::uuid is null or refund.refund_id < $2)
+                        and ($3::text is null or refund.status = $3)
+                        and ($4::text is null or refund.mode = $4)
+                        and ($6::timestamptz is null or refund.created_at >= $6)
+                        and ($7::timestamptz is null or refund.created_at < $7)
+                    order by refund.refund_id desc
+                    limit $8",
+                    merchant_id.uuid(),
+                    after.map(RefundId::uuid),
+                    filter.status.as_deref(),
+                    filter.mode.map(RefundMode::as_str),
+                    payment_id.uuid(),
+                    filter.created_from,
+                    filter.created_to,
+                    i64::from(limit) + 1,
+                )
+                .fetch_all(&self.pool)
+                .await?
+            }
+            None => {
+                select_refund!(
+                    "",
+                    "left join follow_up on follow_up.merchant_id = refund.merchant_id
+                        and follow_up.kind = 'refund'
+                        and follow_up.subject_id = refund.refund_id
+                    where refund.merchant_id = $1
+                        and ($2::uuid is null or refund.refund_id < $2)
+                        and ($3::text is null or refund.status = $3)
+                        and ($4::text is null or refund.mode = $4)
+                        and ($5::timestamptz is null or refund.created_at >= $5)
+                        and ($6::timestamptz is null or refund.created_at < $6)
+                    order by refund.refund_id desc
+                    limit $7",
+                    merchant_id.uuid(),
+                    after.map(RefundId::uuid),
+                    filter.status.as_deref(),
+                    filter.mode.map(RefundMode::as_str),
+                    filter.created_from,
+                    filter.created_to,
+                    i64::from(limit) + 1,
+                )
+                .fetch_all(&self.pool)
+                .await?
+            }
+        };
         let items = rows
             .into_iter()
             .map(Refund::try_from)

@@ -121,6 +121,8 @@ impl Db {
                     end,
                     not_found = coalesce($14, not_found)
                 where merchant_id = $1 and refund_id = $2 and version = $5 and status = $6
+                    -- What an answer means was decided in knowledge of every request that was sent.
+                    and submits = $33
                     and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
                 returning version, updated_at
             ), noted as (
@@ -219,6 +221,7 @@ impl Db {
             answer.map(|answer| answer.duration_ms),
             record.notify_id,
             record.next_check_at,
+            change.map(|change| change.before.inquiry.submits),
         )
         .fetch_one(&self.pool)
         .await?;

@@ -170,18 +170,20 @@ impl Simulator {
     }
 
     async fn script_rule(&self, rule: &Value) {
-        let answer = self
-            .client
-            .post(format!("{}/_control/faults", self.url))
-            .json_body(rule)
-            .send()
-            .await
-            .expect("the simulator answers");
-        assert!(
-            answer.status().is_success(),
-            "{}",
-            answer.text().await.unwrap_or_default()
-        );
+        self.post("/_control/faults", rule).await;
+    }
+
+    /// Makes the next call of a service about one refund go wrong.
+    pub(crate) async fn script_for_refund(
+        &self,
+        service: &str,
+        partner_refund_id: &str,
+        fault: Value,
+    ) {
+        self.script_rule(&json!({
+            "service": service, "partner_refund_id": partner_refund_id, "fault": fault
+        }))
+        .await;
     }
 
     /// Makes the next call of a service about one payment go wrong.
@@ -231,7 +233,12 @@ impl Simulator {
             .clone()
     }
 
-    /// Every refund that Alipay recorded, oldest first.
+    /// Changes how refunds behave; what is not given stays as it is.
+    pub(crate) async fn set_refund_policy(&self, policy: &Value) {
+        self.put("/_control/refund_policy", policy).await;
+    }
+
+    /// Every refund there ever was, in the order of acceptance.
     pub(crate) async fn refunds(&self) -> Vec<Value> {
         self.get("/_control/ledger").await["refunds"]
             .as_array()
@@ -239,9 +246,70 @@ impl Simulator {
             .clone()
     }
 
-    /// Says how refunds go from now on.
-    pub(crate) async fn set_refund_policy(&self, policy: &Value) {
-        self.put("/_control/refund_policy", policy).await;
+    /// One refund; an object with `error` where there is none.
+    pub(crate) async fn refund(&self, partner_refund_id: &str) -> Value {
+        self.get(&format!("/_control/refunds/{partner_refund_id}"))
+            .await
+    }
+
+    /// Alipay fails a refund that it processes, or has done.
+    pub(crate) async fn fail_refund(&self, partner_refund_id: &str, code: &str) -> Value {
+        let path = format!("/_control/refunds/{partner_refund_id}/fail");
+        self.post(&path, &json!({"code": code})).await
+    }
+
+    /// As [`Self::fail_refund`], but the refund is canceled.
+    pub(crate) async fn cancel_refund(&self, partner_refund_id: &str) -> Value {
+        let path = format!("/_control/refunds/{partner_refund_id}/cancel");
+        self.post(&path, &json!({})).await
+    }
+
+    /// Somebody refunds in Alipay's merchant portal.
+    pub(crate) async fn portal_refund(&self, partner_trans_id: &str, amount_minor: i64) -> Value {
+        let path = format!("/_control/trades/{partner_trans_id}/portal_refund");
+        self.post(&path, &json!({"amount_minor": amount_minor}))
+            .await
+    }
+
+    /// Every notification, with its attempts.
+    pub(crate) async fn notifications(&self) -> Vec<Value> {
+        self.get("/_control/notifications").await["notifications"]
+            .as_array()
+            .expect("a list")
+            .clone()
+    }
+
+    /// Turns notifications `on` or `off`, or has them `hold`; what was held is delivered before this
+    /// returns.
+    pub(crate) async fn set_notifications(&self, mode: &str) {
+        self.put("/_control/notifications", &json!({"mode": mode}))
+            .await;
+    }
+
+    /// Delivers what is due without moving the clock; returns how many were sent.
+    pub(crate) async fn deliver_notifications(&self) -> u64 {
+        let sent = self
+            .post("/_control/notifications/deliver", &json!({}))
+            .await;
+        sent["sent"].as_u64().expect("a number")
+    }
+
+    /// Reports the success of a refund now, whether it has succeeded or not.
+    pub(crate) async fn announce_refund(&self, partner_refund_id: &str) -> Value {
+        let path = format!("/_control/refunds/{partner_refund_id}/announce");
+        self.post(&path, &json!({})).await
+    }
+
+    /// Sends copies of a notification: `{"times", "concurrency", "replay"}`.
+    pub(crate) async fn repeat_notification(&self, notify_id: &str, how: &Value) -> Value {
+        let path = format!("/_control/notifications/{notify_id}/repeat");
+        self.post(&path, how).await
+    }
+
+    /// Makes the next `times` notifications wrong.
+    pub(crate) async fn script_notification(&self, times: u32, fault: &str) {
+        let rule = json!({"times": times, "fault": {"type": fault}});
+        self.post("/_control/notifications/faults", &rule).await;
     }
 
     /// Every request received, oldest first.
@@ -268,6 +336,20 @@ impl Simulator {
             .text()
             .await
             .expect("text");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Value {
+        let answer = self
+            .client
+            .post(format!("{}{path}", self.url))
+            .json_body(body)
+            .send()
+            .await
+            .expect("the simulator answers");
+        let status = answer.status();
+        let text = answer.text().await.expect("text");
+        assert!(status.is_success(), "{path}: {status} {text}");
         serde_json::from_str(&text).expect("JSON")
     }
 

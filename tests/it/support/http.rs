@@ -189,6 +189,12 @@ impl Caller {
         answer.body
     }
 
+    /// `POST /v1/refunds/{id}/refresh`.
+    pub(crate) async fn refresh_refund(&self, id: &str) -> Answer {
+        let path = format!("/v1/refunds/{id}/refresh");
+        self.post(&path, &Value::Null).await
+    }
+
     /// `POST /v1/payments/{id}/reverse`.
     pub(crate) async fn reverse(&self, payment_id: &str) -> Answer {
         let path = format!("/v1/payments/{payment_id}/reverse");

@@ -204,7 +204,6 @@ impl World {
         for replica in &self.replicas {
             replica.clock.set(to + replica.wrong_by);
         }
-        self.simulator.set_clock(to).await;
         let body = format!(
             "create or replace function db_now() returns timestamptz language sql stable \
              parallel safe as $$select timestamptz '{}'$$",
@@ -214,6 +213,8 @@ impl World {
             .execute(&self.pool)
             .await
             .expect("the database's clock moves");
+        // Last: what Alipay notifies of because of the time is taken by gateways that live in it.
+        self.simulator.set_clock(to).await;
     }
 
     /// Makes the clock of one replica wrong from now on.
@@ -519,7 +520,8 @@ async fn api_key(db: &Db, merchant_id: MerchantId, scopes: &[Scope]) -> String {
     made.expect("a key is made").key.expose_secret().to_owned()
 }
 
-fn credentials(sign_type: SignType) -> Credentials {
+/// Our side of the agreement with the simulator.
+pub(crate) fn credentials(sign_type: SignType) -> Credentials {
     let keys = keys();
     let (own, alipays) = (&keys.merchant_private, &keys.alipay_public);
     let credentials = match sign_type {

@@ -39,6 +39,7 @@ const QUICK: &[(&str, &str)] = &[
     ("FOLLOW_UP_LEASE_MS", "1500"),
     ("ALIPAY_QUERY_TIMEOUT_MS", "500"),
     ("ALIPAY_CANCEL_TIMEOUT_MS", "500"),
+    ("ALIPAY_REFUND_TIMEOUT_MS", "500"),
     ("DATABASE_MAX_CONNECTIONS", "4"),
 ];
 

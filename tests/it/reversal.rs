@@ -1,0 +1,251 @@
+//! Undoing a payment by the clock and its state: cancel while Alipay takes one, refund after that,
+//! never both, and never neither.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::support::{
+    Options, World,
+    http::{Answer, Caller},
+    refund_oracle::{RefundEvidence, judge_refunds},
+};
+
+fn at(text: &str) -> DateTime<Utc> {
+    format!("{text}+08:00").parse().expect("an instant in GMT+8")
+}
+
+async fn world_at(pool: PgPool, now: &str) -> World {
+    let options = Options {
+        now: at(now),
+        replicas: 3,
+        ..Options::default()
+    };
+    World::start_with(pool, options).await
+}
+
+async fn reverse(world: &World, payment: &Answer, wait: u32) -> Answer {
+    let path = format!("/v1/payments/{}/reverse", payment.id());
+    let request = world
+        .till
+        .request(Method::POST, &path)
+        .header("prefer", format!("wait={wait}"));
+    Caller::send(request).await
+}
+
+async fn preview(world: &World, payment: &Answer) -> Answer {
+    let path = format!("/v1/payments/{}/reverse?preview=true", payment.id());
+    Caller::send(world.till.request(Method::POST, &path)).await
+}
+
+/// How, whether the fee comes back, and the payment's status.
+fn gist(answer: &Answer) -> (u16, Value, Value, Value) {
+    let body = &answer.body;
+    (
+        answer.status,
+        body["action"].clone(),
+        body["fee"].clone(),
+        body["payment"]["status"].clone(),
+    )
+}
+
+async fn finish(world: World) {
+    world.settle_calls().await;
+    let violations = judge_refunds(&RefundEvidence::of(&world, false).await);
+    assert!(violations.is_empty(), "{violations:#?}");
+    world.finish().await;
+}
+
+/// On the day of the payment: a cancel, and Alipay's fee comes back.
+#[sqlx::test]
+async fn a_payment_of_today_is_canceled(pool: PgPool) {
+    let world = world_at(pool, "2026-03-09T15:00:00").await;
+    let paid = world.pay("0001").await;
+    let would = preview(&world, &paid).await;
+    assert_eq!(
+        gist(&would),
+        (200, json!("cancel"), json!("returned"), json!("succeeded"))
+    );
+    assert_eq!(would.body["preview"], true);
+    let undone = reverse(&world, &paid, 5).await;
+    assert_eq!(
+        gist(&undone),
+        (201, json!("cancel"), json!("returned"), json!("canceled"))
+    );
+    assert_eq!(undone.body["payment"]["money_returned"], true);
+    let again = reverse(&world, &paid, 5).await;
+    assert_eq!(
+        gist(&again),
+        (200, json!("none"), json!("returned"), json!("canceled"))
+    );
+    assert_eq!(world.simulator.count("refund").await, 0);
+    finish(world).await;
+}
+
+/// HK-7: after the day: a refund of all that is left; asking again shows the same one.
+#[sqlx::test]
+async fn hk_7_a_payment_of_yesterday_is_refunded(pool: PgPool) {
+    let mut world = world_at(pool, "2026-03-09T23:50:00").await;
+    let paid = world.pay("0001").await;
+    world.set_clock(at("2026-03-10T09:00:00")).await;
+    let would = preview(&world, &paid).await;
+    assert_eq!(
+        gist(&would),
+        (200, json!("refund"), json!("by_contract"), json!("succeeded"))
+    );
+    assert_eq!(world.count_rows("select count(*) from refund").await, 0, "nothing changed");
+    let undone = reverse(&world, &paid, 5).await;
+    assert_eq!(
+        gist(&undone),
+        (201, json!("refund"), json!("by_contract"), json!("succeeded"))
+    );
+    assert_eq!(undone.body["refund"]["status"], "succeeded");
+    assert_eq!(undone.body["refund"]["amount"]["value"], 3925);
+    let again = reverse(&world, &paid, 5).await;
+    assert_eq!((again.status, &again.body["action"]), (200, &json!("none")), "{again:?}");
+    assert_eq!(again.body["refund"]["id"], undone.body["refund"]["id"]);
+    assert_eq!(world.simulator.count("cancel").await, 0);
+    finish(world).await;
+}
+
+/// What has a refund cannot be canceled: the rest is refunded, also on the day.
+#[sqlx::test]
+async fn a_payment_with_a_refund_has_its_rest_refunded(pool: PgPool) {
+    let world = world_at(pool, "2026-03-09T15:00:00").await;
+    let paid = world.pay("0001").await;
+    let part = json!({"amount": {"value": 1000, "currency": "HKD"}});
+    world.till.refund(paid.id(), &part, 5).await;
+    let undone = reverse(&world, &paid, 5).await;
+    assert_eq!(undone.body["action"], "refund", "{undone:?}");
+    assert_eq!(undone.body["refund"]["amount"]["value"], 2925);
+    assert_eq!(world.simulator.count("cancel").await, 0);
+    finish(world).await;
+}
+
+/// HK-7, T4: the cancel is sent in time and meets silence; midnight passes; Alipay refuses it as too
+/// late; the payment is refunded instead, under the id that was minted with the wish.
+#[sqlx::test]
+async fn hk_7_t4_a_cancel_that_came_too_late_becomes_a_refund(pool: PgPool) {
+    let mut world = world_at(pool, "2026-03-09T23:59:50").await;
+    let paid = world.pay("0001").await;
+    let lost = json!({"type": "drop_before_effect"});
+    world.simulator.script("cancel", 1, lost).await;
+    let open = reverse(&world, &paid, 0).await;
+    assert_eq!((open.status, &open.body["action"]), (202, &json!("cancel")), "{open:?}");
+    world.settle_calls().await;
+    world.set_clock(at("2026-03-10T00:00:01")).await;
+    for _ in 0..20 {
+        world.run_due().await;
+        world.advance(TimeDelta::seconds(5)).await;
+    }
+    let payment = world.till.payment(paid.id()).await;
+    assert_eq!(payment["status"], "succeeded", "{payment}");
+    assert_eq!(payment["cancel_pending"], false);
+    assert_eq!(payment["refunds"], json!({"refunded": 3925, "pending": 0, "refundable": 0}));
+    let shown = reverse(&world, &paid, 5).await;
+    assert_eq!(shown.body["refund"]["status"], "succeeded", "{shown:?}");
+    let events = world.events(paid.id()).await;
+    assert!(events.contains(&"cancel_turned_into_refund".to_owned()), "{events:?}");
+    let trade = &world.simulator.trades().await[0];
+    assert_eq!(trade["close_reason"], "refunded");
+    finish(world).await;
+}
+
+/// The same while the caller holds the line: the answer is the refund.
+#[sqlx::test]
+async fn hk_7_t4_a_cancel_that_alipay_refuses_ends_in_the_refund_for_who_waits(pool: PgPool) {
+    let world = world_at(pool, "2026-03-09T23:59:58").await;
+    let paid = world.pay("0001").await;
+    let late = json!({"type": "cancel_fail", "code": "TRADE_STATUS_ERROR", "retry_flag": "N"});
+    world.simulator.script("cancel", 1, late).await;
+    let open = reverse(&world, &paid, 0).await;
+    assert_eq!(open.status, 202, "{open:?}");
+    world.settle_calls().await;
+    let mut world = world;
+    world.advance(TimeDelta::seconds(2)).await;
+    world.run_due().await;
+    world.run_due().await;
+    let shown = reverse(&world, &paid, 5).await;
+    assert_eq!(shown.body["refund"]["amount"]["value"], 3925, "{shown:?}");
+    finish(world).await;
+}
+
+/// What is not paid yet is closed; what failed cannot be undone.
+#[sqlx::test]
+async fn an_open_payment_is_closed_and_a_failed_one_is_refused(pool: PgPool) {
+    let world = world_at(pool, "2026-03-09T15:00:00").await;
+    let open = world.pay_until_open("0102").await;
+    let path = format!("/v1/payments/{}/reverse", open["id"].as_str().expect("an id"));
+    let closed = Caller::send(world.till.request(Method::POST, &path)).await;
+    assert_eq!(closed.body["action"], "cancel", "{closed:?}");
+    assert_eq!(closed.body["payment"]["status"], "canceled");
+    assert_eq!(closed.body["payment"]["money_returned"], false);
+    let failed = world.pay("1016").await;
+    let refused = reverse(&world, &failed, 0).await;
+    assert_eq!(refused.summary("code"), (409, "invalid_state"), "{refused:?}");
+    let unknown = "/v1/payments/pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c/reverse";
+    let missing = Caller::send(world.till.request(Method::POST, unknown)).await;
+    assert_eq!(missing.summary("code"), (404, "payment_not_found"));
+    finish(world).await;
+}
+
+/// M3, T4: sixty-four reversals, cancels and refunds of one payment on three replicas: the money goes
+/// back once.
+#[sqlx::test]
+async fn m3_t4_reversals_cancels_and_refunds_at_once_return_the_money_once(pool: PgPool) {
+    let mut world = world_at(pool, "2026-03-09T15:00:00").await;
+    let paid = world.pay("0001").await;
+    let calls = (0..64_usize).map(|number| {
+        let till = world.till_of(number % 3);
+        let id = paid.id().to_owned();
+        async move {
+            let path = match number % 3 {
+                0 => format!("/v1/payments/{id}/reverse"),
+                1 => format!("/v1/payments/{id}/cancel"),
+                _ => {
+                    let body = json!({"amount": {"value": 1000, "currency": "HKD"}});
+                    return till.refund(&id, &body, 0).await;
+                }
+            };
+            Caller::send(till.request(Method::POST, &path).header("prefer", "wait=0")).await
+        }
+    });
+    let answers = crate::support::all(calls).await;
+    assert!(
+        answers.iter().all(|answer| matches!(answer.status, 200..=202 | 409 | 422)),
+        "{answers:?}"
+    );
+    world.settle_calls().await;
+    for _ in 0..30 {
+        world.run_due().await;
+        world.advance(TimeDelta::seconds(5)).await;
+    }
+    let trade = &world.simulator.trades().await[0];
+    let back = trade["refunded_minor"].as_i64().expect("an amount");
+    assert!(back == 3925 || back % 1000 == 0, "{trade}");
+    finish(world).await;
+}
+
+/// M3: 64 clients refund one payment on three replicas; never more than was paid, and every cent that
+/// was free was taken.
+#[sqlx::test]
+async fn m3_64_refunds_of_one_payment_on_three_replicas_never_exceed_it(pool: PgPool) {
+    let world = world_at(pool, "2026-03-09T15:00:00").await;
+    let paid = world.pay("0001").await;
+    let calls = (0..64_usize).map(|number| {
+        let till = world.till_of(number % 3);
+        let id = paid.id().to_owned();
+        async move {
+            let body = json!({"amount": {"value": 100, "currency": "HKD"}});
+            till.refund(&id, &body, 10).await
+        }
+    });
+    let answers = crate::support::all(calls).await;
+    let done = answers.iter().filter(|answer| answer.status == 201).count();
+    let refused = answers.iter().filter(|answer| answer.status == 422).count();
+    assert_eq!((done, refused), (39, 25), "{answers:?}");
+    let payment = world.till.payment(paid.id()).await;
+    assert_eq!(payment["refunds"], json!({"refunded": 3900, "pending": 0, "refundable": 25}));
+    finish(world).await;
+}

@@ -1,0 +1,290 @@
+//! What is posted, when, and what can be wrong with it.
+
+use alipayhk_gateway::alipay::{
+    notification::NotificationError,
+    outcome::RefundQueryOutcome,
+    request::RefundMode,
+    sign::{SignType, VerifyError},
+};
+use chrono::TimeDelta;
+use serde_json::json;
+
+use super::{Post, Shop, hk, noon, text};
+use crate::support::{PARTNER, eventually};
+
+async fn a_success_is_notified(sign_type: SignType) {
+    let mut shop = Shop::open_with(Some(noon()), sign_type).await;
+    let refund = shop.refund_later().await;
+    assert!(shop.inbox.take().is_empty(), "the clock stands still");
+    assert_eq!(shop.simulator.deliver_notifications().await, 1);
+    let posts = shop.inbox.take();
+    let [post] = posts.as_slice() else {
+        panic!("{} posts", posts.len());
+    };
+    let form = "application/x-www-form-urlencoded;charset=UTF-8";
+    assert_eq!(post.content_type, form);
+    let fields = post.verify(sign_type).expect("signed by Alipay");
+    let trans_id = refund.partner_trans_id.as_str();
+    for (name, value) in [
+        ("partner_trans_id", trans_id),
+        ("out_trade_no", trans_id),
+        ("partner_refund_id", refund.partner_refund_id.as_str()),
+        ("out_return_no", refund.partner_refund_id.as_str()),
+        ("partner", PARTNER),
+        ("seller_id", PARTNER),
+        ("refund_amount", "1.00"),
+        ("currency", "HKD"),
+        ("refund_status", "SUCCESS"),
+        ("result_code", "SUCCESS"),
+        ("notify_type", "refund_status_sync"),
+        ("notify_time", "2026-01-02 12:00:00"),
+    ] {
+        assert_eq!(fields.get(name), Some(value), "{name}");
+    }
+    let notification = shop.notification().await;
+    assert_eq!(fields.get("notify_id"), notification["notify_id"].as_str());
+    assert_eq!(notification["state"], "acknowledged");
+    let shown = shop
+        .simulator
+        .refund(refund.partner_refund_id.as_str())
+        .await;
+    assert_eq!(shown["notify"]["state"], "acknowledged", "{shown}");
+}
+
+#[tokio::test]
+async fn a_success_is_notified_and_signed_with_rsa2() {
+    a_success_is_notified(SignType::Rsa2).await;
+}
+
+#[tokio::test]
+async fn a_success_is_notified_and_signed_with_rsa() {
+    a_success_is_notified(SignType::Rsa).await;
+}
+
+#[tokio::test]
+async fn a_success_is_notified_and_signed_with_md5() {
+    a_success_is_notified(SignType::Md5).await;
+}
+
+/// NT-1 on Alipay's side.
+#[tokio::test]
+async fn nt_1_whoever_moves_the_clock_is_answered_after_the_deliveries() {
+    let mut shop = Shop::open().await;
+    shop.inbox
+        .answer(&["fail", "<html>success</html>", "SUCCESS"]);
+    shop.refund_later().await;
+    for (now, so_far) in [
+        ("01-02 12:00:00", 1),
+        ("01-02 12:01:59.999", 1),
+        ("01-02 12:02:00", 2),
+        ("01-02 12:12:00", 3),
+        ("01-05 00:00:00", 3),
+    ] {
+        shop.simulator.set_clock(hk(now)).await;
+        let notification = shop.notification().await;
+        let attempts = notification["attempts"].as_array().expect("a list");
+        assert_eq!(attempts.len(), so_far, "{now}: {notification}");
+        assert!(attempts.iter().all(|attempt| attempt["status"] == 200));
+    }
+    let posts = shop.inbox.take();
+    let ids: Vec<String> = posts.iter().map(|post| post.field("notify_id")).collect();
+    assert_eq!(ids, vec![ids[0].clone(); 3]);
+    let times = posts.iter().map(|post| post.field("notify_time"));
+    let expected = [
+        "2026-01-02 12:00:00",
+        "2026-01-02 12:02:00",
+        "2026-01-02 12:12:00",
+    ];
+    assert_eq!(times.collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn a_jump_delivers_every_attempt_with_its_own_time() {
+    let mut shop = Shop::open().await;
+    shop.inbox.answer(&["no"; 8]);
+    let night = json!({"same_day_immediate": false, "in_window": "next_night"});
+    shop.simulator.set_refund_policy(&night).await;
+    shop.refund_later().await;
+    shop.simulator.advance_clock(TimeDelta::days(3)).await;
+    let times: Vec<String> = shop
+        .inbox
+        .take()
+        .iter()
+        .map(|post| post.field("notify_time"))
+        .collect();
+    let expected = [
+        "2026-01-02 23:00:00",
+        "2026-01-02 23:02:00",
+        "2026-01-02 23:12:00",
+        "2026-01-02 23:22:00",
+        "2026-01-03 00:22:00",
+        "2026-01-03 02:22:00",
+        "2026-01-03 08:22:00",
+        "2026-01-03 23:22:00",
+    ];
+    assert_eq!(times, expected);
+    assert_eq!(shop.notification().await["state"], "exhausted");
+}
+
+#[tokio::test]
+async fn a_running_clock_delivers_by_itself() {
+    let mut shop = Shop::open_with(None, SignType::Rsa2).await;
+    shop.refund_later().await;
+    eventually("the notification", async || {
+        shop.notification_state().await == "acknowledged"
+    })
+    .await;
+    assert_eq!(shop.inbox.take().len(), 1);
+}
+
+#[tokio::test]
+async fn notify_verify_confirms_until_the_acknowledgement() {
+    let mut shop = Shop::open().await;
+    shop.inbox.answer(&["not yet"]);
+    shop.refund_later().await;
+    shop.simulator.deliver_notifications().await;
+    let notification = shop.notification().await;
+    let id = text(&notification, "notify_id");
+    assert_eq!(shop.verify(id).await, "true");
+    assert_eq!(shop.verify("another").await, "false");
+    shop.simulator.advance_clock(TimeDelta::minutes(2)).await;
+    assert_eq!(shop.verify(id).await, "false");
+}
+
+#[tokio::test]
+async fn spoilt_notifications_are_what_they_are_called() {
+    let mut shop = Shop::open().await;
+    shop.refund_later().await;
+    shop.simulator.deliver_notifications().await;
+    let id = text(&shop.notification().await, "notify_id").to_owned();
+    shop.inbox.take();
+    let signature = |fault| Err(NotificationError::Signature(fault));
+    for (fault, expected) in [
+        ("forged_signature", signature(VerifyError::Wrong)),
+        ("missing_sign", signature(VerifyError::Missing)),
+        (
+            "downgraded_sign_type",
+            signature(VerifyError::OtherSignType),
+        ),
+        ("duplicate_field", Err(NotificationError::Repeated)),
+        ("other_partner", Ok(("partner", "2088999999999999"))),
+        ("other_trade_id", Ok(("out_trade_no", "ANOTHER_PAYMENT"))),
+        (
+            "other_refund_id",
+            Ok(("partner_refund_id", "ANOTHER_REFUND")),
+        ),
+        ("other_amount", Ok(("refund_amount", "2.00"))),
+        ("other_currency", Ok(("currency", "USD"))),
+        ("other_status", Ok(("refund_status", "FAILED"))),
+        ("extra_fields", Ok(("subject", "港式奶茶 & toast"))),
+    ] {
+        shop.simulator.script_notification(1, fault).await;
+        shop.simulator.repeat_notification(&id, &json!({})).await;
+        let posts = shop.inbox.take();
+        let read = posts[0].verify(SignType::Rsa2);
+        match expected {
+            Ok((name, value)) => {
+                let fields = read.unwrap_or_else(|error| panic!("{fault}: {error}"));
+                assert_eq!(fields.get(name), Some(value), "{fault}");
+            }
+            Err(error) => assert_eq!(read.err(), Some(error), "{fault}"),
+        }
+    }
+    shop.simulator.script_notification(1, "gbk").await;
+    shop.simulator.repeat_notification(&id, &json!({})).await;
+    let post = shop.inbox.take().remove(0);
+    let form = "application/x-www-form-urlencoded;charset=GBK";
+    assert_eq!(post.content_type, form);
+    let text = String::from_utf8_lossy(&post.body).into_owned();
+    assert!(text.contains("subject=%CD%CB%BF%EE%B3%C9%B9%A6"), "{text}");
+}
+
+#[tokio::test]
+async fn copies_come_in_floods_and_byte_for_byte() {
+    let mut shop = Shop::open().await;
+    shop.refund_later().await;
+    shop.simulator.deliver_notifications().await;
+    let id = text(&shop.notification().await, "notify_id").to_owned();
+    let first = shop.inbox.take().remove(0);
+    shop.simulator.advance_clock(TimeDelta::hours(5)).await;
+    let flood = json!({"times": 100, "concurrency": 8, "replay": true});
+    let notification = shop.simulator.repeat_notification(&id, &flood).await;
+    assert_eq!(notification["attempts"].as_array().map(Vec::len), Some(101));
+    let posts = shop.inbox.take();
+    assert_eq!(posts.len(), 100);
+    assert!(posts.iter().all(|post| post.body == first.body));
+    shop.simulator.repeat_notification(&id, &json!({})).await;
+    let copy = shop.inbox.take().remove(0);
+    assert_eq!(copy.field("notify_time"), "2026-01-02 17:00:00");
+    assert_eq!(copy.genuine().get("notify_id"), Some(id.as_str()));
+}
+
+#[tokio::test]
+async fn notifications_come_late_out_of_order_early_or_not_at_all() {
+    let mut shop = Shop::open().await;
+    shop.simulator.set_notifications("hold").await;
+    let late = shop.refund_later().await;
+    shop.simulator.advance_clock(TimeDelta::minutes(1)).await;
+    assert!(shop.inbox.take().is_empty());
+    shop.simulator.script_notification(1, "reorder").await;
+    let overtaking = shop.refund_later().await;
+    shop.simulator.set_notifications("on").await;
+    let order = |posts: Vec<Post>| -> Vec<String> {
+        let posts = posts.iter();
+        posts.map(|post| post.field("partner_refund_id")).collect()
+    };
+    let reversed = [&overtaking, &late].map(|refund| refund.partner_refund_id.as_str().to_owned());
+    assert_eq!(order(shop.inbox.take()), reversed);
+
+    shop.simulator.set_notifications("off").await;
+    let silent = shop.refund_later().await;
+    shop.simulator.set_notifications("on").await;
+    shop.simulator.advance_clock(TimeDelta::days(2)).await;
+    assert!(shop.inbox.take().is_empty());
+    let shown = shop
+        .simulator
+        .refund(silent.partner_refund_id.as_str())
+        .await;
+    assert_eq!(shown["notify"]["state"], "not_announced", "{shown}");
+
+    let night = json!({"same_day_immediate": false});
+    shop.simulator.set_refund_policy(&night).await;
+    let early = shop.refund_later().await;
+    let said = shop
+        .simulator
+        .announce_refund(early.partner_refund_id.as_str())
+        .await;
+    assert_eq!(said["state"], "acknowledged", "{said}");
+    assert_eq!(shop.inbox.take().len(), 1);
+    let processing = RefundQueryOutcome::Processing {
+        code: None,
+        accepted_at: Some(hk("01-04 12:01:00")),
+    };
+    assert_eq!(shop.ask(&early).await, processing);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_to_another_machine() {
+    let mut shop = Shop::open().await;
+    for elsewhere in [
+        "http://192.0.2.1/n",
+        "https://127.0.0.1/n",
+        "http://gateway/n",
+    ] {
+        let payment = shop.pay("0001").await;
+        let mut request = shop.request(&payment, "async");
+        request.mode = RefundMode::Asynchronous {
+            notify_url: Some(elsewhere.parse().expect("an address")),
+        };
+        shop.send(&request).await;
+    }
+    shop.simulator.advance_clock(TimeDelta::days(2)).await;
+    let notifications = shop.simulator.notifications().await;
+    assert_eq!(notifications.len(), 3);
+    for notification in notifications {
+        assert_eq!(notification["state"], "undeliverable", "{notification}");
+        let attempts = notification["attempts"].as_array().expect("a list");
+        assert_eq!(attempts.len(), 1);
+        assert_eq!(attempts[0]["result"], "undeliverable");
+    }
+}

@@ -1,0 +1,456 @@
+//! The oracle for refunds: compares what Alipay really returned (the simulator's ledger and its log of
+//! requests) with what the gateway stored and shows, and names every invariant of
+//! `design/correctness.md` 1 that does not hold. Like [`super::oracle`] it shares no code with the
+//! gateway.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::{FromRow, PgPool};
+use uuid::Uuid;
+
+use super::{World, alipay::Simulator, http::Caller, oracle::Violation};
+
+#[derive(Debug, FromRow)]
+struct RefundRow {
+    refund_id: Uuid,
+    payment_id: Uuid,
+    version: i64,
+    amount_minor: i64,
+    mode: String,
+    partner_trans_id: String,
+    partner_refund_id: String,
+    status: String,
+    pending_reason: Option<String>,
+    submits: i32,
+    checks_done: i32,
+    created_at: DateTime<Utc>,
+}
+
+#[derive(Debug, FromRow)]
+struct PaymentRow {
+    payment_id: Uuid,
+    partner_trans_id: String,
+    status: String,
+    amount_minor: i64,
+    refund_reserved_minor: i64,
+    refunded_minor: i64,
+}
+
+#[derive(Debug, FromRow)]
+struct TransitionRow {
+    refund_id: Uuid,
+    version: i64,
+    event: String,
+    from_status: Option<String>,
+    to_status: String,
+    api_key_id: Option<Uuid>,
+    notification_id: Option<Uuid>,
+    attempt_id: Option<Uuid>,
+    reason: Option<String>,
+    ticket: Option<String>,
+}
+
+#[derive(Debug, FromRow)]
+struct AttemptRow {
+    attempt_id: Uuid,
+    refund_id: Uuid,
+    kind: String,
+    sent_at: DateTime<Utc>,
+    answer_class: Option<String>,
+}
+
+/// Everything there is to compare.
+pub(crate) struct RefundEvidence {
+    refunds: Vec<RefundRow>,
+    payments: Vec<PaymentRow>,
+    transitions: Vec<TransitionRow>,
+    attempts: Vec<AttemptRow>,
+    follow_ups: BTreeMap<Uuid, i64>,
+    ledger: Vec<Value>,
+    trades: Vec<Value>,
+    requests: Vec<Value>,
+    views: BTreeMap<Uuid, Value>,
+    settled: bool,
+}
+
+impl RefundEvidence {
+    /// Gathers it. `settled` says that every refund should have reached its end.
+    pub(crate) async fn of(world: &World, settled: bool) -> Self {
+        Self::gather(&world.pool, &world.simulator, &world.till, settled).await
+    }
+
+    /// The same from the parts of another set-up.
+    pub(crate) async fn gather(
+        pool: &PgPool,
+        simulator: &Simulator,
+        till: &Caller,
+        settled: bool,
+    ) -> Self {
+        let refunds: Vec<RefundRow> = rows(
+            pool,
+            "select refund_id, payment_id, version, amount_minor, mode, partner_trans_id,
+                partner_refund_id, status, pending_reason, submits, checks_done, created_at
+            from refund order by refund_id",
+        )
+        .await;
+        let mut views = BTreeMap::new();
+        for refund in &refunds {
+            let path = format!("/v1/refunds/ref_{}", refund.refund_id.simple());
+            let answer = till.get(&path).await;
+            views.insert(refund.refund_id, answer.body);
+        }
+        Self {
+            refunds,
+            payments: rows(
+                pool,
+                "select payment_id, partner_trans_id, status, amount_minor,
+                    refund_reserved_minor, refunded_minor
+                from payment order by payment_id",
+            )
+            .await,
+            transitions: rows(
+                pool,
+                "select refund_id, version, event, from_status, to_status, api_key_id,
+                    notification_id, attempt_id, reason, ticket
+                from refund_transition order by refund_id, version",
+            )
+            .await,
+            attempts: rows(
+                pool,
+                "select attempt_id, refund_id, kind, sent_at, answer_class
+                from attempt where refund_id is not null order by refund_id, attempt_id",
+            )
+            .await,
+            follow_ups: rows::<(Uuid, i64)>(
+                pool,
+                "select subject_id, count(*) from follow_up where kind = 'refund'
+                group by subject_id",
+            )
+            .await
+            .into_iter()
+            .collect(),
+            ledger: simulator.refunds().await,
+            trades: simulator.trades().await,
+            requests: simulator.requests().await,
+            views,
+            settled,
+        }
+    }
+}
+
+async fn rows<T>(pool: &PgPool, sql: &'static str) -> Vec<T>
+where
+    T: for<'r> FromRow<'r, sqlx::postgres::PgRow> + Send + Unpin,
+{
+    sqlx::query_as(sql)
+        .fetch_all(pool)
+        .await
+        .expect("the database answers")
+}
+
+/// Every violation in the evidence, each named once.
+pub(crate) fn judge_refunds(evidence: &RefundEvidence) -> Vec<Violation> {
+    let mut found = Findings::default();
+    identities(evidence, &mut found);
+    books(evidence, &mut found);
+    for refund in &evidence.refunds {
+        let case = Case::of(evidence, refund);
+        money(&case, &mut found);
+        chain(&case, &mut found);
+        causes(&case, &mut found);
+        requests(&case, &mut found);
+        schedule(&case, &mut found);
+        view(&case, &mut found);
+    }
+    found.0.into_iter().collect()
+}
+
+#[derive(Default)]
+struct Findings(BTreeSet<Violation>);
+
+impl Findings {
+    fn check(&mut self, invariant: &'static str, holds: bool, text: impl FnOnce() -> String) {
+        if !holds {
+            let text = text();
+            self.0.insert(Violation { invariant, text });
+        }
+    }
+}
+
+/// One refund with everything about it.
+struct Case<'a> {
+    row: &'a RefundRow,
+    transitions: Vec<&'a TransitionRow>,
+    attempts: Vec<&'a AttemptRow>,
+    follow_ups: i64,
+    theirs: Option<&'a Value>,
+    requests: Vec<&'a Value>,
+    view: Option<&'a Value>,
+    settled: bool,
+}
+
+impl<'a> Case<'a> {
+    fn of(evidence: &'a RefundEvidence, row: &'a RefundRow) -> Self {
+        let id = row.refund_id;
+        let ours = row.partner_refund_id.as_str();
+        Self {
+            row,
+            transitions: evidence
+                .transitions
+                .iter()
+                .filter(|step| step.refund_id == id)
+                .collect(),
+            attempts: evidence
+                .attempts
+                .iter()
+                .filter(|attempt| attempt.refund_id == id)
+                .collect(),
+            follow_ups: evidence.follow_ups.get(&id).copied().unwrap_or(0),
+            theirs: evidence
+                .ledger
+                .iter()
+                .find(|refund| refund["partner_refund_id"] == ours),
+            requests: evidence
+                .requests
+                .iter()
+                .filter(|request| request["partner_refund_id"] == ours)
+                .collect(),
+            view: evidence.views.get(&id),
+            settled: evidence.settled,
+        }
+    }
+
+    fn name(&self) -> String {
+        format!(
+            "{} of {} ({} {}, {})",
+            self.row.partner_refund_id,
+            self.row.partner_trans_id,
+            self.row.status,
+            self.row.pending_reason.as_deref().unwrap_or("-"),
+            self.row.mode,
+        )
+    }
+}
+
+/// M3, M7, M9: identities and bounds on both sides.
+fn identities(evidence: &RefundEvidence, found: &mut Findings) {
+    let ours: BTreeSet<&str> = evidence
+        .refunds
+        .iter()
+        .map(|row| row.partner_refund_id.as_str())
+        .collect();
+    found.check("M9", ours.len() == evidence.refunds.len(), || {
+        "two refunds share one id towards Alipay".to_owned()
+    });
+    for request in &evidence.requests {
+        let Some(id) = request["partner_refund_id"].as_str() else {
+            continue;
+        };
+        found.check("M4", ours.contains(id), || {
+            format!("Alipay was asked about the refund {id}, which the gateway does not have")
+        });
+    }
+    let mut returned: BTreeMap<&str, i64> = BTreeMap::new();
+    for refund in &evidence.ledger {
+        let id = refund["partner_refund_id"].as_str().unwrap_or_default();
+        found.check("M7", refund["portal"] == true || ours.contains(id), || {
+            format!("Alipay holds the refund {id}, the gateway has no row for it")
+        });
+        if matches!(refund["status"].as_str(), Some("SUCCESS" | "PROCESSING")) {
+            let trade = refund["partner_trans_id"].as_str().unwrap_or_default();
+            *returned.entry(trade).or_default() += refund["amount_minor"].as_i64().unwrap_or(0);
+        }
+    }
+    for trade in &evidence.trades {
+        let id = trade["partner_trans_id"].as_str().unwrap_or_default();
+        let back = returned.get(id).copied().unwrap_or(0);
+        let amount = trade["amount_minor"].as_i64().unwrap_or(0);
+        found.check("M3", back <= amount, || {
+            format!("Alipay returns {back} of {amount} of {id}")
+        });
+        let canceled = trade["close_reason"] == "canceled_paid";
+        found.check("T4", !canceled || back == 0, || {
+            format!("{id} was canceled and refunded")
+        });
+    }
+}
+
+/// M3: a payment's books are those of its refunds.
+fn books(evidence: &RefundEvidence, found: &mut Findings) {
+    for payment in &evidence.payments {
+        let of_it = || {
+            evidence
+                .refunds
+                .iter()
+                .filter(|refund| refund.payment_id == payment.payment_id)
+        };
+        let sum = |holds: &dyn Fn(&RefundRow) -> bool| -> i64 {
+            of_it()
+                .filter(|refund| holds(refund))
+                .map(|refund| refund.amount_minor)
+                .sum()
+        };
+        let reserved = sum(&|refund| refund.status != "failed");
+        let refunded = sum(&|refund| refund.status == "succeeded");
+        let id = &payment.partner_trans_id;
+        found.check("M3", payment.refund_reserved_minor == reserved, || {
+            format!("{id}: {} is reserved, its refunds hold {reserved}", payment.refund_reserved_minor)
+        });
+        found.check("M3", payment.refunded_minor == refunded, || {
+            format!("{id}: {} is refunded, its refunds returned {refunded}", payment.refunded_minor)
+        });
+        found.check("M3", reserved <= payment.amount_minor, || {
+            format!("{id}: its refunds hold {reserved} of {}", payment.amount_minor)
+        });
+        found.check("T4", payment.status == "succeeded" || reserved == 0, || {
+            format!("{id} is {} and has refunds", payment.status)
+        });
+    }
+}
+
+/// M4, M6, S3: the gateway's word against the ledger's.
+fn money(case: &Case<'_>, found: &mut Findings) {
+    let row = case.row;
+    let (status, amount) = case.theirs.map_or(("none", None), |theirs| {
+        (
+            theirs["status"].as_str().unwrap_or_default(),
+            theirs["amount_minor"].as_i64(),
+        )
+    });
+    found.check("M4", amount.is_none_or(|amount| amount == row.amount_minor), || {
+        format!("{}: another amount at Alipay: {:?}", case.name(), case.theirs)
+    });
+    let (agrees, invariant) = match row.status.as_str() {
+        "succeeded" => (status == "SUCCESS", "M6"),
+        "failed" => (matches!(status, "none" | "FAILED" | "CANCELED"), "S3"),
+        "pending" | "unresolved" => (!case.settled, "M6"),
+        _ => (false, "S1"),
+    };
+    found.check(invariant, agrees, || {
+        format!("{}: but Alipay's ledger has {:?}", case.name(), case.theirs)
+    });
+}
+
+const LEGAL: [(&str, &str); 8] = [
+    ("pending", "pending"),
+    ("pending", "succeeded"),
+    ("pending", "failed"),
+    ("pending", "unresolved"),
+    ("unresolved", "unresolved"),
+    ("unresolved", "succeeded"),
+    ("unresolved", "failed"),
+    ("succeeded", "failed"),
+];
+
+/// S1, S7: a gapless chain of legal moves, one per change.
+fn chain(case: &Case<'_>, found: &mut Findings) {
+    let versions: Vec<i64> = case.transitions.iter().map(|step| step.version).collect();
+    let all: Vec<i64> = (1..=case.row.version).collect();
+    found.check("S1", versions == all, || {
+        format!("{}: transitions {versions:?} at version {}", case.name(), case.row.version)
+    });
+    let mut status: Option<&str> = None;
+    for step in &case.transitions {
+        let from = step.from_status.as_deref();
+        found.check("S1", from == status, || {
+            format!("{}: {} goes from {from:?}, it was {status:?}", case.name(), step.event)
+        });
+        let legal = from.is_none_or(|from| LEGAL.contains(&(from, step.to_status.as_str())));
+        found.check("S1", legal, || {
+            format!("{}: {} goes from {from:?} to {}", case.name(), step.event, step.to_status)
+        });
+        status = Some(&step.to_status);
+    }
+    found.check("S1", status == Some(case.row.status.as_str()), || {
+        format!("{}: its history ends {status:?}", case.name())
+    });
+}
+
+/// S3, S8, V1: an end is caused by a verified word, or by an operator with grounds.
+fn causes(case: &Case<'_>, found: &mut Findings) {
+    for step in &case.transitions {
+        let ends = matches!(step.to_status.as_str(), "succeeded" | "failed")
+            && step.from_status.as_deref() != Some(step.to_status.as_str());
+        if !ends {
+            continue;
+        }
+        let by_operator = step.event == "refund_resolved";
+        if by_operator {
+            let grounds = step.reason.is_some() && step.ticket.is_some();
+            found.check("S8", grounds && step.api_key_id.is_some(), || {
+                format!("{}: resolved without grounds", case.name())
+            });
+            continue;
+        }
+        let class = step.attempt_id.and_then(|id| {
+            let attempt = case.attempts.iter().find(|attempt| attempt.attempt_id == id);
+            attempt.and_then(|attempt| attempt.answer_class.as_deref())
+        });
+        let told = match step.to_status.as_str() {
+            "succeeded" => class == Some("success") || step.notification_id.is_some(),
+            _ => matches!(class, Some("declined" | "closed" | "not_found" | "access_refused")),
+        };
+        found.check("S3", told, || {
+            format!("{}: {} was caused by {class:?}", case.name(), step.event)
+        });
+    }
+}
+
+/// M4: one id, one amount, and each request recorded before it was sent.
+fn requests(case: &Case<'_>, found: &mut Findings) {
+    let sent = case.requests.iter().filter(|request| request["service"] == "refund");
+    for request in sent {
+        let amount = request["params"]["refund_amount"].as_str().unwrap_or_default();
+        let minor = case.row.amount_minor;
+        let ours = format!("{}.{:02}", minor / 100, minor % 100);
+        found.check("M4", amount == ours, || {
+            format!("{}: sent with {amount}", case.name())
+        });
+        let trade = request["partner_trans_id"].as_str();
+        found.check("M4", trade == Some(case.row.partner_trans_id.as_str()), || {
+            format!("{}: sent for {trade:?}", case.name())
+        });
+    }
+    let count = |service: &str| {
+        case.requests
+            .iter()
+            .filter(|request| request["service"] == service)
+            .count()
+    };
+    for (service, kind) in [("refund", "refund"), ("refund_query", "refund_query")] {
+        let attempts = case.attempts.iter().filter(|attempt| attempt.kind == kind).count();
+        found.check("M7", count(service) <= attempts, || {
+            format!("{}: {} {service} requests, {attempts} attempts", case.name(), count(service))
+        });
+    }
+    let submits = case.attempts.iter().filter(|attempt| attempt.kind == "refund").count();
+    found.check("S8", usize::try_from(case.row.submits) == Ok(submits), || {
+        format!("{}: {} submits, {submits} attempts", case.name(), case.row.submits)
+    });
+    let checks = case.attempts.len() - submits;
+    found.check("S8", usize::try_from(case.row.checks_done) == Ok(checks), || {
+        format!("{}: {} checks, {checks} attempts", case.name(), case.row.checks_done)
+    });
+    let early = case.attempts.iter().any(|attempt| attempt.sent_at < case.row.created_at);
+    found.check("M7", !early, || format!("{}: asked before its intent", case.name()));
+}
+
+/// C8, C9: an open refund has one row of the schedule, a final one none.
+fn schedule(case: &Case<'_>, found: &mut Findings) {
+    let open = matches!(case.row.status.as_str(), "pending" | "unresolved");
+    found.check("C8", case.follow_ups == i64::from(open), || {
+        format!("{}: {} follow-ups", case.name(), case.follow_ups)
+    });
+}
+
+/// What callers see is what is stored.
+fn view(case: &Case<'_>, found: &mut Findings) {
+    let Some(view) = case.view else { return };
+    let same = view["status"] == case.row.status.as_str()
+        && view["pending_reason"].as_str() == case.row.pending_reason.as_deref()
+        && view["amount"]["value"] == case.row.amount_minor
+        && view["checks_done"] == case.row.checks_done;
+    found.check("S2", same, || format!("{}: shown as {view}", case.name()));
+}
