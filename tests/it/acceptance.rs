@@ -25,24 +25,45 @@ pub(crate) const ITEMS: &[(&str, &str)] = &[
     ("PT-1", "a payment started by the merchant succeeds"),
     ("PT-2", "24-digit codes with each prefix from 25 to 30"),
     ("PT-3", "payment with password entry"),
-    ("PT-4", "polling stays without success, the payment is canceled"),
+    (
+        "PT-4",
+        "polling stays without success, the payment is canceled",
+    ),
     ("PT-5", "full refund"),
     ("PT-6", "several partial refunds"),
-    ("HK-1", "every listed interface of payments, cancels and refunds is used"),
+    (
+        "HK-1",
+        "every listed interface of payments, cancels and refunds is used",
+    ),
     ("HK-2", "offline and offline-to-online mode"),
-    ("HK-3", "every transaction ends in TRADE_SUCCESS or TRADE_CLOSED, and all agree"),
+    (
+        "HK-3",
+        "every transaction ends in TRADE_SUCCESS or TRADE_CLOSED, and all agree",
+    ),
     ("HK-4", "WAIT_BUYER_PAY at our time-out: cancel is called"),
     ("HK-5", "leftovers are corrected without the cashier"),
     ("HK-6", "cancel: not created, unpaid, paid, each told apart"),
-    ("HK-7", "cancel after the day: refused, and a refund instead"),
+    (
+        "HK-7",
+        "cancel after the day: refused, and a refund instead",
+    ),
     ("HK-8", "cancel around midnight"),
     ("HK-9", "full and partial refund, bounded, in the books"),
-    ("HK-10", "synchronous refund at once, asynchronous refund by the batch"),
-    ("HK-11", "short funds: pending, then done; after 180 days failed"),
+    (
+        "HK-10",
+        "synchronous refund at once, asynchronous refund by the batch",
+    ),
+    (
+        "HK-11",
+        "short funds: pending, then done; after 180 days failed",
+    ),
     ("HK-12", "a repeated refund never refunds twice"),
     ("HK-13", "both wallets are taken and reported"),
     ("HK-14", "secondary merchant and store in each payment"),
-    ("NT-1", "notifications repeated until acknowledged; duplicates and forgeries harmless"),
+    (
+        "NT-1",
+        "notifications repeated until acknowledged; duplicates and forgeries harmless",
+    ),
 ];
 
 /// The names of the tests that show an item, in order.
@@ -50,7 +71,11 @@ pub(crate) fn tests_of(item: &str) -> BTreeSet<String> {
     let id = item.to_lowercase().replace('-', "_");
     let mut found = BTreeSet::new();
     for folder in ["tests/it", "src"] {
-        collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &id, &mut found);
+        collect(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join(folder),
+            &id,
+            &mut found,
+        );
     }
     found
 }
@@ -136,7 +161,9 @@ async fn hk_2_pt_3_both_modes_end_paid(pool: PgPool) {
 async fn hk_3_hk_5_every_transaction_ends_and_all_agree(pool: PgPool) {
     let mut world = World::start(pool).await;
     let mut ids = vec![];
-    for code in ["0001", "0101", "0102", "0104", "1016", "2001", "2002", "2003", "2009"] {
+    for code in [
+        "0001", "0101", "0102", "0104", "1016", "2001", "2002", "2003", "2009",
+    ] {
         let payment = world.till.pay_without_waiting(code).await;
         ids.push(payment.id().to_owned());
     }
@@ -171,13 +198,18 @@ async fn hk_4_pt_4_a_buyer_out_of_time_is_canceled(pool: PgPool) {
     request["cancel_after_seconds"] = json!(30);
     let open = world.till.create("key-1", &request, 0).await;
     world.settle_calls().await;
-    let end = world.run_until_final(open.id(), TimeDelta::seconds(40)).await;
+    let end = world
+        .run_until_final(open.id(), TimeDelta::seconds(40))
+        .await;
     assert_eq!(end["status"], "canceled", "{end}");
     assert_eq!(end["next_action"]["type"], "show_code_again");
     assert!(world.simulator.count("query").await >= 5, "it was polled");
     assert_eq!(world.simulator.count("cancel").await, 1);
     let trade = &world.simulator.trades().await[0];
-    assert_eq!((&trade["status"], &trade["charged"]), (&json!("TRADE_CLOSED"), &json!(false)));
+    assert_eq!(
+        (&trade["status"], &trade["charged"]),
+        (&json!("TRADE_CLOSED"), &json!(false))
+    );
     world.finish().await;
 }
 
@@ -190,7 +222,11 @@ async fn pt_2_codes_of_24_digits_with_every_prefix_are_taken(pool: PgPool) {
         request["barcode"] = json!(format!("{prefix}{:018}0001", 123_456 + prefix));
         let key = format!("key-{prefix}");
         let paid = world.till.create(&key, &request, 5).await;
-        assert_eq!(paid.summary("status"), (201, "succeeded"), "{prefix}: {paid:?}");
+        assert_eq!(
+            paid.summary("status"),
+            (201, "succeeded"),
+            "{prefix}: {paid:?}"
+        );
         let inspect = world
             .till
             .request(Method::POST, "/v1/barcodes/inspect")
