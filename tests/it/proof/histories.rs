@@ -367,6 +367,7 @@ pub(super) async fn run_world(
         now: beginning(seeds.peek().copied().unwrap_or(0) / PER_WORLD),
         pay_timeout: Duration::from_millis(250),
         ask_timeout: Duration::from_millis(250),
+        ..Options::default()
     };
     let mut world = World::start_with(pool, options).await;
     let mut ear = Ear::default();
