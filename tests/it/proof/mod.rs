@@ -7,7 +7,9 @@
 //! | `driver` | moves a world: calls that survive a dying replica, and settling |
 //! | `crash_points` | every named point × crash, error, delay × operation |
 //! | `histories` | seeded random operations, faults, restarts and clock moves |
+//! | `byte_cut` | the answers of pay, query and cancel cut after every byte |
 
+mod byte_cut;
 mod crash_points;
 mod driver;
 mod histories;
