@@ -8,8 +8,10 @@
 //! | `crash_points` | every named point × crash, error, delay × operation |
 //! | `histories` | seeded random operations, faults, restarts and clock moves |
 //! | `byte_cut` | the answers of pay, query and cancel cut after every byte |
+//! | `races` | twins, rivals, cancels, tombstones, lost leases and late answers on three replicas |
 
 mod byte_cut;
 mod crash_points;
 mod driver;
 mod histories;
+mod races;
