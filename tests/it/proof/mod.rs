@@ -9,9 +9,11 @@
 //! | `histories` | seeded random operations, faults, restarts and clock moves |
 //! | `byte_cut` | the answers of pay, query and cancel cut after every byte |
 //! | `races` | twins, rivals, cancels, tombstones, lost leases and late answers on three replicas |
+//! | `kill_loop` | kill -9 of real programs under load |
 
 mod byte_cut;
 mod crash_points;
 mod driver;
 mod histories;
+mod kill_loop;
 mod races;
