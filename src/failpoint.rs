@@ -262,8 +262,11 @@ mod active {
             self.inner.stopped.borrow().is_some()
         }
 
-        /// Lets paused tasks go on.
+        /// Lets paused tasks go on. A crashed replica stays stopped.
         pub fn resume(&self) {
+            if self.plan().dead {
+                return;
+            }
             self.inner.stopped.send_replace(None);
             self.inner.resumed.send_modify(|times| *times += 1);
         }

@@ -118,10 +118,14 @@ impl Alipay {
         &self.0.settings.partner
     }
 
-    /// Takes a payment.
-    pub async fn pay(&self, request: &PayRequest) -> Call<PayOutcome> {
+    /// Takes a payment, unless `too_late` says so when the request is about to leave.
+    pub async fn pay(
+        &self,
+        request: &PayRequest,
+        too_late: impl Fn() -> bool + Sync,
+    ) -> Call<PayOutcome> {
         let parameters = request.to_parameters(self.partner());
-        self.call(request, parameters).await
+        self.call_in_time(request, parameters, &too_late).await
     }
 
     /// Asks where a trade stands.
@@ -130,10 +134,15 @@ impl Alipay {
         self.call(request, parameters).await
     }
 
-    /// Closes an unpaid trade, returns a paid one's money.
-    pub async fn cancel(&self, request: &CancelRequest) -> Call<CancelOutcome> {
+    /// Closes an unpaid trade, returns a paid one's money, unless `too_late` says so when the
+    /// request is about to leave.
+    pub async fn cancel(
+        &self,
+        request: &CancelRequest,
+        too_late: impl Fn() -> bool + Sync,
+    ) -> Call<CancelOutcome> {
         let parameters = request.to_parameters(self.partner(), self.0.clock.now());
-        self.call(request, parameters).await
+        self.call_in_time(request, parameters, &too_late).await
     }
 
     /// Returns money.
@@ -175,12 +184,22 @@ impl Alipay {
         }
     }
 
-    /// One signed POST, its record, and what it means. Never fails: a fault is an unknown outcome.
+    /// A call that is never too late.
     async fn call<R: Readable>(&self, request: &R, parameters: Parameters) -> Call<R::Outcome> {
+        self.call_in_time(request, parameters, &|| false).await
+    }
+
+    /// One signed POST, its record, and what it means. Never fails: a fault is an unknown outcome.
+    async fn call_in_time<R: Readable>(
+        &self,
+        request: &R,
+        parameters: Parameters,
+        too_late: &(dyn Fn() -> bool + Sync),
+    ) -> Call<R::Outcome> {
         let span = call_span(&parameters);
         async {
             let started = Instant::now();
-            let reading = match self.exchange(parameters).await {
+            let reading = match self.exchange(parameters, too_late).await {
                 Ok(reply) => response::interpret(request, &reply),
                 Err(fault) => Err(fault),
             };
@@ -212,7 +231,11 @@ impl Alipay {
         .await
     }
 
-    async fn exchange(&self, parameters: Parameters) -> Result<Reply, Fault> {
+    async fn exchange(
+        &self,
+        parameters: Parameters,
+        too_late: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Reply, Fault> {
         let settings = &self.0.settings;
         let credentials = &settings.credentials;
         let signature = credentials
@@ -227,6 +250,14 @@ impl Alipay {
             parameters.service().as_str(),
             "before_call"
         );
+        // The last moment at which anything can be held back (`design/correctness.md` M8).
+        if too_late() {
+            tracing::error!("a request came to its turn too late and was not sent");
+            return Err(Fault::new(
+                AnswerClass::ConnectFailed,
+                "not sent: too long after it was decided",
+            ));
+        }
         let body = self.0.transport.post(form, deadline).await?;
         failpoint!(
             settings.failpoints,

@@ -28,7 +28,9 @@ async fn a_payment_goes_out_signed_and_comes_back_paid() {
         "",
         signed_paid_answer().as_bytes(),
     )));
-    let call = alipay(&stub.endpoint, md5()).pay(&pay_request()).await;
+    let call = alipay(&stub.endpoint, md5())
+        .pay(&pay_request(), || false)
+        .await;
     assert!(matches!(call.outcome, PayOutcome::Paid { .. }), "{call:?}");
     assert_eq!(call.answer.class, AnswerClass::Success);
     assert_eq!((call.answer.code, call.answer.detail), (None, None));
@@ -44,7 +46,9 @@ async fn a_payment_goes_out_signed_and_comes_back_paid() {
 async fn a_large_answer_is_read_just_as_well() {
     let padded = signed_paid_answer() + &" ".repeat(2 * LARGE_ANSWER);
     let stub = Stub::start(Behaviour::Send(http("200 OK", "", padded.as_bytes())));
-    let call = alipay(&stub.endpoint, md5()).pay(&pay_request()).await;
+    let call = alipay(&stub.endpoint, md5())
+        .pay(&pay_request(), || false)
+        .await;
     assert!(matches!(call.outcome, PayOutcome::Paid { .. }), "{call:?}");
 }
 
@@ -70,7 +74,9 @@ async fn s3_a_fault_is_unknown_with_its_kind() {
         ),
     ] {
         let stub = Stub::start(behaviour);
-        let call = alipay(&stub.endpoint, md5()).pay(&pay_request()).await;
+        let call = alipay(&stub.endpoint, md5())
+            .pay(&pay_request(), || false)
+            .await;
         assert_eq!(
             (call.outcome, call.answer.class),
             (PayOutcome::Unknown, class)
@@ -104,7 +110,9 @@ async fn a_cancel_carries_the_clocks_time_and_every_sign_type_signs() {
             partner_trans_id: pay_request().partner_trans_id,
             alipay_trans_id: None,
         };
-        let call = alipay(&stub.endpoint, credentials).cancel(&request).await;
+        let call = alipay(&stub.endpoint, credentials)
+            .cancel(&request, || false)
+            .await;
         assert_eq!(
             (call.outcome, call.answer.class),
             (CancelOutcome::Unknown, AnswerClass::AccessRefused)

@@ -14,6 +14,7 @@ use super::{
     App,
     outcome::{cancel_event, query_event},
     record::{News, RecordError},
+    stopwatch::Stopwatch,
 };
 use crate::{
     alipay::{
@@ -32,6 +33,9 @@ use crate::{
 
 /// How long an answer is insisted on while the database is away; the next question learns the same.
 const INSIST_ON_RECORDING: Duration = Duration::from_secs(10);
+/// How long after it was decided a cancel may still leave. A process that was stopped in between
+/// must not undo what others have learnt meanwhile (`CANCEL_ACTS_WITHIN`).
+const SEND_CANCEL_WITHIN: Duration = Duration::from_secs(12);
 
 /// Who asks, and in what standing.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +71,8 @@ pub(super) struct Begun {
     pub(super) payment: Payment,
     attempt_id: AttemptId,
     asked_at: DateTime<Utc>,
+    /// Runs since before the intent was committed.
+    decided: Stopwatch,
 }
 
 /// What became of the intent to ask.
@@ -94,16 +100,17 @@ impl App {
         payment: Payment,
         asker: Asker,
         ask: Ask,
-        now: DateTime<Utc>,
     ) -> Result<Beginning, crate::db::error::Error> {
+        let decided = Stopwatch::start(&self.clock);
         let started = match ask {
             Ask::Cancel(reason) => Some(PaymentEvent::CancelStarted { reason }),
             Ask::Query => None,
         };
-        // A cancel that is under way already is repeated without a change.
+        // A cancel that is under way already is repeated without a change. The time of the change is
+        // the statement's, and only then known.
         let after = started
             .as_ref()
-            .and_then(|event| payment.apply(event, now).unwrap_or_default());
+            .and_then(|event| payment.apply(event, payment.updated_at).unwrap_or_default());
         let attempt_id = AttemptId::mint();
         let question = Question {
             merchant_id: payment.merchant_id,
@@ -128,6 +135,10 @@ impl App {
         };
         Ok(match self.db.begin_question(&question).await? {
             Recorded::Written(asked_at) => {
+                let after = after.map(|after| Payment {
+                    updated_at: asked_at,
+                    ..after
+                });
                 if let Some(after) = &after {
                     self.waiters.announce(after);
                 }
@@ -137,6 +148,7 @@ impl App {
                     payment,
                     attempt_id,
                     asked_at,
+                    decided,
                 }))
             }
             Recorded::Stale => Beginning::Changed,
@@ -155,10 +167,11 @@ impl App {
             payment,
             attempt_id,
             asked_at,
+            decided,
         } = begun;
         crashpoint!(self.db.failpoints, "ask.begun");
         let started = Instant::now();
-        let reply = self.call(&payment, ask, asked_at).await;
+        let reply = self.call(&payment, ask, asked_at, &decided).await;
         crashpoint!(self.db.failpoints, "ask.answered");
         let news = News {
             actor: asker.actor,
@@ -180,7 +193,13 @@ impl App {
     }
 
     /// One upstream call.
-    async fn call(&self, payment: &Payment, ask: Ask, asked_at: DateTime<Utc>) -> Reply {
+    async fn call(
+        &self,
+        payment: &Payment,
+        ask: Ask,
+        asked_at: DateTime<Utc>,
+        decided: &Stopwatch,
+    ) -> Reply {
         let partner_trans_id = payment.partner_trans_id.clone();
         let alipay_trans_id = payment.alipay_trans_id.clone();
         match ask {
@@ -189,7 +208,8 @@ impl App {
                     partner_trans_id,
                     alipay_trans_id,
                 };
-                let call = self.alipay.cancel(&request).await;
+                let too_late = || decided.is_over(SEND_CANCEL_WITHIN);
+                let call = self.alipay.cancel(&request, too_late).await;
                 Reply {
                     cancel_refused: Some(matches!(call.outcome, CancelOutcome::Refused { .. })),
                     event: cancel_event(call.outcome, payment, asked_at),
@@ -226,6 +246,7 @@ fn count_question(payment: &mut Payment, kind: AttemptKind, asked_at: DateTime<U
         AttemptKind::Cancel => {
             inquiry.cancels += 1;
             inquiry.last_cancel_at = Some(asked_at);
+            inquiry.unanswered_cancel_at = Some(asked_at);
             inquiry.cancel_refused = false;
         }
         AttemptKind::Pay => {}

@@ -22,6 +22,7 @@ use crate::{
         payment::{CancelReason, Payment, PaymentState},
         transition::Actor,
     },
+    failpoint::crashpoint,
 };
 
 /// How often a payment that keeps changing is read again before the caller is told to try later.
@@ -57,6 +58,7 @@ impl App {
     ) -> Result<Option<Payment>, Error> {
         let deadline = Instant::now() + wait;
         let waiter = self.waiters.listen(id);
+        crashpoint!(self.db.failpoints, "cancel.received");
         let Some(payment) = self.start_cancel(principal, id).await? else {
             return Ok(None);
         };
@@ -116,7 +118,7 @@ impl App {
                 return Ok(Some(payment));
             }
             check_cancelable(&payment, now)?;
-            if let Some(payment) = self.send_cancel(principal, payment, now).await? {
+            if let Some(payment) = self.send_cancel(principal, payment).await? {
                 return Ok(Some(payment));
             }
         }
@@ -128,7 +130,6 @@ impl App {
         &self,
         principal: &Principal,
         payment: Payment,
-        now: DateTime<Utc>,
     ) -> Result<Option<Payment>, Error> {
         let asker = Asker {
             actor: Actor::ApiKey(principal.api_key_id),
@@ -138,7 +139,8 @@ impl App {
         let (reply, begun_reply) = oneshot::channel();
         let app = self.clone();
         let work = async move {
-            match app.begin(payment, asker, ask, now).await {
+            crashpoint!(app.db.failpoints, "cancel.accepted");
+            match app.begin(payment, asker, ask).await {
                 Ok(Beginning::Begun(begun)) => {
                     // A failed send means the caller hung up, which changes nothing.
                     let _ = reply.send(Ok(Some(begun.payment.clone())));

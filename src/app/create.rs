@@ -3,17 +3,16 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout},
 };
 use tracing::Instrument;
 
-use super::{App, error::Error, outcome::pay_event, record::News};
+use super::{App, error::Error, outcome::pay_event, record::News, stopwatch::Stopwatch};
 use crate::{
     alipay::{
-        outcome::{Call, PayOutcome},
+        outcome::PayOutcome,
         request::{PayRequest, SecondaryMerchant},
     },
     db::{
@@ -21,7 +20,6 @@ use crate::{
         intent::{Committed, Existing, Intent, Owner},
     },
     domain::{
-        attempt::{Answer, AnswerClass},
         id::{AttemptId, PartnerTransId, PaymentId},
         idempotency::{IdempotencyKey, RequestFingerprint},
         merchant::Principal,
@@ -73,18 +71,8 @@ struct Incoming {
     attempt_id: AttemptId,
     fingerprint: RequestFingerprint,
     scan_hash: [u8; 32],
-    /// When the request came in, by the clock that cannot be set and by the one that goes on while
-    /// the machine sleeps.
-    accepted: (Instant, DateTime<Utc>),
-}
-
-impl Incoming {
-    /// Whether too much time has passed to send the payment.
-    fn is_late(&self, now: DateTime<Utc>) -> bool {
-        let (instant, at) = self.accepted;
-        let by_the_wall = (now - at).to_std().unwrap_or_default();
-        instant.elapsed().max(by_the_wall) > SEND_WITHIN
-    }
+    /// Runs since the request came in.
+    accepted: Stopwatch,
 }
 
 impl App {
@@ -106,7 +94,7 @@ impl App {
             attempt_id: AttemptId::mint(),
             fingerprint: self.secret.fingerprint(&new),
             scan_hash: self.secret.scan_hash(&new),
-            accepted: (Instant::now(), self.clock.now()),
+            accepted: Stopwatch::start(&self.clock),
             key,
             new,
         };
@@ -311,18 +299,17 @@ impl App {
         };
         crashpoint!(self.db.failpoints, "pay.replied");
         let started = Instant::now();
-        let call = if incoming.is_late(self.clock.now()) && !planted!(LatePay) {
-            not_sent()
-        } else {
-            self.alipay.pay(&request).await
-        };
+        // Not sent, the payment is closed by the schedule: what another replica may have asked
+        // meanwhile is not known here.
+        let too_late = || incoming.accepted.is_over(SEND_WITHIN) && !planted!(LatePay);
+        let call = self.alipay.pay(&request, too_late).await;
         if planted!(IdPerAttempt) && call.outcome == PayOutcome::Unknown {
             let partner_trans_id = PartnerTransId::for_payment(PaymentId::mint());
             let another = PayRequest {
                 partner_trans_id,
                 ..request
             };
-            self.alipay.pay(&another).await;
+            self.alipay.pay(&another, || false).await;
         }
         crashpoint!(self.db.failpoints, "pay.answered");
         let news = News {
@@ -342,21 +329,6 @@ impl App {
             tracing::error!(payment.id = %id, error = %error, "the answer was not recorded; the follow-up will ask again");
         }
         crashpoint!(self.db.failpoints, "pay.recorded");
-    }
-}
-
-/// The record of a payment that was never sent. The schedule closes it: what another replica may
-/// have asked meanwhile is not known here.
-fn not_sent() -> Call<PayOutcome> {
-    tracing::error!("a payment came to its turn too late and was not sent");
-    Call {
-        outcome: PayOutcome::Unknown,
-        answer: Answer {
-            class: AnswerClass::ConnectFailed,
-            code: None,
-            detail: Some("not sent: too long after the request".to_owned()),
-            duration_ms: 0,
-        },
     }
 }
 

@@ -69,7 +69,7 @@ impl App {
             actor: Actor::FollowUp(fence.follow_up_id),
             fence: Some(fence),
         };
-        match self.begin(payment, asker, ask, now).await? {
+        match self.begin(payment, asker, ask).await? {
             Beginning::Begun(begun) => settle(self.ask(*begun, asker, ask).await.map(|_| ())),
             Beginning::Changed => {
                 // Somebody settled or changed it meanwhile: look again at once.

@@ -8,6 +8,7 @@
 //! | `follow_up` | one visit of the schedule to an open payment |
 //! | `ask` | one question to Alipay, by a worker or by a caller |
 //! | `record` | persist what was learnt; the only such path |
+//! | `stopwatch` | what is decided leaves soon or not at all |
 //! | `read` | look without asking Alipay |
 //! | `directory` | who asks, and for which shop |
 
@@ -22,6 +23,7 @@ mod operate;
 mod outcome;
 mod read;
 mod record;
+mod stopwatch;
 mod waiters;
 
 use std::{

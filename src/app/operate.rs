@@ -21,6 +21,7 @@ use crate::{
         schedule::{FollowUp, FollowUpFilter, Steering, Unsettled},
         transition::Actor,
     },
+    failpoint::crashpoint,
 };
 
 /// A page of follow-ups.
@@ -59,8 +60,8 @@ impl App {
         let app = self.clone();
         // Detached: a caller that hangs up must not leave an answer unrecorded.
         let work = async move {
-            let now = app.clock.now();
-            match app.begin(payment, caller, Ask::Query, now).await? {
+            crashpoint!(app.db.failpoints, "refresh.accepted");
+            match app.begin(payment, caller, Ask::Query).await? {
                 Beginning::Begun(begun) => app
                     .ask(*begun, caller, Ask::Query)
                     .await

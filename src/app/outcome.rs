@@ -39,7 +39,7 @@ pub(super) fn query_event(
 ) -> Option<PaymentEvent> {
     match outcome {
         // Still paid although a cancel was asked for: once Alipay refused it, or its window is
-        // over, that is the end of the cancel.
+        // over, and none is on its way any more, that is the end of the cancel.
         QueryOutcome::Paid { .. } if cancel_is_over(payment, now) => {
             Some(PaymentEvent::CancelRefused)
         }
@@ -77,6 +77,7 @@ fn cancel_is_over(payment: &Payment, now: DateTime<Utc>) -> bool {
     payment.state == PaymentState::Succeeded
         && payment.canceling.is_some()
         && (payment.inquiry.cancel_refused || window_is_over)
+        && !payment.inquiry.cancel_may_act(now)
 }
 
 /// What the answer to a cancel says; `None` where the matter stays open.

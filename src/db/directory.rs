@@ -7,6 +7,7 @@ use crate::domain::{
     id::{ApiKeyId, MerchantId},
     merchant::{Principal, Scope, Store},
 };
+use crate::failpoint::failpoint;
 
 /// The merchant and the shop that `migrate` makes, from configuration.
 #[derive(Clone, Debug)]
@@ -21,6 +22,7 @@ impl Db {
     /// Finds the live API key with this hash.
     #[tracing::instrument(name = "db.api_key.find", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn find_api_key(&self, key_hash: &[u8]) -> Result<Option<Principal>, Error> {
+        failpoint!(self.failpoints, "db.api_key.before");
         let row = sqlx::query!(
             "select merchant_id, api_key_id, name, scopes
             from api_key
@@ -29,6 +31,7 @@ impl Db {
         )
         .fetch_optional(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.api_key.after");
         Ok(row.map(|row| Principal {
             api_key_id: row.api_key_id.into(),
             name: row.name,
@@ -75,6 +78,7 @@ impl Db {
         merchant_id: MerchantId,
         store_id: Option<&str>,
     ) -> Result<Option<Store>, Error> {
+        failpoint!(self.failpoints, "db.store.before");
         let store = sqlx::query_as!(
             Store,
             "select store.store_id, store.store_name, merchant.partner,
@@ -89,6 +93,7 @@ impl Db {
         )
         .fetch_optional(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.store.after");
         Ok(store)
     }
 

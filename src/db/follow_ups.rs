@@ -107,6 +107,7 @@ impl Db {
 
     /// Hands a claim back untouched, for another replica to take at once: on shutdown.
     pub async fn release(&self, merchant_id: MerchantId, fence: Fence) -> Result<bool, Error> {
+        failpoint!(self.failpoints, "db.release.before");
         let done = sqlx::query!(
             "update follow_up set leased_until = null, worker = null
             where merchant_id = $1 and follow_up_id = $2 and fence = $3",
@@ -116,6 +117,7 @@ impl Db {
         )
         .execute(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.release.after");
         Ok(done.rows_affected() == 1)
     }
 

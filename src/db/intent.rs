@@ -225,6 +225,7 @@ impl Db {
         merchant_id: MerchantId,
         merchant_reference: &str,
     ) -> Result<Owner, Error> {
+        failpoint!(self.failpoints, "db.entomb_reference.before");
         // The insert waits for a create in flight that holds the reference, so the read after it
         // sees whichever of the two came first.
         sqlx::query!(
@@ -236,6 +237,7 @@ impl Db {
         )
         .execute(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.entomb_reference.done");
         let payment_id = sqlx::query_scalar!(
             "select payment_id from merchant_reference
             where merchant_id = $1 and merchant_reference = $2",
@@ -244,6 +246,7 @@ impl Db {
         )
         .fetch_one(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.entomb_reference.after");
         Ok(Owner::of(payment_id))
     }
 
@@ -256,6 +259,7 @@ impl Db {
         route: &str,
         key: &IdempotencyKey,
     ) -> Result<Owner, Error> {
+        failpoint!(self.failpoints, "db.entomb_key.before");
         sqlx::query!(
             "insert into idempotency_key (merchant_id, route, idempotency_key, payment_id,
                 fingerprint)
@@ -267,6 +271,7 @@ impl Db {
         )
         .execute(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.entomb_key.done");
         let payment_id = sqlx::query_scalar!(
             "select payment_id from idempotency_key
             where merchant_id = $1 and route = $2 and idempotency_key = $3",
@@ -276,6 +281,7 @@ impl Db {
         )
         .fetch_one(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.entomb_key.after");
         Ok(Owner::of(payment_id))
     }
 }

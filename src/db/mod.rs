@@ -24,7 +24,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use crate::failpoint::Failpoints;
+use crate::failpoint::{Failpoints, failpoint};
 
 /// The schema's history, forward only.
 static MIGRATOR: Migrator = sqlx::migrate!();
@@ -79,9 +79,11 @@ impl Db {
 
     /// The time that counts: the database's.
     pub async fn now(&self) -> Result<DateTime<Utc>, Error> {
+        failpoint!(self.failpoints, "db.now.before");
         let now = sqlx::query_scalar!(r#"select db_now() as "now!""#)
             .fetch_one(&self.pool)
             .await?;
+        failpoint!(self.failpoints, "db.now.after");
         Ok(now)
     }
 

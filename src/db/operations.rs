@@ -16,6 +16,7 @@ use crate::domain::{
     payment::Payment,
     schedule::{FollowUp, FollowUpFilter, Steering, Unsettled},
 };
+use crate::failpoint::failpoint;
 
 /// The columns of a [`FollowUp`].
 struct FollowUpRow {
@@ -105,6 +106,7 @@ impl Db {
             Steering::Snooze(until) => (Some(*until), None),
             Steering::Abandon { reason } => (None, Some(reason.as_str())),
         };
+        failpoint!(self.failpoints, "db.steer.before");
         let row = sqlx::query_as!(
             FollowUpRow,
             "update follow_up
@@ -127,6 +129,7 @@ impl Db {
         )
         .fetch_optional(&self.pool)
         .await?;
+        failpoint!(self.failpoints, "db.steer.after");
         Ok(row.map(FollowUp::from))
     }
 

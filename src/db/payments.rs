@@ -62,6 +62,7 @@ pub(super) struct PaymentRow {
     pub(super) cancels: Option<i32>,
     pub(super) last_cancel_at: Option<DateTime<Utc>>,
     pub(super) cancel_refused: Option<bool>,
+    pub(super) unanswered_cancel_at: Option<DateTime<Utc>>,
     pub(super) follow_up_id: Option<Uuid>,
     pub(super) fence: Option<i64>,
     pub(super) error_count: Option<i32>,
@@ -90,6 +91,16 @@ macro_rules! select_payment {
                 follow_up.queries as "queries?", follow_up.last_query_at as "last_query_at?",
                 follow_up.cancels as "cancels?", follow_up.last_cancel_at as "last_cancel_at?",
                 follow_up.cancel_refused as "cancel_refused?",
+                case when follow_up.cancels > 0 then (
+                    select max(attempt.sent_at) from attempt
+                    where attempt.merchant_id = payment.merchant_id
+                        and attempt.payment_id = payment.payment_id
+                        and attempt.kind = 'cancel'
+                        and (attempt.answer_class is null
+                            or attempt.answer_class in ('access_refused', 'timed_out',
+                                'connection_lost', 'http_status', 'malformed', 'bad_signature',
+                                'mismatch'))
+                ) end as "unanswered_cancel_at?",
                 follow_up.follow_up_id as "follow_up_id?", follow_up.fence as "fence?",
                 follow_up.error_count as "error_count?", db_now() as "now!"
             from payment
@@ -153,6 +164,7 @@ impl TryFrom<PaymentRow> for Payment {
                 cancels: row.cancels.unwrap_or(0),
                 last_cancel_at: row.last_cancel_at,
                 cancel_refused: row.cancel_refused.unwrap_or(false),
+                unanswered_cancel_at: row.unanswered_cancel_at,
             },
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -358,5 +370,28 @@ impl Db {
                 })
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The statement's list of classes is that of [`AnswerClass::leaves_effect_open`].
+    #[test]
+    fn the_statement_names_the_answers_that_leave_a_cancel_open() {
+        let source = include_str!("payments.rs");
+        let list = source
+            .split("attempt.answer_class in (")
+            .nth(1)
+            .and_then(|rest| rest.split(')').next())
+            .expect("the list is there");
+        let named: Vec<&str> = list.split('\'').skip(1).step_by(2).collect();
+        let meant: Vec<&str> = AnswerClass::ALL
+            .iter()
+            .filter(|class| class.leaves_effect_open())
+            .map(|class| class.as_str())
+            .collect();
+        assert_eq!(named, meant);
     }
 }

@@ -15,7 +15,8 @@ use crate::failpoint::failpoint;
 /// A state change that [`Payment::apply`] computed.
 #[derive(Debug)]
 pub struct Change<'a> {
-    /// The payment before; its version guards the write.
+    /// The payment before; its version guards the write, and what settles it also the last cancel
+    /// that was known.
     pub before: &'a Payment,
     /// The payment after.
     pub after: &'a Payment,
@@ -124,7 +125,7 @@ impl Db {
         failpoint!(self.failpoints, "db.record.before");
         let row = sqlx::query!(
             r#"with held as materialized (
-                select follow_up_id from follow_up
+                select follow_up_id, last_cancel_at from follow_up
                 where merchant_id = $1 and kind = 'payment' and subject_id = $2
                     and ($3::uuid is null or (follow_up_id = $3 and fence = $4))
                 for update
@@ -143,6 +144,9 @@ impl Db {
                 where merchant_id = $1 and payment_id = $2
                     and version = $5 and status = $6
                     and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
+                    -- What settles a payment was decided in knowledge of every cancel that was sent.
+                    and not ($19 and exists (
+                        select from held where last_cancel_at is distinct from $36))
                 returning version, updated_at
             ), recorded as (
                 insert into payment_transition (merchant_id, payment_id, version, event,
@@ -211,6 +215,7 @@ impl Db {
             grounds.map(|grounds| grounds.reason.as_str()),
             grounds.map(|grounds| grounds.ticket.as_str()),
             record.cancel_refused,
+            change.and_then(|change| change.before.inquiry.last_cancel_at),
         )
         .fetch_one(&self.pool)
         .await?;

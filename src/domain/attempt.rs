@@ -51,6 +51,30 @@ pub enum AnswerClass {
 }
 
 impl AnswerClass {
+    /// Whether what the call asked for may still happen, or may have happened unseen: no answer of
+    /// Alipay's own came back. Also a fact of `db::payments`, which asks the rows the same.
+    pub const fn leaves_effect_open(self) -> bool {
+        match self {
+            Self::TimedOut
+            | Self::ConnectionLost
+            | Self::HttpStatus
+            | Self::Malformed
+            | Self::BadSignature
+            | Self::Mismatch
+            // It need not be signed.
+            | Self::AccessRefused => true,
+            Self::Success
+            | Self::Pending
+            | Self::Closed
+            | Self::Declined
+            | Self::UnknownCode
+            | Self::NotFound
+            | Self::SystemError
+            // Nothing was sent.
+            | Self::ConnectFailed => false,
+        }
+    }
+
     /// Whether the answer is one that an honest, healthy Alipay does not give: counted, logged as a
     /// warning, and shown on the timeline as an incident.
     pub const fn is_incident(self) -> bool {

@@ -15,6 +15,9 @@
 macro_rules! stored_names {
     ($type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
         impl $type {
+            /// Every value.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
             /// The name in JSON, SQL, metrics and logs.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }

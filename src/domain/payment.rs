@@ -211,6 +211,20 @@ pub struct Inquiry {
     pub last_cancel_at: Option<DateTime<Utc>>,
     /// Whether Alipay refused the last cancel for good, so that a query decides.
     pub cancel_refused: bool,
+    /// When the last cancel was sent whose fate is not known: it was not answered, or not by Alipay.
+    pub unanswered_cancel_at: Option<DateTime<Utc>>,
+}
+
+/// How long after its intent an unanswered cancel may still take effect at Alipay: the time within
+/// which it leaves, its deadline, and a wide margin.
+pub const CANCEL_ACTS_WITHIN: TimeDelta = TimeDelta::minutes(1);
+
+impl Inquiry {
+    /// Whether a cancel of ours may be on its way still.
+    pub fn cancel_may_act(&self, now: DateTime<Utc>) -> bool {
+        self.unanswered_cancel_at
+            .is_some_and(|sent| now < sent + CANCEL_ACTS_WITHIN)
+    }
 }
 
 /// What happened to a payment, in the past tense.
@@ -377,7 +391,7 @@ impl Payment {
         event: &PaymentEvent,
         now: DateTime<Utc>,
     ) -> Result<Option<Self>, InvalidTransition> {
-        let Some((state, canceling)) = self.next_state(event)? else {
+        let Some((state, canceling)) = self.next_state(event, now)? else {
             return Ok(None);
         };
         let mut next = self.clone();
@@ -437,9 +451,13 @@ impl Payment {
     }
 
     /// The state after an event and the cancel still under way then; `None` where nothing changes.
-    fn next_state(&self, event: &PaymentEvent) -> Result<Option<Moved>, InvalidTransition> {
+    fn next_state(
+        &self,
+        event: &PaymentEvent,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Moved>, InvalidTransition> {
         match &self.state {
-            PaymentState::Processing(reason) => Ok(self.after_processing(*reason, event)),
+            PaymentState::Processing(reason) => Ok(self.after_processing(*reason, event, now)),
             PaymentState::Unresolved => Ok(self.after_unresolved(event)),
             PaymentState::Succeeded => self.after_succeeded(event),
             PaymentState::Failed(_) => self.after_failed(event),
@@ -450,10 +468,23 @@ impl Payment {
     }
 
     /// While the outcome is open, every verified answer is believed, and silence ends nothing.
-    fn after_processing(&self, reason: ProcessingReason, event: &PaymentEvent) -> Option<Moved> {
+    fn after_processing(
+        &self,
+        reason: ProcessingReason,
+        event: &PaymentEvent,
+        now: DateTime<Utc>,
+    ) -> Option<Moved> {
         use ProcessingReason as R;
         let processing = |reason| PaymentState::Processing(reason);
         match event {
+            // Not yet: our own cancel may return the money a moment later, and nobody may read
+            // "succeeded" before that is settled (M6). The plan goes on until it is.
+            PaymentEvent::Paid { .. }
+                if self.canceling == Some(CancelReason::BuyerDidNotConfirm)
+                    && self.inquiry.cancel_may_act(now) =>
+            {
+                None
+            }
             // A caller who wants the trade undone still wants it when it turns out paid. A buyer
             // who was merely late has bought.
             PaymentEvent::Paid { .. } => Some((

@@ -227,3 +227,34 @@ fn s5_a_late_success_is_kept_unless_the_caller_wants_it_undone() {
     let kept = unwanted.apply(&PaymentEvent::CancelRefused, at(4));
     assert!(kept.expect("believed").expect("and new").is_settled());
 }
+
+/// M6: while a cancel of ours may still take effect, "paid" is not yet the end; once it cannot, or
+/// was answered, it is.
+#[test]
+fn m6_a_paid_trade_is_not_believed_while_our_cancel_may_still_return_the_money() {
+    let paid = PaymentEvent::Paid {
+        charge: charge(),
+        alipay_trans_id: None,
+    };
+    let mut canceling = payment(PaymentState::Processing(ProcessingReason::Canceling));
+    let answered = canceling.apply(&paid, at(20)).expect("legal");
+    assert_eq!(
+        answered.map(|payment| payment.state),
+        Some(PaymentState::Succeeded)
+    );
+    canceling.inquiry.unanswered_cancel_at = Some(at(15));
+    assert_eq!(canceling.apply(&paid, at(20)), Ok(None));
+    assert_eq!(canceling.apply(&paid, at(74)), Ok(None));
+    let late = canceling.apply(&paid, at(75)).expect("legal");
+    assert_eq!(
+        late.map(|payment| payment.state),
+        Some(PaymentState::Succeeded)
+    );
+    // A cancel that the caller asked for goes on in a paid payment, which says so.
+    canceling.canceling = Some(CancelReason::Requested);
+    let still = canceling.apply(&paid, at(20)).expect("legal");
+    assert_eq!(
+        still.map(|payment| (payment.state, payment.canceling)),
+        Some((PaymentState::Succeeded, Some(CancelReason::Requested)))
+    );
+}

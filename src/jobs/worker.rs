@@ -243,6 +243,7 @@ async fn visit(app: &App, claimed: Claimed, lease: Duration, hard_stop: &Cancell
 
 /// The visit is cut with the program. Whatever it still writes is guarded by its fence.
 async fn hand_back(app: &App, merchant_id: MerchantId, fence: crate::db::record::Fence) {
+    crashpoint!(app.db.failpoints, "worker.handing_back");
     match app.db.release(merchant_id, fence).await {
         Ok(_) => {
             tracing::info!(follow_up.id = %fence.follow_up_id, "a visit was cut; its claim is handed back");
