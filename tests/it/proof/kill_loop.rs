@@ -259,7 +259,7 @@ impl Person {
     async fn list(&mut self) {
         let path = "/v1/payments?status=succeeded&limit=20";
         let answer = self.send(|till| till.request(Method::GET, path)).await;
-        let listed = answer.is_none_or(|answer| answer.status == 200);
+        let listed = answer.is_none_or(|answer| matches!(answer.status, 200 | 503));
         assert!(listed, "a list is a read like any other");
     }
 }
