@@ -408,6 +408,71 @@ async fn s5_a_pay_answer_at_each_point_of_the_cancel_ends_as_the_caller_wished(p
     finish(world, &ear).await;
 }
 
+/// M6, S5: a cancel, the schedule's or a caller's, is held at each of its points, before it leaves and
+/// after it has acted, while the buyer confirms after all and another replica asks: a caller at once,
+/// or another worker when the lease is over. Nobody is left with a success whose money goes back.
+#[sqlx::test]
+async fn m6_a_cancel_on_its_way_and_a_buyer_who_confirms_end_as_one_truth(pool: PgPool) {
+    const CANCEL_POINTS: &[&str] = &[
+        "db.question.before",
+        "db.question.after",
+        "ask.begun",
+        "cancel.before_call",
+        "cancel.after_call",
+        "ask.answered",
+        "db.record.before",
+    ];
+    let mut world = three(pool).await;
+    let mut ear = Ear::default();
+    let mut ends = BTreeMap::new();
+    for (by, code) in [("schedule", "0102"), ("caller", "0102"), ("caller", "0001")] {
+        for (point, seconds) in CANCEL_POINTS
+            .iter()
+            .flat_map(|point| [1, 11, 13, 46].map(|seconds| (point, seconds)))
+        {
+            let case = format!("{by}-{code}-{point}-{seconds}");
+            let created = world.till_at(0).create(&case, &order(code, &case), 0).await;
+            world.quiet_down().await;
+            ear.create(0, &case, true, &created);
+            let path = format!("/v1/payments/{}", created.id());
+            points(&world, 0).arm(point, 0, Action::Pause);
+            let canceling = if by == "caller" {
+                let till = world.till_at(0);
+                let cancel = till.request(Method::POST, &format!("{path}/cancel"));
+                Some(start(cancel.header("prefer", "wait=0")))
+            } else {
+                world.advance(TimeDelta::seconds(15)).await;
+                work(&world, 0).await;
+                None
+            };
+            until_held(&world, 0, point).await;
+            let id = created.body["partner_trans_id"].as_str().expect("an id");
+            // Too late where the cancel has acted.
+            world.simulator.act(id, "confirm").await;
+            world.advance(TimeDelta::seconds(seconds)).await;
+            let till = world.till_at(1);
+            let refresh = till.request(Method::POST, &format!("{path}/refresh"));
+            ear.read(0, &Caller::send(refresh).await);
+            work(&world, 1).await;
+            ear.read(0, &till.get(&path).await);
+            go_on(&world, 0).await;
+            if let Some(canceling) = canceling {
+                ear.read(1, &ended(canceling).await);
+            }
+            ear.read(0, &till.get(&path).await);
+            settle(&mut world).await;
+            ear.read(0, &till.get(&path).await);
+            let (status, _, returned) = status(&world, created.id()).await;
+            assert!(by != "caller" || status == "canceled", "{case}: {status}");
+            *ends
+                .entry(format!("{by}: {status} {returned:?}"))
+                .or_insert(0) += 1;
+        }
+    }
+    publish("races-cancel-and-buyer", &json!({"ends": ends}));
+    finish(world, &ear).await;
+}
+
 /// S5, S7: the answer to the pay and three cancels at three replicas, all at once.
 #[sqlx::test]
 async fn s5_cancels_and_the_pay_answer_at_once_leave_one_truth(pool: PgPool) {
