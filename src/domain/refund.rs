@@ -203,6 +203,19 @@ pub enum RefundResolution {
 }
 
 impl RefundEvent {
+    /// Whether it says that Alipay accepted the refund, and not when.
+    pub const fn accepts_without_a_time(&self) -> bool {
+        matches!(
+            self,
+            Self::Accepted
+                | Self::Succeeded { accepted_at: None }
+                | Self::Waiting {
+                    accepted_at: None,
+                    ..
+                }
+        )
+    }
+
     /// The event's name in transitions and logs.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -123,6 +123,7 @@ fn every_acceptance_item_is_a_test() {
 #[sqlx::test]
 async fn hk_1_pt_1_every_interface_is_used_and_a_payment_has_its_receipt(pool: PgPool) {
     let mut world = World::start(pool).await;
+    world.simulator.set_notifications("off").await;
     let paid = world.pay("0001").await;
     assert_eq!(paid.summary("status"), (201, "succeeded"), "{paid:?}");
     assert!(paid.body["paid_at"].is_string() && paid.body["alipay_trans_id"].is_string());
@@ -131,6 +132,8 @@ async fn hk_1_pt_1_every_interface_is_used_and_a_payment_has_its_receipt(pool: P
     let open = world.pay_until_open("0102").await;
     let id = open["id"].as_str().expect("an id").to_owned();
     world.run_until_final(&id, TimeDelta::minutes(4)).await;
+    // The first check of the refund.
+    world.run_next().await;
     let requests = world.simulator.requests().await;
     let used: BTreeSet<&str> = requests
         .iter()

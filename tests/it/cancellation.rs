@@ -184,9 +184,8 @@ async fn a_declined_payment_has_nothing_to_cancel(pool: PgPool) {
 async fn a_payment_with_a_refund_cannot_be_canceled(pool: PgPool) {
     let world = World::start(pool).await;
     let paid = world.pay("0001").await;
-    world
-        .sql("update payment set refund_reserved_minor = 100, version = version + 1")
-        .await;
+    let part = json!({"amount": {"value": 100, "currency": "HKD"}});
+    world.till.refund(paid.id(), &part, 5).await;
     let refused = cancel(&world, paid.id(), 5).await;
     assert_eq!(
         refused.summary("code"),

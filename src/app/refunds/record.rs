@@ -132,6 +132,7 @@ impl App {
                 before,
                 after,
                 event: event.name(),
+                acceptance_is_estimated: event.accepts_without_a_time(),
                 gateway_at: self.clock.now(),
                 grounds: news.grounds,
             });

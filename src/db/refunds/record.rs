@@ -27,6 +27,8 @@ pub struct RefundChange<'a> {
     pub after: &'a Refund,
     /// The event's name.
     pub event: &'static str,
+    /// Whether the event says that Alipay accepted the refund, and not when.
+    pub acceptance_is_estimated: bool,
     /// The replica's clock.
     pub gateway_at: DateTime<Utc>,
     /// What an operator gave as grounds.
@@ -108,7 +110,12 @@ impl Db {
                 update refund
                 set version = version + 1, updated_at = db_now(), status = $7,
                     pending_reason = $8, failure_code = $9, failure_message = $10,
-                    refusal_code = $11, refusal_message = $12, accepted_at = $13,
+                    refusal_code = $11, refusal_message = $12,
+                    -- Without Alipay's word on it, a refund is accepted when its answer is recorded.
+                    accepted_at = case
+                        when $34 and accepted_at is null then db_now()
+                        else $13
+                    end,
                     succeeded_at = case
                         when $7 = status then succeeded_at
                         when $7 = 'succeeded' then db_now()
@@ -222,6 +229,7 @@ impl Db {
             record.notify_id,
             record.next_check_at,
             change.map(|change| change.before.inquiry.submits),
+            change.is_some_and(|change| change.acceptance_is_estimated),
         )
         .fetch_one(&self.pool)
         .await?;
