@@ -19,7 +19,9 @@ use crate::keys;
 /// An account that exists nowhere but in the simulator.
 const PARTNER: &str = "2088000000000001";
 const SIGN_TYPE: &str = "RSA2";
-const SCOPES: &str = "payments:write,payments:read,operations";
+const SCOPES: &str = "payments:write,payments:read,refunds:write,operations";
+/// Beside the key in the state directory: what it may do. An earlier version may have made it to do less.
+const SCOPES_FILE: &str = "api-key-scopes";
 /// The simulator tells its address in its first line, after these words.
 const SIMULATOR_SAYS: &str = "alipay-simulator listening on ";
 const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -118,9 +120,11 @@ impl Gateway {
     /// The API key of the last start where the gateway still takes it, else a new one.
     pub(super) async fn api_key(&self) -> anyhow::Result<String> {
         let file = self.state_dir.join(bench::KEY_FILE);
+        let scopes_file = self.state_dir.join(SCOPES_FILE);
         if let Ok(text) = fs::read_to_string(&file) {
             let key = text.trim().to_owned();
-            if get(self.listen, "/v1/payments?limit=1", Some(&key)).await == Some(200) {
+            let may_all = fs::read_to_string(&scopes_file).is_ok_and(|scopes| scopes == SCOPES);
+            if may_all && get(self.listen, "/v1/payments?limit=1", Some(&key)).await == Some(200) {
                 return Ok(key);
             }
             fs::remove_file(&file)?;
@@ -142,6 +146,7 @@ impl Gateway {
             .mode(0o600)
             .open(&file)?;
         std::io::Write::write_all(&mut open, key.as_bytes())?;
+        fs::write(&scopes_file, SCOPES)?;
         Ok(key)
     }
 

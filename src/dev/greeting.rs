@@ -39,6 +39,11 @@ A decline:
 
 {declined}
 
+Give half of the first one back (with the id that its answer showed), or all of it in Alipay's next batch with \"mode\":\"async\":
+
+curl -sS -i -w '\\n' {base}/v1/payments/pay_.../refunds -H 'Authorization: Bearer {api_key}' \\
+  -H 'Idempotency-Key: refund-{run}' -H 'Content-Type: application/json' -d '{{\"amount\":{{\"value\":6425,\"currency\":\"HKD\"}}}}'
+
 All codes: {simulator_program} scenarios
 Ctrl-C stops everything.",
         simulator = gateway.simulator_url,

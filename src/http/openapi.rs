@@ -33,7 +33,7 @@ use crate::{
         description = "In-store AlipayHK barcode payments and refunds for internal services.\n\n\
             * **Money** is integer minor units with an ISO 4217 currency: 12850 HKD is HKD 128.50.\n\
             * **Times** are RFC 3339 in UTC with milliseconds; `business_date` is the day in GMT+8.\n\
-            * **Repeating** a create with the same `Idempotency-Key` is always safe: one charge, and every answer shows the current state.\n\
+            * **Repeating** a create with the same `Idempotency-Key` is always safe: one charge or one refund, and every answer shows the current state.\n\
             * **Refusals** are problem documents (RFC 9457), also for unknown paths (`route_not_found`), wrong methods (`method_not_allowed`, with `Allow`) and anything unforeseen. After Alipay was asked, the answer to a create is never a 5xx.\n\
             * **Growth**: fields may be added to answers, and names marked `x-extensible-enum` may grow; readers must tolerate both. Unknown fields in requests are refused.",
     ),

@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::support::{
+    PARTNER,
     alipay::{JsonBody as _, client, keys},
     all,
     http::{Answer, Caller, barcode, body},
@@ -242,6 +243,24 @@ async fn mistakes(answers: &mut Answers, till: &Caller, url: &str) {
     let key = answers.code("0001");
     let stranger = client().get(format!("{url}/v1/payments")).bearer_auth(key);
     answers.keep(stranger).await;
+    let partner = answers.code("0001");
+    let notification = client().post(format!("{url}/alipay/notify/{partner}"));
+    answers.keep(notification).await;
+}
+
+/// Refunds of what was paid, and a notification about somebody; returns who.
+async fn refunds(answers: &mut Answers, till: &Caller, url: &str, paid: &str) -> String {
+    let part = json!({"amount": {"value": 100, "currency": "HKD"}, "reason": "a cold tea"});
+    for (key, request) in [("back-1", &part), ("back-2", &json!({"mode": "async"}))] {
+        let refund = till.refund_under(paid, key, request, 5).await;
+        assert_eq!(refund.body["object"], "refund", "{refund:?}");
+        answers.note(&refund);
+    }
+    let buyer = format!("buyer-{}", Uuid::now_v7().simple());
+    let form = format!("notify_id={buyer}&buyer_email={buyer}&sign_type=RSA2&sign={buyer}");
+    let notification = client().post(format!("{url}/alipay/notify/{PARTNER}"));
+    answers.keep(notification.body(form)).await;
+    buyer
 }
 
 /// Every table of the schema as text.
@@ -271,6 +290,7 @@ async fn q13_q14_codes_and_secrets_are_nowhere_but_in_memory(pool: PgPool) {
     let mut answers = Answers::default();
     let ids = payments(&mut answers, &till).await;
     mistakes(&mut answers, &till, &url).await;
+    let buyer = refunds(&mut answers, &till, &url, &ids[0]).await;
     // The buyers' time is over, for Alipay and for the gateway: cancels go out.
     program
         .simulator
@@ -351,6 +371,7 @@ async fn q13_q14_codes_and_secrets_are_nowhere_but_in_memory(pool: PgPool) {
         .map(|code| Secret::new(format!("a code that ends in {}", &code[14..]), code))
         .collect();
     assert!(secrets.len() > 45);
+    secrets.push(Secret::new("a field of a notification", &buyer));
     secrets.push(Secret::new("the API key", till.key()));
     secrets.push(Secret::new("the database's password", &program.password));
     secrets.push(Secret::new("the secret key", &key_file("secret.key")));

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::support::{
-    alipay::JsonBody as _,
+    PARTNER,
+    alipay::{JsonBody as _, client},
     collector::attribute,
     http::{Answer, Caller, body},
     watched::Program,
@@ -29,6 +30,12 @@ async fn create(till: &Caller, code: &str, header: (&str, &str)) -> Answer {
         .header("prefer", "wait=20")
         .header(header.0, header.1);
     Caller::send(request.json_body(&body(code))).await
+}
+
+/// A notification that nobody signed.
+async fn notify(url: &str, partner: &str) -> Answer {
+    let path = format!("{url}/alipay/notify/{partner}");
+    Caller::send(client().post(path).body("notify_id=1")).await
 }
 
 fn children<'s>(spans: &'s [Span], parent: &Span) -> Vec<&'s Span> {
@@ -282,6 +289,26 @@ async fn metrics_are_described_and_move(pool: PgPool) {
             1,
         ),
         ("payment_open_seconds_count", &[("status", "succeeded")], 3),
+        (
+            "alipay_calls_total",
+            &[("service", "refund"), ("class", "success")],
+            1,
+        ),
+        (
+            "refund_transitions_total",
+            &[("from", "pending"), ("to", "succeeded")],
+            1,
+        ),
+        (
+            "alipay_notifications_total",
+            &[("outcome", "unverified")],
+            1,
+        ),
+        (
+            "alipay_notifications_total",
+            &[("outcome", "other_partner")],
+            1,
+        ),
     ];
     let mut program = Program::start(&pool, FIRST_QUERY_LATE).await;
     let till = &program.till;
@@ -289,6 +316,14 @@ async fn metrics_are_described_and_move(pool: PgPool) {
     for code in ["0001", "0002", "1016", "2002"] {
         let answer = create(till, code, ("prefer", "handling=strict")).await;
         assert_eq!(answer.status, 201, "{answer:?}");
+        if code == "0001" {
+            let refund = till.refund(answer.id(), &json!({}), 20).await;
+            assert_eq!(refund.summary("status"), (201, "succeeded"));
+        }
+    }
+    for (partner, status) in [(PARTNER, 200), ("2088000000000002", 404)] {
+        let answer = notify(&program.url, partner).await;
+        assert_eq!((answer.status, &answer.body), (status, &json!("fail")));
     }
     assert_eq!(till.get("/nothing/281234567890123456").await.status, 404);
     let after = Metrics::read(till).await;
@@ -302,9 +337,11 @@ async fn metrics_are_described_and_move(pool: PgPool) {
         assert!(after.0.contains_key(gauge), "{gauge} is set from the start");
     }
     let ids = after.0.keys().find(|sample| {
-        ["\"pay_", "\"key_", "\"fup_", "2812345"]
-            .iter()
-            .any(|id| sample.contains(id))
+        [
+            "\"pay_", "\"ref_", "\"key_", "\"fup_", "\"ntf_", "2812345", "2088",
+        ]
+        .iter()
+        .any(|id| sample.contains(id))
     });
     assert_eq!(ids, None, "Q23: no label carries an id");
     program.stop().await;
@@ -320,7 +357,18 @@ async fn each_answer_leaves_one_wide_event(pool: PgPool) {
     broken["amount"] = json!(1);
     let refused = till.create("key-1", &broken, 0).await;
     let nowhere = till.get("/nowhere").await;
-    let answers = [&paid, &read, &refused, &nowhere];
+    let refund = till.refund(paid.id(), &json!({}), 20).await;
+    let refund_read = till.get(&format!("/v1/refunds/{}", refund.id())).await;
+    let notified = notify(&program.url, PARTNER).await;
+    let answers = [
+        &paid,
+        &read,
+        &refused,
+        &nowhere,
+        &refund,
+        &refund_read,
+        &notified,
+    ];
     let output = program.stop().await;
     let events = output.events();
     let wide: Vec<&Value> = events
@@ -333,6 +381,9 @@ async fn each_answer_leaves_one_wide_event(pool: PgPool) {
         ("GET", "/v1/payments/{id}", Value::Null),
         ("POST", "/v1/payments", json!("validation_failed")),
         ("GET", "unmatched", json!("route_not_found")),
+        ("POST", "/v1/payments/{id}/refunds", Value::Null),
+        ("GET", "/v1/refunds/{id}", Value::Null),
+        ("POST", "/alipay/notify/{partner}", Value::Null),
     ]) {
         assert_eq!(event["level"], "INFO", "{event}");
         assert_eq!(event["method"], method, "{event}");
@@ -369,6 +420,11 @@ async fn each_answer_leaves_one_wide_event(pool: PgPool) {
         );
     }
     assert!(wide[2].get("payment.id").is_none(), "{}", wide[2]);
+    for event in &wide[4..6] {
+        assert_eq!(event["payment.id"], paid.body["id"], "{event}");
+        assert_eq!(event["refund.id"], refund.body["id"], "{event}");
+    }
+    assert!(wide[6].get("api_key_id").is_none(), "{}", wide[6]);
     assert_eq!(output.stderr, "");
 }
 

@@ -185,7 +185,7 @@ async fn api_key(database: &str) -> String {
         .env("DATABASE_URL", database)
         .env("SECRET_KEY_FILE", keys().dir.join("secret.key"))
         .args(["api-key", "create", "--name", "till-1", "--scopes"])
-        .arg("payments:write,payments:read")
+        .arg("payments:write,payments:read,refunds:write")
         .output()
         .await
         .expect("the program runs");
