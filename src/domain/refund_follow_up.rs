@@ -228,7 +228,9 @@ const SPREAD: TimeDelta = TimeDelta::minutes(30);
 /// Where in the night a refund's check is.
 fn check_at(window: &BatchWindow, check: i32, refund: &Refund) -> DateTime<Utc> {
     let length = window.closes_at - window.opens_at;
-    let place = spread(window) * place_of(refund) / 65_536;
+    let spread_ms = spread(window).num_milliseconds();
+    // In whole milliseconds: what is due must be the same once it was stored.
+    let place = TimeDelta::milliseconds(spread_ms * place_of(refund) / 65_536);
     window.opens_at + length * check / 12 + settling(window) + place
 }
 
@@ -249,9 +251,9 @@ fn pause_after(window: &BatchWindow) -> TimeDelta {
 }
 
 /// The refund's own place in the spread, from 0 to 65,535: the last bytes of its id, which are random.
-fn place_of(refund: &Refund) -> i32 {
+fn place_of(refund: &Refund) -> i64 {
     let bytes = refund.id.uuid().into_bytes();
-    i32::from(u16::from_be_bytes([bytes[14], bytes[15]]))
+    i64::from(u16::from_be_bytes([bytes[14], bytes[15]]))
 }
 
 /// The first check after `after` of a refund that Alipay has accepted.

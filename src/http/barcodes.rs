@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::{
-    extract::{Caller, Faults, JsonBody, ObjectReader, ReadPayments, query::RawPairs},
+    extract::{Caller, JsonBody, ReadPayments, query::RawPairs, read_fields},
     payments::draft::barcode_code,
     problem::Problem,
 };
@@ -65,16 +65,10 @@ pub async fn inspect(
     JsonBody(body): JsonBody,
 ) -> Result<Json<Inspection>, Problem> {
     query.reader().finish()?;
-    let mut faults = Faults::default();
-    let mut reader = ObjectReader::new(
-        body.members().unwrap_or_default(),
-        String::new(),
-        &mut faults,
-    );
-    reader.require("barcode");
-    let text = reader.text("barcode").unwrap_or_default();
-    reader.finish();
-    faults.into_result()?;
+    let text = read_fields(&body, |reader| {
+        reader.require("barcode");
+        reader.text("barcode")
+    })?;
     Ok(Json(Inspection::of(text)))
 }
 

@@ -14,21 +14,27 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`router`] | routes and the middleware stack |
-//! | [`payments`], [`barcodes`], [`operations`], [`health`] | handlers and what they answer |
+//! | [`payments`], [`refunds`], [`barcodes`], [`operations`], [`health`] | handlers and what they answer |
+//! | [`notifications`] | what Alipay posts to us |
 //! | [`extract`] | requests into types; rejections become problems |
+//! | [`answer`], [`paging`] | what answers have in common: versions, money, time; pages of a list |
 //! | [`problem`] | the status table |
 //! | [`trace`], [`metrics`] | one span and one wide event per request; what is counted |
 //! | [`openapi`] | the document, from the code |
 //! | [`serve`] | connections: deadlines for headers, draining |
 
+pub mod answer;
 pub mod barcodes;
 pub mod extract;
 pub mod health;
 pub mod metrics;
+pub mod notifications;
 pub mod openapi;
 pub mod operations;
+pub mod paging;
 pub mod payments;
 pub mod problem;
+pub mod refunds;
 pub mod router;
 pub mod serve;
 pub mod trace;

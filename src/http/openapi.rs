@@ -16,7 +16,13 @@ use super::{
 };
 use crate::{
     app::error::{Alternative, Error},
-    domain::{id::PaymentId, merchant::Scope, next_action::NextActionKind, schedule::Subject},
+    domain::{
+        id::{PaymentId, RefundId},
+        merchant::Scope,
+        money::{Currency, Money},
+        next_action::NextActionKind,
+        schedule::Subject,
+    },
 };
 
 /// The document's head.
@@ -24,7 +30,7 @@ use crate::{
 #[openapi(
     info(
         title = "AlipayHK gateway",
-        description = "In-store AlipayHK barcode payments for internal services.\n\n\
+        description = "In-store AlipayHK barcode payments and refunds for internal services.\n\n\
             * **Money** is integer minor units with an ISO 4217 currency: 12850 HKD is HKD 128.50.\n\
             * **Times** are RFC 3339 in UTC with milliseconds; `business_date` is the day in GMT+8.\n\
             * **Repeating** a create with the same `Idempotency-Key` is always safe: one charge, and every answer shows the current state.\n\
@@ -34,8 +40,10 @@ use crate::{
     servers((url = "/", description = "Where this document was read.")),
     tags(
         (name = "payments", description = "Take payments and follow them."),
+        (name = "refunds", description = "Give money back, at once or in Alipay's nightly batch, and follow it; undo a payment by the clock."),
         (name = "operations", description = "Read and steer what stays open: the durable schedule, the work-list, decisions."),
         (name = "barcodes", description = "Look at scanned codes."),
+        (name = "alipay", description = "What Alipay itself calls. Needs no API key; the signature is the key."),
         (name = "service", description = "For those who run the gateway. Needs no API key."),
     ),
     components(schemas(ProblemDocument, FieldFault)),
@@ -159,7 +167,7 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
         problems.extend([
             Problem::authentication_required(),
             Problem::invalid_api_key(),
-            Problem::insufficient_scope(scope_of(operation)),
+            Problem::insufficient_scope(&scopes_of(operation)),
             Problem::new(
                 Kind::NotAcceptable,
                 "the Accept header must allow application/json",
@@ -170,7 +178,8 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
             ),
         ]);
     }
-    if operation.contains_key("requestBody") {
+    // Alipay posts no JSON and gets its own answers.
+    if secured && operation.contains_key("requestBody") {
         problems.extend([
             Problem::new(Kind::MalformedJson, "expected `:` at line 1 column 9"),
             Problem::new(Kind::UnreadableBody, "the body ended early or was garbled"),
@@ -183,11 +192,13 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
                 Kind::UnsupportedMediaType,
                 "send the header `Content-Type: application/json`",
             ),
-            Problem::validation(vec![fault("/barcode", "required", "must be given")]),
+            Problem::validation(vec![example_fault(path)]),
         ]);
     }
     if path.starts_with("/v1/follow-ups/{id}") {
         problems.push(Problem::follow_up_not_found());
+    } else if path.starts_with("/v1/refunds/{id}") {
+        problems.push(Problem::refund_not_found());
     } else if path.contains("{id}") {
         problems.push(Problem::payment_not_found());
     }
@@ -202,24 +213,30 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
         ("post", "/v1/payments/{id}/cancel" | "/v1/payments/cancel") => {
             problems.extend(refusals_of_cancel());
         }
+        ("post", "/v1/payments/{id}/refunds") => problems.extend(refusals_of_refund()),
+        ("post", "/v1/payments/{id}/reverse") => problems.extend(refusals_of_reverse()),
         ("post", "/v1/payments/{id}/refresh") => {
-            let error = Error::UpstreamSilent {
-                subject: Subject::Payment(example_id()),
-                class: "timed_out",
-            };
-            problems.push(error.into());
+            problems.push(silence(Subject::Payment(example_id())));
+        }
+        ("post", "/v1/refunds/{id}/refresh") => {
+            problems.push(silence(Subject::Refund(example_refund_id())));
         }
         ("post", "/v1/payments/{id}/resolve") => {
             let detail = "only an unresolved payment can be resolved";
-            problems.push(
-                Error::InvalidState {
-                    subject: Subject::Payment(example_id()),
-                    detail,
-                }
-                .into(),
-            );
+            problems.push(invalid_state(Subject::Payment(example_id()), detail));
         }
-        ("get", "/v1/payments" | "/v1/follow-ups" | "/v1/unresolved") => {
+        ("post", "/v1/refunds/{id}/resolve") => {
+            let detail = "only an unresolved refund can be resolved";
+            problems.push(invalid_state(Subject::Refund(example_refund_id()), detail));
+        }
+        (
+            "get",
+            "/v1/payments"
+            | "/v1/refunds"
+            | "/v1/payments/{id}/refunds"
+            | "/v1/follow-ups"
+            | "/v1/unresolved",
+        ) => {
             problems.push(Problem::new(
                 Kind::InvalidCursor,
                 "send `next_cursor` exactly as it was answered",
@@ -239,42 +256,102 @@ fn example_id() -> PaymentId {
         .expect("a payment id")
 }
 
+fn example_refund_id() -> RefundId {
+    "ref_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d"
+        .parse()
+        .expect("a refund id")
+}
+
+fn silence(subject: Subject) -> Problem {
+    let class = "timed_out";
+    Error::UpstreamSilent { subject, class }.into()
+}
+
+fn invalid_state(subject: Subject, detail: &'static str) -> Problem {
+    Error::InvalidState { subject, detail }.into()
+}
+
 fn refusals_of_cancel() -> [Problem; 3] {
     let payment_id = example_id();
     let detail = "a payment with a refund cannot be canceled; refund the rest";
     [
-        Problem::new(
-            Kind::PreferInvalid,
-            "`wait` must be a whole number of seconds from 0 to 60",
-        ),
+        prefer_invalid(),
         Error::CancelWindowClosed {
             payment_id,
             alternative: Alternative::Refund,
         }
         .into(),
-        Error::InvalidState {
-            subject: Subject::Payment(payment_id),
-            detail,
+        invalid_state(Subject::Payment(payment_id), detail),
+    ]
+}
+
+fn refusals_of_reverse() -> [Problem; 3] {
+    let payment_id = example_id();
+    let detail = "the payment failed, so there is nothing to undo";
+    [
+        prefer_invalid(),
+        Error::CancelWindowClosed {
+            payment_id,
+            alternative: Alternative::Wait,
+        }
+        .into(),
+        invalid_state(Subject::Payment(payment_id), detail),
+    ]
+}
+
+fn refusals_of_refund() -> [Problem; 7] {
+    let id = example_refund_id();
+    let detail = "the payment is not paid yet; cancel it, or wait for its outcome";
+    let [required, invalid] = idempotency_key_faults();
+    [
+        required,
+        invalid,
+        prefer_invalid(),
+        Error::MerchantReferenceConflict {
+            subject: Subject::Refund(id),
+        }
+        .into(),
+        invalid_state(Subject::Payment(example_id()), detail),
+        Error::AmountExceedsRefundable {
+            payment_id: example_id(),
+            refundable: Money::new(7850, Currency::HKD),
+        }
+        .into(),
+        Error::IdempotencyKeyReused {
+            subject: Subject::Refund(id),
+            fields: vec!["amount".to_owned()],
         }
         .into(),
     ]
 }
 
-fn refusals_of_create() -> [Problem; 7] {
-    let id = example_id();
+fn prefer_invalid() -> Problem {
+    Problem::new(
+        Kind::PreferInvalid,
+        "`wait` must be a whole number of seconds from 0 to 60",
+    )
+}
+
+fn idempotency_key_faults() -> [Problem; 2] {
     [
         Problem::new(
             Kind::IdempotencyKeyRequired,
-            "send an Idempotency-Key header that is new for each sale and the same for each repeat",
+            "send an Idempotency-Key header that is new for each payment or refund and the same for each repeat",
         ),
         Problem::new(
             Kind::IdempotencyKeyInvalid,
             "the header must have one value of 1 to 255 visible ASCII characters",
         ),
-        Problem::new(
-            Kind::PreferInvalid,
-            "`wait` must be a whole number of seconds from 0 to 60",
-        ),
+    ]
+}
+
+fn refusals_of_create() -> [Problem; 7] {
+    let id = example_id();
+    let [required, invalid] = idempotency_key_faults();
+    [
+        required,
+        invalid,
+        prefer_invalid(),
         Error::CanceledBeforeCreation.into(),
         Error::MerchantReferenceConflict {
             subject: Subject::Payment(id),
@@ -289,11 +366,33 @@ fn refusals_of_create() -> [Problem; 7] {
     ]
 }
 
-fn scope_of(operation: &Map<String, Value>) -> Scope {
-    operation["security"][0]["api_key"][0]
-        .as_str()
-        .and_then(Scope::from_name)
-        .unwrap_or(Scope::PaymentsRead)
+fn scopes_of(operation: &Map<String, Value>) -> Vec<Scope> {
+    let names = operation["security"][0]["api_key"].as_array();
+    names
+        .into_iter()
+        .flatten()
+        .filter_map(|name| Scope::from_name(name.as_str()?))
+        .collect()
+}
+
+/// A field fault that fits the operation.
+fn example_fault(path: &str) -> FieldFault {
+    let required = |pointer| fault(pointer, "required", "must be given");
+    match path {
+        "/v1/payments" | "/v1/barcodes/inspect" => required("/barcode"),
+        "/v1/payments/cancel" => fault(
+            "/merchant_reference",
+            "required",
+            "give exactly one of merchant_reference and idempotency_key",
+        ),
+        "/v1/payments/{id}/refunds" => fault(
+            "/amount/value",
+            "out_of_range",
+            "must be an integer from 1 to 10000000000",
+        ),
+        "/v1/follow-ups/{id}/snooze" => required("/until"),
+        _ => required("/reason"),
+    }
 }
 
 fn fault(pointer: &str, code: &'static str, detail: &str) -> FieldFault {
@@ -399,8 +498,32 @@ fn mark_growing_names(document: &mut Value) {
             "retry",
             &["same_barcode", "new_barcode", "other_method", "no"],
         ),
-        ("Attempt", "kind", &["pay", "query", "cancel"]),
-        ("Actor", "type", &["api_key", "follow_up"]),
+        (
+            "Refund",
+            "status",
+            &["pending", "succeeded", "failed", "unresolved"],
+        ),
+        (
+            "Refund",
+            "pending_reason",
+            &[
+                "submitting",
+                "awaiting_batch",
+                "insufficient_funds",
+                "outcome_unknown",
+                "processing",
+            ],
+        ),
+        ("Refund", "mode", &["sync", "async"]),
+        ("Reversal", "action", &["cancel", "refund", "none"]),
+        ("Reversal", "fee", &["returned", "by_contract"]),
+        ("FollowUp", "kind", &["payment", "refund"]),
+        (
+            "Attempt",
+            "kind",
+            &["pay", "query", "cancel", "refund", "refund_query"],
+        ),
+        ("Actor", "type", &["api_key", "follow_up", "notification"]),
         ("Inspection", "family", &["alipay", "other", "unknown"]),
         ("Problem", "code", &kinds),
         ("Problem", "attempted", &["false", "true", "unknown"]),

@@ -20,11 +20,11 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::{
     HttpState, barcodes,
     extract::{accept, body::MAX_BODY_BYTES},
-    health, metrics, openapi,
+    health, metrics, notifications, openapi,
     operations::{follow_ups, unresolved},
-    payments::{cancel, create, list, read, refresh, resolve, timeline},
+    payments,
     problem::{Kind, Problem},
-    trace,
+    refunds, trace,
 };
 
 const CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");
@@ -35,6 +35,8 @@ pub fn routes() -> OpenApiRouter<HttpState> {
     OpenApiRouter::with_openapi(openapi::base())
         .merge(api())
         .merge(service())
+        // Alipay's own: it takes no JSON and has no API key.
+        .routes(routes!(notifications::receive))
         .routes(routes!(openapi::serve))
 }
 
@@ -49,13 +51,22 @@ fn service() -> OpenApiRouter<HttpState> {
 /// Version 1 of the REST surface.
 fn api() -> OpenApiRouter<HttpState> {
     OpenApiRouter::new()
-        .routes(routes!(create::create, list::list))
-        .routes(routes!(read::read))
-        .routes(routes!(timeline::timeline))
-        .routes(routes!(cancel::cancel))
-        .routes(routes!(cancel::cancel_known))
-        .routes(routes!(refresh::refresh))
-        .routes(routes!(resolve::resolve))
+        .routes(routes!(payments::create::create, payments::list::list))
+        .routes(routes!(payments::read::read))
+        .routes(routes!(payments::timeline::timeline))
+        .routes(routes!(payments::cancel::cancel))
+        .routes(routes!(payments::cancel::cancel_known))
+        .routes(routes!(payments::reverse::reverse))
+        .routes(routes!(payments::refresh::refresh))
+        .routes(routes!(payments::resolve::resolve))
+        .routes(routes!(
+            refunds::create::create,
+            refunds::list::list_of_payment
+        ))
+        .routes(routes!(refunds::list::list))
+        .routes(routes!(refunds::read::read))
+        .routes(routes!(refunds::refresh::refresh))
+        .routes(routes!(refunds::resolve::resolve))
         .routes(routes!(follow_ups::list))
         .routes(routes!(follow_ups::run))
         .routes(routes!(follow_ups::snooze))

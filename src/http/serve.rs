@@ -13,7 +13,7 @@ use hyper_util::{
 };
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::shutdown::Shutdown;
+use crate::{failpoint::planted, shutdown::Shutdown};
 
 /// How long a client may take from one answer (or from connecting) to the end of its next request
 /// head. A connection that idles for longer is closed.
@@ -63,7 +63,7 @@ async fn connection(stream: TcpStream, router: Router, shutdown: Shutdown) {
         .header_read_timeout(HEADER_READ_TIMEOUT)
         // A client that sent its whole request and hung up must not stop the handler before the
         // work is detached (`design/correctness.md` C2).
-        .half_close(true)
+        .half_close(!planted!(NotDetached))
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut serving = pin!(serving);
     let mut draining = false;

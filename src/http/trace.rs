@@ -32,10 +32,15 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use uuid::Uuid;
 
 use super::problem::{MEDIA_TYPE, Problem, without_codes};
-use crate::domain::id::{ApiKeyId, PaymentId};
+use crate::domain::id::{ApiKeyId, PaymentId, RefundId};
 
 /// The header that names a request in logs and problem documents.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Marks an answer that leaves as it is, whatever its status: its reader is not one of ours and looks
+/// for fixed words, so it becomes no problem document.
+#[derive(Clone, Copy, Debug)]
+pub struct Verbatim;
 
 /// The label of requests that no route matched.
 pub const UNMATCHED: &str = "unmatched";
@@ -46,19 +51,25 @@ pub struct Facts(Arc<FactsInner>);
 
 #[derive(Debug, Default)]
 struct FactsInner {
-    api_key_id: OnceLock<ApiKeyId>,
-    payment_id: OnceLock<PaymentId>,
+    api_key: OnceLock<ApiKeyId>,
+    payment: OnceLock<PaymentId>,
+    refund: OnceLock<RefundId>,
 }
 
 impl Facts {
     /// The caller is known. The first call counts.
     pub fn learn_api_key(&self, id: ApiKeyId) {
-        self.0.api_key_id.get_or_init(|| id);
+        self.0.api_key.get_or_init(|| id);
     }
 
     /// The payment is known. The first call counts.
     pub fn learn_payment(&self, id: PaymentId) {
-        self.0.payment_id.get_or_init(|| id);
+        self.0.payment.get_or_init(|| id);
+    }
+
+    /// The refund is known. The first call counts.
+    pub fn learn_refund(&self, id: RefundId) {
+        self.0.refund.get_or_init(|| id);
     }
 }
 
@@ -203,8 +214,9 @@ impl Observed {
         }
         let _entered = self.span.enter();
         let duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let api_key_id = self.facts.0.api_key_id.get().map(tracing::field::display);
-        let payment_id = self.facts.0.payment_id.get().map(tracing::field::display);
+        let api_key_id = self.facts.0.api_key.get().map(tracing::field::display);
+        let payment_id = self.facts.0.payment.get().map(tracing::field::display);
+        let refund_id = self.facts.0.refund.get().map(tracing::field::display);
         let trace_id = self.trace_id();
         // The level of an event must be a constant, hence the two of them.
         macro_rules! wide_event {
@@ -219,6 +231,7 @@ impl Observed {
                     trace_id,
                     api_key_id,
                     payment.id = payment_id,
+                    refund.id = refund_id,
                     problem = code,
                     bytes,
                     "{} {} answered {}",
@@ -250,8 +263,9 @@ impl Drop for Observed {
             duration_ms,
             request_id = self.request_id,
             trace_id = self.trace_id(),
-            api_key_id = self.facts.0.api_key_id.get().map(tracing::field::display),
-            payment.id = self.facts.0.payment_id.get().map(tracing::field::display),
+            api_key_id = self.facts.0.api_key.get().map(tracing::field::display),
+            payment.id = self.facts.0.payment.get().map(tracing::field::display),
+            refund.id = self.facts.0.refund.get().map(tracing::field::display),
             problem = "client_gone",
             "{} {} lost its client before the answer",
             self.method,
@@ -264,7 +278,11 @@ impl Drop for Observed {
 /// documents too.
 fn problem_of(response: &Response<Body>) -> Option<Problem> {
     let status = response.status();
-    if let Some(problem) = response.extensions().get::<Problem>() {
+    let extensions = response.extensions();
+    if extensions.get::<Verbatim>().is_some() {
+        return None;
+    }
+    if let Some(problem) = extensions.get::<Problem>() {
         return Some(problem.clone());
     }
     (status.is_client_error() || status.is_server_error()).then(|| Problem::of_status(status))

@@ -5,9 +5,14 @@
 //! | `payments` | a payment from the till to the buyer's money |
 //! | `idempotency` | one key, one payment: replays, mismatches, conflicts, twins |
 //! | `cancellation` | cancels: unpaid, paid, never created, too late, under a lost answer |
+//! | `refunds` | money that goes back: now, in part, in the batch, by the clock; what Alipay posts about it |
 //! | `operations` | what operators see, steer and decide |
 //! | `durability` | clients, databases, Alipay and processes that go away take no payment with them |
 //! | `scenarios` | every line of the simulator's scenario table is true |
+//! | `refund_follow_ups` | refunds through silence, short funds, the nightly batch and half a year to their true end |
+//! | `notifications` | what Alipay posts is believed when it is signed and agrees, and harmless otherwise |
+//! | `reversal` | a payment is undone by cancel or by refund, never both, never neither |
+//! | `acceptance` | Alipay's acceptance items, each by its id |
 //! | `simulator` | the simulated Alipay refunds and notifies as the documents say |
 //! | `problems` | every refusal is a problem document and leaves no trace |
 //! | `signing` | payments go through under every signature agreement |
@@ -23,6 +28,7 @@
 //! | `readme` | the README says what the programs say |
 //! | `dev` | the developer's set-up leaves no process behind |
 
+mod acceptance;
 mod architecture;
 mod cancellation;
 mod config;
@@ -32,6 +38,7 @@ mod durability;
 mod follow_ups;
 mod guards;
 mod idempotency;
+mod notifications;
 mod openapi;
 mod operations;
 mod payments;
@@ -40,6 +47,9 @@ mod problems;
 mod proof;
 mod readme;
 mod redaction;
+mod refund_follow_ups;
+mod refunds;
+mod reversal;
 mod scenarios;
 mod shutdown;
 mod signing;

@@ -14,7 +14,9 @@ use crate::support::{
 };
 
 fn at(text: &str) -> DateTime<Utc> {
-    format!("{text}+08:00").parse().expect("an instant in GMT+8")
+    format!("{text}+08:00")
+        .parse()
+        .expect("an instant in GMT+8")
 }
 
 async fn world(pool: PgPool) -> World {
@@ -41,7 +43,10 @@ async fn accepted(world: &World) -> (Answer, Answer) {
 async fn attempts(world: &World) -> Vec<Value> {
     let notifications = world.simulator.notifications().await;
     assert_eq!(notifications.len(), 1, "{notifications:?}");
-    notifications[0]["attempts"].as_array().expect("a list").clone()
+    notifications[0]["attempts"]
+        .as_array()
+        .expect("a list")
+        .clone()
 }
 
 /// What became of the last attempt.
@@ -111,7 +116,10 @@ async fn nt_1_v3_repeats_and_floods_have_one_effect(pool: PgPool) {
     let before = world.till.get_refund(refund.id()).await;
     let events = world.events(paid.id()).await;
     let notifications = world.simulator.notifications().await;
-    let id = notifications[0]["notify_id"].as_str().expect("an id").to_owned();
+    let id = notifications[0]["notify_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     for how in [
         json!({"times": 3}),
         json!({"times": 3, "replay": true}),
@@ -123,7 +131,11 @@ async fn nt_1_v3_repeats_and_floods_have_one_effect(pool: PgPool) {
     assert_eq!(attempts.len(), 207);
     assert!(attempts.iter().all(|attempt| attempt["body"] == "success"));
     assert_eq!(world.till.get_refund(refund.id()).await, before);
-    assert_eq!(world.events(paid.id()).await, events, "one event per change");
+    assert_eq!(
+        world.events(paid.id()).await,
+        events,
+        "one event per change"
+    );
     finish(world).await;
 }
 
@@ -157,7 +169,9 @@ async fn nt_1_v1_s9_forgeries_and_contradictions_change_nothing(pool: PgPool) {
     for refund in world.simulator.refunds().await {
         assert_eq!(refund["status"], "SUCCESS");
     }
-    let open = world.count_rows("select count(*) from refund where status <> 'succeeded'").await;
+    let open = world
+        .count_rows("select count(*) from refund where status <> 'succeeded'")
+        .await;
     assert_eq!(open, 0, "the genuine repeats were believed");
     finish(world).await;
 }
@@ -238,7 +252,10 @@ async fn v1_anything_else_that_is_posted_is_answered_fail(pool: PgPool) {
             .send()
             .await
             .expect("an answer");
-        let content_type = answer.headers()["content-type"].to_str().expect("text").to_owned();
+        let content_type = answer.headers()["content-type"]
+            .to_str()
+            .expect("text")
+            .to_owned();
         assert!(content_type.starts_with("text/plain"), "{content_type}");
         assert_eq!(answer.text().await.expect("text"), "fail");
     }

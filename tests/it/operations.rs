@@ -2,25 +2,10 @@
 
 use alipayhk_gateway::domain::merchant::Scope;
 use chrono::TimeDelta;
-use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::support::{
-    World,
-    alipay::JsonBody as _,
-    http::{Answer, Caller},
-};
-
-async fn post(caller: &Caller, path: &str, body: &Value) -> Answer {
-    let request = caller.request(Method::POST, path);
-    Caller::send(if body.is_null() {
-        request
-    } else {
-        request.json_body(body)
-    })
-    .await
-}
+use crate::support::World;
 
 #[sqlx::test]
 async fn refresh_asks_alipay_now(pool: PgPool) {
@@ -30,7 +15,7 @@ async fn refresh_asks_alipay_now(pool: PgPool) {
     let partner_trans_id = pending.body["partner_trans_id"].as_str().expect("an id");
     world.simulator.confirm(partner_trans_id).await;
     let path = format!("/v1/payments/{}/refresh", pending.id());
-    let paid = post(&world.till, &path, &Value::Null).await;
+    let paid = world.till.post(&path, &Value::Null).await;
     assert_eq!(paid.summary("status"), (200, "succeeded"), "{paid:?}");
     world.finish().await;
 }
@@ -46,7 +31,7 @@ async fn a_refresh_that_meets_silence_changes_nothing(pool: PgPool) {
         .script("query", 1, json!({"type": "drop_before_effect"}))
         .await;
     let path = format!("/v1/payments/{}/refresh", pending.id());
-    let silent = post(&world.till, &path, &Value::Null).await;
+    let silent = world.till.post(&path, &Value::Null).await;
     assert_eq!(
         silent.summary("code"),
         (504, "upstream_silent"),
@@ -75,7 +60,9 @@ async fn the_schedule_can_be_read_and_steered(pool: PgPool) {
 
     let until = "2026-01-02T03:30:00.000Z";
     let path = |verb: &str| format!("/v1/follow-ups/{id}/{verb}");
-    let snoozed = post(&operator, &path("snooze"), &json!({"until": until})).await;
+    let snoozed = operator
+        .post(&path("snooze"), &json!({"until": until}))
+        .await;
     assert_eq!(
         (snoozed.status, &snoozed.body["due_at"]),
         (200, &json!(until)),
@@ -85,18 +72,20 @@ async fn the_schedule_can_be_read_and_steered(pool: PgPool) {
     world.run_due().await;
     assert_eq!(world.simulator.count("query").await, 0, "it was left alone");
 
-    let run = post(&operator, &path("run"), &Value::Null).await;
+    let run = operator.post(&path("run"), &Value::Null).await;
     assert_eq!(run.status, 200, "{run:?}");
     world.run_due().await;
     assert_eq!(world.simulator.count("query").await, 1, "it was visited");
 
-    let refused = post(&operator, &path("abandon"), &json!({})).await;
+    let refused = operator.post(&path("abandon"), &json!({})).await;
     assert_eq!(
         refused.summary("code"),
         (422, "validation_failed"),
         "a reason is required"
     );
-    let abandoned = post(&operator, &path("abandon"), &json!({"reason": "case 7"})).await;
+    let abandoned = operator
+        .post(&path("abandon"), &json!({"reason": "case 7"}))
+        .await;
     assert_eq!(
         abandoned.body["abandoned_reason"], "case 7",
         "{abandoned:?}"
@@ -116,14 +105,14 @@ async fn the_schedule_can_be_read_and_steered(pool: PgPool) {
     );
     assert_eq!(work_list.body["items"][0]["evidence"]["attempts"], 2);
 
-    post(&operator, &path("run"), &Value::Null).await;
+    operator.post(&path("run"), &Value::Null).await;
     world.run_due().await;
     let closed = world.till.payment(pending.id()).await;
     assert_eq!(
         closed["status"], "canceled",
         "the obligation was never lost: {closed}"
     );
-    let gone = post(&operator, &path("run"), &Value::Null).await;
+    let gone = operator.post(&path("run"), &Value::Null).await;
     assert_eq!(gone.summary("code"), (404, "follow_up_not_found"));
     world.finish().await;
 }
@@ -141,7 +130,7 @@ async fn s4_an_unresolved_payment_is_decided_by_an_operator(pool: PgPool) {
     world.settle_calls().await;
     let resolve = format!("/v1/payments/{}/resolve", lost.id());
     let decision = json!({"status": "failed", "reason": "nothing at Alipay", "ticket": "OPS-1"});
-    let early = post(&operator, &resolve, &decision).await;
+    let early = operator.post(&resolve, &decision).await;
     assert_eq!(early.summary("code"), (409, "invalid_state"), "{early:?}");
     world.advance(TimeDelta::days(8)).await;
     world.run_due().await;
@@ -156,9 +145,9 @@ async fn s4_an_unresolved_payment_is_decided_by_an_operator(pool: PgPool) {
     );
     assert!(work_list.body["items"][0]["evidence"]["answers"]["connection_lost"].is_number());
 
-    let refused = post(&world.till, &resolve, &decision).await;
+    let refused = world.till.post(&resolve, &decision).await;
     assert_eq!(refused.summary("code"), (403, "insufficient_scope"));
-    let decided = post(&operator, &resolve, &decision).await;
+    let decided = operator.post(&resolve, &decision).await;
     assert_eq!(decided.summary("status"), (200, "failed"), "{decided:?}");
     let timeline = world.till.timeline(lost.id()).await;
     let last = timeline

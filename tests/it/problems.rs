@@ -192,7 +192,7 @@ async fn headers_and_query_of_a_create_are_refused_by_name(pool: PgPool) {
         400,
         "idempotency_key_required",
         "The Idempotency-Key header is missing",
-        "send an Idempotency-Key header that is new for each sale and the same for each repeat",
+        "send an Idempotency-Key header that is new for each payment or refund and the same for each repeat",
     )
     .retry("new_key")
     .of(till
@@ -598,7 +598,7 @@ async fn d2_d3_conflicts_name_the_payment_that_answers_the_question(pool: PgPool
     Refusal::new(
         409,
         "merchant_reference_conflict",
-        "The merchant reference belongs to another payment",
+        "The merchant reference belongs to something else",
         "another payment has this merchant_reference; read it before charging again",
     )
     .retry("no")
@@ -623,6 +623,118 @@ async fn d2_d3_conflicts_name_the_payment_that_answers_the_question(pool: PgPool
         1,
         "nothing more is sent"
     );
+    world.finish().await;
+}
+
+/// The refusals of refunds, word for word.
+#[sqlx::test]
+async fn m3_d2_d3_refusals_of_refunds_name_what_answers_the_question(pool: PgPool) {
+    let world = World::start(pool).await;
+    let till = &world.till;
+    let paid = till.create("key-1", &body("0001"), 10).await;
+    let failed = till.create("key-2", &body("1016"), 10).await;
+    let request =
+        json!({"amount": {"value": 2000, "currency": "HKD"}, "merchant_reference": "RETURN-1"});
+    let refund = till.refund_under(paid.id(), "back-1", &request, 10).await;
+    let (rows, asked) = (world.rows().await, world.simulator.count("refund").await);
+    let refusal_of = async |refusal: Refusal, payment_id: &str, key: &str, request: &Value| {
+        let path = format!("/v1/payments/{payment_id}/refunds");
+        let call = till.request(Method::POST, &path);
+        let call = call.header("idempotency-key", key).json_body(request);
+        let answer = Caller::send(call.header("x-request-id", REQUEST_ID)).await;
+        let mut expected = refusal.body();
+        expected["instance"] = json!(path);
+        assert_eq!(answer.body, expected);
+        assert_eq!(answer.status, refusal.status);
+    };
+    let exceeds = |detail: &'static str| {
+        Refusal::new(
+            422,
+            "amount_exceeds_refundable",
+            "The amount is more than what is left to refund",
+            detail,
+        )
+        .with(json!({
+            "payment_id": paid.id(),
+            "errors": [fault("/amount", "amount_exceeds_refundable", detail)],
+        }))
+    };
+    let too_much = json!({"amount": {"value": 1926, "currency": "HKD"}});
+    let left = exceeds("at most HKD 19.25 is left to refund");
+    refusal_of(left, paid.id(), "back-2", &too_much).await;
+    let mut other = request.clone();
+    other["mode"] = json!("async");
+    let differs = fault(
+        "/mode",
+        "differs",
+        "differs from the request that used the key first",
+    );
+    let reused = Refusal::new(
+        422,
+        "idempotency_key_reused",
+        "The idempotency key belongs to another request",
+        "the key was used for a refund that differs in: mode",
+    )
+    .retry("new_key")
+    .with(json!({"refund_id": refund.id(), "errors": [differs]}));
+    refusal_of(reused, paid.id(), "back-1", &other).await;
+    let conflict = Refusal::new(
+        409,
+        "merchant_reference_conflict",
+        "The merchant reference belongs to something else",
+        "another refund has this merchant_reference; read it before refunding again",
+    )
+    .retry("no")
+    .with(json!({"refund_id": refund.id()}));
+    refusal_of(conflict, paid.id(), "back-2", &request).await;
+    let unpaid = Refusal::new(
+        409,
+        "invalid_state",
+        "The state does not allow this",
+        "the payment failed, so there is nothing to refund",
+    )
+    .retry("no")
+    .with(json!({"payment_id": failed.id()}));
+    refusal_of(unpaid, failed.id(), "back-2", &json!({})).await;
+    let no_payment = Refusal::new(
+        404,
+        "payment_not_found",
+        "No such payment",
+        "there is no payment with this id",
+    )
+    .retry("no");
+    refusal_of(
+        no_payment,
+        "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c",
+        "back-2",
+        &json!({}),
+    )
+    .await;
+    for path in [
+        "/v1/refunds/ref_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d",
+        "/v1/refunds/nonsense",
+    ] {
+        Refusal::new(
+            404,
+            "refund_not_found",
+            "No such refund",
+            "there is no refund with this id",
+        )
+        .at(path)
+        .retry("no")
+        .of(till.request(Method::GET, path))
+        .await;
+    }
+    assert_eq!(world.rows().await, rows, "nothing more is stored");
+    assert_eq!(world.simulator.count("refund").await, asked);
+    let rest = till.refund_under(paid.id(), "back-2", &json!({}), 10).await;
+    assert_eq!(
+        rest.summary("status"),
+        (201, "succeeded"),
+        "the key was not used up: {rest:?}"
+    );
+    let nothing = exceeds("nothing is left to refund");
+    refusal_of(nothing, paid.id(), "back-3", &json!({})).await;
     world.finish().await;
 }
 

@@ -5,6 +5,8 @@ use std::{fs, process::Command};
 use alipayhk_gateway::{config::variables::VARIABLES, http::openapi};
 use serde_json::Value;
 
+use crate::acceptance::{ITEMS, tests_of};
+
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 
 #[test]
@@ -18,6 +20,7 @@ fn the_tables_are_current() {
         ("routes", routes()),
         ("scenarios", scenarios()),
         ("configuration", configuration()),
+        ("acceptance", acceptance()),
     ] {
         readme = with_section(&readme, name, &table);
     }
@@ -147,6 +150,18 @@ fn routes() -> String {
         })
     });
     table(["operation", "what it does", "scope"], rows)
+}
+
+/// Each acceptance item with the tests that show it.
+fn acceptance() -> String {
+    let rows = ITEMS.iter().map(|(item, what)| {
+        let tests: Vec<String> = tests_of(item)
+            .into_iter()
+            .map(|name| format!("`{name}`"))
+            .collect();
+        [(*item).to_owned(), (*what).to_owned(), tests.join("<br>")]
+    });
+    table(["item", "what must be shown", "shown by"], rows)
 }
 
 fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {

@@ -23,7 +23,9 @@ fn strict() -> Value {
 }
 
 fn at(text: &str) -> DateTime<Utc> {
-    format!("{text}+08:00").parse().expect("an instant in GMT+8")
+    format!("{text}+08:00")
+        .parse()
+        .expect("an instant in GMT+8")
 }
 
 async fn world_at(pool: PgPool, now: &str) -> World {
@@ -84,7 +86,10 @@ async fn hk_10_t2_an_asynchronous_refund_is_done_by_tonights_batch(pool: PgPool)
     let done = run_until_final(&mut world, &id, TimeDelta::hours(9)).await;
     assert_eq!(done["status"], "succeeded", "{done}");
     assert!(world.now() < at("2026-03-09T23:31:01"), "{}", world.now());
-    assert_eq!(done["checks_done"], 4, "1, 5 and 30 minutes, and the opening");
+    assert_eq!(
+        done["checks_done"], 4,
+        "1, 5 and 30 minutes, and the opening"
+    );
     assert!(done["window"].is_null() && done["gives_up_at"].is_null());
     let payment = world.till.payment(paid.id()).await;
     assert_eq!(payment["refunds"]["refunded"], 1000);
@@ -102,7 +107,10 @@ async fn hk_10_a_refund_that_is_done_on_the_same_day_is_found_within_a_minute(po
     let accepted = refund(&world, &paid, "async").await;
     assert_eq!(accepted.summary("status"), (202, "pending"), "{accepted:?}");
     let done = run_until_final(&mut world, accepted.id(), TimeDelta::minutes(1)).await;
-    assert_eq!((&done["status"], &done["checks_done"]), (&json!("succeeded"), &json!(1)));
+    assert_eq!(
+        (&done["status"], &done["checks_done"]),
+        (&json!("succeeded"), &json!(1))
+    );
     finish(world).await;
 }
 
@@ -122,7 +130,10 @@ async fn t2_the_batch_of_a_refund_turns_at_23_00_to_the_millisecond(pool: PgPool
         let body = json!({"amount": {"value": 1000, "currency": "HKD"}, "mode": "async"});
         let accepted = world.till.refund(paid.id(), &body, 5).await;
         let pending = world.till.get_refund(accepted.id()).await;
-        assert_eq!(pending["window"]["opens_at"], opens_at, "{accepted_at}: {pending}");
+        assert_eq!(
+            pending["window"]["opens_at"], opens_at,
+            "{accepted_at}: {pending}"
+        );
     }
     // Whatever Alipay makes of the edge, each is found when it is done.
     for accepted in world.simulator.refunds().await {
@@ -151,7 +162,10 @@ async fn hk_11_a_refund_waits_for_funds_night_by_night(pool: PgPool) {
     assert_eq!(waiting["pending_reason"], "insufficient_funds");
     assert_eq!(waiting["window"]["opens_at"], "2026-12-31T15:00:00.000Z");
     let payment = world.till.payment(paid.id()).await;
-    assert_eq!(payment["refunds"]["pending"], 1000, "what is pending stays reserved");
+    assert_eq!(
+        payment["refunds"]["pending"], 1000,
+        "what is pending stays reserved"
+    );
     let done = run_until_final(&mut world, accepted.id(), TimeDelta::days(4)).await;
     assert_eq!(done["status"], "succeeded", "{done}");
     assert!(world.now() < at("2027-01-03T06:00:00"), "{}", world.now());
@@ -173,9 +187,15 @@ async fn hk_11_t3_after_180_days_without_funds_the_refund_has_failed(pool: PgPoo
     assert_eq!(failed["failure"]["code"], "MERCHANT_BALANCE_NOT_ENOUGH");
     assert!(world.now() >= at("2026-09-05T15:00:00"), "{}", world.now());
     let checks = failed["checks_done"].as_i64().expect("a count");
-    assert!((180..220).contains(&checks), "one a night, and the first night's: {checks}");
+    assert!(
+        (180..220).contains(&checks),
+        "one a night, and the first night's: {checks}"
+    );
     let payment = world.till.payment(paid.id()).await;
-    assert_eq!(payment["refunds"], json!({"refunded": 0, "pending": 0, "refundable": 3925}));
+    assert_eq!(
+        payment["refunds"],
+        json!({"refunded": 0, "pending": 0, "refundable": 3925})
+    );
     finish(world).await;
 }
 
@@ -187,7 +207,10 @@ async fn s4_a_refund_that_alipay_never_tells_of_is_unresolved_and_still_accepts_
 ) {
     let mut world = world_at(pool, "2026-03-09T15:00:00").await;
     let silence = json!({"type": "system_error_before_effect"});
-    world.simulator.script("refund", 1, json!({"type": "drop_after_effect"})).await;
+    world
+        .simulator
+        .script("refund", 1, json!({"type": "drop_after_effect"}))
+        .await;
     world.simulator.script("refund_query", 1000, silence).await;
     let paid = world.pay("0001").await;
     let unheard = refund(&world, &paid, "sync").await;
@@ -214,7 +237,10 @@ async fn s4_a_refund_that_alipay_never_tells_of_is_unresolved_and_still_accepts_
     let item = &work_list["items"][0];
     assert_eq!(item["refund"]["id"], id.as_str(), "{work_list}");
     assert!(item["payment"].is_null());
-    assert!(item["evidence"]["answers"]["system_error"].as_i64() > Some(100), "{item}");
+    assert!(
+        item["evidence"]["answers"]["system_error"].as_i64() > Some(100),
+        "{item}"
+    );
     let payment = world.till.payment(paid.id()).await;
     assert_eq!(payment["refunds"]["pending"], 1000);
     world.simulator.clear_faults().await;
@@ -277,7 +303,10 @@ async fn hk_12_a_repeated_request_is_asked_for_and_not_failed(pool: PgPool) {
 #[sqlx::test]
 async fn s3_a_refusal_of_a_repeat_is_confirmed_before_it_fails_the_refund(pool: PgPool) {
     let mut world = world_at(pool, "2026-03-09T15:00:00").await;
-    world.simulator.script("refund", 1, json!({"type": "drop_before_effect"})).await;
+    world
+        .simulator
+        .script("refund", 1, json!({"type": "drop_before_effect"}))
+        .await;
     let refuse = json!({"type": "refund_refuse", "code": "REFUNDMENT_VALID_DATE_EXCEED"});
     world.simulator.script("refund", 1, refuse).await;
     let paid = world.pay("0001").await;
@@ -315,16 +344,27 @@ async fn s3_a_refund_of_a_trade_that_is_closed_fails_once_that_is_confirmed(pool
 async fn hk_11_short_funds_fail_a_synchronous_refund_and_the_batch_takes_it(pool: PgPool) {
     let mut world = world_at(pool, "2026-03-09T15:00:00").await;
     world.simulator.set_notifications("off").await;
-    world.simulator.set_refund_policy(&json!({"funds_sufficient": false})).await;
+    world
+        .simulator
+        .set_refund_policy(&json!({"funds_sufficient": false}))
+        .await;
     let paid = world.pay("0001").await;
     let failed = refund(&world, &paid, "sync").await;
     assert_eq!(failed.summary("status"), (201, "failed"), "{failed:?}");
-    assert_eq!(failed.body["failure"]["code"], "MERCHANT_BALANCE_NOT_ENOUGH");
-    let advice = failed.body["failure"]["message"].as_str().unwrap_or_default();
+    assert_eq!(
+        failed.body["failure"]["code"],
+        "MERCHANT_BALANCE_NOT_ENOUGH"
+    );
+    let advice = failed.body["failure"]["message"]
+        .as_str()
+        .unwrap_or_default();
     assert!(advice.contains("\"mode\": \"async\""), "{advice}");
     let accepted = refund(&world, &paid, "async").await;
     assert_eq!(accepted.summary("status"), (202, "pending"), "{accepted:?}");
-    world.simulator.set_refund_policy(&json!({"funds_sufficient": true})).await;
+    world
+        .simulator
+        .set_refund_policy(&json!({"funds_sufficient": true}))
+        .await;
     let done = run_until_final(&mut world, accepted.id(), TimeDelta::hours(15)).await;
     assert_eq!(done["status"], "succeeded", "{done}");
     finish(world).await;
@@ -340,13 +380,26 @@ async fn s7_what_alipay_takes_back_is_learnt_and_shown(pool: PgPool) {
     let theirs = done.body["partner_refund_id"].as_str().expect("an id");
     world.simulator.fail_refund(theirs, "BUYER_NOT_EXIST").await;
     let refreshed = world.till.refresh_refund(done.id()).await;
-    assert_eq!(refreshed.summary("status"), (200, "failed"), "{refreshed:?}");
+    assert_eq!(
+        refreshed.summary("status"),
+        (200, "failed"),
+        "{refreshed:?}"
+    );
     assert_eq!(refreshed.body["failure"]["code"], "BUYER_NOT_EXIST");
-    assert!(refreshed.body["succeeded_at"].is_string(), "what was stays visible");
+    assert!(
+        refreshed.body["succeeded_at"].is_string(),
+        "what was stays visible"
+    );
     let payment = world.till.payment(paid.id()).await;
-    assert_eq!(payment["refunds"], json!({"refunded": 0, "pending": 0, "refundable": 3925}));
+    assert_eq!(
+        payment["refunds"],
+        json!({"refunded": 0, "pending": 0, "refundable": 3925})
+    );
     let events = world.events(paid.id()).await;
-    assert!(events.contains(&"refund_reversed_by_alipay".to_owned()), "{events:?}");
+    assert!(
+        events.contains(&"refund_reversed_by_alipay".to_owned()),
+        "{events:?}"
+    );
     finish(world).await;
 }
 
@@ -361,7 +414,10 @@ async fn t3_a_silent_failure_is_found_after_the_batch(pool: PgPool) {
     let accepted = refund(&world, &paid, "async").await;
     let failed = run_until_final(&mut world, accepted.id(), TimeDelta::hours(15)).await;
     assert_eq!(failed["failure"]["code"], "BUYER_NOT_EXIST", "{failed}");
-    world.simulator.set_refund_policy(&json!({"fails_with": null})).await;
+    world
+        .simulator
+        .set_refund_policy(&json!({"fails_with": null}))
+        .await;
     let accepted = refund(&world, &paid, "async").await;
     let theirs = accepted.body["partner_refund_id"].as_str().expect("an id");
     world.simulator.cancel_refund(theirs).await;
@@ -404,8 +460,14 @@ async fn hk_9_pt_5_a_payment_refunded_in_full_stays_succeeded_when_it_is_asked_f
     let path = format!("/v1/payments/{}/refresh", paid.id());
     let asked = Caller::send(world.till.request(Method::POST, &path)).await;
     assert_eq!(asked.summary("status"), (200, "succeeded"), "{asked:?}");
-    assert_eq!(asked.body["refunds"], json!({"refunded": 3925, "pending": 0, "refundable": 0}));
-    assert_eq!(world.simulator.trades().await[0]["close_reason"], "refunded");
+    assert_eq!(
+        asked.body["refunds"],
+        json!({"refunded": 3925, "pending": 0, "refundable": 0})
+    );
+    assert_eq!(
+        world.simulator.trades().await[0]["close_reason"],
+        "refunded"
+    );
     finish(world).await;
 }
 
@@ -419,10 +481,20 @@ async fn hk_9_pt_6_partial_refunds_add_up_and_are_bounded(pool: PgPool) {
         assert_eq!(done.summary("status"), (201, "succeeded"), "{done:?}");
     }
     let refused = refund(&world, &paid, "sync").await;
-    assert_eq!(refused.summary("code"), (422, "amount_exceeds_refundable"), "{refused:?}");
+    assert_eq!(
+        refused.summary("code"),
+        (422, "amount_exceeds_refundable"),
+        "{refused:?}"
+    );
     let payment = world.till.payment(paid.id()).await;
-    assert_eq!(payment["refunds"], json!({"refunded": 3000, "pending": 0, "refundable": 925}));
-    let rest = world.till.refund(paid.id(), &json!({"reason": "the rest"}), 5).await;
+    assert_eq!(
+        payment["refunds"],
+        json!({"refunded": 3000, "pending": 0, "refundable": 925})
+    );
+    let rest = world
+        .till
+        .refund(paid.id(), &json!({"reason": "the rest"}), 5)
+        .await;
     assert_eq!(rest.body["amount"]["value"], 925);
     finish(world).await;
 }
@@ -431,7 +503,10 @@ async fn hk_9_pt_6_partial_refunds_add_up_and_are_bounded(pool: PgPool) {
 #[sqlx::test]
 async fn operators_steer_and_decide_refunds_too(pool: PgPool) {
     let mut world = world_at(pool, "2026-03-09T15:00:00").await;
-    world.simulator.script("refund", 1, json!({"type": "drop_before_effect"})).await;
+    world
+        .simulator
+        .script("refund", 1, json!({"type": "drop_before_effect"}))
+        .await;
     let silence = json!({"type": "system_error_before_effect"});
     world.simulator.script("refund_query", 1000, silence).await;
     let paid = world.pay("0001").await;

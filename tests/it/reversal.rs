@@ -13,7 +13,9 @@ use crate::support::{
 };
 
 fn at(text: &str) -> DateTime<Utc> {
-    format!("{text}+08:00").parse().expect("an instant in GMT+8")
+    format!("{text}+08:00")
+        .parse()
+        .expect("an instant in GMT+8")
 }
 
 async fn world_at(pool: PgPool, now: &str) -> World {
@@ -92,18 +94,36 @@ async fn hk_7_a_payment_of_yesterday_is_refunded(pool: PgPool) {
     let would = preview(&world, &paid).await;
     assert_eq!(
         gist(&would),
-        (200, json!("refund"), json!("by_contract"), json!("succeeded"))
+        (
+            200,
+            json!("refund"),
+            json!("by_contract"),
+            json!("succeeded")
+        )
     );
-    assert_eq!(world.count_rows("select count(*) from refund").await, 0, "nothing changed");
+    assert_eq!(
+        world.count_rows("select count(*) from refund").await,
+        0,
+        "nothing changed"
+    );
     let undone = reverse(&world, &paid, 5).await;
     assert_eq!(
         gist(&undone),
-        (201, json!("refund"), json!("by_contract"), json!("succeeded"))
+        (
+            201,
+            json!("refund"),
+            json!("by_contract"),
+            json!("succeeded")
+        )
     );
     assert_eq!(undone.body["refund"]["status"], "succeeded");
     assert_eq!(undone.body["refund"]["amount"]["value"], 3925);
     let again = reverse(&world, &paid, 5).await;
-    assert_eq!((again.status, &again.body["action"]), (200, &json!("none")), "{again:?}");
+    assert_eq!(
+        (again.status, &again.body["action"]),
+        (200, &json!("none")),
+        "{again:?}"
+    );
     assert_eq!(again.body["refund"]["id"], undone.body["refund"]["id"]);
     assert_eq!(world.simulator.count("cancel").await, 0);
     finish(world).await;
@@ -132,7 +152,11 @@ async fn hk_7_t4_a_cancel_that_came_too_late_becomes_a_refund(pool: PgPool) {
     let lost = json!({"type": "drop_before_effect"});
     world.simulator.script("cancel", 1, lost).await;
     let open = reverse(&world, &paid, 0).await;
-    assert_eq!((open.status, &open.body["action"]), (202, &json!("cancel")), "{open:?}");
+    assert_eq!(
+        (open.status, &open.body["action"]),
+        (202, &json!("cancel")),
+        "{open:?}"
+    );
     world.settle_calls().await;
     world.set_clock(at("2026-03-10T00:00:01")).await;
     for _ in 0..20 {
@@ -142,11 +166,17 @@ async fn hk_7_t4_a_cancel_that_came_too_late_becomes_a_refund(pool: PgPool) {
     let payment = world.till.payment(paid.id()).await;
     assert_eq!(payment["status"], "succeeded", "{payment}");
     assert_eq!(payment["cancel_pending"], false);
-    assert_eq!(payment["refunds"], json!({"refunded": 3925, "pending": 0, "refundable": 0}));
+    assert_eq!(
+        payment["refunds"],
+        json!({"refunded": 3925, "pending": 0, "refundable": 0})
+    );
     let shown = reverse(&world, &paid, 5).await;
     assert_eq!(shown.body["refund"]["status"], "succeeded", "{shown:?}");
     let events = world.events(paid.id()).await;
-    assert!(events.contains(&"cancel_turned_into_refund".to_owned()), "{events:?}");
+    assert!(
+        events.contains(&"cancel_turned_into_refund".to_owned()),
+        "{events:?}"
+    );
     let trade = &world.simulator.trades().await[0];
     assert_eq!(trade["close_reason"], "refunded");
     finish(world).await;
@@ -176,14 +206,21 @@ async fn hk_7_t4_a_cancel_that_alipay_refuses_ends_in_the_refund_for_who_waits(p
 async fn an_open_payment_is_closed_and_a_failed_one_is_refused(pool: PgPool) {
     let world = world_at(pool, "2026-03-09T15:00:00").await;
     let open = world.pay_until_open("0102").await;
-    let path = format!("/v1/payments/{}/reverse", open["id"].as_str().expect("an id"));
+    let path = format!(
+        "/v1/payments/{}/reverse",
+        open["id"].as_str().expect("an id")
+    );
     let closed = Caller::send(world.till.request(Method::POST, &path)).await;
     assert_eq!(closed.body["action"], "cancel", "{closed:?}");
     assert_eq!(closed.body["payment"]["status"], "canceled");
     assert_eq!(closed.body["payment"]["money_returned"], false);
     let failed = world.pay("1016").await;
     let refused = reverse(&world, &failed, 0).await;
-    assert_eq!(refused.summary("code"), (409, "invalid_state"), "{refused:?}");
+    assert_eq!(
+        refused.summary("code"),
+        (409, "invalid_state"),
+        "{refused:?}"
+    );
     let unknown = "/v1/payments/pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c/reverse";
     let missing = Caller::send(world.till.request(Method::POST, unknown)).await;
     assert_eq!(missing.summary("code"), (404, "payment_not_found"));
@@ -197,7 +234,7 @@ async fn m3_t4_reversals_cancels_and_refunds_at_once_return_the_money_once(pool:
     let mut world = world_at(pool, "2026-03-09T15:00:00").await;
     let paid = world.pay("0001").await;
     let calls = (0..64_usize).map(|number| {
-        let till = world.till_of(number % 3);
+        let till = world.till_at(number % 3);
         let id = paid.id().to_owned();
         async move {
             let path = match number % 3 {
@@ -213,7 +250,9 @@ async fn m3_t4_reversals_cancels_and_refunds_at_once_return_the_money_once(pool:
     });
     let answers = crate::support::all(calls).await;
     assert!(
-        answers.iter().all(|answer| matches!(answer.status, 200..=202 | 409 | 422)),
+        answers
+            .iter()
+            .all(|answer| matches!(answer.status, 200..=202 | 409 | 422)),
         "{answers:?}"
     );
     world.settle_calls().await;
@@ -234,7 +273,7 @@ async fn m3_64_refunds_of_one_payment_on_three_replicas_never_exceed_it(pool: Pg
     let world = world_at(pool, "2026-03-09T15:00:00").await;
     let paid = world.pay("0001").await;
     let calls = (0..64_usize).map(|number| {
-        let till = world.till_of(number % 3);
+        let till = world.till_at(number % 3);
         let id = paid.id().to_owned();
         async move {
             let body = json!({"amount": {"value": 100, "currency": "HKD"}});
@@ -246,6 +285,9 @@ async fn m3_64_refunds_of_one_payment_on_three_replicas_never_exceed_it(pool: Pg
     let refused = answers.iter().filter(|answer| answer.status == 422).count();
     assert_eq!((done, refused), (39, 25), "{answers:?}");
     let payment = world.till.payment(paid.id()).await;
-    assert_eq!(payment["refunds"], json!({"refunded": 3900, "pending": 0, "refundable": 25}));
+    assert_eq!(
+        payment["refunds"],
+        json!({"refunded": 3900, "pending": 0, "refundable": 25})
+    );
     finish(world).await;
 }

@@ -76,12 +76,18 @@ impl App {
             .build();
         loop {
             let after = decide(&refund, news);
-            match self.write_refund(&refund, after.as_ref(), news).await {
+            let next_check_at = self.next_refund_check(after.as_ref().unwrap_or(&refund), news);
+            let written = self
+                .write_refund(&refund, after.as_ref(), next_check_at, news)
+                .await;
+            match written {
                 Ok(Recorded::Written(at)) => {
                     let Some(mut after) = after else {
+                        note_plan(&mut refund, next_check_at);
                         return Ok(refund);
                     };
                     crashpoint!(self.db.failpoints, "record_refund.written");
+                    note_plan(&mut after, next_check_at);
                     after.updated_at = at;
                     if after.state.status() != refund.state.status() {
                         after.finalized_at = after.finalized_at.map(|_| at);
@@ -117,12 +123,9 @@ impl App {
         &self,
         before: &Refund,
         after: Option<&Refund>,
+        next_check_at: Option<DateTime<Utc>>,
         news: &RefundNews<'_>,
     ) -> Result<Recorded, DbError> {
-        let mut current = after.unwrap_or(before).clone();
-        if let Some(not_found) = news.not_found {
-            current.inquiry.not_found = not_found;
-        }
         let change = after
             .zip(news.event.as_ref())
             .map(|(after, event)| RefundChange {
@@ -143,17 +146,29 @@ impl App {
                 change,
                 not_found: news.not_found,
                 fence: news.fence,
-                next_check_at: match news.next {
-                    NextQuestion::AsPlanned => None,
-                    NextQuestion::Now => Some(news.now),
-                    NextQuestion::ByThePlan => Some(refund_follow_up::next_check_at(
-                        &self.refund_plan,
-                        &current,
-                        news.now,
-                    )),
-                },
+                next_check_at,
             })
             .await
+    }
+
+    /// When the follow-up asks next about a refund as it is after the news; `None` leaves that as it
+    /// was.
+    fn next_refund_check(&self, refund: &Refund, news: &RefundNews<'_>) -> Option<DateTime<Utc>> {
+        match news.next {
+            NextQuestion::AsPlanned => None,
+            NextQuestion::Now => Some(news.now),
+            NextQuestion::ByThePlan => {
+                let mut refund = refund.clone();
+                if let Some(not_found) = news.not_found {
+                    refund.inquiry.not_found = not_found;
+                }
+                Some(refund_follow_up::next_check_at(
+                    &self.refund_plan,
+                    &refund,
+                    news.now,
+                ))
+            }
+        }
     }
 
     /// Tells whoever waits, and counts.
@@ -179,6 +194,13 @@ pub(super) fn describe_metrics() {
         metrics::Unit::Count,
         "Answers that contradict what is known of a refund; each needs a person."
     );
+}
+
+/// Whoever waits is told of the next question as it was written, not as it was read.
+fn note_plan(refund: &mut Refund, next_check_at: Option<DateTime<Utc>>) {
+    if next_check_at.is_some() && !refund.state.is_final() {
+        refund.inquiry.next_check_at = next_check_at;
+    }
 }
 
 /// The refund after the news; `None` where it says nothing new or contradicts what is known.

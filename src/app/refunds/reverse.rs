@@ -96,9 +96,15 @@ pub struct Reversal {
 impl Reversal {
     /// Whether nothing is left to be done.
     pub fn is_done(&self) -> bool {
-        match &self.refund {
-            Some(refund) => refund.state.is_final(),
-            None => matches!(self.payment.state, PaymentState::Canceled { .. }),
+        match (self.action, &self.refund) {
+            (ReversalAction::Refund, Some(refund)) => refund.state.is_final(),
+            // It may have been undone by several refunds; the books know of them all.
+            (ReversalAction::None, Some(_)) => {
+                self.payment.refunded_minor == self.payment.refund_reserved_minor
+            }
+            (ReversalAction::Cancel, _) | (_, None) => {
+                matches!(self.payment.state, PaymentState::Canceled { .. })
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The JSON body.
+//! The body, read whole; the JSON body.
 
 use std::time::Duration;
 
@@ -34,20 +34,25 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
                 "send the header `Content-Type: application/json`",
             ));
         }
-        let reading = Bytes::from_request(request, state);
-        let bytes = tokio::time::timeout(READ_TIMEOUT, reading)
-            .await
-            .map_err(|_| {
-                Problem::new(
-                    Kind::RequestTimeout,
-                    "the body must arrive within 10 seconds",
-                )
-            })?
-            .map_err(|rejection| unreadable(&rejection))?;
+        let bytes = read_whole(request, state).await?;
         Json::parse(&bytes)
             .map(Self)
             .map_err(|detail| Problem::new(Kind::MalformedJson, detail))
     }
+}
+
+/// Reads a body to its end, within the limits of size and time.
+pub async fn read_whole<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    let reading = Bytes::from_request(request, state);
+    tokio::time::timeout(READ_TIMEOUT, reading)
+        .await
+        .map_err(|_| {
+            Problem::new(
+                Kind::RequestTimeout,
+                "the body must arrive within 10 seconds",
+            )
+        })?
+        .map_err(|rejection| unreadable(&rejection))
 }
 
 fn unreadable(rejection: &BytesRejection) -> Problem {

@@ -15,37 +15,53 @@ use crate::{
 /// Longest token that is looked up; ours are far shorter.
 const MAX_TOKEN_LENGTH: usize = 512;
 
-/// A scope as a type, so that a handler's signature says what it needs.
-pub trait RequiredScope {
-    /// The scope.
-    const SCOPE: Scope;
+/// Scopes as a type, so that a handler's signature says what it needs.
+pub trait RequiredScopes {
+    /// The scopes; the key must carry all of them.
+    const SCOPES: &'static [Scope];
 }
 
 /// `payments:read`.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadPayments;
 
-impl RequiredScope for ReadPayments {
-    const SCOPE: Scope = Scope::PaymentsRead;
+impl RequiredScopes for ReadPayments {
+    const SCOPES: &'static [Scope] = &[Scope::PaymentsRead];
 }
 
 /// `payments:write`.
 #[derive(Clone, Copy, Debug)]
 pub struct WritePayments;
 
-impl RequiredScope for WritePayments {
-    const SCOPE: Scope = Scope::PaymentsWrite;
+impl RequiredScopes for WritePayments {
+    const SCOPES: &'static [Scope] = &[Scope::PaymentsWrite];
+}
+
+/// `refunds:write`.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteRefunds;
+
+impl RequiredScopes for WriteRefunds {
+    const SCOPES: &'static [Scope] = &[Scope::RefundsWrite];
+}
+
+/// `payments:write` and `refunds:write`: a reversal may do either.
+#[derive(Clone, Copy, Debug)]
+pub struct Reverse;
+
+impl RequiredScopes for Reverse {
+    const SCOPES: &'static [Scope] = &[Scope::PaymentsWrite, Scope::RefundsWrite];
 }
 
 /// `operations`.
 #[derive(Clone, Copy, Debug)]
 pub struct Operate;
 
-impl RequiredScope for Operate {
-    const SCOPE: Scope = Scope::Operations;
+impl RequiredScopes for Operate {
+    const SCOPES: &'static [Scope] = &[Scope::Operations];
 }
 
-/// Whoever presented a live API key that carries the scope `S`.
+/// Whoever presented a live API key that carries the scopes `S`.
 #[derive(Debug)]
 pub struct Caller<S> {
     /// Who it is.
@@ -53,7 +69,7 @@ pub struct Caller<S> {
     scope: PhantomData<S>,
 }
 
-impl<S: RequiredScope> FromRequestParts<HttpState> for Caller<S> {
+impl<S: RequiredScopes> FromRequestParts<HttpState> for Caller<S> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, Problem> {
@@ -66,13 +82,13 @@ impl<S: RequiredScope> FromRequestParts<HttpState> for Caller<S> {
         if let Some(facts) = parts.extensions.get::<Facts>() {
             facts.learn_api_key(principal.api_key_id);
         }
-        if principal.may(S::SCOPE) {
+        if S::SCOPES.iter().all(|scope| principal.may(*scope)) {
             Ok(Self {
                 principal,
                 scope: PhantomData,
             })
         } else {
-            Err(Problem::insufficient_scope(S::SCOPE))
+            Err(Problem::insufficient_scope(S::SCOPES))
         }
     }
 }

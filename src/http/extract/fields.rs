@@ -1,7 +1,26 @@
 //! Reads an object member by member and remembers every fault.
 
-use super::json::Json;
+use chrono::{DateTime, Utc};
+
+use super::{json::Json, query::instant};
 use crate::http::problem::{FieldFault, Problem};
+
+/// Reads a body whose members are those that `read` asks for. `read` returns `None` where what it
+/// needs is missing or faulty; then there is a fault that says so.
+pub fn read_fields<'j, T>(
+    body: &'j Json,
+    read: impl FnOnce(&mut ObjectReader<'j, '_>) -> Option<T>,
+) -> Result<T, Problem> {
+    let mut faults = Faults::default();
+    // The body is an object: that was checked when it was parsed.
+    let members = body.members().unwrap_or_default();
+    let mut reader = ObjectReader::new(members, String::new(), &mut faults);
+    let fields = read(&mut reader);
+    reader.finish();
+    faults.into_result()?;
+    // Whatever is missing was reported as a fault.
+    fields.ok_or_else(|| Problem::validation(Vec::new()))
+}
 
 /// The faults found so far.
 #[derive(Debug, Default)]
@@ -112,6 +131,15 @@ impl<'j, 'f> ObjectReader<'j, 'f> {
             }
             _ => self.wrong_type(name, &range),
         }
+    }
+
+    /// An RFC 3339 instant.
+    pub fn instant(&mut self, name: &'static str) -> Option<DateTime<Utc>> {
+        let at = instant(self.text(name)?);
+        if at.is_none() {
+            self.fault(name, "wrong_format", "must be an RFC 3339 instant");
+        }
+        at
     }
 
     /// `true` or `false`.

@@ -43,7 +43,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
     let value = values.next().ok_or_else(|| {
         Problem::new(
             Kind::IdempotencyKeyRequired,
-            "send an Idempotency-Key header that is new for each sale and the same for each repeat",
+            "send an Idempotency-Key header that is new for each payment or refund and the same for each repeat",
         )
     })?;
     if values.next().is_some() {

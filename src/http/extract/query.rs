@@ -1,6 +1,7 @@
 //! The query string, read parameter by parameter so that every fault is named at once.
 
 use axum::{extract::FromRequestParts, http::request::Parts};
+use chrono::{DateTime, Utc};
 
 use crate::http::problem::{FieldFault, Kind, Problem};
 
@@ -75,6 +76,13 @@ impl<'q> QueryReader<'q> {
         parsed
     }
 
+    /// An RFC 3339 instant.
+    pub fn instant(&mut self, name: &'static str) -> Option<DateTime<Utc>> {
+        let detail =
+            "must be an RFC 3339 instant such as 2026-11-22T04:00:00Z, with `+` sent as %2B";
+        self.parse(name, detail, instant)
+    }
+
     fn fault(&mut self, name: &str, code: &'static str, detail: &str) {
         self.faults.push(FieldFault {
             pointer: None,
@@ -107,6 +115,13 @@ impl<'q> QueryReader<'q> {
         };
         Err(Problem::new(Kind::InvalidQuery, detail).with_errors(self.faults))
     }
+}
+
+/// An RFC 3339 instant.
+pub fn instant(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text)
+        .ok()
+        .map(|at| at.to_utc())
 }
 
 #[cfg(test)]

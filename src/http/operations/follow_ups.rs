@@ -14,17 +14,13 @@ use crate::{
         schedule::{FollowUpFilter, Steering, Subject},
     },
     http::{
-        extract::{Caller, Faults, FollowUpPath, JsonBody, ObjectReader, Operate, query::RawPairs},
-        payments::{
-            cursor,
-            list::{Paging, instant},
+        extract::{
+            Caller, Id, JsonBody, Operate, members::MAX_REASON, query::RawPairs, read_fields,
         },
+        paging::{Paging, cursor_after},
         problem::Problem,
     },
 };
-
-/// Longest `reason`, in characters.
-const MAX_REASON: usize = 500;
 
 /// A page of follow-ups.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -84,7 +80,7 @@ pub async fn list(
 ) -> Result<JsonAnswer<FollowUpList>, Problem> {
     let mut reader = query.reader();
     let filter = FollowUpFilter {
-        due_before: reader.parse("due_before", "must be an RFC 3339 instant", instant),
+        due_before: reader.instant("due_before"),
         kind: reader.parse("kind", "must be `payment` or `refund`", |text| {
             matches!(text, "payment" | "refund").then(|| text.to_owned())
         }),
@@ -99,7 +95,7 @@ pub async fn list(
         .await?;
     Ok(JsonAnswer(FollowUpList {
         items: page.items.iter().map(FollowUpView::from).collect(),
-        next_cursor: page.next.map(|last| cursor::encode(last.uuid())),
+        next_cursor: page.next.map(|last| cursor_after(last.uuid())),
     }))
 }
 
@@ -118,7 +114,7 @@ pub async fn list(
 pub async fn run(
     State(app): State<App>,
     Caller { principal, .. }: Caller<Operate>,
-    FollowUpPath(id): FollowUpPath,
+    Id(id): Id<FollowUpId>,
     query: RawPairs,
 ) -> Result<JsonAnswer<FollowUpView>, Problem> {
     query.reader().finish()?;
@@ -141,33 +137,22 @@ pub async fn run(
 pub async fn snooze(
     State(app): State<App>,
     Caller { principal, .. }: Caller<Operate>,
-    FollowUpPath(id): FollowUpPath,
+    Id(id): Id<FollowUpId>,
     query: RawPairs,
     JsonBody(body): JsonBody,
 ) -> Result<JsonAnswer<FollowUpView>, Problem> {
     query.reader().finish()?;
-    let mut faults = Faults::default();
-    let mut reader = ObjectReader::new(
-        body.members().unwrap_or_default(),
-        String::new(),
-        &mut faults,
-    );
-    let text = reader.text("until");
-    reader.require("until");
-    let until = text.and_then(instant);
-    if text.is_some() && until.is_none() {
-        reader.fault("until", "wrong_format", "must be an RFC 3339 instant");
-    }
-    reader.finish();
-    faults.into_result()?;
-    // Without an instant there was a fault.
-    let until = until.ok_or_else(|| Problem::validation(Vec::new()))?;
+    let until = read_fields(&body, |reader| {
+        let until = reader.instant("until");
+        reader.require("until");
+        until
+    })?;
     steer(&app, &principal, id, Steering::Snooze(until)).await
 }
 
 /// Abandon a follow-up
 ///
-/// Takes it off the schedule. Its payment stays open, stays on the work-list of
+/// Takes it off the schedule. Its payment or refund stays open, stays on the work-list of
 /// `GET /v1/unresolved`, and still accepts the truth.
 #[utoipa::path(
     post,
@@ -182,25 +167,16 @@ pub async fn snooze(
 pub async fn abandon(
     State(app): State<App>,
     Caller { principal, .. }: Caller<Operate>,
-    FollowUpPath(id): FollowUpPath,
+    Id(id): Id<FollowUpId>,
     query: RawPairs,
     JsonBody(body): JsonBody,
 ) -> Result<JsonAnswer<FollowUpView>, Problem> {
     query.reader().finish()?;
-    let mut faults = Faults::default();
-    let mut reader = ObjectReader::new(
-        body.members().unwrap_or_default(),
-        String::new(),
-        &mut faults,
-    );
-    let reason = reader.bounded_text("reason", MAX_REASON);
-    reader.require("reason");
-    reader.finish();
-    faults.into_result()?;
-    // Without a reason there was a fault.
-    let reason = reason
-        .ok_or_else(|| Problem::validation(Vec::new()))?
-        .to_owned();
+    let reason = read_fields(&body, |reader| {
+        let reason = reader.bounded_text("reason", MAX_REASON);
+        reader.require("reason");
+        reason.map(str::to_owned)
+    })?;
     steer(&app, &principal, id, Steering::Abandon { reason }).await
 }
 

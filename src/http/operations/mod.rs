@@ -1,4 +1,4 @@
-//! What operators read and steer: the durable schedule, and the payments that need a person.
+//! What operators read and steer: the durable schedule, and the payments and refunds that need a person.
 
 pub mod follow_ups;
 pub mod unresolved;

@@ -1,4 +1,4 @@
-//! `GET /v1/unresolved`: the payments that need a person, with the evidence.
+//! `GET /v1/unresolved`: the payments and refunds that need a person, with the evidence.
 
 use std::collections::BTreeMap;
 
@@ -11,33 +11,35 @@ use crate::{
     app::App,
     domain::schedule::{Unsettled, UnsettledCase},
     http::{
+        answer::timestamp,
         extract::{Caller, Operate, query::RawPairs},
-        payments::{
-            cursor,
-            list::Paging,
-            view::{PaymentView, timestamp},
-        },
+        paging::{Paging, cursor_after},
+        payments::view::PaymentView,
         problem::Problem,
+        refunds::view::RefundView,
     },
 };
 
-/// A page of payments that need a person.
+/// A page of what needs a person.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct UnresolvedList {
-    /// The payments with their evidence, newest first.
+    /// The payments and refunds with their evidence, newest first.
     pub items: Vec<UnresolvedView>,
     /// Send it as `cursor` to get the next page; `null` on the last.
     #[schema(required = true, example = "AQGZs8HS439Ki2x9jp8KGyw")]
     pub next_cursor: Option<String>,
 }
 
-/// A payment that needs a person.
+/// A payment or a refund that needs a person.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Unresolved)]
 pub struct UnresolvedView {
     /// The payment, `unresolved` or open with a parked follow-up; `null` where it is a refund.
     #[schema(required = true)]
     pub payment: Option<PaymentView>,
+    /// The refund, `unresolved` or open with a parked follow-up; `null` where it is a payment.
+    #[schema(required = true)]
+    pub refund: Option<RefundView>,
     /// Its row of the schedule.
     #[schema(required = true)]
     pub follow_up: Option<FollowUpView>,
@@ -63,13 +65,18 @@ pub struct EvidenceView {
     pub last_asked_at: Option<String>,
 }
 
-impl From<&Unsettled> for UnresolvedView {
-    fn from(unsettled: &Unsettled) -> Self {
+impl UnresolvedView {
+    fn new(app: &App, unsettled: &Unsettled) -> Self {
+        let (payment, refund) = match &unsettled.case {
+            UnsettledCase::Payment(payment) => (Some(payment.as_ref().into()), None),
+            UnsettledCase::Refund(refund) => {
+                let view = RefundView::new(refund, app.refund_outlook(refund));
+                (None, Some(view))
+            }
+        };
         Self {
-            payment: match &unsettled.case {
-                UnsettledCase::Payment(payment) => Some(PaymentView::from(payment.as_ref())),
-                UnsettledCase::Refund(_) => None,
-            },
+            payment,
+            refund,
             follow_up: unsettled.follow_up.as_ref().map(FollowUpView::from),
             evidence: EvidenceView {
                 attempts: unsettled.attempts,
@@ -83,7 +90,7 @@ impl From<&Unsettled> for UnresolvedView {
 
 /// List what needs a person
 ///
-/// Payments that are `unresolved`, and open payments whose follow-up is parked, newest first.
+/// Payments and refunds that are `unresolved`, and open ones whose follow-up is parked, newest first.
 #[utoipa::path(
     get,
     path = "/v1/unresolved",
@@ -106,7 +113,11 @@ pub async fn list(
         .list_unsettled(principal.merchant_id, after, limit)
         .await?;
     Ok(Json(UnresolvedList {
-        items: page.items.iter().map(UnresolvedView::from).collect(),
-        next_cursor: page.next.map(cursor::encode),
+        items: page
+            .items
+            .iter()
+            .map(|unsettled| UnresolvedView::new(&app, unsettled))
+            .collect(),
+        next_cursor: page.next.map(cursor_after),
     }))
 }

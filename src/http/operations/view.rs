@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{domain::schedule::FollowUp, http::payments::view::timestamp};
+use crate::{domain::schedule::FollowUp, http::answer::timestamp};
 
 /// One row of the durable schedule: the gateway's obligation to ask about a payment or a refund again.
 #[derive(Clone, Debug, Serialize, ToSchema)]

@@ -3,20 +3,23 @@
 use axum::{
     Json as JsonAnswer,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{insert, represent, view::PaymentView};
+use super::{location, represent, view::PaymentView};
 use crate::{
     app::{App, Canceled, Known},
-    domain::payment::{Payment, PaymentState},
+    domain::{
+        id::PaymentId,
+        payment::{Payment, PaymentState},
+    },
     http::{
         extract::{
-            Caller, Faults, JsonBody, ObjectReader, PaymentPath, PreferWait, WritePayments,
-            json::Json, query::RawPairs,
+            Caller, Id, JsonBody, PreferWait, WritePayments, json::Json, query::RawPairs,
+            read_fields,
         },
         problem::Problem,
         trace::Facts,
@@ -107,7 +110,7 @@ pub async fn cancel(
     State(app): State<App>,
     Caller { principal, .. }: Caller<WritePayments>,
     facts: Facts,
-    PaymentPath(id): PaymentPath,
+    Id(id): Id<PaymentId>,
     prefer: PreferWait,
     query: RawPairs,
 ) -> Result<Response, Problem> {
@@ -176,67 +179,58 @@ pub async fn cancel_known(
 }
 
 fn read_known(body: &Json) -> Result<Known, Problem> {
-    let mut faults = Faults::default();
-    let members = body.members().unwrap_or_default();
-    let mut reader = ObjectReader::new(members, String::new(), &mut faults);
-    let (reference_text, key_text) = (
-        reader.text("merchant_reference"),
-        reader.text("idempotency_key"),
-    );
-    let reference = reference_text.and_then(|text| text.parse().ok());
-    if reference_text.is_some() && reference.is_none() {
-        reader.fault(
-            "merchant_reference",
-            "wrong_format",
-            "must be 1 to 64 of A-Z a-z 0-9 . _ -",
+    read_fields(body, |reader| {
+        let (reference_text, key_text) = (
+            reader.text("merchant_reference"),
+            reader.text("idempotency_key"),
         );
-    }
-    let key = key_text.and_then(|text| text.parse().ok());
-    if key_text.is_some() && key.is_none() {
-        reader.fault(
-            "idempotency_key",
-            "wrong_format",
-            "must be 1 to 255 visible ASCII characters",
-        );
-    }
-    let one_of = "give exactly one of merchant_reference and idempotency_key";
-    let given = [
-        ("merchant_reference", reference_text),
-        ("idempotency_key", key_text),
-    ];
-    match given.iter().filter(|(_, text)| text.is_some()).count() {
-        0 if faultless(members) => reader.fault("merchant_reference", "required", one_of),
-        2 => reader.fault("idempotency_key", "not_together", one_of),
-        _ => {}
-    }
-    reader.finish();
-    faults.into_result()?;
-    reference
-        .map(Known::Reference)
-        .or_else(|| key.map(Known::Key))
-        .ok_or_else(|| Problem::validation(Vec::new()))
+        let reference = reference_text.and_then(|text| text.parse().ok());
+        if reference_text.is_some() && reference.is_none() {
+            reader.fault(
+                "merchant_reference",
+                "wrong_format",
+                "must be 1 to 64 of A-Z a-z 0-9 . _ -",
+            );
+        }
+        let key = key_text.and_then(|text| text.parse().ok());
+        if key_text.is_some() && key.is_none() {
+            reader.fault(
+                "idempotency_key",
+                "wrong_format",
+                "must be 1 to 255 visible ASCII characters",
+            );
+        }
+        let one_of = "give exactly one of merchant_reference and idempotency_key";
+        match (reference_text, key_text) {
+            (None, None) if faultless(body) => {
+                reader.fault("merchant_reference", "required", one_of);
+            }
+            (Some(_), Some(_)) => reader.fault("idempotency_key", "not_together", one_of),
+            (None | Some(_), None) | (None, Some(_)) => {}
+        }
+        reference
+            .map(Known::Reference)
+            .or_else(|| key.map(Known::Key))
+    })
 }
 
 /// Whether neither member is there with a wrong type, which is a fault of its own.
-fn faultless(members: &[(String, Json)]) -> bool {
+fn faultless(body: &Json) -> bool {
+    let members = body.members().unwrap_or_default().iter();
     members
-        .iter()
         .filter(|(name, _)| matches!(name.as_str(), "merchant_reference" | "idempotency_key"))
         .all(|(_, value)| matches!(value, Json::Null))
 }
 
 /// 200 for what is canceled, 202 for what is under way.
 fn answer(payment: &Payment) -> Response {
-    let (mut headers, body): (HeaderMap, _) = represent(payment);
+    let resource = represent(payment);
     if matches!(payment.state, PaymentState::Canceled { .. }) {
-        return (StatusCode::OK, headers, body).into_response();
+        return resource.into_response();
     }
-    insert(
-        &mut headers,
-        header::LOCATION,
-        &format!("/v1/payments/{}", payment.id),
-    );
     let seconds = payment.next_action().retry_after_seconds().unwrap_or(2);
-    insert(&mut headers, header::RETRY_AFTER, &seconds.to_string());
-    (StatusCode::ACCEPTED, headers, body).into_response()
+    let resource = resource
+        .located(&location(payment.id))
+        .retry_after(Some(seconds));
+    (StatusCode::ACCEPTED, resource).into_response()
 }

@@ -1,28 +1,22 @@
 //! `POST /v1/payments`.
 
-use axum::{
-    Json as JsonAnswer,
-    extract::State,
-    http::{HeaderMap, HeaderName, StatusCode, header},
-};
+use axum::{extract::State, http::StatusCode};
 
 use super::{
     draft::{CreatePaymentRequest, Draft},
-    insert, represent,
+    location, represent,
     view::PaymentView,
 };
 use crate::{
-    app::{App, Created},
-    domain::{id::MerchantId, merchant::Store, payment::Payment},
+    app::App,
+    domain::{id::MerchantId, merchant::Store},
     http::{
+        answer::{Made, Resource},
         extract::{Caller, Faults, JsonBody, Key, PreferWait, WritePayments, query::RawPairs},
         problem::{Kind, Problem},
         trace::Facts,
     },
 };
-
-const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// Take a payment
 ///
@@ -81,7 +75,7 @@ pub async fn create(
     prefer: PreferWait,
     query: RawPairs,
     JsonBody(body): JsonBody,
-) -> Result<(StatusCode, HeaderMap, JsonAnswer<PaymentView>), Problem> {
+) -> Result<(StatusCode, Resource<PaymentView>), Problem> {
     query.reader().finish()?;
     let mut faults = Faults::default();
     let draft = Draft::read(&body, &mut faults);
@@ -96,36 +90,16 @@ pub async fn create(
     let created = app
         .create_payment(&principal, key, new, prefer.duration())
         .await?;
-    facts.learn_payment(created.payment.id);
-    Ok(answer(&created, prefer))
-}
-
-fn answer(
-    created: &Created,
-    prefer: PreferWait,
-) -> (StatusCode, HeaderMap, JsonAnswer<PaymentView>) {
     let payment = &created.payment;
-    let status = match (payment.state.is_final(), created.replayed) {
-        (false, _) => StatusCode::ACCEPTED,
-        (true, false) => StatusCode::CREATED,
-        (true, true) => StatusCode::OK,
-    };
-    let (mut headers, body) = represent(payment);
-    insert(&mut headers, header::LOCATION, &location(payment));
-    if let Some(seconds) = payment.next_action().retry_after_seconds() {
-        insert(&mut headers, header::RETRY_AFTER, &seconds.to_string());
-    }
-    if created.replayed {
-        insert(&mut headers, IDEMPOTENT_REPLAYED, "true");
-    }
-    if let Some(seconds) = prefer.asked {
-        insert(&mut headers, PREFERENCE_APPLIED, &format!("wait={seconds}"));
-    }
-    (status, headers, body)
-}
-
-fn location(payment: &Payment) -> String {
-    format!("/v1/payments/{}", payment.id)
+    facts.learn_payment(payment.id);
+    Ok(represent(payment)
+        .located(&location(payment.id))
+        .retry_after(payment.next_action().retry_after_seconds())
+        .made(Made {
+            is_final: payment.state.is_final(),
+            is_replay: created.replayed,
+            prefer,
+        }))
 }
 
 /// Looks up the shop. Also where other fields are faulty, if the caller named one, so that an
@@ -153,36 +127,4 @@ async fn find_store(
         faults.add("/store_id".to_owned(), code, detail);
     }
     Ok(store)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::payment::{PaymentState, ProcessingReason};
-
-    #[test]
-    fn final_open_and_replayed_payments_have_their_own_status() {
-        let created = |state, replayed| {
-            let mut payment = crate::http::payments::view::tests::paid();
-            payment.state = state;
-            Created { payment, replayed }
-        };
-        let open = PaymentState::Processing(ProcessingReason::AwaitingBuyer);
-        let prefer = PreferWait { asked: Some(3) };
-        for (state, replayed, status) in [
-            (PaymentState::Succeeded, false, 201),
-            (PaymentState::Succeeded, true, 200),
-            (open.clone(), false, 202),
-            (open.clone(), true, 202),
-        ] {
-            let final_state = state.is_final();
-            let (answered, headers, _) = answer(&created(state, replayed), prefer);
-            assert_eq!(answered.as_u16(), status);
-            assert_eq!(headers.contains_key("retry-after"), !final_state);
-            assert_eq!(headers.contains_key("idempotent-replayed"), replayed);
-            assert_eq!(headers["preference-applied"], "wait=3");
-            assert_eq!(headers["etag"], "\"3\"");
-            assert!(headers.contains_key("location"));
-        }
-    }
 }

@@ -10,11 +10,15 @@ use crate::{
         barcode::{Barcode, BarcodeError},
         id::MerchantReference,
         merchant::Store,
-        money::{Currency, Money},
+        money::Money,
         payment::NewPayment,
     },
     http::{
-        extract::{Faults, ObjectReader, fields, json::Json},
+        extract::{
+            Faults, ObjectReader, fields,
+            json::Json,
+            members::{self, AmountRequest, text_for_alipay},
+        },
         problem::Problem,
     },
 };
@@ -89,18 +93,6 @@ pub struct CreatePaymentRequest {
     pub allow_duplicate: Option<bool>,
 }
 
-/// An amount to charge.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AmountRequest {
-    /// Integer minor units: 12850 is HKD 128.50. `12850.0` is refused.
-    #[schema(example = 12850, minimum = 1, maximum = 10_000_000_000_i64)]
-    pub value: i64,
-    /// ISO 4217; only HKD is accepted today.
-    #[schema(example = "HKD", pattern = "^[A-Z]{3}$")]
-    pub currency: String,
-}
-
 /// Longest `description`, in characters (`protocol/wire.md` 3.1, `trans_name`).
 const MAX_DESCRIPTION: usize = 256;
 /// Longest `store_id` and `terminal_id`, in characters.
@@ -134,13 +126,17 @@ pub(super) struct Draft {
 impl Draft {
     pub(super) fn read(body: &Json, faults: &mut Faults) -> Self {
         // The body is an object: that was checked when it was parsed.
-        let members = body.members().unwrap_or_default();
-        let mut reader = ObjectReader::new(members, String::new(), faults);
+        let body = body.members().unwrap_or_default();
+        let mut reader = ObjectReader::new(body, String::new(), faults);
         let draft = Self {
-            amount: amount(&mut reader),
+            amount: required(&mut reader, "amount", members::amount),
             barcode: barcode(&mut reader),
-            merchant_reference: merchant_reference(&mut reader),
-            description: description(&mut reader),
+            merchant_reference: required(
+                &mut reader,
+                "merchant_reference",
+                members::merchant_reference,
+            ),
+            description: text_for_alipay(&mut reader, "description", MAX_DESCRIPTION),
             store_id: name(&mut reader, "store_id"),
             terminal_id: name(&mut reader, "terminal_id"),
             cancel_after_seconds: reader
@@ -226,22 +222,14 @@ impl Draft {
     }
 }
 
-fn amount(reader: &mut ObjectReader) -> Option<Money> {
-    reader.require("amount");
-    let (members, pointer) = reader.object("amount")?;
-    let mut inner = ObjectReader::new(members, pointer, reader.faults());
-    inner.require("value");
-    let value = inner.integer("value", Money::MIN_PAYMENT_MINOR, Money::MAX_PAYMENT_MINOR);
-    inner.require("currency");
-    let currency = inner.text("currency").and_then(|code| {
-        let hkd = Currency::from_code(code).filter(|currency| *currency == Currency::HKD);
-        if hkd.is_none() {
-            inner.fault("currency", "unsupported_currency", "must be HKD");
-        }
-        hkd
-    });
-    inner.finish();
-    Money::payment(value?, currency?).ok()
+/// A member that must be there.
+fn required<T>(
+    reader: &mut ObjectReader,
+    name: &'static str,
+    read: impl FnOnce(&mut ObjectReader) -> Option<T>,
+) -> Option<T> {
+    reader.require(name);
+    read(reader)
 }
 
 fn barcode(reader: &mut ObjectReader) -> Option<Barcode> {
@@ -263,43 +251,6 @@ pub const fn barcode_code(error: BarcodeError) -> &'static str {
         BarcodeError::Length => "barcode_length",
         BarcodeError::Prefix => "barcode_prefix",
     }
-}
-
-fn merchant_reference(reader: &mut ObjectReader) -> Option<MerchantReference> {
-    const NAME: &str = "merchant_reference";
-    reader.require(NAME);
-    let reference = reader.text(NAME)?.parse().ok();
-    if reference.is_none() {
-        reader.fault(
-            NAME,
-            "invalid_format",
-            "must be 1 to 64 of A-Z a-z 0-9 . _ -",
-        );
-    }
-    reference
-}
-
-fn description(reader: &mut ObjectReader) -> Option<String> {
-    const NAME: &str = "description";
-    let text = reader.text(NAME)?;
-    let length = text.chars().count();
-    if text.trim().is_empty() || length > MAX_DESCRIPTION {
-        reader.fault(
-            NAME,
-            "invalid_length",
-            "must have 1 to 256 characters, not all of them blank",
-        );
-        return None;
-    }
-    if text.contains('"') || text.chars().any(char::is_control) {
-        reader.fault(
-            NAME,
-            "invalid_format",
-            "must not contain \" or control characters",
-        );
-        return None;
-    }
-    Some(text.to_owned())
 }
 
 /// A store or terminal: printable ASCII without `"`, since it travels in a JSON text to Alipay.

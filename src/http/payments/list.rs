@@ -1,28 +1,23 @@
 //! `GET /v1/payments`: payments, newest first, page by page.
 
 use axum::{Json, extract::State};
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
-use super::{cursor, view::PaymentView};
+use super::view::PaymentView;
 use crate::{
     app::{App, PaymentFilter},
-    domain::id::{MerchantReference, PaymentId},
+    domain::id::MerchantReference,
     http::{
         extract::{
             Caller, ReadPayments,
             query::{QueryReader, RawPairs},
         },
-        problem::{Kind, Problem},
+        paging::{Paging, cursor_after},
+        problem::Problem,
     },
 };
 
-/// Items on a page where the caller does not say.
-const DEFAULT_LIMIT: u16 = 50;
-/// Most items on a page.
-const MAX_LIMIT: u16 = 200;
 /// The public status names.
 const STATUSES: [&str; 5] = [
     "processing",
@@ -70,80 +65,32 @@ pub async fn list(
     Caller { principal, .. }: Caller<ReadPayments>,
     query: RawPairs,
 ) -> Result<Json<PaymentList>, Problem> {
-    let asked = Asked::read(&query)?;
+    let mut reader = query.reader();
+    let filter = read_filter(&mut reader);
+    let Paging { after, limit } = Paging::read(reader)?;
     let page = app
-        .list_payments(
-            principal.merchant_id,
-            &asked.filter,
-            asked.after,
-            asked.limit,
-        )
+        .list_payments(principal.merchant_id, &filter, after, limit)
         .await?;
     Ok(Json(PaymentList {
         items: page.items.iter().map(PaymentView::from).collect(),
-        next_cursor: page.next.map(|last| cursor::encode(last.uuid())),
+        next_cursor: page.next.map(|last| cursor_after(last.uuid())),
     }))
 }
 
-/// The query string, read.
-#[derive(Debug)]
-struct Asked {
-    filter: PaymentFilter,
-    after: Option<PaymentId>,
-    limit: u16,
-}
-
-impl Asked {
-    fn read(query: &RawPairs) -> Result<Self, Problem> {
-        let mut reader = query.reader();
-        let a_time =
-            "must be an RFC 3339 instant such as 2026-11-22T04:00:00Z, with `+` sent as %2B";
-        let a_name = "must have 1 to 64 printable ASCII characters";
-        let filter = PaymentFilter {
-            status: reader.parse("status", "must be a payment status", status),
-            merchant_reference: reader.parse(
-                "merchant_reference",
-                "must be 1 to 64 of A-Z a-z 0-9 . _ -",
-                |text| Some(text.parse::<MerchantReference>().ok()?.to_string()),
-            ),
-            alipay_trans_id: reader.parse("alipay_trans_id", a_name, name),
-            store_id: reader.parse("store_id", a_name, name),
-            terminal_id: reader.parse("terminal_id", a_name, name),
-            created_from: reader.parse("created_from", a_time, instant),
-            created_to: reader.parse("created_to", a_time, instant),
-        };
-        let Paging { after, limit } = Paging::read(reader)?;
-        Ok(Self {
-            filter,
-            after,
-            limit,
-        })
-    }
-}
-
-/// Where a page starts and how long it is: the last parameters of every list.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::http) struct Paging<T> {
-    /// After which item.
-    pub(in crate::http) after: Option<T>,
-    /// Most items.
-    pub(in crate::http) limit: u16,
-}
-
-impl<T: From<Uuid>> Paging<T> {
-    /// Reads `limit` and `cursor`, and ends the reading: every fault of the query is named.
-    pub(in crate::http) fn read(mut reader: QueryReader<'_>) -> Result<Self, Problem> {
-        let limit = reader.parse("limit", "must be a number from 1 to 200", limit);
-        let cursor = reader.text("cursor");
-        reader.finish()?;
-        let after = cursor.map(|text| {
-            let detail = "send `next_cursor` exactly as it was answered";
-            cursor::decode(text).ok_or_else(|| Problem::new(Kind::InvalidCursor, detail))
-        });
-        Ok(Self {
-            after: after.transpose()?,
-            limit: limit.unwrap_or(DEFAULT_LIMIT),
-        })
+fn read_filter(reader: &mut QueryReader<'_>) -> PaymentFilter {
+    let a_name = "must have 1 to 64 printable ASCII characters";
+    PaymentFilter {
+        status: reader.parse("status", "must be a payment status", status),
+        merchant_reference: reader.parse(
+            "merchant_reference",
+            "must be 1 to 64 of A-Z a-z 0-9 . _ -",
+            |text| Some(text.parse::<MerchantReference>().ok()?.to_string()),
+        ),
+        alipay_trans_id: reader.parse("alipay_trans_id", a_name, name),
+        store_id: reader.parse("store_id", a_name, name),
+        terminal_id: reader.parse("terminal_id", a_name, name),
+        created_from: reader.instant("created_from"),
+        created_to: reader.instant("created_to"),
     }
 }
 
@@ -154,19 +101,4 @@ fn status(text: &str) -> Option<String> {
 fn name(text: &str) -> Option<String> {
     let printable = text.bytes().all(|b| matches!(b, b' '..=b'~'));
     (printable && (1..=64).contains(&text.len())).then(|| text.to_owned())
-}
-
-/// An RFC 3339 instant.
-pub(in crate::http) fn instant(text: &str) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc3339(text)
-        .ok()
-        .map(|at| at.to_utc())
-}
-
-fn limit(text: &str) -> Option<u16> {
-    let digits = text.bytes().all(|b| b.is_ascii_digit());
-    digits
-        .then(|| text.parse().ok())
-        .flatten()
-        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
 }

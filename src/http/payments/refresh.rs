@@ -1,15 +1,14 @@
 //! `POST /v1/payments/{id}/refresh`: ask Alipay now.
 
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::extract::State;
 
 use super::{represent, view::PaymentView};
 use crate::{
     app::App,
+    domain::id::PaymentId,
     http::{
-        extract::{Caller, PaymentPath, WritePayments, query::RawPairs},
+        answer::Resource,
+        extract::{Caller, Id, WritePayments, query::RawPairs},
         problem::Problem,
         trace::Facts,
     },
@@ -37,14 +36,14 @@ pub async fn refresh(
     State(app): State<App>,
     Caller { principal, .. }: Caller<WritePayments>,
     facts: Facts,
-    PaymentPath(id): PaymentPath,
+    Id(id): Id<PaymentId>,
     query: RawPairs,
-) -> Result<Response, Problem> {
+) -> Result<Resource<PaymentView>, Problem> {
     query.reader().finish()?;
     facts.learn_payment(id);
     let payment = app
         .refresh_payment(&principal, id)
         .await?
         .ok_or_else(Problem::payment_not_found)?;
-    Ok(represent(&payment).into_response())
+    Ok(represent(&payment))
 }

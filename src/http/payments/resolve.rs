@@ -1,30 +1,23 @@
 //! `POST /v1/payments/{id}/resolve`: an operator decides what Alipay never told.
 
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{represent, view::PaymentView};
 use crate::{
     app::{App, Grounds},
-    domain::payment::Resolution,
+    domain::{id::PaymentId, payment::Resolution},
     http::{
+        answer::Resource,
         extract::{
-            Caller, Faults, JsonBody, ObjectReader, Operate, PaymentPath, json::Json,
-            query::RawPairs,
+            Caller, Id, JsonBody, Operate, json::Json, members::grounds, query::RawPairs,
+            read_fields,
         },
         problem::Problem,
         trace::Facts,
     },
 };
-
-/// Longest `reason`, in characters.
-const MAX_REASON: usize = 500;
-/// Longest `ticket`, in characters.
-const MAX_TICKET: usize = 100;
 
 /// An operator's decision.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -72,10 +65,10 @@ pub async fn resolve(
     State(app): State<App>,
     Caller { principal, .. }: Caller<Operate>,
     facts: Facts,
-    PaymentPath(id): PaymentPath,
+    Id(id): Id<PaymentId>,
     query: RawPairs,
     JsonBody(body): JsonBody,
-) -> Result<Response, Problem> {
+) -> Result<Resource<PaymentView>, Problem> {
     query.reader().finish()?;
     let (resolution, grounds) = read(&body)?;
     facts.learn_payment(id);
@@ -83,60 +76,40 @@ pub async fn resolve(
         .resolve_payment(&principal, id, resolution, &grounds)
         .await?
         .ok_or_else(Problem::payment_not_found)?;
-    Ok(represent(&payment).into_response())
+    Ok(represent(&payment))
 }
 
 fn read(body: &Json) -> Result<(Resolution, Grounds), Problem> {
-    let mut faults = Faults::default();
-    let mut reader = ObjectReader::new(
-        body.members().unwrap_or_default(),
-        String::new(),
-        &mut faults,
-    );
-    let status = reader.text("status");
-    reader.require("status");
-    let money_returned = reader.boolean("money_returned");
-    let reason = reader.bounded_text("reason", MAX_REASON);
-    reader.require("reason");
-    let ticket = reader.bounded_text("ticket", MAX_TICKET);
-    reader.require("ticket");
-    let resolution = match (status, money_returned) {
-        (Some("succeeded"), None) => Some(Resolution::Succeeded),
-        (Some("failed"), None) => Some(Resolution::Failed {
-            reason: reason.unwrap_or_default().to_owned(),
-        }),
-        (Some("canceled"), returned) => Some(Resolution::Canceled {
-            money_returned: returned.unwrap_or(false),
-        }),
-        (Some("succeeded" | "failed"), Some(_)) => {
-            reader.fault(
-                "money_returned",
-                "not_together",
-                "belongs to the status `canceled` only",
-            );
-            None
-        }
-        (Some(_), _) => {
-            reader.fault(
-                "status",
-                "wrong_format",
-                "must be succeeded, failed or canceled",
-            );
-            None
-        }
-        (None, _) => None,
-    };
-    reader.finish();
-    faults.into_result()?;
-    let (Some(resolution), Some(reason), Some(ticket)) = (resolution, reason, ticket) else {
-        // Whatever is missing was reported as a fault.
-        return Err(Problem::validation(Vec::new()));
-    };
-    Ok((
-        resolution,
-        Grounds {
-            reason: reason.to_owned(),
-            ticket: ticket.to_owned(),
-        },
-    ))
+    read_fields(body, |reader| {
+        let status = reader.text("status");
+        reader.require("status");
+        let money_returned = reader.boolean("money_returned");
+        let grounds = grounds(reader);
+        let resolution = match (status?, money_returned) {
+            ("succeeded", None) => Resolution::Succeeded,
+            ("failed", None) => Resolution::Failed {
+                reason: grounds.as_ref()?.reason.clone(),
+            },
+            ("canceled", returned) => Resolution::Canceled {
+                money_returned: returned.unwrap_or(false),
+            },
+            ("succeeded" | "failed", Some(_)) => {
+                reader.fault(
+                    "money_returned",
+                    "not_together",
+                    "belongs to the status `canceled` only",
+                );
+                return None;
+            }
+            _ => {
+                reader.fault(
+                    "status",
+                    "wrong_format",
+                    "must be succeeded, failed or canceled",
+                );
+                return None;
+            }
+        };
+        Some((resolution, grounds?))
+    })
 }

@@ -4,15 +4,16 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::view::timestamp;
 use crate::{
     app::{App, Timeline},
     domain::{
         attempt::{AnswerClass, Attempt},
+        id::PaymentId,
         transition::{Actor, Transition},
     },
     http::{
-        extract::{Caller, PaymentPath, ReadPayments, query::RawPairs},
+        answer::timestamp,
+        extract::{Caller, Id, ReadPayments, query::RawPairs},
         problem::Problem,
         trace::Facts,
     },
@@ -152,7 +153,7 @@ pub async fn timeline(
     State(app): State<App>,
     Caller { principal, .. }: Caller<ReadPayments>,
     facts: Facts,
-    PaymentPath(id): PaymentPath,
+    Id(id): Id<PaymentId>,
     query: RawPairs,
 ) -> Result<Json<TimelineView>, Problem> {
     query.reader().finish()?;
@@ -259,7 +260,7 @@ mod tests {
     use super::*;
     use crate::domain::{
         attempt::{Answer, AttemptKind},
-        id::{ApiKeyId, AttemptId, PaymentId},
+        id::{ApiKeyId, AttemptId},
     };
     use chrono::{DateTime, Utc};
 

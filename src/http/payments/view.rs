@@ -2,40 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{
-    money::Money,
-    payment::{Failure, Payment, PaymentState},
+use crate::{
+    domain::payment::{Failure, Payment, PaymentState},
+    http::answer::{MoneyView, timestamp},
 };
-
-/// RFC 3339 in UTC with milliseconds.
-pub fn timestamp(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
-/// An amount of money.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = Money)]
-pub struct MoneyView {
-    /// Integer minor units: cents for HKD.
-    #[schema(example = 12850)]
-    pub value: i64,
-    /// ISO 4217. Only HKD today.
-    #[schema(example = "HKD", pattern = "^[A-Z]{3}$")]
-    pub currency: &'static str,
-}
-
-impl From<Money> for MoneyView {
-    fn from(money: Money) -> Self {
-        Self {
-            value: money.minor(),
-            currency: money.currency().code(),
-        }
-    }
-}
 
 /// Who paid, as Alipay tells it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -286,9 +259,10 @@ pub(in crate::http) mod tests {
     use super::*;
     use crate::domain::{
         id::{MerchantId, PartnerTransId, PaymentId},
-        money::Currency,
+        money::{Currency, Money},
         payment::{Charge, Inquiry},
     };
+    use chrono::{DateTime, Utc};
 
     /// A paid payment, as `design/api.md` 2 shows it.
     pub(in crate::http) fn paid() -> Payment {

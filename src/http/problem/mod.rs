@@ -106,15 +106,20 @@ impl Problem {
         problem
     }
 
-    /// The key is valid but may not do this.
-    pub fn insufficient_scope(scope: Scope) -> Self {
-        let name = scope.as_str();
+    /// The key is valid but may not do this, which needs all of these scopes.
+    pub fn insufficient_scope(scopes: &[Scope]) -> Self {
+        let names: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+        let word = if names.len() == 1 { "scope" } else { "scopes" };
         let mut problem = Self::new(
             Kind::InsufficientScope,
-            format!("this needs an API key with the scope `{name}`"),
+            format!(
+                "this needs an API key with the {word} `{}`",
+                names.join("` and `")
+            ),
         );
         let challenge = format!(
-            "Bearer realm=\"alipayhk-gateway\", error=\"insufficient_scope\", scope=\"{name}\""
+            "Bearer realm=\"alipayhk-gateway\", error=\"insufficient_scope\", scope=\"{}\"",
+            names.join(" ")
         );
         problem.authenticate = HeaderValue::try_from(challenge).ok().map(Box::new);
         problem

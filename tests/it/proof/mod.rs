@@ -7,7 +7,15 @@
 //! | `driver` | moves a world: calls that survive a dying replica, and settling |
 //! | `crash_points` | every named point × crash, error, delay × operation |
 //! | `histories` | seeded random operations, faults, restarts and clock moves |
+//! | `byte_cut` | the answers of pay, query and cancel cut after every byte |
+//! | `races` | twins, rivals, cancels, tombstones, lost leases and late answers on three replicas |
+//! | `kill_loop` | kill -9 of real programs under load |
+//! | `planted` | the proof itself is tested: planted defects are caught |
 
+mod byte_cut;
 mod crash_points;
 mod driver;
 mod histories;
+mod kill_loop;
+mod planted;
+mod races;

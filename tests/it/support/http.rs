@@ -23,11 +23,11 @@ impl Answer {
             .unwrap_or_default()
     }
 
-    /// The payment's id.
+    /// The payment's or the refund's id.
     pub(crate) fn id(&self) -> &str {
         self.body["id"]
             .as_str()
-            .unwrap_or_else(|| panic!("not a payment: {self:?}"))
+            .unwrap_or_else(|| panic!("it has no id: {self:?}"))
     }
 
     /// The status code and one field of the body, for compact assertions.
@@ -71,7 +71,6 @@ impl Caller {
     }
 
     /// The same caller at another replica.
-    #[cfg(feature = "failpoints")]
     pub(crate) fn at(&self, url: &str) -> Self {
         Self {
             url: url.to_owned(),
@@ -146,6 +145,59 @@ impl Caller {
         let answer = self.get(&format!("/v1/payments/{id}")).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.body
+    }
+
+    /// `POST` of any path, without a body where it is null.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        let request = self.request(Method::POST, path);
+        Self::send(if body.is_null() {
+            request
+        } else {
+            request.json_body(body)
+        })
+        .await
+    }
+
+    /// `POST /v1/payments/{id}/refunds` with a key that nobody else has, waiting up to `wait` seconds.
+    pub(crate) async fn refund(&self, payment_id: &str, body: &Value, wait: u32) -> Answer {
+        let key = Uuid::now_v7().to_string();
+        self.refund_under(payment_id, &key, body, wait).await
+    }
+
+    /// The same under a key.
+    pub(crate) async fn refund_under(
+        &self,
+        payment_id: &str,
+        key: &str,
+        body: &Value,
+        wait: u32,
+    ) -> Answer {
+        let path = format!("/v1/payments/{payment_id}/refunds");
+        let request = self
+            .request(Method::POST, &path)
+            .header("idempotency-key", key)
+            .header("prefer", format!("wait={wait}"))
+            .json_body(body);
+        Self::send(request).await
+    }
+
+    /// `GET /v1/refunds/{id}`.
+    pub(crate) async fn get_refund(&self, id: &str) -> Value {
+        let answer = self.get(&format!("/v1/refunds/{id}")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
+    }
+
+    /// `POST /v1/refunds/{id}/refresh`.
+    pub(crate) async fn refresh_refund(&self, id: &str) -> Answer {
+        let path = format!("/v1/refunds/{id}/refresh");
+        self.post(&path, &Value::Null).await
+    }
+
+    /// `POST /v1/payments/{id}/reverse`.
+    pub(crate) async fn reverse(&self, payment_id: &str) -> Answer {
+        let path = format!("/v1/payments/{payment_id}/reverse");
+        self.post(&path, &Value::Null).await
     }
 
     /// `GET /v1/payments/{id}/timeline`.

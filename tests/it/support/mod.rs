@@ -8,9 +8,11 @@ pub(crate) mod http;
 pub(crate) mod oracle;
 pub(crate) mod program;
 pub(crate) mod proxy;
+pub(crate) mod refund_oracle;
+pub(crate) mod violation;
 pub(crate) mod watched;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use alipayhk_gateway::{
     alipay::{
@@ -155,7 +157,11 @@ impl World {
         let key = api_key(
             &db,
             merchant_id,
-            &[Scope::PaymentsWrite, Scope::PaymentsRead],
+            &[
+                Scope::PaymentsWrite,
+                Scope::PaymentsRead,
+                Scope::RefundsWrite,
+            ],
         )
         .await;
         let till = Caller::new(&replicas[0].url, &key);
@@ -293,7 +299,6 @@ impl World {
     }
 
     /// The usual caller, at one replica.
-    #[cfg(feature = "failpoints")]
     pub(crate) fn till_at(&self, index: usize) -> Caller {
         self.till.at(&self.replicas[index].url)
     }
@@ -355,17 +360,23 @@ impl World {
                 .await
                 .expect("another merchant can be made");
         }
-        let scopes = [Scope::PaymentsWrite, Scope::PaymentsRead];
+        let scopes = [
+            Scope::PaymentsWrite,
+            Scope::PaymentsRead,
+            Scope::RefundsWrite,
+        ];
         let key = api_key(&self.db, merchant_id, &scopes).await;
         Caller::new(&self.replicas[0].url, &key)
     }
 
-    /// How many rows the tables of payments hold together.
+    /// How many rows the tables of payments and refunds hold together.
     pub(crate) async fn rows(&self) -> i64 {
         sqlx::query_scalar(
             "select (select count(*) from payment) + (select count(*) from idempotency_key)
                 + (select count(*) from attempt) + (select count(*) from payment_transition)
-                + (select count(*) from follow_up) + (select count(*) from recent_scan)",
+                + (select count(*) from follow_up) + (select count(*) from recent_scan)
+                + (select count(*) from refund) + (select count(*) from refund_transition)
+                + (select count(*) from notification)",
         )
         .fetch_one(&self.pool)
         .await
@@ -421,18 +432,22 @@ impl World {
     }
 }
 
-/// M2, M6, M7, C8, C9 over everything a test did.
+/// M2, M3, M6, M7, C8, C9 over everything a test did.
 async fn assert_invariants(pool: &PgPool, simulator: &Simulator, parked_on_purpose: i64) {
     let orphans = sqlx::query_scalar::<_, i64>(
         "select count(*) from payment p where (status in ('processing', 'unresolved') or cancel_reason is not null)
-            and (select count(*) from follow_up f where f.subject_id = p.payment_id) <> 1",
+            and (select count(*) from follow_up f where f.subject_id = p.payment_id) <> 1
+        union all
+        select count(*) from refund r where status in ('pending', 'unresolved')
+            and (select count(*) from follow_up f where f.subject_id = r.refund_id) <> 1",
     )
-    .fetch_one(pool)
+    .fetch_all(pool)
     .await
     .expect("the database answers");
     assert_eq!(
-        orphans, 0,
-        "C8/C9: each open payment has exactly one follow-up"
+        orphans,
+        [0, 0],
+        "C8/C9: each open payment and each open refund has exactly one follow-up"
     );
     let parked =
         sqlx::query_scalar::<_, i64>("select count(*) from follow_up where parked_at is not null")
@@ -440,21 +455,68 @@ async fn assert_invariants(pool: &PgPool, simulator: &Simulator, parked_on_purpo
             .await
             .expect("the database answers");
     assert_eq!(parked, parked_on_purpose, "nothing is parked unexpectedly");
-    let rows: Vec<(String, String, i64)> =
-        sqlx::query_as("select partner_trans_id, status, amount_minor from payment")
-            .fetch_all(pool)
-            .await
-            .expect("the database answers");
+    let unplanned = sqlx::query_scalar::<_, i64>(
+        "select count(*) from refund r where status in ('pending', 'unresolved')
+            and (select count(*) from follow_up f where f.subject_id = r.refund_id) <> 1",
+    )
+    .fetch_one(pool)
+    .await
+    .expect("the database answers");
+    assert_eq!(
+        unplanned, 0,
+        "C8/C9: each open refund has exactly one follow-up"
+    );
+    let wrong_books = sqlx::query_scalar::<_, i64>(
+        "select count(*) from payment p where refund_reserved_minor <> (
+                select coalesce(sum(amount_minor), 0) from refund r
+                where r.payment_id = p.payment_id and status <> 'failed')
+            or refunded_minor <> (
+                select coalesce(sum(amount_minor), 0) from refund r
+                where r.payment_id = p.payment_id and status = 'succeeded')",
+    )
+    .fetch_one(pool)
+    .await
+    .expect("the database answers");
+    assert_eq!(
+        wrong_books, 0,
+        "M3: a payment's books are those of its refunds"
+    );
+    let rows: Vec<(String, String, i64, i64, i64)> = sqlx::query_as(
+        "select partner_trans_id, status, amount_minor, refunded_minor, refund_reserved_minor
+        from payment",
+    )
+    .fetch_all(pool)
+    .await
+    .expect("the database answers");
+    let mut portal_refunds: HashMap<String, i64> = HashMap::new();
+    for refund in simulator.refunds().await {
+        if refund["portal"] == true && refund["status"] == "SUCCESS" {
+            let id = refund["partner_trans_id"].as_str().unwrap_or_default();
+            let amount = refund["amount_minor"].as_i64().unwrap_or(0);
+            *portal_refunds.entry(id.to_owned()).or_default() += amount;
+        }
+    }
     for trade in simulator.trades().await {
         let id = trade["partner_trans_id"]
             .as_str()
             .expect("a trade has an id");
         let row = rows.iter().find(|(ours, ..)| ours == id);
-        let (_, status, amount) = row.unwrap_or_else(|| panic!("M7: no payment for {id}"));
+        let (_, status, amount, refunded, reserved) =
+            row.unwrap_or_else(|| panic!("M7: no payment for {id}"));
         assert_eq!(trade["amount_minor"], *amount, "M2: the amount of {id}");
-        let charged = trade["charged"] == true && trade["status"] == "TRADE_SUCCESS";
+        // A trade that was refunded in full is closed.
+        let stands = trade["status"] == "TRADE_SUCCESS" || trade["close_reason"] == "refunded";
+        let charged = trade["charged"] == true && stands;
+        let by_others = portal_refunds.get(id).copied().unwrap_or(0);
+        let returned = trade["refunded_minor"].as_i64().expect("an amount") - by_others;
         match status.as_str() {
-            "succeeded" => assert!(charged, "M6: {id} is reported paid: {trade}"),
+            "succeeded" => {
+                assert!(charged, "M6: {id} is reported paid: {trade}");
+                assert!(
+                    (*refunded..=*reserved).contains(&returned),
+                    "M3: {refunded} to {reserved} of {id} went back: {trade}"
+                );
+            }
             "failed" | "canceled" => assert!(!charged, "M6: {id} is {status}: {trade}"),
             _ => {}
         }

@@ -141,6 +141,11 @@ impl Stage {
     /// Ends the test; the programs must have ended before.
     pub(crate) async fn finish(self) {
         assert_invariants(&self.pool, &self.simulator, 0).await;
+        self.close().await;
+    }
+
+    /// Ends a test that another judge has looked at.
+    pub(crate) async fn close(self) {
         self.db.close().await;
     }
 }
@@ -221,7 +226,18 @@ impl Program {
 
     /// `kill -9`.
     pub(crate) async fn kill(mut self) {
+        self.kill_now().await;
+    }
+
+    /// `kill -9`, where another program will take its place.
+    pub(crate) async fn kill_now(&mut self) {
         self.child.kill().await.expect("the program can be killed");
+    }
+
+    /// Its process id.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("the program runs")
     }
 
     /// `SIGTERM`.

@@ -10,7 +10,12 @@ use serde_json::Value;
 use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
 
-use super::{World, alipay::Simulator, http::Caller, oracle::Violation};
+use super::{
+    World,
+    alipay::Simulator,
+    http::Caller,
+    violation::{Findings, Violation},
+};
 
 #[derive(Debug, FromRow)]
 struct RefundRow {
@@ -164,19 +169,7 @@ pub(crate) fn judge_refunds(evidence: &RefundEvidence) -> Vec<Violation> {
         schedule(&case, &mut found);
         view(&case, &mut found);
     }
-    found.0.into_iter().collect()
-}
-
-#[derive(Default)]
-struct Findings(BTreeSet<Violation>);
-
-impl Findings {
-    fn check(&mut self, invariant: &'static str, holds: bool, text: impl FnOnce() -> String) {
-        if !holds {
-            let text = text();
-            self.0.insert(Violation { invariant, text });
-        }
-    }
+    found.into_vec()
 }
 
 /// One refund with everything about it.
@@ -296,13 +289,22 @@ fn books(evidence: &RefundEvidence, found: &mut Findings) {
         let refunded = sum(&|refund| refund.status == "succeeded");
         let id = &payment.partner_trans_id;
         found.check("M3", payment.refund_reserved_minor == reserved, || {
-            format!("{id}: {} is reserved, its refunds hold {reserved}", payment.refund_reserved_minor)
+            format!(
+                "{id}: {} is reserved, its refunds hold {reserved}",
+                payment.refund_reserved_minor
+            )
         });
         found.check("M3", payment.refunded_minor == refunded, || {
-            format!("{id}: {} is refunded, its refunds returned {refunded}", payment.refunded_minor)
+            format!(
+                "{id}: {} is refunded, its refunds returned {refunded}",
+                payment.refunded_minor
+            )
         });
         found.check("M3", reserved <= payment.amount_minor, || {
-            format!("{id}: its refunds hold {reserved} of {}", payment.amount_minor)
+            format!(
+                "{id}: its refunds hold {reserved} of {}",
+                payment.amount_minor
+            )
         });
         found.check("T4", payment.status == "succeeded" || reserved == 0, || {
             format!("{id} is {} and has refunds", payment.status)
@@ -319,9 +321,17 @@ fn money(case: &Case<'_>, found: &mut Findings) {
             theirs["amount_minor"].as_i64(),
         )
     });
-    found.check("M4", amount.is_none_or(|amount| amount == row.amount_minor), || {
-        format!("{}: another amount at Alipay: {:?}", case.name(), case.theirs)
-    });
+    found.check(
+        "M4",
+        amount.is_none_or(|amount| amount == row.amount_minor),
+        || {
+            format!(
+                "{}: another amount at Alipay: {:?}",
+                case.name(),
+                case.theirs
+            )
+        },
+    );
     let (agrees, invariant) = match row.status.as_str() {
         "succeeded" => (status == "SUCCESS", "M6"),
         "failed" => (matches!(status, "none" | "FAILED" | "CANCELED"), "S3"),
@@ -349,17 +359,30 @@ fn chain(case: &Case<'_>, found: &mut Findings) {
     let versions: Vec<i64> = case.transitions.iter().map(|step| step.version).collect();
     let all: Vec<i64> = (1..=case.row.version).collect();
     found.check("S1", versions == all, || {
-        format!("{}: transitions {versions:?} at version {}", case.name(), case.row.version)
+        format!(
+            "{}: transitions {versions:?} at version {}",
+            case.name(),
+            case.row.version
+        )
     });
     let mut status: Option<&str> = None;
     for step in &case.transitions {
         let from = step.from_status.as_deref();
         found.check("S1", from == status, || {
-            format!("{}: {} goes from {from:?}, it was {status:?}", case.name(), step.event)
+            format!(
+                "{}: {} goes from {from:?}, it was {status:?}",
+                case.name(),
+                step.event
+            )
         });
         let legal = from.is_none_or(|from| LEGAL.contains(&(from, step.to_status.as_str())));
         found.check("S1", legal, || {
-            format!("{}: {} goes from {from:?} to {}", case.name(), step.event, step.to_status)
+            format!(
+                "{}: {} goes from {from:?} to {}",
+                case.name(),
+                step.event,
+                step.to_status
+            )
         });
         status = Some(&step.to_status);
     }
@@ -385,12 +408,18 @@ fn causes(case: &Case<'_>, found: &mut Findings) {
             continue;
         }
         let class = step.attempt_id.and_then(|id| {
-            let attempt = case.attempts.iter().find(|attempt| attempt.attempt_id == id);
+            let attempt = case
+                .attempts
+                .iter()
+                .find(|attempt| attempt.attempt_id == id);
             attempt.and_then(|attempt| attempt.answer_class.as_deref())
         });
         let told = match step.to_status.as_str() {
             "succeeded" => class == Some("success") || step.notification_id.is_some(),
-            _ => matches!(class, Some("declined" | "closed" | "not_found" | "access_refused")),
+            _ => matches!(
+                class,
+                Some("declined" | "closed" | "not_found" | "access_refused")
+            ),
         };
         found.check("S3", told, || {
             format!("{}: {} was caused by {class:?}", case.name(), step.event)
@@ -400,18 +429,25 @@ fn causes(case: &Case<'_>, found: &mut Findings) {
 
 /// M4: one id, one amount, and each request recorded before it was sent.
 fn requests(case: &Case<'_>, found: &mut Findings) {
-    let sent = case.requests.iter().filter(|request| request["service"] == "refund");
+    let sent = case
+        .requests
+        .iter()
+        .filter(|request| request["service"] == "refund");
     for request in sent {
-        let amount = request["params"]["refund_amount"].as_str().unwrap_or_default();
+        let amount = request["params"]["refund_amount"]
+            .as_str()
+            .unwrap_or_default();
         let minor = case.row.amount_minor;
         let ours = format!("{}.{:02}", minor / 100, minor % 100);
         found.check("M4", amount == ours, || {
             format!("{}: sent with {amount}", case.name())
         });
         let trade = request["partner_trans_id"].as_str();
-        found.check("M4", trade == Some(case.row.partner_trans_id.as_str()), || {
-            format!("{}: sent for {trade:?}", case.name())
-        });
+        found.check(
+            "M4",
+            trade == Some(case.row.partner_trans_id.as_str()),
+            || format!("{}: sent for {trade:?}", case.name()),
+        );
     }
     let count = |service: &str| {
         case.requests
@@ -420,21 +456,54 @@ fn requests(case: &Case<'_>, found: &mut Findings) {
             .count()
     };
     for (service, kind) in [("refund", "refund"), ("refund_query", "refund_query")] {
-        let attempts = case.attempts.iter().filter(|attempt| attempt.kind == kind).count();
+        let attempts = case
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.kind == kind)
+            .count();
         found.check("M7", count(service) <= attempts, || {
-            format!("{}: {} {service} requests, {attempts} attempts", case.name(), count(service))
+            format!(
+                "{}: {} {service} requests, {attempts} attempts",
+                case.name(),
+                count(service)
+            )
         });
     }
-    let submits = case.attempts.iter().filter(|attempt| attempt.kind == "refund").count();
-    found.check("S8", usize::try_from(case.row.submits) == Ok(submits), || {
-        format!("{}: {} submits, {submits} attempts", case.name(), case.row.submits)
-    });
+    let submits = case
+        .attempts
+        .iter()
+        .filter(|attempt| attempt.kind == "refund")
+        .count();
+    found.check(
+        "S8",
+        usize::try_from(case.row.submits) == Ok(submits),
+        || {
+            format!(
+                "{}: {} submits, {submits} attempts",
+                case.name(),
+                case.row.submits
+            )
+        },
+    );
     let checks = case.attempts.len() - submits;
-    found.check("S8", usize::try_from(case.row.checks_done) == Ok(checks), || {
-        format!("{}: {} checks, {checks} attempts", case.name(), case.row.checks_done)
+    found.check(
+        "S8",
+        usize::try_from(case.row.checks_done) == Ok(checks),
+        || {
+            format!(
+                "{}: {} checks, {checks} attempts",
+                case.name(),
+                case.row.checks_done
+            )
+        },
+    );
+    let early = case
+        .attempts
+        .iter()
+        .any(|attempt| attempt.sent_at < case.row.created_at);
+    found.check("M7", !early, || {
+        format!("{}: asked before its intent", case.name())
     });
-    let early = case.attempts.iter().any(|attempt| attempt.sent_at < case.row.created_at);
-    found.check("M7", !early, || format!("{}: asked before its intent", case.name()));
 }
 
 /// C8, C9: an open refund has one row of the schedule, a final one none.

@@ -1,0 +1,184 @@
+//! What answers have in common: the version of a resource as its `ETag`, where it is, when to read it
+//! again; how money and time are written.
+
+use axum::{
+    Json,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::extract::PreferWait;
+use crate::domain::money::Money;
+
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// RFC 3339 in UTC with milliseconds.
+pub fn timestamp(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// An amount of money.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Money)]
+pub struct MoneyView {
+    /// Integer minor units: cents for HKD.
+    #[schema(example = 12850)]
+    pub value: i64,
+    /// ISO 4217. Only HKD today.
+    #[schema(example = "HKD", pattern = "^[A-Z]{3}$")]
+    pub currency: &'static str,
+}
+
+impl From<Money> for MoneyView {
+    fn from(money: Money) -> Self {
+        Self {
+            value: money.minor(),
+            currency: money.currency().code(),
+        }
+    }
+}
+
+/// A body and the headers that go with it.
+#[derive(Clone, Debug)]
+pub struct Resource<V> {
+    headers: HeaderMap,
+    view: V,
+}
+
+/// How a create ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Made {
+    /// Whether the outcome is known.
+    pub is_final: bool,
+    /// Whether an earlier request with the same key made it.
+    pub is_replay: bool,
+    /// What the caller said of waiting.
+    pub prefer: PreferWait,
+}
+
+impl<V> Resource<V> {
+    /// A resource with its version.
+    pub fn new(version: i64, view: V) -> Self {
+        Self::unversioned(view).with(header::ETAG, &etag(version))
+    }
+
+    /// A body that is no resource of its own.
+    pub fn unversioned(view: V) -> Self {
+        Self {
+            headers: HeaderMap::new(),
+            view,
+        }
+    }
+
+    /// Where it can be read.
+    #[must_use]
+    pub fn located(self, path: &str) -> Self {
+        self.with(header::LOCATION, path)
+    }
+
+    /// After how many seconds to read it again; `None` once it is final.
+    #[must_use]
+    pub fn retry_after(self, seconds: Option<u32>) -> Self {
+        match seconds {
+            Some(seconds) => self.with(header::RETRY_AFTER, &seconds.to_string()),
+            None => self,
+        }
+    }
+
+    /// What the caller said of waiting, where it said something.
+    #[must_use]
+    pub fn prefer(self, prefer: PreferWait) -> Self {
+        match prefer.asked {
+            Some(seconds) => self.with(PREFERENCE_APPLIED, &format!("wait={seconds}")),
+            None => self,
+        }
+    }
+
+    /// The answer to a create (`design/api.md` 6).
+    pub fn made(self, made: Made) -> (StatusCode, Self) {
+        let status = match (made.is_final, made.is_replay) {
+            (false, _) => StatusCode::ACCEPTED,
+            (true, false) => StatusCode::CREATED,
+            (true, true) => StatusCode::OK,
+        };
+        let resource = self.prefer(made.prefer);
+        let resource = if made.is_replay {
+            resource.with(IDEMPOTENT_REPLAYED, "true")
+        } else {
+            resource
+        };
+        (status, resource)
+    }
+
+    fn with(mut self, name: HeaderName, value: &str) -> Self {
+        insert(&mut self.headers, name, value);
+        self
+    }
+}
+
+impl<V: Serialize> IntoResponse for Resource<V> {
+    fn into_response(self) -> Response {
+        (self.headers, Json(self.view)).into_response()
+    }
+}
+
+/// The caller has this version.
+pub fn not_modified(version: i64) -> Response {
+    let mut headers = HeaderMap::new();
+    insert(&mut headers, header::ETAG, &etag(version));
+    (StatusCode::NOT_MODIFIED, headers).into_response()
+}
+
+/// The entity tag: the version in quotes.
+fn etag(version: i64) -> String {
+    format!("\"{version}\"")
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    // Everything put here is made of digits, ids and fixed words.
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn final_open_and_replayed_resources_have_their_own_status() {
+        let answer = |is_final, is_replay, asked| {
+            let made = Made {
+                is_final,
+                is_replay,
+                prefer: PreferWait { asked },
+            };
+            let (status, resource) = Resource::new(3, "view").made(made);
+            (status.as_u16(), resource.headers)
+        };
+        for (is_final, is_replay, expected) in [
+            (true, false, 201),
+            (true, true, 200),
+            (false, false, 202),
+            (false, true, 202),
+        ] {
+            let (status, headers) = answer(is_final, is_replay, Some(3));
+            assert_eq!(status, expected);
+            assert_eq!(headers.contains_key("idempotent-replayed"), is_replay);
+            assert_eq!(headers["preference-applied"], "wait=3");
+            assert_eq!(headers["etag"], "\"3\"");
+        }
+        let (_, headers) = answer(true, false, None);
+        assert!(!headers.contains_key("preference-applied"));
+    }
+
+    #[test]
+    fn a_time_has_milliseconds() {
+        let at = "2026-11-22T12:00:00.1239+08:00".parse().expect("a time");
+        assert_eq!(timestamp(at), "2026-11-22T04:00:00.123Z");
+    }
+}

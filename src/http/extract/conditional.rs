@@ -1,0 +1,125 @@
+//! Reads that wait for a change (`?wait=`) and spare the caller what it knows (`If-None-Match`).
+
+use std::time::Duration;
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, HeaderValue, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use super::{headers::wait_seconds, query::RawPairs};
+use crate::{
+    app::Wait,
+    http::{
+        answer::{Resource, not_modified},
+        problem::Problem,
+    },
+};
+
+/// How a caller wants to read one resource.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Conditional {
+    wait: Option<Duration>,
+    known: KnownVersions,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Conditional {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = RawPairs::from_request_parts(parts, state).await?;
+        let mut reader = query.reader();
+        let detail = "must be a whole number of seconds from 0 to 60";
+        let seconds = reader.parse("wait", detail, wait_seconds);
+        reader.finish()?;
+        Ok(Self {
+            wait: seconds.filter(|s| *s > 0).map(Duration::from_secs),
+            known: KnownVersions::read(&parts.headers),
+        })
+    }
+}
+
+impl Conditional {
+    /// How long to wait, and away from which version.
+    pub fn wait(&self) -> Option<Wait> {
+        self.wait.map(|at_most| Wait {
+            at_most,
+            known_version: self.known.first_version(),
+        })
+    }
+
+    /// The resource, or `304` where the caller has this version.
+    pub fn answer<V: Serialize>(&self, version: i64, view: V) -> Response {
+        if self.known.include(version) {
+            not_modified(version)
+        } else {
+            Resource::new(version, view).into_response()
+        }
+    }
+}
+
+/// The versions the caller knows already (`If-None-Match`, RFC 9110, 13.1.2).
+#[derive(Debug, PartialEq, Eq)]
+enum KnownVersions {
+    /// `*`: any.
+    Any,
+    /// These; none where the header is missing. Tags that are not ours match nothing.
+    These(Vec<i64>),
+}
+
+impl KnownVersions {
+    fn read(headers: &HeaderMap) -> Self {
+        let values = headers.get_all(header::IF_NONE_MATCH);
+        let tags: Vec<&str> = values
+            .iter()
+            .filter_map(|value: &HeaderValue| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .collect();
+        if tags.contains(&"*") {
+            return Self::Any;
+        }
+        Self::These(tags.into_iter().filter_map(version_of).collect())
+    }
+
+    /// Which version to wait away from.
+    fn first_version(&self) -> Option<i64> {
+        match self {
+            Self::Any => None,
+            Self::These(versions) => versions.first().copied(),
+        }
+    }
+
+    fn include(&self, version: i64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::These(versions) => versions.contains(&version),
+        }
+    }
+}
+
+/// The comparison is weak, as the RFC asks for this header: `W/"3"` is `"3"`.
+fn version_of(tag: &str) -> Option<i64> {
+    let tag = tag.strip_prefix("W/").unwrap_or(tag);
+    tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entity_tags_are_read_weakly_and_foreign_ones_match_nothing() {
+        let read = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static(value));
+            KnownVersions::read(&headers)
+        };
+        assert_eq!(read("\"3\""), KnownVersions::These(vec![3]));
+        assert_eq!(read("W/\"3\", \"abc\", 4"), KnownVersions::These(vec![3]));
+        assert_eq!(read("*"), KnownVersions::Any);
+        assert!(!KnownVersions::read(&HeaderMap::new()).include(1));
+    }
+}

@@ -1,0 +1,99 @@
+//! Members that several requests have, read the same way in each.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::ObjectReader;
+use crate::{
+    app::Grounds,
+    domain::{
+        id::MerchantReference,
+        money::{Currency, Money},
+    },
+};
+
+/// Longest `reason` of an operator, in characters.
+pub const MAX_REASON: usize = 500;
+/// Longest `ticket`, in characters.
+const MAX_TICKET: usize = 100;
+
+// This type is the documentation; `amount` does the reading.
+/// An amount to charge or to refund.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AmountRequest {
+    /// Integer minor units: 12850 is HKD 128.50. `12850.0` is refused.
+    #[schema(example = 12850, minimum = 1, maximum = 10_000_000_000_i64)]
+    pub value: i64,
+    /// ISO 4217; only HKD is accepted today.
+    #[schema(example = "HKD", pattern = "^[A-Z]{3}$")]
+    pub currency: String,
+}
+
+/// The `amount`; `None` where it is left out or faulty.
+pub fn amount(reader: &mut ObjectReader) -> Option<Money> {
+    let (members, pointer) = reader.object("amount")?;
+    let mut inner = ObjectReader::new(members, pointer, reader.faults());
+    inner.require("value");
+    let value = inner.integer("value", Money::MIN_PAYMENT_MINOR, Money::MAX_PAYMENT_MINOR);
+    inner.require("currency");
+    let currency = inner.text("currency").and_then(|code| {
+        let hkd = Currency::from_code(code).filter(|currency| *currency == Currency::HKD);
+        if hkd.is_none() {
+            inner.fault("currency", "unsupported_currency", "must be HKD");
+        }
+        hkd
+    });
+    inner.finish();
+    Money::payment(value?, currency?).ok()
+}
+
+/// The `merchant_reference`; `None` where it is left out or faulty.
+pub fn merchant_reference(reader: &mut ObjectReader) -> Option<MerchantReference> {
+    const NAME: &str = "merchant_reference";
+    let reference = reader.text(NAME)?.parse().ok();
+    if reference.is_none() {
+        reader.fault(
+            NAME,
+            "invalid_format",
+            "must be 1 to 64 of A-Z a-z 0-9 . _ -",
+        );
+    }
+    reference
+}
+
+/// A text that Alipay keeps: 1 to `max` characters, not all of them blank, without `"` and control
+/// characters.
+pub fn text_for_alipay(
+    reader: &mut ObjectReader,
+    name: &'static str,
+    max: usize,
+) -> Option<String> {
+    let text = reader.text(name)?;
+    if text.trim().is_empty() || text.chars().count() > max {
+        let detail = format!("must have 1 to {max} characters, not all of them blank");
+        reader.fault(name, "invalid_length", detail);
+        return None;
+    }
+    if text.contains('"') || text.chars().any(char::is_control) {
+        reader.fault(
+            name,
+            "invalid_format",
+            "must not contain \" or control characters",
+        );
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+/// On what an operator decides: `reason` and `ticket`, both required.
+pub fn grounds(reader: &mut ObjectReader) -> Option<Grounds> {
+    let reason = reader.bounded_text("reason", MAX_REASON);
+    reader.require("reason");
+    let ticket = reader.bounded_text("ticket", MAX_TICKET);
+    reader.require("ticket");
+    Some(Grounds {
+        reason: reason?.to_owned(),
+        ticket: ticket?.to_owned(),
+    })
+}

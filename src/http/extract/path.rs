@@ -1,0 +1,50 @@
+//! The `{id}` of a path.
+
+use std::str::FromStr;
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+
+use crate::{
+    domain::id::{FollowUpId, PaymentId, RefundId},
+    http::problem::Problem,
+};
+
+/// The `{id}` of a path. What is no id of that kind names nothing: the answer is the same 404.
+#[derive(Clone, Copy, Debug)]
+pub struct Id<T>(pub T);
+
+/// An id that stands in paths.
+pub trait PathId: FromStr {
+    /// What is answered where it names nothing.
+    fn not_found() -> Problem;
+}
+
+impl PathId for PaymentId {
+    fn not_found() -> Problem {
+        Problem::payment_not_found()
+    }
+}
+
+impl PathId for RefundId {
+    fn not_found() -> Problem {
+        Problem::refund_not_found()
+    }
+}
+
+impl PathId for FollowUpId {
+    fn not_found() -> Problem {
+        Problem::follow_up_not_found()
+    }
+}
+
+impl<T: PathId, S: Send + Sync> FromRequestParts<S> for Id<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = axum::extract::Path::<String>::from_request_parts(parts, state).await;
+        path.ok()
+            .and_then(|path| path.0.parse().ok())
+            .map(Self)
+            .ok_or_else(T::not_found)
+    }
+}

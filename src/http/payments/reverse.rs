@@ -1,0 +1,162 @@
+//! `POST /v1/payments/{id}/reverse`: undo a payment by the clock.
+
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{location, view::PaymentView};
+use crate::{
+    app::{
+        App,
+        refunds::{Reversal, ReversalAction},
+    },
+    domain::id::PaymentId,
+    http::{
+        answer::Resource,
+        extract::{Caller, Id, PreferWait, Reverse, query::RawPairs},
+        problem::Problem,
+        refunds::{self, view::RefundView},
+        trace::Facts,
+    },
+};
+
+/// How a payment is, was or would be undone.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Reversal)]
+pub struct ReversalView {
+    /// Always `reversal`.
+    #[schema(example = "reversal")]
+    pub object: &'static str,
+    /// `cancel`: Alipay closes the trade, or returns the money of a paid one in full; `refund`: all
+    /// that is left is refunded; `none`: it was undone before.
+    #[schema(example = "cancel")]
+    pub action: &'static str,
+    /// Whether Alipay's fee comes back: `returned` with a cancel, `by_contract` with a refund.
+    #[schema(example = "returned")]
+    pub fee: &'static str,
+    /// Whether this only says what would be done.
+    #[schema(example = false)]
+    pub preview: bool,
+    /// The payment as it stands.
+    pub payment: PaymentView,
+    /// The refund that undoes it, where one does.
+    #[schema(required = true)]
+    pub refund: Option<RefundView>,
+}
+
+impl ReversalView {
+    fn new(app: &App, reversal: &Reversal, preview: bool) -> Self {
+        let refund = reversal.refund.as_ref();
+        Self {
+            object: "reversal",
+            action: reversal.action.as_str(),
+            fee: reversal.fee.as_str(),
+            preview,
+            payment: PaymentView::from(&reversal.payment),
+            refund: refund.map(|refund| RefundView::new(refund, app.refund_outlook(refund))),
+        }
+    }
+}
+
+/// Undo a payment
+///
+/// Chooses by the clock and by the payment's state: a cancel while Alipay takes one (its fee comes
+/// back for certain), a refund of all that is left after that. A cancel that Alipay refuses as too late
+/// becomes the refund. The two never both run, and asking again is safe: what is under way is shown,
+/// and what is undone stays so. With `preview=true` the answer says what would be done now, and nothing
+/// is changed.
+///
+/// It needs a key with both scopes, since it may do either.
+#[utoipa::path(
+    post,
+    path = "/v1/payments/{id}/reverse",
+    tag = "refunds",
+    operation_id = "reverse_payment",
+    security(("api_key" = ["payments:write", "refunds:write"])),
+    params(
+        ("id" = String, Path, description = "The payment's id.", example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
+        ("preview" = Option<bool>, Query, description = "`true`: only say what would be done.", example = true),
+        ("Prefer" = Option<String>, Header, example = "wait=5",
+            description = "`wait=N`: for how many seconds (0–60, default 5) the answer may be held while the reversal is under way."),
+    ),
+    responses(
+        (status = 200, description = "A preview, or the payment was undone before (`action: \"none\"`).", body = ReversalView,
+            headers(("Preference-Applied" = String, description = "The `wait` that was asked for."))),
+        (status = 201, description = "Done: the payment is canceled, or its refund is final. `refund.status` says whether the money went back.", body = ReversalView,
+            headers(
+                ("Location" = String, description = "Where to read the refund, or, after a cancel, the payment."),
+                ("Preference-Applied" = String, description = "The `wait` that was asked for."),
+            )),
+        (status = 202, description = "Under way; read what `Location` names until it ends.", body = ReversalView,
+            headers(
+                ("Location" = String, description = "Where to read the refund, or, during a cancel, the payment."),
+                ("Retry-After" = i32, description = "After how many seconds to read it again."),
+                ("Preference-Applied" = String, description = "The `wait` that was asked for."),
+            )),
+    ),
+)]
+pub async fn reverse(
+    State(app): State<App>,
+    Caller { principal, .. }: Caller<Reverse>,
+    facts: Facts,
+    Id(id): Id<PaymentId>,
+    prefer: PreferWait,
+    query: RawPairs,
+) -> Result<Response, Problem> {
+    let preview = read_preview(&query)?;
+    facts.learn_payment(id);
+    let reversal = if preview {
+        app.preview_reversal(&principal, id).await?
+    } else {
+        app.reverse_payment(&principal, id, prefer.duration())
+            .await?
+    };
+    let reversal = reversal.ok_or_else(Problem::payment_not_found)?;
+    if let Some(refund) = &reversal.refund {
+        facts.learn_refund(refund.id);
+    }
+    let view = ReversalView::new(&app, &reversal, preview);
+    let resource = Resource::unversioned(view).prefer(prefer);
+    Ok(if preview {
+        resource.into_response()
+    } else {
+        answer(&reversal, resource)
+    })
+}
+
+fn read_preview(query: &RawPairs) -> Result<bool, Problem> {
+    let mut reader = query.reader();
+    let preview = reader.parse("preview", "must be true or false", |text| text.parse().ok());
+    reader.finish()?;
+    Ok(preview.unwrap_or(false))
+}
+
+/// 201 for what is done, 202 for what is under way, 200 for what was done before.
+fn answer(reversal: &Reversal, resource: Resource<ReversalView>) -> Response {
+    let (place, seconds) = match &reversal.refund {
+        Some(refund) => (
+            refunds::location(refund.id),
+            refunds::retry_after_seconds(&refund.state),
+        ),
+        None => (
+            location(reversal.payment.id),
+            reversal.payment.next_action().retry_after_seconds(),
+        ),
+    };
+    match (reversal.is_done(), reversal.action) {
+        (false, _) => {
+            let resource = resource
+                .located(&place)
+                .retry_after(Some(seconds.unwrap_or(2)));
+            (StatusCode::ACCEPTED, resource).into_response()
+        }
+        (true, ReversalAction::None) => resource.into_response(),
+        (true, ReversalAction::Cancel | ReversalAction::Refund) => {
+            (StatusCode::CREATED, resource.located(&place)).into_response()
+        }
+    }
+}

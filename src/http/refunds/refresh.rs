@@ -1,0 +1,50 @@
+//! `POST /v1/refunds/{id}/refresh`: ask Alipay now.
+
+use axum::extract::State;
+
+use super::{represent, view::RefundView};
+use crate::{
+    app::App,
+    domain::id::RefundId,
+    http::{
+        answer::Resource,
+        extract::{Caller, Id, WriteRefunds, query::RawPairs},
+        problem::Problem,
+        trace::Facts,
+    },
+};
+
+/// Ask Alipay about a refund now
+///
+/// Queries the refund and records what Alipay says. `504` where it gives no usable answer; then
+/// nothing is changed. The gateway asks by itself in any case, so no client has to call this.
+#[utoipa::path(
+    post,
+    path = "/v1/refunds/{id}/refresh",
+    tag = "refunds",
+    operation_id = "refresh_refund",
+    security(("api_key" = ["refunds:write"])),
+    params(
+        ("id" = String, Path, description = "The refund's id.", example = "ref_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d"),
+    ),
+    responses(
+        (status = 200, description = "The refund, with what Alipay said just now.", body = RefundView,
+            headers(("ETag" = String, description = "The refund's version."))),
+    ),
+)]
+pub async fn refresh(
+    State(app): State<App>,
+    Caller { principal, .. }: Caller<WriteRefunds>,
+    facts: Facts,
+    Id(id): Id<RefundId>,
+    query: RawPairs,
+) -> Result<Resource<RefundView>, Problem> {
+    query.reader().finish()?;
+    facts.learn_refund(id);
+    let refund = app
+        .refresh_refund(&principal, id)
+        .await?
+        .ok_or_else(Problem::refund_not_found)?;
+    facts.learn_payment(refund.payment_id);
+    Ok(represent(&app, &refund))
+}

@@ -1,0 +1,97 @@
+//! `POST /v1/refunds/{id}/resolve`: an operator decides what Alipay never told.
+
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{represent, view::RefundView};
+use crate::{
+    app::{App, Grounds},
+    domain::{id::RefundId, refund::RefundResolution},
+    http::{
+        answer::Resource,
+        extract::{
+            Caller, Id, JsonBody, Operate, json::Json, members::grounds, query::RawPairs,
+            read_fields,
+        },
+        problem::Problem,
+        trace::Facts,
+    },
+};
+
+/// An operator's decision about a refund.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveRefundRequest {
+    /// `succeeded` or `failed`; `failed` makes the amount refundable again.
+    #[schema(example = "succeeded", pattern = "^(succeeded|failed)$")]
+    pub status: String,
+    /// On what evidence. Kept for ever.
+    #[schema(
+        example = "the settlement file shows the refund",
+        min_length = 1,
+        max_length = 500
+    )]
+    pub reason: String,
+    /// Where the case is documented. Kept for ever.
+    #[schema(example = "OPS-4712", min_length = 1, max_length = 100)]
+    pub ticket: String,
+}
+
+/// Resolve a refund
+///
+/// Decides an `unresolved` refund on evidence from outside, for example Alipay's support, portal or
+/// settlement file. Recorded with who, when, why and the ticket. Any other refund is refused
+/// `invalid_state`: only Alipay's answers change it.
+#[utoipa::path(
+    post,
+    path = "/v1/refunds/{id}/resolve",
+    tag = "operations",
+    operation_id = "resolve_refund",
+    security(("api_key" = ["operations"])),
+    params(
+        ("id" = String, Path, description = "The refund's id.", example = "ref_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d"),
+    ),
+    request_body(content = ResolveRefundRequest, description = "The decision.", content_type = "application/json"),
+    responses(
+        (status = 200, description = "The refund as decided.", body = RefundView,
+            headers(("ETag" = String, description = "The refund's version."))),
+    ),
+)]
+pub async fn resolve(
+    State(app): State<App>,
+    Caller { principal, .. }: Caller<Operate>,
+    facts: Facts,
+    Id(id): Id<RefundId>,
+    query: RawPairs,
+    JsonBody(body): JsonBody,
+) -> Result<Resource<RefundView>, Problem> {
+    query.reader().finish()?;
+    let (resolution, grounds) = read(&body)?;
+    facts.learn_refund(id);
+    let refund = app
+        .resolve_refund(&principal, id, resolution, &grounds)
+        .await?
+        .ok_or_else(Problem::refund_not_found)?;
+    facts.learn_payment(refund.payment_id);
+    Ok(represent(&app, &refund))
+}
+
+fn read(body: &Json) -> Result<(RefundResolution, Grounds), Problem> {
+    read_fields(body, |reader| {
+        let status = reader.text("status");
+        reader.require("status");
+        let grounds = grounds(reader);
+        let resolution = match status? {
+            "succeeded" => RefundResolution::Succeeded,
+            "failed" => RefundResolution::Failed {
+                reason: grounds.as_ref()?.reason.clone(),
+            },
+            _ => {
+                reader.fault("status", "wrong_format", "must be succeeded or failed");
+                return None;
+            }
+        };
+        Some((resolution, grounds?))
+    })
+}

@@ -1,0 +1,459 @@
+//! The proof is itself tested: each planted defect is caught (`design/correctness.md` 3.2).
+//!
+//! A defect of the program reigns in a process of its own, which a test starts: its own executable
+//! with `PLANTED_FAULT`, running the ignored test beside it. That plays the smallest world in which
+//! the defect must show and writes down what the oracle says of it. The same world without the defect
+//! must be clean, or the finding would prove nothing.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use alipayhk_gateway::failpoint::{Action, FAULTS};
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio::process::Command;
+
+use super::{
+    driver::{Ear, PAST_THE_LEASE, create, next_visit, points, publish, settle, verdict, work},
+    races::hang_up,
+};
+use crate::support::{
+    Options, World, all, eventually,
+    http::{Answer, Caller, body},
+    oracle::{Evidence, Violation, judge},
+};
+
+/// Where the defect's process leaves what the oracle said.
+const REPORT: &str = "PLANTED_REPORT";
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "between a test and the process it starts; not the program's configuration"
+)]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Whether this process has the defect `name`.
+fn is_planted(name: &str) -> bool {
+    variable("PLANTED_FAULT").as_deref() == Some(name)
+}
+
+/// Plays a world in the process of its defect and leaves the oracle's word.
+async fn report(pool: PgPool, name: &str) {
+    let file = variable(REPORT).expect("started by the test beside it");
+    assert!(is_planted(name), "started with its defect");
+    let found: Vec<Value> = play(pool, name)
+        .await
+        .iter()
+        .map(|violation| json!({"invariant": violation.invariant, "text": violation.text}))
+        .collect();
+    std::fs::write(file, json!(found).to_string()).expect("the report can be written");
+}
+
+/// Plays the world of a defect without it, then with it, and demands that these invariants are named
+/// then, and none before.
+async fn prove(pool: PgPool, module: &str, name: &str, invariants: &[&str]) {
+    assert_eq!(variable("PLANTED_FAULT"), None, "this process is sound");
+    let clean = play(pool, name).await;
+    assert!(clean.is_empty(), "without the defect: {clean:#?}");
+    let found = with_the_defect(module, name).await;
+    let named: BTreeSet<&str> = found
+        .iter()
+        .filter_map(|violation| violation["invariant"].as_str())
+        .collect();
+    publish(
+        &format!("planted-{name}"),
+        &json!({"caught_by": named, "violations": found}),
+    );
+    for invariant in invariants {
+        assert!(named.contains(invariant), "{invariant}, in {found:#?}");
+    }
+}
+
+/// What the oracle says of the same world in a process with the defect.
+async fn with_the_defect(module: &str, name: &str) -> Vec<Value> {
+    let (_crate, path) = module.split_once("::").expect("a module of this crate");
+    let file: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("planted-{name}.json"));
+    // A report of an earlier run says nothing of this one; it may not be there.
+    let _ = std::fs::remove_file(&file);
+    let world = format!("{path}::world");
+    let output = Command::new(std::env::current_exe().expect("the tests' own executable"))
+        .args(["--exact", &world, "--ignored", "--nocapture"])
+        .env("PLANTED_FAULT", name)
+        .env(REPORT, &file)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("the tests' own executable runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    let report = std::fs::read(&file)
+        .unwrap_or_else(|_| panic!("{world} ran and left a report: {}", text(&output.stdout)));
+    serde_json::from_slice(&report).expect("a report is JSON")
+}
+
+macro_rules! planted {
+    ($($name:ident => $invariants:expr),+ $(,)?) => {
+        /// Every defect that is proved to be caught.
+        const PLANTED: &[&str] = &[$(stringify!($name)),+];
+
+        $(mod $name {
+            use sqlx::PgPool;
+
+            #[sqlx::test]
+            #[ignore = "run by the test beside it, in a process with the defect"]
+            async fn world(pool: PgPool) {
+                super::report(pool, stringify!($name)).await;
+            }
+
+            #[sqlx::test]
+            async fn is_caught(pool: PgPool) {
+                super::prove(pool, module_path!(), stringify!($name), &$invariants).await;
+            }
+        })+
+    };
+}
+
+planted! {
+    // In the program: `failpoint::FAULTS`.
+    timeout_is_failure => ["S3", "S5"],
+    not_found_is_failure => ["S3", "S5"],
+    cancel_silence_is_success => ["S5", "S6"],
+    no_grace => ["S6"],
+    exhaustion_is_failure => ["S3", "S5"],
+    late_pay => ["M8", "S5"],
+    id_per_attempt => ["M1", "M7"],
+    not_detached => ["C2"],
+    call_before_intent => ["M1", "M7"],
+    no_fence => ["C7"],
+    doubled_transition => ["S7"],
+    signature_ignored => ["S9"],
+    id_ignored => ["S9"],
+    amount_ignored => ["S9"],
+    wrong_zone => ["T1"],
+    // In the schema.
+    no_unique_reference => ["D3"],
+    no_unique_key => ["D1", "D2"],
+    no_guard => ["S1"],
+    no_append_only => ["S1"],
+    no_unique_follow_up => ["C9"],
+}
+
+#[test]
+fn every_defect_that_can_be_planted_is_proved_to_be_caught() {
+    for (_, name) in FAULTS {
+        assert!(PLANTED.contains(name), "{name}");
+    }
+    assert!(PLANTED.len() >= 14);
+}
+
+// ------------------------------------------------------------------------------------------------
+// The worlds.
+
+/// A world and what its callers heard.
+struct Scene {
+    world: World,
+    ear: Ear,
+}
+
+impl Scene {
+    async fn set(pool: PgPool) -> Self {
+        let options = Options {
+            replicas: 2,
+            ..Options::default()
+        };
+        Self {
+            world: World::start_with(pool, options).await,
+            ear: Ear::default(),
+        }
+    }
+
+    /// A payment taken at replica 0, as far as that gets.
+    async fn pay(&mut self, code: &str) -> Option<Answer> {
+        let mut request = body(code);
+        request["cancel_after_seconds"] = json!(15);
+        let answer = create(&self.world, 0, code, &request, 0).await;
+        self.world.quiet_down().await;
+        if let Some(answer) = &answer {
+            self.ear.create(0, code, true, answer);
+        }
+        answer
+    }
+
+    /// What Alipay does wrong next.
+    async fn script(&self, service: &str, fault: &str) {
+        self.world
+            .simulator
+            .script(service, 1, json!({"type": fault}))
+            .await;
+    }
+
+    async fn cancel(&self, payment: &Answer) {
+        let path = format!("/v1/payments/{}/cancel", payment.id());
+        let till = self.world.till_at(1);
+        let request = till.request(reqwest::Method::POST, &path);
+        Caller::send(request.header("prefer", "wait=0")).await;
+        self.world.quiet_down().await;
+    }
+
+    /// Time passes, and replica 0 looks at what is due.
+    async fn visit_after(&mut self, by: TimeDelta) {
+        self.world.advance(by).await;
+        work(&self.world, 0).await;
+    }
+
+    /// What the oracle says once everything has had its time.
+    async fn end(mut self) -> Vec<Violation> {
+        settle(&mut self.world).await;
+        let violations = verdict(&self.world, &self.ear).await;
+        self.world.end_without_checks().await;
+        violations
+    }
+
+    /// What the oracle says now.
+    async fn end_at_once(self) -> Vec<Violation> {
+        let violations = judge(&Evidence::of(&self.world, &self.ear.0, false).await);
+        self.world.end_without_checks().await;
+        violations
+    }
+}
+
+/// The smallest world in which a defect must show.
+async fn play(pool: PgPool, name: &str) -> Vec<Violation> {
+    let mut scene = Scene::set(pool).await;
+    match name {
+        // Paid, and nobody heard.
+        "timeout_is_failure" | "id_per_attempt" => {
+            scene.pay("2003").await;
+        }
+        "not_found_is_failure" => {
+            scene.pay("2003").await;
+            scene.script("query", "not_exist").await;
+            scene.visit_after(TimeDelta::seconds(5)).await;
+        }
+        "cancel_silence_is_success" => return unheard_cancel(scene).await,
+        "no_grace" => {
+            let payment = scene.pay("2004").await.expect("an answer");
+            scene.cancel(&payment).await;
+        }
+        "exhaustion_is_failure" => {
+            scene.pay("2003").await;
+            scene.visit_after(TimeDelta::days(7)).await;
+        }
+        "late_pay" => return held_before_its_call(scene).await,
+        "not_detached" => return hung_up(scene).await,
+        "call_before_intent" => {
+            points(&scene.world, 0).arm("db.intent.before", 0, Action::Crash);
+            scene.pay("0001").await;
+        }
+        "no_fence" => return lease_lost_under_way(scene).await,
+        "doubled_transition" => {
+            scene.pay("0102").await;
+            scene.visit_after(TimeDelta::seconds(5)).await;
+            scene.visit_after(TimeDelta::seconds(3)).await;
+        }
+        "signature_ignored" => {
+            for code in ["3001", "3007", "3010"] {
+                scene.pay(code).await;
+            }
+        }
+        "id_ignored" => {
+            scene.pay("3002").await;
+        }
+        "amount_ignored" => {
+            scene.pay("3003").await;
+            scene.pay("3011").await;
+        }
+        "wrong_zone" => {
+            scene.pay("0001").await;
+        }
+        "no_unique_reference" => return rivals_for_a_reference(scene).await,
+        "no_unique_key" => return rivals_for_a_key(scene).await,
+        "no_guard" => {
+            return tampered(
+                scene,
+                is_planted(name).then_some("drop trigger payment_guard on payment"),
+                "update payment
+                set status = 'processing', status_reason = 'outcome_unknown', finalized_at = null",
+            )
+            .await;
+        }
+        "no_append_only" => {
+            return tampered(
+                scene,
+                is_planted(name)
+                    .then_some("drop trigger payment_transition_append_only on payment_transition"),
+                "delete from payment_transition where event = 'paid'",
+            )
+            .await;
+        }
+        "no_unique_follow_up" => {
+            return tampered(
+                scene,
+                is_planted(name)
+                    .then_some("alter table follow_up drop constraint follow_up_subject_key"),
+                "insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
+                select merchant_id, gen_random_uuid(), kind, subject_id, due_at from follow_up",
+            )
+            .await;
+        }
+        _ => panic!("no such defect: {name}"),
+    }
+    scene.end().await
+}
+
+/// A cancel whose answer never came, and a buyer who confirms after all.
+async fn unheard_cancel(mut scene: Scene) -> Vec<Violation> {
+    let payment = scene.pay("0102").await.expect("an answer");
+    scene.script("cancel", "drop_before_effect").await;
+    scene.cancel(&payment).await;
+    let id = payment.body["partner_trans_id"].as_str().expect("an id");
+    scene.world.simulator.confirm(id).await;
+    scene.end().await
+}
+
+/// A replica that stands still before it sends, while the other one gives the payment up.
+async fn held_before_its_call(mut scene: Scene) -> Vec<Violation> {
+    points(&scene.world, 0).arm("pay.replied", 0, Action::Pause);
+    scene.pay("0001").await;
+    let until = scene.world.now() + TimeDelta::seconds(250);
+    while let Some(next) = next_visit(&scene.world).await {
+        if next > until {
+            break;
+        }
+        if next > scene.world.now() {
+            scene.world.set_clock(next).await;
+        }
+        work(&scene.world, 1).await;
+    }
+    points(&scene.world, 0).resume();
+    scene.world.quiet_down().await;
+    scene.end().await
+}
+
+/// A client that resets its connection while Alipay is being asked.
+async fn hung_up(scene: Scene) -> Vec<Violation> {
+    scene.script("pay", "hold").await;
+    let world = &scene.world;
+    let client = hang_up(world, 0, "gone", &body("0001")).await;
+    world.until_received("pay", 1).await;
+    client.reset();
+    // By the time it has answered another, the replica has noticed.
+    for _ in 0..3 {
+        let answer = world.till_at(0).get("/v1/payments").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    world.simulator.release().await;
+    world.quiet_down().await;
+    scene.end().await
+}
+
+/// A worker whose lease runs out with the answer in hand, while another one begins a cancel that
+/// stays unanswered.
+async fn lease_lost_under_way(mut scene: Scene) -> Vec<Violation> {
+    scene.pay("2009").await;
+    points(&scene.world, 0).arm("ask.answered", 0, Action::Pause);
+    scene.visit_after(TimeDelta::seconds(5)).await;
+    assert!(points(&scene.world, 0).is_stopped(), "held with its answer");
+    scene.world.advance(PAST_THE_LEASE).await;
+    scene.script("cancel", "drop_before_effect").await;
+    assert_eq!(scene.world.replicas[1].worker.run_once().await, 1);
+    points(&scene.world, 0).resume();
+    scene.world.quiet_down().await;
+    scene.end().await
+}
+
+/// Sends each request under its key at a replica of its own, so that both are inserted before either
+/// is committed: both wait for the store's row, which the test holds.
+async fn insert_together(scene: &Scene, requests: &[(&str, Value)]) -> Vec<Answer> {
+    let world = &scene.world;
+    let mut hold = world.pool.begin().await.expect("a transaction");
+    sqlx::raw_sql("select from store for update")
+        .execute(&mut *hold)
+        .await
+        .expect("the store's row is free");
+    let calls = all(requests
+        .iter()
+        .enumerate()
+        .map(|(replica, (key, request))| async move {
+            let call = create(world, replica, key, request, 5);
+            call.await.expect("no replica stops")
+        }));
+    let release = async {
+        eventually("both wait", async || {
+            let waiting = "select count(*) from pg_stat_activity
+                where datname = current_database() and wait_event_type = 'Lock'";
+            world.count_rows(waiting).await == 2
+        })
+        .await;
+        hold.rollback().await.expect("the row is free again");
+    };
+    tokio::join!(calls, release).0
+}
+
+/// Two keys for one order at once.
+async fn rivals_for_a_reference(mut scene: Scene) -> Vec<Violation> {
+    if is_planted("no_unique_reference") {
+        let drop = "alter table payment drop constraint payment_merchant_reference_key;
+            alter table merchant_reference drop constraint merchant_reference_pkey";
+        scene.world.sql(drop).await;
+    }
+    let first = body("0001");
+    let mut second = body("0001");
+    second["merchant_reference"] = first["merchant_reference"].clone();
+    let requests = [("one", first), ("other", second)];
+    let answers = insert_together(&scene, &requests).await;
+    for (caller, answer) in answers.iter().enumerate() {
+        scene.ear.create(caller, requests[caller].0, true, answer);
+    }
+    scene.end().await
+}
+
+/// Two orders under one key at once.
+async fn rivals_for_a_key(mut scene: Scene) -> Vec<Violation> {
+    if is_planted("no_unique_key") {
+        let drop = "alter table idempotency_key drop constraint idempotency_key_pkey";
+        scene.world.sql(drop).await;
+    }
+    let requests = [("key", body("0001")), ("key", body("0001"))];
+    let answers = insert_together(&scene, &requests).await;
+    let mut taken = false;
+    for (caller, answer) in answers.iter().enumerate() {
+        let first = answer.status < 300 && !taken;
+        taken |= first;
+        scene.ear.create(caller, "key", first, answer);
+    }
+    assert!(taken, "one of them is taken: {answers:?}");
+    scene.end().await
+}
+
+/// A guard of the schema is dropped, or stands; then somebody writes what it is there to refuse.
+async fn tampered(
+    mut scene: Scene,
+    drop_guard: Option<&'static str>,
+    rogue: &'static str,
+) -> Vec<Violation> {
+    scene.pay("0001").await;
+    scene.pay("2003").await;
+    if let Some(drop_guard) = drop_guard {
+        scene.world.sql(drop_guard).await;
+    }
+    let written = sqlx::raw_sql(rogue).execute(&scene.world.pool).await;
+    assert_eq!(
+        written.is_ok(),
+        drop_guard.is_some(),
+        "the guard alone stands in the way: {written:?}"
+    );
+    scene.end_at_once().await
+}
