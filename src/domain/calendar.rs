@@ -223,5 +223,11 @@ mod tests {
             utc("2028-03-01T17:30:00Z")
         );
         assert_eq!(daytime.preceding(daytime.following(window)), window);
+        let around_the_clock = BatchHours {
+            opens: daytime.opens,
+            closes: daytime.opens,
+        };
+        let window = around_the_clock.following(window);
+        assert_eq!(window.closes_at - window.opens_at, TimeDelta::days(1));
     }
 }

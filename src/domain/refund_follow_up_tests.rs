@@ -392,6 +392,34 @@ fn checks_that_fall_together_are_one() {
     );
 }
 
+/// T3: a caller may ask at any time of a night; what is asked before the end of the batch says nothing
+/// of it, so the check after it stays.
+#[test]
+fn t3_a_callers_question_takes_no_check_after_a_batch_away() {
+    let plan = RefundPlan::default();
+    for (asked_at, next) in [
+        ("2026-12-20 22:00:00", "12-21 05:01:00.000"),
+        ("2026-12-20 23:30:00", "12-21 05:01:00.000"),
+        ("2026-12-21 02:00:00", "12-21 05:01:00.000"),
+        ("2026-12-21 04:59:59.999", "12-21 05:01:00.000"),
+        // After the end: as good as the check.
+        ("2026-12-21 05:01:00", "12-22 05:01:00.000"),
+        ("2026-12-21 12:00:00", "12-22 05:01:00.000"),
+    ] {
+        for state in [
+            RefundState::Pending(PendingReason::InsufficientFunds),
+            RefundState::Unresolved,
+        ] {
+            let mut refund = accepted(local("2026-11-22 12:00:00"), 0);
+            refund.state = state;
+            refund.inquiry.checks_done = 30;
+            refund.inquiry.last_check_at = Some(local(asked_at));
+            let due = next_check_at(&plan, &refund, local(asked_at));
+            assert_eq!(shown(due), next, "{asked_at}, {:?}", refund.state);
+        }
+    }
+}
+
 /// What callers read as the batch a refund waits for.
 #[test]
 fn the_window_is_that_of_the_batch_the_next_check_is_about() {
@@ -1113,6 +1141,7 @@ fn t7_other_hours_of_the_batch_are_followed_as_well() {
         (20 * 60, 12 * 60),
         (5 * 60, 4 * 60),
         (5 * 60, 4 * 60 + 50),
+        (5 * 60, 4 * 60 + 59),
         (23 * 60, 23 * 60 + 10),
     ] {
         let nights = Nights { opens, closes };
