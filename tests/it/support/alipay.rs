@@ -320,6 +320,13 @@ impl Simulator {
             .clone()
     }
 
+    /// How many answers a `hold` fault keeps back.
+    #[cfg(feature = "failpoints")]
+    pub(crate) async fn held(&self) -> i64 {
+        let held = &self.get("/_control/summary").await["held"];
+        held.as_i64().expect("a number")
+    }
+
     /// How many requests of one service were received, by its short name's full form.
     pub(crate) async fn count(&self, service: &str) -> usize {
         self.requests()

@@ -38,7 +38,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use sqlx::{PgPool, postgres::PgConnectOptions};
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 use uuid::Uuid;
 
@@ -48,6 +48,14 @@ use proxy::Proxy;
 
 /// The Alipay account of the tests.
 pub(crate) const PARTNER: &str = "2088000000000001";
+
+/// The database's clock in a row. A function with the time in its body would throw every session's
+/// plans away whenever the clock moves.
+const CLOCK_OF_TEST: &str = "
+    create table clock_of_test (now timestamptz not null);
+    insert into clock_of_test values (now());
+    create or replace function db_now() returns timestamptz language plpgsql stable as
+        $$begin return (select now from clock_of_test); end$$;";
 
 /// Where the clock stands at first: 2026-01-02 11:04:05 in GMT+8.
 pub(crate) fn start_of_test() -> DateTime<Utc> {
@@ -106,6 +114,23 @@ pub(crate) struct Replica {
     wrong_by: TimeDelta,
     tasks: TaskTracker,
     shutdown: Shutdown,
+    /// The hard stop of the worker.
+    cut: CancellationToken,
+}
+
+impl Replica {
+    /// Cuts the visits under way, as a hard stop does.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn cut_visits(&self) {
+        self.cut.cancel();
+    }
+
+    /// A worker in the place of one that was cut.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn renew_worker(&mut self) {
+        self.cut = CancellationToken::new();
+        self.worker = worker(&self.app, &self.tasks, &self.cut);
+    }
 }
 
 /// Everything a test talks to.
@@ -118,6 +143,8 @@ pub(crate) struct World {
     pub(crate) merchant_id: MerchantId,
     /// A caller with the usual scopes.
     pub(crate) till: Caller,
+    #[cfg(feature = "failpoints")]
+    operator: Caller,
     /// How many follow-ups the test means to have parked at its end.
     pub(crate) parked: i64,
     proxy: Proxy,
@@ -165,6 +192,15 @@ impl World {
         )
         .await;
         let till = Caller::new(&replicas[0].url, &key);
+        #[cfg(feature = "failpoints")]
+        let operator = {
+            let key = api_key(&db, merchant_id, &[Scope::Operations]).await;
+            Caller::new(&replicas[0].url, &key)
+        };
+        sqlx::raw_sql(CLOCK_OF_TEST)
+            .execute(&pool)
+            .await
+            .expect("the database gets a clock");
         let mut world = Self {
             simulator,
             replicas,
@@ -172,6 +208,8 @@ impl World {
             db,
             merchant_id,
             till,
+            #[cfg(feature = "failpoints")]
+            operator,
             parked: 0,
             proxy,
             now: options.now,
@@ -206,12 +244,8 @@ impl World {
         for replica in &self.replicas {
             replica.clock.set(to + replica.wrong_by);
         }
-        let body = format!(
-            "create or replace function db_now() returns timestamptz language sql stable \
-             parallel safe as $$select timestamptz '{}'$$",
-            to.to_rfc3339()
-        );
-        sqlx::raw_sql(sqlx::AssertSqlSafe(body))
+        sqlx::query("update clock_of_test set now = $1")
+            .bind(to)
             .execute(&self.pool)
             .await
             .expect("the database's clock moves");
@@ -273,8 +307,8 @@ impl World {
     pub(crate) async fn replace(&mut self, index: usize) {
         let connect = (*self.pool.connect_options()).clone();
         let fresh = replica(&connect, &self.simulator, &self.options).await;
-        fresh.clock.set(self.now);
         let old = std::mem::replace(&mut self.replicas[index], fresh);
+        self.set_clock_wrong_by(index, old.wrong_by);
         old.app.failpoints().kill();
         old.shutdown.hard.cancel();
         // The server's connections are few; what the dead replica had sent takes its effect first.
@@ -301,6 +335,12 @@ impl World {
     /// The usual caller, at one replica.
     pub(crate) fn till_at(&self, index: usize) -> Caller {
         self.till.at(&self.replicas[index].url)
+    }
+
+    /// An operator, at one replica.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn operator_at(&self, index: usize) -> Caller {
+        self.operator.at(&self.replicas[index].url)
     }
 
     /// Visits every follow-up that is due, on the first replica, until none is.
@@ -611,13 +651,8 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
         deadlines,
     });
     app.set_workers_running(true);
-    let worker_settings = WorkerSettings {
-        name: "test".to_owned(),
-        poll_interval: Duration::from_millis(500),
-        lease: Duration::from_secs(45),
-        concurrency: 8,
-    };
-    let worker = Worker::new(app.clone(), worker_settings, tasks.clone());
+    let cut = CancellationToken::new();
+    let worker = worker(&app, &tasks, &cut);
     let state = HttpState {
         app: app.clone(),
         metrics: metrics::Handle::new(PrometheusBuilder::new().build_recorder().handle()),
@@ -633,7 +668,18 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
         wrong_by: TimeDelta::zero(),
         tasks,
         shutdown,
+        cut,
     }
+}
+
+fn worker(app: &App, tasks: &TaskTracker, cut: &CancellationToken) -> Worker {
+    let settings = WorkerSettings {
+        name: "test".to_owned(),
+        poll_interval: Duration::from_millis(500),
+        lease: Duration::from_secs(45),
+        concurrency: 8,
+    };
+    Worker::new(app.clone(), settings, tasks.clone()).cut_by(cut.clone())
 }
 
 /// Polls until the condition holds; fails the test after 20 s.

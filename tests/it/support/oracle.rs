@@ -32,15 +32,35 @@ impl fmt::Debug for Violation {
     }
 }
 
+/// What a caller asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// A create.
+    Create {
+        /// The idempotency key.
+        key: String,
+        /// The merchant's own number, where it was noted.
+        reference: Option<String>,
+        /// Whether the body was the one the key was first used with.
+        same_body: bool,
+    },
+    /// A cancel by the payment's id.
+    Cancel(String),
+    /// A cancel by the merchant's number.
+    CancelReference(String),
+    /// A cancel by the idempotency key.
+    CancelKey(String),
+    /// Anything else that answers with a payment.
+    Other,
+}
+
 /// What one caller was told, in the order in which that caller heard it.
 #[derive(Clone, Debug)]
 pub(crate) struct Heard {
     /// Who: one caller asks one thing after the other.
     pub(crate) caller: usize,
-    /// The idempotency key, for a create.
-    pub(crate) key: Option<String>,
-    /// Whether the body was the one the key was first used with.
-    pub(crate) same_body: bool,
+    /// What was asked.
+    pub(crate) asked: Asked,
     /// The HTTP status.
     pub(crate) status: u16,
     /// Whether the answer said that it was a replay.
@@ -76,8 +96,11 @@ struct TransitionRow {
     from_status_reason: Option<String>,
     to_status: String,
     to_status_reason: Option<String>,
+    api_key_id: Option<Uuid>,
     follow_up_id: Option<Uuid>,
     attempt_id: Option<Uuid>,
+    reason: Option<String>,
+    ticket: Option<String>,
     at: DateTime<Utc>,
 }
 
@@ -97,8 +120,10 @@ pub(crate) struct Evidence {
     attempts: BTreeMap<Uuid, Vec<AttemptRow>>,
     /// Live rows of the schedule per payment.
     follow_ups: BTreeMap<Uuid, i64>,
-    /// The payment of each key.
-    keys: Vec<(String, Uuid)>,
+    /// The payment of each key; none for a tombstone.
+    keys: BTreeMap<String, Option<Uuid>>,
+    /// The payment of each merchant's number; none for a tombstone.
+    references: BTreeMap<String, Option<Uuid>>,
     trades: Vec<Value>,
     /// What Alipay received, by our id in it.
     requests: BTreeMap<String, Vec<Value>>,
@@ -148,7 +173,7 @@ impl Evidence {
         let transitions = rows::<TransitionRow>(
             pool,
             "select payment_id, version, event, from_status, from_status_reason, to_status,
-                to_status_reason, follow_up_id, attempt_id, at
+                to_status_reason, api_key_id, follow_up_id, attempt_id, reason, ticket, at
             from payment_transition order by payment_id, version",
         )
         .await;
@@ -175,12 +200,20 @@ impl Evidence {
             .await
             .into_iter()
             .collect(),
-            keys: rows(
+            keys: rows::<(String, Option<Uuid>)>(
                 pool,
-                "select idempotency_key, payment_id from idempotency_key
-                where payment_id is not null",
+                "select idempotency_key, payment_id from idempotency_key",
             )
-            .await,
+            .await
+            .into_iter()
+            .collect(),
+            references: rows::<(String, Option<Uuid>)>(
+                pool,
+                "select merchant_reference, payment_id from merchant_reference",
+            )
+            .await
+            .into_iter()
+            .collect(),
             trades,
             requests,
             views,
@@ -188,6 +221,46 @@ impl Evidence {
             settled,
             undisturbed: false,
         }
+    }
+}
+
+impl Evidence {
+    /// What was met, for the report of a run (`design/correctness.md` 3.3).
+    pub(crate) fn meters(&self) -> Value {
+        let mut meters: BTreeMap<String, u64> = BTreeMap::new();
+        let mut count = |name: String, times: usize| {
+            *meters.entry(name).or_default() += u64::try_from(times).unwrap_or(u64::MAX);
+        };
+        count("payments".to_owned(), self.payments.len());
+        let tombs = |owners: &BTreeMap<String, Option<Uuid>>| {
+            owners.values().filter(|owner| owner.is_none()).count()
+        };
+        count(
+            "tombstones".to_owned(),
+            tombs(&self.keys) + tombs(&self.references),
+        );
+        for chain in self.transitions.values() {
+            let canceling = chain
+                .iter()
+                .position(|step| step.event == "cancel_started")
+                .unwrap_or(usize::MAX);
+            for (position, step) in chain.iter().enumerate() {
+                let from = step.from_status.as_deref().unwrap_or("nothing");
+                count(format!("move {from} -> {}", step.to_status), 1);
+                if step.event == "paid" && position > canceling {
+                    count("late successes under a cancel".to_owned(), 1);
+                }
+                if step.event == "resolved" {
+                    count("decisions of operators".to_owned(), 1);
+                }
+            }
+        }
+        for request in self.requests.values().flatten() {
+            if let Some(fault) = request["fault"]["type"].as_str() {
+                count(format!("fault {fault}"), 1);
+            }
+        }
+        serde_json::json!(meters)
     }
 }
 
@@ -223,6 +296,8 @@ pub(crate) fn judge(evidence: &Evidence) -> Vec<Violation> {
         view(&case, &mut found);
     }
     callers(evidence, &mut found);
+    tombstones(evidence, &mut found);
+    refused_cancels(evidence, &mut found);
     let mut violations: Vec<Violation> = found.0.into_iter().collect();
     violations.sort();
     violations
@@ -328,13 +403,91 @@ fn identities(evidence: &Evidence, found: &mut Findings) {
             format!("two payments for the order {reference}")
         });
     }
-    let mut payment_of_key = BTreeMap::new();
-    for (key, payment) in &evidence.keys {
-        let before = payment_of_key.insert(key, payment);
-        found.check("D1", before.is_none_or(|before| before == payment), || {
-            format!("the key {key} made two payments")
+    let of_keys: BTreeSet<&Uuid> = evidence.keys.values().flatten().collect();
+    for row in &evidence.payments {
+        found.check("D1", of_keys.contains(&row.payment_id), || {
+            format!("{} has no key", row.merchant_reference)
+        });
+        let owner = evidence.references.get(&row.merchant_reference);
+        found.check("D3", owner == Some(&Some(row.payment_id)), || {
+            format!("{} belongs to {owner:?}", row.merchant_reference)
         });
     }
+}
+
+/// S5: a caller who was told that nothing existed, and that nothing ever will, is right.
+fn tombstones(evidence: &Evidence, found: &mut Findings) {
+    let is_tomb = |owners: &BTreeMap<String, Option<Uuid>>, name: &str| {
+        owners.get(name).is_some_and(Option::is_none)
+    };
+    for heard in &evidence.heard {
+        let (status, body) = (heard.status, &heard.body);
+        let stands = match &heard.asked {
+            Asked::CancelReference(name) if body["object"] == "canceled_before_creation" => {
+                is_tomb(&evidence.references, name)
+            }
+            Asked::CancelKey(key) if body["object"] == "canceled_before_creation" => {
+                is_tomb(&evidence.keys, key)
+            }
+            Asked::Create { key, reference, .. } => {
+                let reference = reference.as_deref().unwrap_or_default();
+                let entombed =
+                    is_tomb(&evidence.keys, key) || is_tomb(&evidence.references, reference);
+                match (status, body["code"].as_str()) {
+                    (409, Some("canceled_before_creation")) => entombed,
+                    (200..300, _) => !entombed,
+                    _ => true,
+                }
+            }
+            _ => true,
+        };
+        found.check("S5", stands, || {
+            format!(
+                "{:?} was answered {status} {body}, against the tombstones",
+                heard.asked
+            )
+        });
+    }
+}
+
+/// S6: a cancel that was refused did not take place after all.
+fn refused_cancels(evidence: &Evidence, found: &mut Findings) {
+    let cancels = evidence.heard.iter().filter(|heard| {
+        let is_cancel = matches!(
+            heard.asked,
+            Asked::Cancel(_) | Asked::CancelReference(_) | Asked::CancelKey(_)
+        );
+        is_cancel && heard.status == 409
+    });
+    for heard in cancels {
+        let body = &heard.body;
+        let row = body["payment_id"]
+            .as_str()
+            .and_then(|id| evidence.payments.iter().find(|row| is_named(row, id)));
+        let Some(row) = row else {
+            found.check("S6", false, || format!("refused without a payment: {body}"));
+            continue;
+        };
+        let stands = match (body["code"].as_str(), body["alternative"].as_str()) {
+            (Some("invalid_state"), _) => row.status == "failed",
+            (Some("cancel_window_closed"), Some("refund")) => {
+                !evidence.settled || row.status == "succeeded"
+            }
+            // Nothing was said of the outcome.
+            (Some("cancel_window_closed"), Some("wait")) => true,
+            _ => false,
+        };
+        found.check("S6", stands, || {
+            format!(
+                "{} is {} {:?}, but its cancel was refused: {body}",
+                row.merchant_reference, row.status, row.status_reason
+            )
+        });
+    }
+}
+
+fn is_named(row: &PaymentRow, id: &str) -> bool {
+    format!("pay_{}", row.payment_id.simple()) == id
 }
 
 /// M2, M6, S5: the gateway's word against the ledger's.
@@ -370,9 +523,7 @@ fn money(case: &Case<'_>, found: &mut Findings) {
         });
     }
     if open || row.cancel_reason.is_some() {
-        // What Alipay never heard of, and no cancel could close in its window, waits for a person.
-        let for_a_person = row.status == "unresolved" && case.trade.is_none();
-        found.check("M6", !case.settled || for_a_person, || {
+        found.check("M6", !case.settled || is_for_a_person(case), || {
             format!(
                 "{}: still open after the time to settle: {:?}",
                 case.name(),
@@ -407,6 +558,21 @@ fn money(case: &Case<'_>, found: &mut Findings) {
         format!("{}: a success without its charge", case.name())
     });
 }
+
+/// Whether nothing but a person can settle it: Alipay does not know the trade, and no cancel of ours
+/// was answered while "nothing existed" could be believed. Past the window no cancel is sent, a query
+/// that finds nothing proves nothing (R13), and a week of that ends `unresolved` for ever (S4).
+fn is_for_a_person(case: &Case<'_>) -> bool {
+    let told = case.attempts.iter().any(|attempt| {
+        attempt.kind == "cancel"
+            && attempt.answer_class.as_deref() == Some("success")
+            && attempt.sent_at - case.row.created_at >= GRACE
+    });
+    case.row.status == "unresolved" && case.trade.is_none() && !told
+}
+
+/// How long "the trade does not exist" stays "not yet".
+const GRACE: TimeDelta = TimeDelta::seconds(195);
 
 /// The trade's status, whether it was ever charged, and how much went back.
 fn ledger(trade: Option<&Value>) -> (&str, bool, i64) {
@@ -516,9 +682,24 @@ fn chain(case: &Case<'_>, found: &mut Findings) {
     });
 }
 
-/// S3, S6: what an end was believed on.
+/// S3, S4, S6, S8: what an end was believed on.
 fn causes(case: &Case<'_>, found: &mut Findings) {
     for step in case.transitions {
+        if step.event == "plan_exhausted" {
+            let after = step.at - case.row.created_at;
+            found.check("S4", after >= TimeDelta::days(7), || {
+                format!("{}: given up after {after}", case.name())
+            });
+        }
+        let has_grounds =
+            step.api_key_id.is_some() && step.reason.is_some() && step.ticket.is_some();
+        let grounded = match step.event.as_str() {
+            "resolved" => has_grounds && step.from_status.as_deref() == Some("unresolved"),
+            _ => step.ticket.is_none(),
+        };
+        found.check("S8", grounded, || {
+            format!("{}: decided without grounds: {step:?}", case.name())
+        });
         let ends = matches!(step.to_status.as_str(), "succeeded" | "failed" | "canceled")
             && step.from_status.as_ref() != Some(&step.to_status);
         // A person's word is its own cause.
@@ -552,7 +733,7 @@ fn causes(case: &Case<'_>, found: &mut Findings) {
             && let Some(attempt) = attempt
         {
             let waited = attempt.sent_at - case.row.created_at;
-            found.check("S6", waited >= TimeDelta::seconds(195), || {
+            found.check("S6", waited >= GRACE, || {
                 format!(
                     "{}: \"never created\" was believed after {waited}",
                     case.name()
@@ -620,10 +801,42 @@ fn requests(case: &Case<'_>, found: &mut Findings) {
             .iter()
             .find(|attempt| attempt.kind == "pay")
             .and_then(|attempt| attempt.answer_class.as_deref());
-        let believed = matches!(class, Some("success" | "pending" | "declined" | "closed"));
-        found.check("S9", !(LIES.contains(&fault) && believed), || {
+        let believed = is_believed(class);
+        // An answer that the buyer must still confirm names no money to lie about.
+        let harmless =
+            class == Some("pending") && matches!(fault, "wrong_amount" | "wrong_currency");
+        found.check(
+            "S9",
+            harmless || !(LIES.contains(&fault) && believed),
+            || {
+                format!(
+                    "{}: an answer with {fault} was read as {class:?}",
+                    case.name()
+                )
+            },
+        );
+    }
+    // Which request an attempt became cannot be told of the others, but how many told the truth can.
+    for service in ["query", "cancel"] {
+        let true_answers = of(service)
+            .iter()
+            .filter(|request| {
+                let fault = request["fault"]["type"].as_str().unwrap_or_default();
+                // The answer to a cancel names no money either.
+                let harmless =
+                    service == "cancel" && matches!(fault, "wrong_amount" | "wrong_currency");
+                harmless || !LIES.contains(&fault)
+            })
+            .count();
+        let believed = case
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.kind == service)
+            .filter(|attempt| is_believed(attempt.answer_class.as_deref()))
+            .count();
+        found.check("S9", believed <= true_answers, || {
             format!(
-                "{}: an answer with {fault} was read as {class:?}",
+                "{}: of {true_answers} true answers to a {service}, {believed} were believed",
                 case.name()
             )
         });
@@ -644,6 +857,11 @@ fn requests(case: &Case<'_>, found: &mut Findings) {
     });
 }
 
+/// Whether an answer of this class says something that may be believed.
+fn is_believed(class: Option<&str>) -> bool {
+    matches!(class, Some("success" | "pending" | "declined" | "closed"))
+}
+
 /// C8, C9: exactly one live row per open payment, none for a final one.
 fn schedule(case: &Case<'_>, found: &mut Findings) {
     let open = matches!(case.row.status.as_str(), "processing" | "unresolved")
@@ -662,7 +880,8 @@ fn view(case: &Case<'_>, found: &mut Findings) {
         && view["status_reason"].as_str() == row.status_reason.as_deref()
         && view["version"] == row.version
         && view["amount"]["value"] == row.amount_minor
-        && view["money_returned"].as_bool() == row.money_returned;
+        && view["money_returned"].as_bool() == row.money_returned
+        && view["cancel_pending"] == row.cancel_reason.is_some();
     found.check("M6", agrees, || {
         format!("{}: the API shows {view}", case.name())
     });
@@ -686,8 +905,12 @@ fn callers(evidence: &Evidence, found: &mut Findings) {
     let mut made: BTreeMap<&str, usize> = BTreeMap::new();
     for heard in &evidence.heard {
         let (status, body) = (heard.status, &heard.body);
-        if let Some(key) = heard.key.as_deref() {
-            if heard.same_body {
+        let key = match &heard.asked {
+            Asked::Create { key, .. } => Some(key.as_str()),
+            _ => None,
+        };
+        if let Asked::Create { key, same_body, .. } = &heard.asked {
+            if *same_body {
                 // 409 is the right answer to some first uses of a key; a mismatch never is.
                 found.check("D2", status != 422, || {
                     format!("the key {key} was refused its own body: {body}")
@@ -701,7 +924,7 @@ fn callers(evidence: &Evidence, found: &mut Findings) {
         let Some(id) = body["id"].as_str().filter(|_| (200..300).contains(&status)) else {
             continue;
         };
-        if let Some(key) = heard.key.as_deref() {
+        if let Some(key) = key {
             ids.entry(key).or_default().insert(id);
             *made.entry(key).or_default() += usize::from(!heard.replayed);
         }
@@ -713,11 +936,7 @@ fn callers(evidence: &Evidence, found: &mut Findings) {
                 heard.caller
             )
         });
-        let row = evidence
-            .payments
-            .iter()
-            .find(|row| format!("pay_{}", row.payment_id.simple()) == id);
-        let Some(row) = row else {
+        let Some(row) = evidence.payments.iter().find(|row| is_named(row, id)) else {
             found.check("D1", false, || {
                 format!("{id} was answered but is not stored")
             });
@@ -732,7 +951,10 @@ fn callers(evidence: &Evidence, found: &mut Findings) {
                 && body["status_reason"].as_str() == step.to_status_reason.as_deref()
         });
         found.check("S2", on_the_path, || {
-            format!("{id}: version {version} was shown as {body}, but is {step:?}")
+            format!(
+                "{} {id}: version {version} was shown as {body}, but is {step:?}",
+                row.merchant_reference
+            )
         });
     }
     for (key, ids) in ids {
