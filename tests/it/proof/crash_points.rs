@@ -18,7 +18,7 @@ use alipayhk_gateway::{
     alipay::sign::SignType,
     failpoint::{Action, Failpoints},
 };
-use chrono::TimeDelta;
+use chrono::{FixedOffset, NaiveDate, NaiveTime, TimeDelta};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -45,9 +45,22 @@ enum Step {
     KeepHouse,
     /// Something befalls the database that no caller can bring about.
     Tamper(&'static str),
+    /// Alipay treats refunds like this from now on (JSON).
+    Policy(&'static str),
+    /// The clock goes to this time of a day in Hong Kong: hour, minute, second.
+    PassTo(u32, u32, u32),
+    /// Alipay's next notification goes wrong.
+    Garble(&'static str),
+    /// Alipay posts what it has held back, to replica 0.
+    Deliver,
 }
-use Act::{Abandon, Cancel, CancelKey, CancelReference, Create, Refresh, Resolve, Run, Snooze};
-use Step::{Do, Fault, KeepHouse, Pass, Tamper, Work, WorkAndBeCut};
+use Act::{
+    Abandon, Cancel, CancelKey, CancelReference, Create, Refresh, RefreshRefund, Refund, Resolve,
+    ResolveRefund, Reverse, Run, Snooze,
+};
+use Step::{
+    Deliver, Do, Fault, Garble, KeepHouse, Pass, PassTo, Policy, Tamper, Work, WorkAndBeCut,
+};
 
 /// An operation: the code that is scanned, how it begins, and what is then swept.
 struct Operation {
@@ -251,6 +264,196 @@ const OPERATIONS: &[Operation] = &[
     ),
 ];
 
+/// Every asynchronous refund waits for the batch that opens after its acceptance, and funds suffice.
+const STRICT: Step =
+    Policy(r#"{"same_day_immediate": false, "in_window": "next_night", "funds_sufficient": true}"#);
+const POOR: Step = Policy(r#"{"funds_sufficient": false}"#);
+const RICH: Step = Policy(r#"{"funds_sufficient": true}"#);
+/// A refund that Alipay has accepted for tonight.
+const ACCEPTED: &[Step] = &[
+    STRICT,
+    PassTo(12, 0, 0),
+    Do(Create(1)),
+    Do(Refund("async", 1)),
+];
+/// A refund that was lost on its way, and of which every query stays silent for a week.
+const UNHEARD: &[Step] = &[
+    Do(Create(1)),
+    Fault("refund", 1, "drop_after_effect"),
+    Do(Refund("sync", 0)),
+    Fault("refund_query", 3, SORRY),
+];
+
+/// The same for refunds, reversals and notifications.
+const REFUNDS: &[Operation] = &[
+    operation("refunded", "0001", PAID, &[Do(Refund("sync", 1))]),
+    operation(
+        "refund_unheard",
+        "0001",
+        &[Do(Create(1)), Fault("refund", 1, "drop_after_effect")],
+        &[Do(Refund("sync", 0)), Pass(11), Work],
+    ),
+    operation(
+        "refund_lost",
+        "0001",
+        &[Do(Create(1)), Fault("refund", 1, "drop_before_effect")],
+        &[Do(Refund("sync", 0)), Pass(11), Work, Pass(1), Work],
+    ),
+    operation(
+        "refund_refused",
+        "0001",
+        &[Do(Create(1)), POOR],
+        &[Do(Refund("sync", 0)), RICH],
+    ),
+    operation(
+        "refund_refused_again",
+        "0001",
+        &[
+            Do(Create(1)),
+            Fault("refund", 1, "drop_before_effect"),
+            Do(Refund("sync", 0)),
+            POOR,
+            Pass(11),
+        ],
+        &[Work, Pass(45), Work, Pass(150), Work, Pass(700), Work, RICH],
+    ),
+    operation(
+        "refund_accepted",
+        "0001",
+        PAID,
+        &[STRICT, Do(Refund("async", 0))],
+    ),
+    operation(
+        "refund_of_the_batch",
+        "0001",
+        ACCEPTED,
+        &[PassTo(23, 45, 0), Work],
+    ),
+    operation(
+        "refund_announced",
+        "0001",
+        ACCEPTED,
+        &[PassTo(23, 0, 1), Deliver],
+    ),
+    operation(
+        "refund_hinted",
+        "0001",
+        ACCEPTED,
+        &[PassTo(23, 0, 1), Garble("other_status"), Deliver],
+    ),
+    operation("refund_refreshed", "0001", ACCEPTED, &[Do(RefreshRefund)]),
+    operation(
+        "refund_exhausted",
+        "0001",
+        UNHEARD,
+        &[Pass(WEEK), Work, Pass(1), Work],
+    ),
+    operation(
+        "refund_resolved",
+        "0001",
+        &[
+            Do(Create(1)),
+            Fault("refund", 1, "drop_after_effect"),
+            Do(Refund("sync", 0)),
+            Fault("refund_query", 3, SORRY),
+            Pass(WEEK),
+            Work,
+            Pass(1),
+            Work,
+        ],
+        &[Do(ResolveRefund)],
+    ),
+    operation(
+        "refund_schedule_lost",
+        "0001",
+        &[
+            STRICT,
+            PassTo(12, 0, 0),
+            Do(Create(1)),
+            Do(Refund("async", 1)),
+            Tamper("delete from follow_up where kind = 'refund'"),
+        ],
+        &[KeepHouse, Work],
+    ),
+    operation(
+        "refund_visited_too_late",
+        "0001",
+        &[
+            Do(Create(1)),
+            Do(Refund("sync", 1)),
+            Tamper(
+                "insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
+                select merchant_id, gen_random_uuid(), 'refund', refund_id, db_now()
+                from refund where status = 'succeeded' order by refund_id desc limit 1",
+            ),
+        ],
+        &[Work],
+    ),
+    operation(
+        "reversed_in_time",
+        "0001",
+        &[PassTo(12, 0, 0), Do(Create(1))],
+        &[Do(Reverse(1))],
+    ),
+    operation(
+        "reversed_too_late",
+        "0001",
+        &[
+            PassTo(23, 59, 50),
+            Do(Create(1)),
+            Fault("cancel", 1, "drop_before_effect"),
+            Do(Reverse(0)),
+            Pass(40),
+        ],
+        &[Work, Pass(5), Work],
+    ),
+    against(
+        Cancel(0),
+        operation(
+            "refund_against_cancel",
+            "0001",
+            &[PassTo(12, 0, 0), Do(Create(1))],
+            &[Do(Refund("sync", 0))],
+        ),
+    ),
+    against(
+        Refund("sync", 0),
+        operation(
+            "cancel_against_refund",
+            "0001",
+            &[PassTo(12, 0, 0), Do(Create(1))],
+            &[Do(Cancel(0))],
+        ),
+    ),
+    against(
+        RefreshRefund,
+        operation(
+            "announced_against_refresh",
+            "0001",
+            ACCEPTED,
+            &[PassTo(23, 0, 1), Deliver],
+        ),
+    ),
+    against(
+        RefreshRefund,
+        operation(
+            "visit_against_refresh_of_refund",
+            "0001",
+            ACCEPTED,
+            &[PassTo(23, 45, 0), Work],
+        ),
+    ),
+    against(
+        Refund("sync", 0),
+        operation(
+            "reversal_against_refund",
+            "0001",
+            &[PassTo(12, 0, 0), Do(Create(1)), PassTo(1, 0, 0)],
+            &[Do(Reverse(0))],
+        ),
+    ),
+];
+
 /// How late replica 1 may be with a visit while replica 0 is held.
 const A_LITTLE_LATE: TimeDelta = TimeDelta::seconds(5);
 
@@ -306,6 +509,10 @@ const AFTER_AN_ERROR: &[(&str, &str)] = &[
     ("db.existing.after", "db.intent.after"),
     ("db.payment.before", "db.record.after"),
     ("db.payment.after", "db.record.after"),
+    ("db.refund_obstacle.before", "db.refund_intent.before"),
+    ("db.refund_obstacle.after", "db.refund_intent.before"),
+    ("db.refund.before", "db.record_refund.after"),
+    ("db.refund.after", "db.record_refund.after"),
 ];
 
 /// Points before anything exists: passed only by a replica that remembers nobody.
@@ -386,7 +593,9 @@ impl Sweep<'_> {
             let again = match step {
                 Do(Create(_)) => Create(0),
                 Do(Cancel(_)) => Cancel(0),
-                Do(act @ (CancelReference | CancelKey | Resolve)) => *act,
+                Do(Refund(mode, _)) => Refund(mode, 0),
+                Do(Reverse(_)) => Reverse(0),
+                Do(act @ (CancelReference | CancelKey | Resolve | ResolveRefund)) => *act,
                 _ => continue,
             };
             act(&self.world, &mut self.ear, self.turn, 0, &order, again).await;
@@ -418,6 +627,28 @@ impl Sweep<'_> {
             Tamper(sql) => {
                 world.quiet_down().await;
                 world.sql(sql).await;
+            }
+            Policy(policy) => {
+                let policy = serde_json::from_str(policy).expect("JSON");
+                world.simulator.set_refund_policy(&policy).await;
+            }
+            PassTo(hour, minute, second) => {
+                world.quiet_down().await;
+                let time = NaiveTime::from_hms_opt(hour, minute, second).expect("a time of day");
+                let here = FixedOffset::east_opt(8 * 3600).expect("eight hours");
+                let today = world.now().with_timezone(&here).date_naive();
+                let at = |day: NaiveDate| {
+                    let local = day.and_time(time).and_local_timezone(here);
+                    local.single().expect("a fixed offset").to_utc()
+                };
+                let tomorrow = today.succ_opt().expect("a next day");
+                let then = Some(at(today)).filter(|then| *then > world.now());
+                world.set_clock(then.unwrap_or_else(|| at(tomorrow))).await;
+            }
+            Garble(fault) => world.simulator.script_notification(1, fault).await,
+            Deliver => {
+                unless_stopped(world, 0, world.simulator.set_notifications("on")).await;
+                world.simulator.set_notifications("hold").await;
             }
         }
     }
@@ -491,6 +722,7 @@ impl Sweep<'_> {
 async fn sweep(pool: PgPool, name: &str) {
     let operation = OPERATIONS
         .iter()
+        .chain(REFUNDS)
         .find(|operation| operation.name == name)
         .expect("a known operation");
     let options = Options {
@@ -507,6 +739,8 @@ async fn sweep(pool: PgPool, name: &str) {
         passed_before: BTreeMap::new(),
         turn: 0,
     };
+    // Posted only where an operation says so, and not while a replica is held.
+    sweep.world.simulator.set_notifications("hold").await;
     let passed = sweep.rehearse().await;
     let (mut hits, mut never) = (BTreeMap::<&str, u64>::new(), vec![]);
     let mut cases = 0;
@@ -583,13 +817,23 @@ fn named_in(source: &str) -> Vec<String> {
 }
 
 /// The services that the gateway asks of its own accord.
-const SERVICES: [&str; 3] = ["pay", "query", "cancel"];
+const SERVICES: [&str; 5] = ["pay", "query", "cancel", "refund", "refund_query"];
 
 #[test]
 fn points_are_found_in_the_sources_however_they_are_written() {
     let source = "crashpoint!(app.db.failpoints, \"a.b\");\nfailpoint!(\n    settings.failpoints,\n    \
         parameters.service().as_str(),\n    \"c\"\n);";
-    assert_eq!(named_in(source), ["a.b", "pay.c", "query.c", "cancel.c"]);
+    assert_eq!(
+        named_in(source),
+        [
+            "a.b",
+            "pay.c",
+            "query.c",
+            "cancel.c",
+            "refund.c",
+            "refund_query.c"
+        ]
+    );
     let all = all_points();
     assert!(all.len() >= 40, "only {} points were found", all.len());
 }
@@ -606,7 +850,8 @@ macro_rules! sweeps {
         #[test]
         fn every_operation_is_swept() {
             let swept = [$($operation),+];
-            assert!(OPERATIONS.iter().map(|operation| operation.name).eq(swept));
+            let operations = OPERATIONS.iter().chain(REFUNDS);
+            assert!(operations.map(|operation| operation.name).eq(swept));
         }
     };
 }
@@ -641,4 +886,25 @@ sweeps! {
     m6_a_refresh_at_every_point_of_a_visit_ends_in_the_truth = "visit_against_refresh",
     m6_a_cancel_at_every_point_of_a_visit_ends_in_the_truth = "visit_against_cancel",
     m6_a_refresh_at_every_point_of_a_cancel_ends_in_the_truth = "cancel_against_refresh",
+    c1_a_refund_survives_every_point = "refunded",
+    c1_a_refund_with_a_lost_answer_survives_every_point = "refund_unheard",
+    c1_m4_a_refund_that_never_arrived_survives_every_point = "refund_lost",
+    c1_a_refused_refund_survives_every_point = "refund_refused",
+    c1_s3_a_refusal_of_a_repeat_survives_every_point = "refund_refused_again",
+    c1_an_accepted_refund_survives_every_point = "refund_accepted",
+    c1_a_refund_of_the_batch_survives_every_point = "refund_of_the_batch",
+    c1_v4_a_notification_survives_every_point = "refund_announced",
+    c1_v4_a_hint_survives_every_point = "refund_hinted",
+    c1_a_refresh_of_a_refund_survives_every_point = "refund_refreshed",
+    c1_the_end_of_a_refunds_plan_survives_every_point = "refund_exhausted",
+    c1_a_decision_about_a_refund_survives_every_point = "refund_resolved",
+    c8_a_lost_schedule_of_a_refund_is_made_again_at_every_point = "refund_schedule_lost",
+    c9_a_schedule_left_over_of_a_refund_is_removed_at_every_point = "refund_visited_too_late",
+    c1_a_reversal_in_time_survives_every_point = "reversed_in_time",
+    c1_t4_a_reversal_too_late_survives_every_point = "reversed_too_late",
+    t4_a_cancel_at_every_point_of_a_refund_returns_the_money_once = "refund_against_cancel",
+    t4_a_refund_at_every_point_of_a_cancel_returns_the_money_once = "cancel_against_refund",
+    s7_a_query_at_every_point_of_a_notification_ends_in_the_truth = "announced_against_refresh",
+    s7_a_refresh_at_every_point_of_a_visit_ends_in_the_truth = "visit_against_refresh_of_refund",
+    m3_a_refund_at_every_point_of_a_reversal_stays_within_the_charge = "reversal_against_refund",
 }

@@ -10,7 +10,9 @@ use crate::support::{
     World,
     alipay::JsonBody as _,
     http::{Answer, Caller},
-    oracle::{Asked, Evidence, Heard, Violation, judge},
+    oracle::{Asked, Evidence, Heard, judge},
+    refund_oracle::{RefundEvidence, judge_refunds},
+    violation::Violation,
 };
 
 /// Longer than a lease (45 s).
@@ -113,6 +115,15 @@ pub(super) enum Act {
     Abandon,
     /// `GET /v1/payments/{id}`.
     Read,
+    /// `POST /v1/payments/{id}/refunds` in a mode, held for at most this many seconds: always the same
+    /// request of an order and a mode.
+    Refund(&'static str, u32),
+    /// `POST /v1/refunds/{id}/refresh`.
+    RefreshRefund,
+    /// `POST /v1/refunds/{id}/resolve` with what Alipay's portal shows.
+    ResolveRefund,
+    /// `POST /v1/payments/{id}/reverse`, held for at most this many seconds.
+    Reverse(u32),
 }
 
 /// An order of a caller's.
@@ -160,6 +171,75 @@ pub(super) async fn find(world: &World, order: &Order) -> Option<Found> {
     })
 }
 
+/// A refund as an operator looks it up, around the gateway.
+pub(super) struct FoundRefund {
+    /// `ref_...`.
+    pub(super) id: String,
+    /// The id towards Alipay.
+    pub(super) partner_refund_id: String,
+}
+
+/// The last refund of an order, if there is one.
+pub(super) async fn find_refund(world: &World, order: &Order) -> Option<FoundRefund> {
+    let row: Option<(uuid::Uuid, String)> = sqlx::query_as(
+        "select refund_id, partner_refund_id from refund
+        join payment on payment.payment_id = refund.payment_id
+        where payment.merchant_reference = $1 order by refund_id desc limit 1",
+    )
+    .bind(order.reference())
+    .fetch_optional(&world.pool)
+    .await
+    .expect("the database answers");
+    row.map(|(id, partner_refund_id)| FoundRefund {
+        id: format!("ref_{}", id.simple()),
+        partner_refund_id,
+    })
+}
+
+/// Does it at a replica. The oracle of refunds needs no answers: it reads the rows.
+async fn act_on_refund(world: &World, replica: usize, order: &Order, act: Act) -> Option<Answer> {
+    let (till, operator) = (world.till_at(replica), world.operator_at(replica));
+    let prefer = |wait: u32| format!("wait={wait}");
+    let request = match act {
+        Act::Refund(mode, wait) => {
+            let found = find(world, order).await?;
+            let path = format!("/v1/payments/{}/refunds", found.id);
+            let body = json!({"amount": {"value": 1, "currency": "HKD"}, "mode": mode});
+            till.request(Method::POST, &path)
+                .header("idempotency-key", format!("{}-{mode}", order.key))
+                .header("prefer", prefer(wait))
+                .json_body(&body)
+        }
+        Act::Reverse(wait) => {
+            let found = find(world, order).await?;
+            let path = format!("/v1/payments/{}/reverse", found.id);
+            till.request(Method::POST, &path)
+                .header("prefer", prefer(wait))
+        }
+        Act::RefreshRefund => {
+            let refund = find_refund(world, order).await?;
+            till.request(Method::POST, &format!("/v1/refunds/{}/refresh", refund.id))
+        }
+        Act::ResolveRefund => {
+            let refund = find_refund(world, order).await?;
+            let theirs = world.simulator.refund(&refund.partner_refund_id).await;
+            let status = if theirs["status"] == "SUCCESS" {
+                "succeeded"
+            } else {
+                "failed"
+            };
+            let decision = json!({
+                "status": status, "reason": "as the portal shows it", "ticket": "OPS-1"
+            });
+            operator
+                .request(Method::POST, &format!("/v1/refunds/{}/resolve", refund.id))
+                .json_body(&decision)
+        }
+        _ => return None,
+    };
+    unless_stopped(world, replica, Caller::send(request)).await
+}
+
 /// Does it at a replica, and notes the answer. Nothing is asked about what does not exist, and
 /// nothing noted where the replica stops first.
 pub(super) async fn act(
@@ -177,6 +257,9 @@ pub(super) async fn act(
     let known = || post(&till, "/v1/payments/cancel".to_owned());
     let other = Asked::Other;
     let (request, asked) = match act {
+        Act::Refund(..) | Act::RefreshRefund | Act::ResolveRefund | Act::Reverse(_) => {
+            return act_on_refund(world, replica, order, act).await;
+        }
         Act::Create(wait) => {
             let asked = Asked::Create {
                 key: order.key.clone(),
@@ -292,7 +375,7 @@ pub(super) async fn work_and_be_cut(world: &mut World, replica: usize) {
     world.replicas[replica].renew_worker();
 }
 
-/// When the next visit is due, if any payment is open.
+/// When the next visit is due, if any payment or refund is open.
 pub(super) async fn next_visit(world: &World) -> Option<DateTime<Utc>> {
     sqlx::query_scalar(
         "select min(greatest(due_at, coalesce(leased_until, due_at))) from follow_up
@@ -303,15 +386,20 @@ pub(super) async fn next_visit(world: &World) -> Option<DateTime<Utc>> {
     .expect("the database answers")
 }
 
-/// What the schedule can still do: settle open payments, ask about unresolved ones once since `rest`,
-/// and remove rows of settled ones (a question that was begun as its payment was settled leaves one).
+/// What the schedule can still do: settle what is open, ask about what is unresolved once since `rest`,
+/// and remove rows of what is settled (a question that was begun as its payment was settled leaves one).
 async fn unsettled(world: &World, rest: DateTime<Utc>) -> i64 {
     sqlx::query_scalar(
-        "select count(*) from payment left join follow_up on subject_id = payment_id
-        where case
-            when status = 'unresolved' then last_query_at is null or last_query_at <= $1
-            else status = 'processing' or cancel_reason is not null or follow_up_id is not null
-        end",
+        "select (select count(*) from payment left join follow_up on subject_id = payment_id
+            where case
+                when status = 'unresolved' then last_query_at is null or last_query_at <= $1
+                else status = 'processing' or cancel_reason is not null or follow_up_id is not null
+            end)
+        + (select count(*) from refund left join follow_up on subject_id = refund_id
+            where case
+                when status = 'unresolved' then last_check_at is null or last_check_at <= $1
+                else status = 'pending' or follow_up_id is not null
+            end)",
     )
     .bind(rest)
     .fetch_one(&world.pool)
@@ -337,6 +425,10 @@ async fn put_back(world: &World) {
 pub(super) async fn settle(world: &mut World) {
     world.simulator.clear_faults().await;
     world.simulator.release().await;
+    let kind = json!({
+        "funds_sufficient": true, "short_nights": 0, "fails_with": null, "batch_delay_seconds": 0
+    });
+    world.simulator.set_refund_policy(&kind).await;
     for replica in 0..world.replicas.len() {
         points(world, replica).disarm();
         if points(world, replica).is_stopped() {
@@ -367,7 +459,9 @@ pub(super) async fn settle(world: &mut World) {
 
 /// What the oracle says of a world at rest.
 pub(super) async fn verdict(world: &World, ear: &Ear) -> Vec<Violation> {
-    judge(&Evidence::of(world, &ear.0, true).await)
+    let mut violations = judge(&Evidence::of(world, &ear.0, true).await);
+    violations.extend(judge_refunds(&RefundEvidence::of(world, true).await));
+    violations
 }
 
 /// Ends a world in which everything must hold.

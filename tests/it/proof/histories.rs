@@ -21,7 +21,9 @@ use super::driver::{
 use crate::support::{
     Options, World,
     http::body,
-    oracle::{Evidence, Violation, judge},
+    oracle::{Evidence, judge},
+    refund_oracle::{RefundEvidence, judge_refunds},
+    violation::Violation,
 };
 
 /// How many histories share a world.
@@ -95,6 +97,27 @@ const POINTS: &[&str] = &[
     "refresh.accepted",
     "db.entomb_reference.done",
     "db.entomb_key.before",
+    "refund.accepted",
+    "db.refund_intent.before",
+    "db.refund_intent.after",
+    "refund.replied",
+    "refund.before_call",
+    "refund.after_call",
+    "refund.answered",
+    "db.record_refund.before",
+    "db.record_refund.after",
+    "db.claim_refunds.after",
+    "refund_visit.claimed",
+    "db.refund_question.before",
+    "db.refund_question.after",
+    "refund_ask.begun",
+    "refund_query.before_call",
+    "refund_query.after_call",
+    "refund_ask.answered",
+    "notify.verified",
+    "notify.recorded",
+    "db.turn_cancel.before",
+    "db.turn_cancel.after",
 ];
 
 /// One step of a history.
@@ -142,6 +165,14 @@ enum Operation {
     Cut,
     /// A worker keeps house.
     KeepHouse,
+    /// A caller returns money, or undoes a payment.
+    GiveBack,
+    /// A caller wants to know now what became of a refund.
+    RefreshRefund,
+    /// How Alipay treats refunds changes.
+    Treasury,
+    /// Half a day passes, and with it perhaps a batch and its notifications.
+    HalfADay,
 }
 
 /// How likely each is, of all together.
@@ -167,6 +198,10 @@ const OPERATIONS: &[(Operation, u32)] = &[
     (Operation::WrongClock, 2),
     (Operation::Cut, 2),
     (Operation::KeepHouse, 1),
+    (Operation::GiveBack, 10),
+    (Operation::RefreshRefund, 3),
+    (Operation::Treasury, 2),
+    (Operation::HalfADay, 2),
 ];
 
 /// What happened, for the report.
@@ -242,6 +277,17 @@ impl History<'_> {
                 let house = self.world.replicas[replica].worker.keep_house();
                 unless_stopped(self.world, replica, house).await;
             }
+            Operation::GiveBack => {
+                let give_back = self.some_refund();
+                self.of_an_order(give_back).await;
+            }
+            Operation::RefreshRefund => self.of_an_order(Act::RefreshRefund).await,
+            Operation::Treasury => self.treasury().await,
+            Operation::HalfADay => {
+                self.world.advance(TimeDelta::hours(12)).await;
+                let replica = self.replica();
+                work(self.world, replica).await;
+            }
         }
         self.world.quiet_down().await;
         self.revive().await;
@@ -281,6 +327,27 @@ impl History<'_> {
     fn some_cancel(&mut self) -> Act {
         let cancels = [Act::Cancel(0), Act::CancelReference, Act::CancelKey];
         *cancels.choose(&mut self.rng).expect("there are three")
+    }
+
+    fn some_refund(&mut self) -> Act {
+        let refunds = [
+            Act::Refund("sync", 0),
+            Act::Refund("async", 0),
+            Act::Reverse(0),
+        ];
+        *refunds.choose(&mut self.rng).expect("there are three")
+    }
+
+    async fn treasury(&mut self) {
+        let policy = json!({
+            "funds_sufficient": self.rng.gen_bool(0.7),
+            "same_day_immediate": self.rng.gen_bool(0.5),
+            "in_window": if self.rng.gen_bool(0.5) { "runs_now" } else { "next_night" },
+            "short_nights": self.rng.gen_range(0..2),
+            "fails_with": if self.rng.gen_bool(0.2) { json!("BUYER_NOT_EXIST") } else { Value::Null },
+            "batch_delay_seconds": self.rng.gen_range(0..600),
+        });
+        self.world.simulator.set_refund_policy(&policy).await;
     }
 
     /// Something about an order, at a replica.
@@ -398,7 +465,7 @@ impl History<'_> {
     }
 
     async fn misbehave(&mut self) {
-        let service = ["pay", "query", "cancel", "any"]
+        let service = ["pay", "query", "cancel", "refund", "refund_query", "any"]
             .choose(&mut self.rng)
             .expect("there are services");
         let times = self.rng.gen_range(1..=3);
@@ -412,7 +479,13 @@ impl History<'_> {
                 let retry = ["Y", "N"].choose(&mut self.rng).expect("there are flags");
                 json!({"type": "cancel_fail", "code": "SYSTEM_ERROR", "retry_flag": retry})
             }
-            _ => json!({"type": FAULTS.choose(&mut self.rng).expect("there are faults")}),
+            _ => {
+                let fault = *FAULTS.choose(&mut self.rng).expect("there are faults");
+                // The answer to a refund query names no money to lie about.
+                let suits = *service != "refund_query"
+                    || !matches!(fault, "wrong_amount" | "wrong_currency");
+                json!({"type": if suits { fault } else { "wrong_id" }})
+            }
         };
         self.say(&format!("  {times} x {service}: {fault}"));
         self.world.simulator.script(service, times, fault).await;
@@ -473,6 +546,10 @@ impl History<'_> {
             5 => {
                 let order = self.order();
                 self.ask(&order, replica, Act::Refresh).await;
+            }
+            6 => {
+                let (order, give_back) = (self.order(), self.some_refund());
+                self.ask(&order, replica, give_back).await;
             }
             _ => {}
         }
@@ -621,7 +698,8 @@ async fn run_world(
         settle(&mut world).await;
     }
     let evidence = Evidence::of(&world, &ear.0, true).await;
-    let violations = judge(&evidence);
+    let mut violations = judge(&evidence);
+    violations.extend(judge_refunds(&RefundEvidence::of(&world, true).await));
     world.end_without_checks().await;
     (violations, evidence.meters())
 }

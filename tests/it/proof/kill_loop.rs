@@ -28,8 +28,9 @@ use super::{
 use crate::support::{
     alipay::JsonBody as _,
     http::{Answer, Caller, body},
-    oracle::{Evidence, Violation, judge},
+    oracle::{Evidence, judge},
     program::{Program, Stage},
+    violation::Violation,
 };
 
 const REPLICAS: usize = 3;

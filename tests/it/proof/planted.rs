@@ -24,7 +24,8 @@ use super::{
 use crate::support::{
     Options, World, all, eventually,
     http::{Answer, Caller, body},
-    oracle::{Evidence, Violation, judge},
+    oracle::{Evidence, judge},
+    violation::Violation,
 };
 
 /// Where the defect's process leaves what the oracle said.

@@ -186,15 +186,6 @@ impl Simulator {
         .await;
     }
 
-    /// Makes the next call of a service about one payment go wrong.
-    #[cfg(feature = "failpoints")]
-    pub(crate) async fn script_for(&self, service: &str, partner_trans_id: &str, fault: Value) {
-        self.script_rule(&json!({
-            "service": service, "partner_trans_id": partner_trans_id, "times": 1, "fault": fault
-        }))
-        .await;
-    }
-
     /// Forgets the faults that were scripted and not met.
     pub(crate) async fn clear_faults(&self) {
         let url = format!("{}/_control/faults", self.url);

@@ -5,32 +5,17 @@
 //! It shares no code with the gateway: the legal moves, the classes of answers and the calendar are
 //! written down here a second time.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use serde_json::Value;
 use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
 
-use super::World;
-
-/// An invariant that does not hold.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Violation {
-    /// The invariant, for example `M2`.
-    pub(crate) invariant: &'static str,
-    /// The payment's reference or id, and what is wrong.
-    pub(crate) text: String,
-}
-
-impl fmt::Debug for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.invariant, self.text)
-    }
-}
+use super::{
+    World,
+    violation::{Findings, Violation},
+};
 
 /// What a caller asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +69,8 @@ struct PaymentRow {
     charged: bool,
     paid_at: Option<DateTime<Utc>>,
     cancel_reason: Option<String>,
+    refunded_minor: i64,
+    has_refunds: bool,
     created_at: DateTime<Utc>,
 }
 
@@ -159,6 +146,10 @@ impl Evidence {
         let trades = simulator.trades().await;
         let mut requests: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for request in simulator.requests().await {
+            // The other oracle's.
+            if matches!(request["service"].as_str(), Some("refund" | "refund_query")) {
+                continue;
+            }
             let about = subject(&request).unwrap_or("nothing").to_owned();
             requests.entry(about).or_default().push(request);
         }
@@ -166,7 +157,9 @@ impl Evidence {
             pool,
             "select payment_id, version, merchant_reference, partner_trans_id, amount_minor,
                 currency, status, status_reason, money_returned, alipay_trans_id, charged,
-                paid_at, cancel_reason, created_at
+                paid_at, cancel_reason, refunded_minor,
+                exists (select from refund where refund.payment_id = payment.payment_id) as has_refunds,
+                created_at
             from payment order by payment_id",
         )
         .await;
@@ -180,7 +173,7 @@ impl Evidence {
         let attempts = rows::<AttemptRow>(
             pool,
             "select payment_id, attempt_id, kind, sent_at, answer_class
-            from attempt order by payment_id, attempt_id",
+            from attempt where refund_id is null order by payment_id, attempt_id",
         )
         .await;
         let mut views = BTreeMap::new();
@@ -202,7 +195,7 @@ impl Evidence {
             .collect(),
             keys: rows::<(String, Option<Uuid>)>(
                 pool,
-                "select idempotency_key, payment_id from idempotency_key",
+                "select idempotency_key, payment_id from idempotency_key where refund_id is null",
             )
             .await
             .into_iter()
@@ -298,21 +291,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Vec<Violation> {
     callers(evidence, &mut found);
     tombstones(evidence, &mut found);
     refused_cancels(evidence, &mut found);
-    let mut violations: Vec<Violation> = found.0.into_iter().collect();
-    violations.sort();
-    violations
-}
-
-#[derive(Default)]
-struct Findings(BTreeSet<Violation>);
-
-impl Findings {
-    fn check(&mut self, invariant: &'static str, holds: bool, text: impl FnOnce() -> String) {
-        if !holds {
-            let text = text();
-            self.0.insert(Violation { invariant, text });
-        }
-    }
+    found.into_vec()
 }
 
 /// One payment with everything about it.
@@ -469,7 +448,8 @@ fn refused_cancels(evidence: &Evidence, found: &mut Findings) {
             continue;
         };
         let stands = match (body["code"].as_str(), body["alternative"].as_str()) {
-            (Some("invalid_state"), _) => row.status == "failed",
+            // A refund of it is in the way, or was and failed since.
+            (Some("invalid_state"), _) => row.status == "failed" || row.has_refunds,
             (Some("cancel_window_closed"), Some("refund")) => {
                 !evidence.settled || row.status == "succeeded"
             }
@@ -534,7 +514,12 @@ fn money(case: &Case<'_>, found: &mut Findings) {
     }
     let (status, charged, refunded) = ledger(case.trade);
     let (agrees, invariant) = match row.status.as_str() {
-        "succeeded" => (status == "TRADE_SUCCESS" && charged && refunded == 0, "M6"),
+        "succeeded" => {
+            // What refunds returned in full is closed.
+            let closed = status == "TRADE_CLOSED" && refunded == row.amount_minor;
+            let stands = status == "TRADE_SUCCESS" || closed;
+            (stands && charged && refunded == row.refunded_minor, "M6")
+        }
         "failed" => (!charged && status != "WAIT_BUYER_PAY", "S3"),
         "canceled" if row.money_returned == Some(true) => {
             (charged && refunded == row.amount_minor, "S6")
@@ -640,13 +625,18 @@ fn chain(case: &Case<'_>, found: &mut Findings) {
         found.check("S1", legal, || {
             format!("{}: illegal {after:?}", case.name())
         });
-        // What leaves the status alone: learning Alipay's number, and a cancel's beginning and end.
+        // What leaves the status alone: learning Alipay's number, a cancel's beginning and end, and
+        // what refunds do to the books.
         let changes = (&before.to_status, &before.to_status_reason)
             != (&after.to_status, &after.to_status_reason)
             || matches!(
                 after.event.as_str(),
-                "buyer_must_confirm" | "cancel_started" | "cancel_refused"
-            );
+                "buyer_must_confirm"
+                    | "cancel_started"
+                    | "cancel_refused"
+                    | "cancel_turned_into_refund"
+            )
+            || after.event.starts_with("refund_");
         found.check("S7", changes, || {
             format!("{}: {after:?} changes nothing", case.name())
         });
@@ -663,7 +653,8 @@ fn chain(case: &Case<'_>, found: &mut Findings) {
     });
     let caused: Vec<Uuid> = chain
         .iter()
-        .filter(|step| step.event != "created" && step.event != "cancel_started")
+        .filter(|step| !matches!(step.event.as_str(), "created" | "cancel_started"))
+        .filter(|step| !step.event.starts_with("refund_"))
         .filter_map(|step| step.attempt_id)
         .collect();
     let distinct: BTreeSet<Uuid> = caused.iter().copied().collect();
@@ -672,7 +663,9 @@ fn chain(case: &Case<'_>, found: &mut Findings) {
     });
     // Attempts' ids sort by the time they were made. One visit asks one question, so whoever writes
     // the answer to an older question than the last one written has lost its claim meanwhile.
-    let by_the_schedule = chain.iter().filter(|step| step.follow_up_id.is_some());
+    let by_the_schedule = chain
+        .iter()
+        .filter(|step| step.follow_up_id.is_some() && !step.event.starts_with("refund_"));
     let asked: Vec<Uuid> = by_the_schedule.filter_map(|step| step.attempt_id).collect();
     found.check("C7", asked.is_sorted(), || {
         format!(
@@ -695,6 +688,7 @@ fn causes(case: &Case<'_>, found: &mut Findings) {
             step.api_key_id.is_some() && step.reason.is_some() && step.ticket.is_some();
         let grounded = match step.event.as_str() {
             "resolved" => has_grounds && step.from_status.as_deref() == Some("unresolved"),
+            "refund_resolved" => has_grounds,
             _ => step.ticket.is_none(),
         };
         found.check("S8", grounded, || {
