@@ -88,6 +88,13 @@ impl App {
                     };
                     crashpoint!(self.db.failpoints, "record_refund.written");
                     note_plan(&mut after, next_check_at);
+                    let is_estimated = news
+                        .event
+                        .as_ref()
+                        .is_some_and(RefundEvent::accepts_without_a_time);
+                    if is_estimated && refund.accepted_at.is_none() {
+                        after.accepted_at = Some(at);
+                    }
                     after.updated_at = at;
                     if after.state.status() != refund.state.status() {
                         after.finalized_at = after.finalized_at.map(|_| at);
