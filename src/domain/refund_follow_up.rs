@@ -80,35 +80,36 @@ pub enum RefundStep {
 
 /// What the plan asks for at `now` (the database's time).
 pub fn next_step(plan: &RefundPlan, refund: &Refund, now: DateTime<Utc>) -> RefundStep {
-    let (question, due) = match &refund.state {
-        RefundState::Succeeded | RefundState::Failed(_) => return RefundStep::Settled,
-        RefundState::Unresolved => (
+    match planned(plan, refund) {
+        None => RefundStep::Settled,
+        Some((step, due)) if due <= now => step,
+        Some((_, due)) => RefundStep::WaitUntil(due),
+    }
+}
+
+/// When the next thing the plan has to do is due; not after `now` where that is at once.
+pub fn next_check_at(plan: &RefundPlan, refund: &Refund, now: DateTime<Utc>) -> DateTime<Utc> {
+    planned(plan, refund).map_or(now, |(_, due)| due)
+}
+
+/// What is to be done next, and when; `None` where nothing is owed any more.
+fn planned(plan: &RefundPlan, refund: &Refund) -> Option<(RefundStep, DateTime<Utc>)> {
+    match &refund.state {
+        RefundState::Succeeded | RefundState::Failed(_) => None,
+        RefundState::Unresolved => Some((
             RefundStep::Query,
             nightly_check(plan, refund, last_question(refund)),
-        ),
+        )),
         RefundState::Pending(_) => {
             let (question, due) = next_question(plan, refund);
             let gives_up_at = gives_up_at(plan, refund);
             // Whatever was due before the end is asked first, however late its visit is.
-            if due < gives_up_at {
+            Some(if due < gives_up_at {
                 (question, due)
             } else {
                 (RefundStep::GiveUp, gives_up_at)
-            }
+            })
         }
-    };
-    if due <= now {
-        question
-    } else {
-        RefundStep::WaitUntil(due)
-    }
-}
-
-/// When the plan next has something to do: now, or the instant it waits for.
-pub fn next_check_at(plan: &RefundPlan, refund: &Refund, now: DateTime<Utc>) -> DateTime<Utc> {
-    match next_step(plan, refund, now) {
-        RefundStep::WaitUntil(due) => due,
-        RefundStep::Submit | RefundStep::Query | RefundStep::GiveUp | RefundStep::Settled => now,
     }
 }
 

@@ -128,7 +128,13 @@ fn follow(
             *refund = after.unwrap_or_else(|| refund.clone());
         }
         if !refund.state.is_final() {
-            refund.inquiry.next_check_at = Some(next_check_at(plan, refund, now));
+            let next = next_check_at(plan, refund, now);
+            let expected = match next_step(plan, refund, now) {
+                RefundStep::WaitUntil(due) => next == due,
+                _ => next <= now,
+            };
+            assert!(expected, "planned for {}", shown(next));
+            refund.inquiry.next_check_at = Some(next);
         }
     }
 }
@@ -528,6 +534,10 @@ fn t3_nothing_is_given_up_before_the_last_question_was_asked() {
     assert_eq!(next_step(&plan, &refund, late), RefundStep::Query);
     refund.inquiry.last_check_at = Some(late);
     assert_eq!(next_step(&plan, &refund, late), RefundStep::GiveUp);
+    // Planned for when it was due: the answer to the question took a while.
+    let answered = late + TimeDelta::seconds(5);
+    let due = next_check_at(&plan, &refund, answered);
+    assert_eq!(due, gives_up_at(&plan, &refund));
 
     let noon = local("2026-11-22 12:00:00");
     let mut refund = placed(RefundMode::Async, noon, 0);
