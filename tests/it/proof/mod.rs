@@ -1,13 +1,15 @@
 //! The proof that nothing a crash, an error, a delay, a lie or a race does makes the gateway charge
 //! twice, lose a payment or say what is not so (`design/correctness.md` 1). Needs the cargo feature
-//! `failpoints`; not part of `./dev test` yet.
+//! `failpoints`; `./dev test proof` runs it and prints what was done.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | `driver` | moves a world: calls that survive a dying replica, and settling |
-//! | `crash_points` | every named point × crash, error, delay × operation |
+//! | `crash_points` | every named point × crash, error, delay, rival × operation |
 //! | `histories` | seeded random operations, faults, restarts and clock moves |
+//! | `report` | the figures that the others left |
 
 mod crash_points;
 mod driver;
 mod histories;
+mod report;

@@ -163,17 +163,13 @@ impl Simulator {
 
     /// Makes the next `times` calls of a service go wrong.
     pub(crate) async fn script(&self, service: &str, times: u32, fault: Value) {
-        self.script_rule(&json!({
+        let rule = json!({
             "service": service, "partner_trans_id": null, "times": times, "fault": fault
-        }))
-        .await;
-    }
-
-    async fn script_rule(&self, rule: &Value) {
+        });
         let answer = self
             .client
             .post(format!("{}/_control/faults", self.url))
-            .json_body(rule)
+            .json_body(&rule)
             .send()
             .await
             .expect("the simulator answers");
@@ -182,15 +178,6 @@ impl Simulator {
             "{}",
             answer.text().await.unwrap_or_default()
         );
-    }
-
-    /// Makes the next call of a service about one payment go wrong.
-    #[cfg(feature = "failpoints")]
-    pub(crate) async fn script_for(&self, service: &str, partner_trans_id: &str, fault: Value) {
-        self.script_rule(&json!({
-            "service": service, "partner_trans_id": partner_trans_id, "times": 1, "fault": fault
-        }))
-        .await;
     }
 
     /// Forgets the faults that were scripted and not met.

@@ -112,6 +112,7 @@ pub(crate) struct Replica {
     tasks: TaskTracker,
     shutdown: Shutdown,
     /// The hard stop of the worker.
+    #[cfg(feature = "failpoints")]
     cut: CancellationToken,
 }
 
@@ -238,9 +239,9 @@ impl World {
             replica.clock.set(to + replica.wrong_by);
         }
         self.simulator.set_clock(to).await;
-        sqlx::query("update clock_of_test set now = $1")
+        sqlx::query_scalar::<_, DateTime<Utc>>("update clock_of_test set now = $1 returning now")
             .bind(to)
-            .execute(&self.pool)
+            .fetch_one(&self.pool)
             .await
             .expect("the database's clock moves");
     }
@@ -596,6 +597,7 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
         wrong_by: TimeDelta::zero(),
         tasks,
         shutdown,
+        #[cfg(feature = "failpoints")]
         cut,
     }
 }
