@@ -24,18 +24,16 @@ type Figures = BTreeMap<String, Value>;
 #[ignore = "run by `./dev`, after the tests whose figures it prints"]
 fn the_report() {
     let all = read();
-    let (crash_points, rest): (Figures, Figures) = all
+    let (crash_points, others): (Figures, Figures) = all
         .into_iter()
         .partition(|(name, _)| name.starts_with("crash-points-"));
-    let (histories, others): (Figures, Figures) = rest
-        .into_iter()
-        .partition(|(name, _)| name.starts_with("histories-"));
     let mut text = String::from("\n");
     let mut faults = vec![];
     sweep(&crash_points, &mut text, &mut faults);
-    for (title, part) in [("histories", &histories), ("also", &others)] {
-        for line in sums(part) {
-            put(&mut text, &format!("{title:>12}  {line}"));
+    for (part, sums) in sums(&others) {
+        put(&mut text, &part);
+        for (name, sum) in sums {
+            put(&mut text, &format!("{sum:>12}  {name}"));
         }
     }
     std::io::stderr()
@@ -75,7 +73,7 @@ fn sweep(parts: &Figures, text: &mut String, faults: &mut Vec<String>) {
     put(
         text,
         &format!(
-            "crash points  {} points, {} operations, {cases} cases, at least {fewest} hits each, \
+            "crash points: {} points, {} operations, {cases} cases, at least {fewest} hits each, \
              {violations} violations",
             hits.len(),
             parts.len(),
@@ -94,24 +92,22 @@ fn sweep(parts: &Figures, text: &mut String, faults: &mut Vec<String>) {
     }
 }
 
-/// Every number of the parts, summed by name.
-fn sums(parts: &Figures) -> Vec<String> {
-    let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+/// Every number of each part, by name, summed over its shares.
+fn sums(parts: &Figures) -> BTreeMap<String, BTreeMap<String, u64>> {
+    let mut sums: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
     for (name, figures) in parts {
         // The shares of one thing are told apart by a number.
         let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
-        add(name, figures, &mut sums);
+        add("", figures, sums.entry(name.to_owned()).or_default());
     }
-    sums.into_iter()
-        .map(|(name, sum)| format!("{name}: {sum}"))
-        .collect()
+    sums
 }
 
 fn add(name: &str, figures: &Value, sums: &mut BTreeMap<String, u64>) {
     match figures {
         Value::Object(members) => {
             for (member, figures) in members {
-                add(&format!("{name} {member}"), figures, sums);
+                add(format!("{name} {member}").trim_start(), figures, sums);
             }
         }
         Value::Array(items) => {
@@ -150,8 +146,7 @@ fn figures_of_shares_are_summed() {
         ("part-1".to_owned(), part(1)),
         ("part-2".to_owned(), part(5)),
     ]);
-    assert_eq!(
-        sums(&parts),
-        ["part list: 4", "part met a: 4", "part runs: 6"]
-    );
+    let sums: Vec<(String, u64)> = sums(&parts)["part"].clone().into_iter().collect();
+    let expected = [("list", 4), ("met a", 4), ("runs", 6)];
+    assert_eq!(sums, expected.map(|(name, sum)| (name.to_owned(), sum)));
 }
