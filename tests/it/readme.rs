@@ -62,7 +62,10 @@ fn what_the_page_names_exists() {
     let named = |text: &str, start: &str| -> Vec<String> {
         let rests = text.split(start).skip(1);
         rests
-            .filter_map(|rest| rest.split(|c: char| !c.is_ascii_lowercase()).next())
+            .filter_map(|rest| {
+                rest.split(|c: char| !(c.is_ascii_lowercase() || c == '-'))
+                    .next()
+            })
             .map(str::to_owned)
             .collect()
     };

@@ -23,8 +23,8 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use super::driver::{
-    Act, Ear, Order, PAST_THE_LEASE, act, next_visit, points, publish, settle, unless_stopped,
-    verdict, work, work_and_be_cut,
+    Act, Ear, Order, PAST_THE_LEASE, act, finish_clean, next_visit, points, publish, settle,
+    unless_stopped, work, work_and_be_cut,
 };
 use crate::support::{Options, World, http::body};
 
@@ -63,8 +63,9 @@ use Step::{
 };
 
 /// An operation: the code that is scanned, how it begins, and what is then swept.
-struct Operation {
-    name: &'static str,
+#[derive(Clone, Copy)]
+pub(super) struct Operation {
+    pub(super) name: &'static str,
     code: &'static str,
     /// What goes before, undisturbed: it is another operation's to sweep.
     set_up: &'static [Step],
@@ -107,7 +108,7 @@ const OPEN: &[Step] = &[Do(Create(0))];
 /// A payment that is paid.
 const PAID: &[Step] = &[Do(Create(1))];
 
-const OPERATIONS: &[Operation] = &[
+pub(super) const OPERATIONS: &[Operation] = &[
     operation("paid", "0001", &[], &[Do(Create(1))]),
     Operation {
         fresh: true,
@@ -245,7 +246,8 @@ const OPERATIONS: &[Operation] = &[
         operation(
             "visit_against_refresh",
             "2003",
-            &[Do(Create(0)), Fault("query", 1, "not_exist"), Pass(15)],
+            // The visit cancels; the refresh finds the trade paid.
+            &[Do(Create(0)), Pass(15)],
             &[Work],
         ),
     ),
@@ -704,11 +706,10 @@ impl Sweep<'_> {
             .collect();
         for (point, cause) in AFTER_AN_ERROR {
             // Only a worker gives a claim back, and the first question must be the worker's.
-            let passes = |point: &str| passed.contains_key(point);
-            let asked_by_a_worker = passes("visit.claimed")
-                && !passes("cancel.accepted")
-                && !passes("refresh.accepted");
-            let can_follow = passes(cause) && (*cause != "db.question.before" || asked_by_a_worker);
+            let meets = |point: &str| passed.contains_key(point);
+            let asked_by_a_worker =
+                meets("visit.claimed") && !meets("cancel.accepted") && !meets("refresh.accepted");
+            let can_follow = meets(cause) && (*cause != "db.question.before" || asked_by_a_worker);
             if self.operation.rival.is_none() && can_follow {
                 passed.entry((*point).to_owned()).or_insert(Some(*cause));
             }
@@ -766,11 +767,11 @@ async fn sweep(pool: PgPool, name: &str) {
         }
     }
     assert!(never.is_empty(), "armed and never reached: {never:?}");
-    let violations = verdict(&sweep.world, &sweep.ear).await;
-    let figures = json!({"cases": cases, "hits": hits, "violations": violations.len()});
-    publish(&format!("crash-points-{name}"), &figures);
-    assert!(violations.is_empty(), "{violations:#?}");
-    sweep.world.finish().await;
+    finish_clean(sweep.world, &sweep.ear).await;
+    publish(
+        &format!("crash-points-{name}"),
+        &json!({"cases": cases, "hits": hits, "violations": 0}),
+    );
 }
 
 /// Every point of the program, as its sources name them. The client names its own after the

@@ -38,16 +38,16 @@ impl Ear {
             reference: None,
             same_body,
         };
-        self.note(caller, asked, answer);
+        self.note(caller, &asked, answer);
     }
 
     /// Notes the answer to anything else.
     pub(super) fn read(&mut self, caller: usize, answer: &Answer) {
-        self.note(caller, Asked::Other, answer);
+        self.note(caller, &Asked::Other, answer);
     }
 
     /// Notes an answer; each item of a list is one.
-    pub(super) fn note(&mut self, caller: usize, asked: Asked, answer: &Answer) {
+    pub(super) fn note(&mut self, caller: usize, asked: &Asked, answer: &Answer) {
         let bodies = match answer.body["items"].as_array() {
             Some(items) => items.clone(),
             None => vec![answer.body.clone()],
@@ -267,7 +267,7 @@ pub(super) async fn act(
                 same_body: true,
             };
             let answer = create(world, replica, &order.key, &order.request, wait).await?;
-            ear.note(caller, asked, &answer);
+            ear.note(caller, &asked, &answer);
             return Some(answer);
         }
         Act::CancelReference => (
@@ -317,7 +317,7 @@ pub(super) async fn act(
         }
     };
     let answer = unless_stopped(world, replica, Caller::send(request)).await?;
-    ear.note(caller, asked, &answer);
+    ear.note(caller, &asked, &answer);
     Some(answer)
 }
 

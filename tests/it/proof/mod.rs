@@ -1,16 +1,17 @@
 //! The proof that nothing a crash, an error, a delay, a lie or a race does makes the gateway charge
 //! twice, lose a payment or say what is not so (`design/correctness.md` 1). Needs the cargo feature
-//! `failpoints`; not part of `./dev test` yet.
+//! `failpoints`; `./dev test proof` runs it and prints what was done.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | `driver` | moves a world: calls that survive a dying replica, and settling |
-//! | `crash_points` | every named point × crash, error, delay × operation |
+//! | `crash_points` | every named point × crash, error, delay, rival × operation |
 //! | `histories` | seeded random operations, faults, restarts and clock moves |
 //! | `byte_cut` | the answers of pay, query and cancel cut after every byte |
 //! | `races` | twins, rivals, cancels, tombstones, lost leases and late answers on three replicas |
 //! | `kill_loop` | kill -9 of real programs under load |
 //! | `planted` | the proof itself is tested: planted defects are caught |
+//! | `report` | the figures that the others left |
 
 mod byte_cut;
 mod crash_points;
@@ -19,3 +20,4 @@ mod histories;
 mod kill_loop;
 mod planted;
 mod races;
+mod report;

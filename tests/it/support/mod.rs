@@ -115,6 +115,7 @@ pub(crate) struct Replica {
     tasks: TaskTracker,
     shutdown: Shutdown,
     /// The hard stop of the worker.
+    #[cfg(feature = "failpoints")]
     cut: CancellationToken,
 }
 
@@ -244,9 +245,9 @@ impl World {
         for replica in &self.replicas {
             replica.clock.set(to + replica.wrong_by);
         }
-        sqlx::query("update clock_of_test set now = $1")
+        sqlx::query_scalar::<_, DateTime<Utc>>("update clock_of_test set now = $1 returning now")
             .bind(to)
-            .execute(&self.pool)
+            .fetch_one(&self.pool)
             .await
             .expect("the database's clock moves");
         // Last: what Alipay notifies of because of the time is taken by gateways that live in it.
@@ -668,6 +669,7 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
         wrong_by: TimeDelta::zero(),
         tasks,
         shutdown,
+        #[cfg(feature = "failpoints")]
         cut,
     }
 }
