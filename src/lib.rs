@@ -28,13 +28,13 @@
 //! | [`db`] | the only place with SQL | `domain`, `failpoint` |
 //! | [`app`] | the use cases: intent, call, record; free of HTTP and of SQL text | `alipay`, `db`, `domain`, `clock`, `failpoint` |
 //! | [`jobs`] | the workers that claim due follow-ups and visit their payments and refunds | `app`, `db`, `domain`, `failpoint` |
-//! | [`http`] | the REST surface: requests into types, results into answers | `app`, `domain`, `shutdown` |
+//! | [`http`] | the REST surface: requests into types, results into answers | `app`, `domain`, `failpoint`, `shutdown` |
 //! | [`telemetry`] | logs, traces and metrics of the process | `config` |
 //! | [`startup`] | puts the program together and runs it | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `http`, `jobs`, `shutdown` |
 //! | [`dev`] | `dev up` and its like: uses the programs by their command line | `keys` |
 //!
-//! `domain` uses no more of [`failpoint`] than the faults that are planted to test the tests: constants, in a
-//! build without the feature.
+//! `domain` and `http` use no more of [`failpoint`] than the faults that are planted to test the tests: constants,
+//! in a build without the feature.
 //!
 //! A new capability is the same short column of files each time: `domain/x`, an `alipay` request and
 //! answer where it calls out, `db/x`, `app/x`, `http/x`, `tests/it/x`.

@@ -115,19 +115,17 @@ fn charset_of(content_type: Option<&str>, pairs: &RawPairs) -> Result<Charset, N
             .find(|(name, _)| matches!(name.as_slice(), b"_input_charset" | b"charset"))?;
         std::str::from_utf8(value).ok()
     };
-    match content_type
+    let label = content_type
         .and_then(charset::of_content_type)
-        .or_else(in_the_form)
-    {
-        Some(label) => Charset::from_label(label).map_err(|_| NotificationError::Undecodable),
-        None => {
-            let is_utf_8 = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
-            let all = pairs
-                .iter()
-                .all(|(name, value)| is_utf_8(name) && is_utf_8(value));
-            Ok(if all { Charset::Utf8 } else { Charset::Gbk })
-        }
+        .or_else(in_the_form);
+    if let Some(label) = label {
+        return Charset::from_label(label).map_err(|_| NotificationError::Undecodable);
     }
+    let is_utf_8 = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
+    let all = pairs
+        .iter()
+        .all(|(name, value)| is_utf_8(name) && is_utf_8(value));
+    Ok(if all { Charset::Utf8 } else { Charset::Gbk })
 }
 
 impl fmt::Debug for VerifiedNotification {

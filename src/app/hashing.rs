@@ -10,7 +10,10 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::domain::{
-    id::PaymentId, idempotency::RequestFingerprint, payment::NewPayment, refund::NewRefund,
+    id::{MerchantReference, PaymentId},
+    idempotency::RequestFingerprint,
+    payment::NewPayment,
+    refund::NewRefund,
 };
 
 /// The secret behind every keyed hash: at least 32 bytes (`SECRET_KEY_FILE`).
@@ -95,7 +98,7 @@ impl SecretKey {
             ("amount", amount.as_deref().unwrap_or_default()),
             (
                 "merchant_reference",
-                reference.map(|text| text.as_str()).unwrap_or_default(),
+                reference.map(MerchantReference::as_str).unwrap_or_default(),
             ),
             ("mode", new.mode.as_str()),
             ("payment_id", &payment_id.to_string()),

@@ -369,6 +369,7 @@ impl<'a> Columns<'a> {
 
 /// The actor as a transition row's columns; one of them is set.
 #[derive(Clone, Copy, Default)]
+#[expect(clippy::struct_field_names, reason = "the names of the columns")]
 pub(super) struct ActorColumns {
     pub(super) api_key_id: Option<uuid::Uuid>,
     pub(super) follow_up_id: Option<uuid::Uuid>,

@@ -273,7 +273,7 @@ async fn hk_12_a_lost_answer_is_found_by_query_and_nothing_is_sent_again(pool: P
     let unheard = refund(&world, &paid, "sync").await;
     assert_eq!(unheard.summary("status"), (202, "pending"), "{unheard:?}");
     assert_eq!(unheard.body["pending_reason"], "outcome_unknown");
-    let done = run_until_final(&mut world, unheard.id(), TimeDelta::seconds(10)).await;
+    let done = run_until_final(&mut world, unheard.id(), TimeDelta::seconds(11)).await;
     assert_eq!(done["status"], "succeeded", "{done}");
     assert_eq!(world.simulator.count("refund").await, 1);
     finish(world).await;

@@ -16,8 +16,8 @@ use crate::{
     domain::{
         attempt::Answer,
         id::{
-            ApiKeyId, AttemptId, FollowUpId, MerchantId, PartnerRefundId, PartnerTransId,
-            PaymentId, RefundId,
+            ApiKeyId, AttemptId, FollowUpId, MerchantId, MerchantReference, PartnerRefundId,
+            PartnerTransId, PaymentId, RefundId,
         },
         idempotency::{IdempotencyKey, RequestFingerprint},
         money::{Currency, Money},
@@ -117,6 +117,7 @@ impl Db {
     /// Commits an intent. `Ok(None)`, or a constraint error, means that something stood in its way:
     /// ask [`Db::refund_obstacle`]. An error in doubt means it may have been committed.
     #[tracing::instrument(name = "db.refund_intent.insert", skip_all, fields(refund.id = %intent.refund_id, otel.kind = "client", db.system = "postgresql"))]
+    #[expect(clippy::too_many_lines, reason = "one statement and its parameters")]
     pub async fn insert_refund_intent(
         &self,
         intent: &RefundIntent<'_>,
@@ -197,7 +198,7 @@ impl Db {
             new.amount.map(Money::minor),
             intent.partner_refund_id.as_str(),
             new.mode.as_str(),
-            new.merchant_reference.as_ref().map(|text| text.as_str()),
+            new.merchant_reference.as_ref().map(MerchantReference::as_str),
             new.reason,
             intent.route,
             intent.key.map(IdempotencyKey::as_str),
@@ -247,7 +248,7 @@ impl Db {
                 .new
                 .merchant_reference
                 .as_ref()
-                .map(|text| text.as_str()),
+                .map(MerchantReference::as_str),
         )
         .fetch_one(&self.pool)
         .await?;

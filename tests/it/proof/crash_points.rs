@@ -439,7 +439,7 @@ const REFUNDS: &[Operation] = &[
     against(
         RefreshRefund,
         operation(
-            "visit_against_refresh_of_refund",
+            "refund_visited_rival",
             "0001",
             ACCEPTED,
             &[PassTo(23, 45, 0), Work],
@@ -906,6 +906,6 @@ sweeps! {
     t4_a_cancel_at_every_point_of_a_refund_returns_the_money_once = "refund_against_cancel",
     t4_a_refund_at_every_point_of_a_cancel_returns_the_money_once = "cancel_against_refund",
     s7_a_query_at_every_point_of_a_notification_ends_in_the_truth = "announced_against_refresh",
-    s7_a_refresh_at_every_point_of_a_visit_ends_in_the_truth = "visit_against_refresh_of_refund",
+    s7_a_refresh_at_every_point_of_a_visit_ends_in_the_truth = "refund_visited_rival",
     m3_a_refund_at_every_point_of_a_reversal_stays_within_the_charge = "reversal_against_refund",
 }

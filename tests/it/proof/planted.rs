@@ -18,13 +18,17 @@ use sqlx::PgPool;
 use tokio::process::Command;
 
 use super::{
-    driver::{Ear, PAST_THE_LEASE, create, next_visit, points, publish, settle, verdict, work},
+    driver::{
+        Act, Ear, Order, PAST_THE_LEASE, act, create, next_visit, points, publish, settle,
+        unless_stopped, verdict, work,
+    },
     races::hang_up,
 };
 use crate::support::{
     Options, World, all, eventually,
     http::{Answer, Caller, body},
     oracle::{Evidence, judge},
+    refund_oracle::{RefundEvidence, judge_refunds},
     violation::Violation,
 };
 
@@ -143,6 +147,11 @@ planted! {
     id_ignored => ["S9"],
     amount_ignored => ["S9"],
     wrong_zone => ["T1"],
+    late_batch_edge => ["T2"],
+    refund_timeout_is_failure => ["S3"],
+    refund_id_per_submit => ["M4", "M7"],
+    acknowledged_early => ["V4"],
+    notification_unverified => ["M6"],
     // In the schema.
     no_unique_reference => ["D3"],
     no_unique_key => ["D1", "D2"],
@@ -208,6 +217,27 @@ impl Scene {
         self.world.quiet_down().await;
     }
 
+    /// A payment at replica 0, and a refund of a part of it.
+    async fn give_back(&mut self, mode: &'static str) {
+        let batch = json!({"same_day_immediate": false, "in_window": "next_night"});
+        self.world.simulator.set_refund_policy(&batch).await;
+        let payment = self.pay("0001").await.expect("an answer");
+        let order = Order {
+            key: "0001".to_owned(),
+            request: json!({"merchant_reference": payment.body["merchant_reference"]}),
+        };
+        act(
+            &self.world,
+            &mut self.ear,
+            0,
+            0,
+            &order,
+            Act::Refund(mode, 0),
+        )
+        .await;
+        self.world.quiet_down().await;
+    }
+
     /// Time passes, and replica 0 looks at what is due.
     async fn visit_after(&mut self, by: TimeDelta) {
         self.world.advance(by).await;
@@ -223,8 +253,14 @@ impl Scene {
     }
 
     /// What the oracle says now.
-    async fn end_at_once(self) -> Vec<Violation> {
-        let violations = judge(&Evidence::of(&self.world, &self.ear.0, false).await);
+    async fn end_at_once(mut self) -> Vec<Violation> {
+        for replica in 0..self.world.replicas.len() {
+            if points(&self.world, replica).is_stopped() {
+                self.world.replace(replica).await;
+            }
+        }
+        let mut violations = judge(&Evidence::of(&self.world, &self.ear.0, false).await);
+        violations.extend(judge_refunds(&RefundEvidence::of(&self.world, false).await));
         self.world.end_without_checks().await;
         violations
     }
@@ -279,6 +315,23 @@ async fn play(pool: PgPool, name: &str) -> Vec<Violation> {
         "wrong_zone" => {
             scene.pay("0001").await;
         }
+        "late_batch_edge" => {
+            // 23:00 of Hong Kong sharp.
+            let opening = "2026-03-09T15:00:00Z".parse().expect("a time");
+            scene.world.set_clock(opening).await;
+            scene.give_back("async").await;
+            return scene.end_at_once().await;
+        }
+        "refund_timeout_is_failure" => {
+            scene.script("refund", "drop_after_effect").await;
+            scene.give_back("sync").await;
+        }
+        "refund_id_per_submit" => {
+            scene.script("refund", "drop_before_effect").await;
+            scene.give_back("sync").await;
+        }
+        "acknowledged_early" => return acknowledged(scene, None).await,
+        "notification_unverified" => return acknowledged(scene, Some("forged_signature")).await,
         "no_unique_reference" => return rivals_for_a_reference(scene).await,
         "no_unique_key" => return rivals_for_a_key(scene).await,
         "no_guard" => {
@@ -312,6 +365,21 @@ async fn play(pool: PgPool, name: &str) -> Vec<Violation> {
         _ => panic!("no such defect: {name}"),
     }
     scene.end().await
+}
+
+/// A notification of a refund comes to a replica that stops before it has written what it says: a true
+/// one, or a lie about a refund that waits for its batch.
+async fn acknowledged(mut scene: Scene, lie: Option<&str>) -> Vec<Violation> {
+    scene.give_back("async").await;
+    let refunds = scene.world.simulator.refunds().await;
+    let id = refunds[0]["partner_refund_id"].as_str().expect("an id");
+    if let Some(lie) = lie {
+        scene.world.simulator.script_notification(1, lie).await;
+    } else {
+        points(&scene.world, 0).arm("db.record_refund.before", 0, Action::Crash);
+    }
+    unless_stopped(&scene.world, 0, scene.world.simulator.announce_refund(id)).await;
+    scene.end_at_once().await
 }
 
 /// A cancel whose answer never came, and a buyer who confirms after all.

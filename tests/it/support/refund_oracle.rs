@@ -76,6 +76,7 @@ pub(crate) struct RefundEvidence {
     ledger: Vec<Value>,
     trades: Vec<Value>,
     requests: Vec<Value>,
+    notifications: Vec<Value>,
     views: BTreeMap<Uuid, Value>,
     settled: bool,
 }
@@ -139,6 +140,7 @@ impl RefundEvidence {
             ledger: simulator.refunds().await,
             trades: simulator.trades().await,
             requests: simulator.requests().await,
+            notifications: simulator.notifications().await,
             views,
             settled,
         }
@@ -167,6 +169,7 @@ pub(crate) fn judge_refunds(evidence: &RefundEvidence) -> Vec<Violation> {
         causes(&case, &mut found);
         requests(&case, &mut found);
         schedule(&case, &mut found);
+        notified(&case, &mut found);
         view(&case, &mut found);
     }
     found.into_vec()
@@ -180,6 +183,7 @@ struct Case<'a> {
     follow_ups: i64,
     theirs: Option<&'a Value>,
     requests: Vec<&'a Value>,
+    notifications: Vec<&'a Value>,
     view: Option<&'a Value>,
     settled: bool,
 }
@@ -209,6 +213,11 @@ impl<'a> Case<'a> {
                 .requests
                 .iter()
                 .filter(|request| request["partner_refund_id"] == ours)
+                .collect(),
+            notifications: evidence
+                .notifications
+                .iter()
+                .filter(|notification| notification["partner_refund_id"] == ours)
                 .collect(),
             view: evidence.views.get(&id),
             settled: evidence.settled,
@@ -514,7 +523,22 @@ fn schedule(case: &Case<'_>, found: &mut Findings) {
     });
 }
 
-/// What callers see is what is stored.
+/// V4: what was acknowledged had its effect. (One that was spoilt on its way is no more than a hint.)
+fn notified(case: &Case<'_>, found: &mut Findings) {
+    let acknowledged = case.notifications.iter().any(|notification| {
+        notification["attempts"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|attempt| attempt["result"] == "acknowledged" && attempt["fault"].is_null())
+    });
+    let told = matches!(case.row.status.as_str(), "succeeded" | "failed");
+    found.check("V4", told || !acknowledged, || {
+        format!("{}: acknowledged without an effect", case.name())
+    });
+}
+
+/// What callers see is what is stored; T2: the batch that is waited for opens after the acceptance.
 fn view(case: &Case<'_>, found: &mut Findings) {
     let Some(view) = case.view else { return };
     let same = view["status"] == case.row.status.as_str()
@@ -522,4 +546,13 @@ fn view(case: &Case<'_>, found: &mut Findings) {
         && view["amount"]["value"] == case.row.amount_minor
         && view["checks_done"] == case.row.checks_done;
     found.check("S2", same, || format!("{}: shown as {view}", case.name()));
+    let time = |value: &Value| value.as_str()?.parse::<DateTime<Utc>>().ok();
+    let (opens, accepted) = (
+        time(&view["window"]["opens_at"]),
+        time(&view["accepted_at"]),
+    );
+    let later = opens.zip(accepted).is_none_or(|(o, a)| o > a);
+    found.check("T2", later, || {
+        format!("{}: expected in a batch that was open: {view}", case.name())
+    });
 }
