@@ -41,6 +41,16 @@ impl Ear {
         self.note(caller, &asked, answer);
     }
 
+    /// The same where the merchant's number matters too, because a cancel may name it.
+    pub(super) fn create_of(&mut self, caller: usize, key: &str, reference: &str, answer: &Answer) {
+        let asked = Asked::Create {
+            key: key.to_owned(),
+            reference: Some(reference.to_owned()),
+            same_body: true,
+        };
+        self.note(caller, &asked, answer);
+    }
+
     /// Notes the answer to anything else.
     pub(super) fn read(&mut self, caller: usize, answer: &Answer) {
         self.note(caller, &Asked::Other, answer);

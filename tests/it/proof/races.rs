@@ -541,7 +541,7 @@ async fn m7_a_cancel_before_the_intent_forbids_it_and_after_it_cancels(pool: PgP
             let cancel = cancel_known(&world, 1, &known).await;
             go_on(&world, 0).await;
             let created = ended(creating).await;
-            ear.create(0, &key, true, &created);
+            ear.create_of(0, &key, &reference, &created);
             if BEFORE.contains(point) {
                 assert_eq!(
                     cancel.summary("object"),
