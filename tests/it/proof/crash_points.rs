@@ -55,8 +55,8 @@ enum Step {
     Deliver,
 }
 use Act::{
-    Abandon, Cancel, CancelKey, CancelReference, Create, Refresh, RefreshRefund, Refund, Resolve,
-    ResolveRefund, Reverse, Run, Snooze,
+    Abandon, Cancel, CancelKey, CancelReference, Create, Notify, Refresh, RefreshRefund, Refund,
+    Resolve, ResolveRefund, Reverse, Run, Snooze,
 };
 use Step::{
     Deliver, Do, Fault, Garble, KeepHouse, Pass, PassTo, Policy, Tamper, Work, WorkAndBeCut,
@@ -437,6 +437,15 @@ const REFUNDS: &[Operation] = &[
         ),
     ),
     against(
+        Notify,
+        operation(
+            "visit_against_announced",
+            "0001",
+            ACCEPTED,
+            &[PassTo(23, 45, 0), Work],
+        ),
+    ),
+    against(
         RefreshRefund,
         operation(
             "refund_visited_rival",
@@ -649,8 +658,7 @@ impl Sweep<'_> {
             }
             Garble(fault) => world.simulator.script_notification(1, fault).await,
             Deliver => {
-                unless_stopped(world, 0, world.simulator.set_notifications("on")).await;
-                world.simulator.set_notifications("hold").await;
+                act(world, &mut self.ear, 0, 0, order, Notify).await;
             }
         }
     }
@@ -906,6 +914,7 @@ sweeps! {
     t4_a_cancel_at_every_point_of_a_refund_returns_the_money_once = "refund_against_cancel",
     t4_a_refund_at_every_point_of_a_cancel_returns_the_money_once = "cancel_against_refund",
     s7_a_query_at_every_point_of_a_notification_ends_in_the_truth = "announced_against_refresh",
+    s7_a_notification_at_every_point_of_a_query_ends_in_the_truth = "visit_against_announced",
     s7_a_refresh_at_every_point_of_a_visit_ends_in_the_truth = "refund_visited_rival",
     m3_a_refund_at_every_point_of_a_reversal_stays_within_the_charge = "reversal_against_refund",
 }

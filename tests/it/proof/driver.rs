@@ -130,6 +130,8 @@ pub(super) enum Act {
     Refund(&'static str, u32),
     /// `POST /v1/refunds/{id}/refresh`.
     RefreshRefund,
+    /// Alipay delivers the notifications that it has held back, to replica 0.
+    Notify,
     /// `POST /v1/refunds/{id}/resolve` with what Alipay's portal shows.
     ResolveRefund,
     /// `POST /v1/payments/{id}/reverse`, held for at most this many seconds.
@@ -230,6 +232,11 @@ async fn act_on_refund(world: &World, replica: usize, order: &Order, act: Act) -
             let refund = find_refund(world, order).await?;
             till.request(Method::POST, &format!("/v1/refunds/{}/refresh", refund.id))
         }
+        Act::Notify => {
+            unless_stopped(world, 0, world.simulator.set_notifications("on")).await;
+            world.simulator.set_notifications("hold").await;
+            return None;
+        }
         Act::ResolveRefund => {
             let refund = find_refund(world, order).await?;
             let theirs = world.simulator.refund(&refund.partner_refund_id).await;
@@ -267,7 +274,11 @@ pub(super) async fn act(
     let known = || post(&till, "/v1/payments/cancel".to_owned());
     let other = Asked::Other;
     let (request, asked) = match act {
-        Act::Refund(..) | Act::RefreshRefund | Act::ResolveRefund | Act::Reverse(_) => {
+        Act::Refund(..)
+        | Act::RefreshRefund
+        | Act::Notify
+        | Act::ResolveRefund
+        | Act::Reverse(_) => {
             return act_on_refund(world, replica, order, act).await;
         }
         Act::Create(wait) => {
