@@ -405,7 +405,10 @@ const REFUNDS: &[Operation] = &[
             Do(Create(1)),
             Fault("cancel", 1, "drop_before_effect"),
             Do(Reverse(0)),
+            // "Paid" is believed once the cancel that was not answered can no longer act.
             Pass(40),
+            Work,
+            Pass(60),
         ],
         &[Work, Pass(5), Work],
     ),
