@@ -10,7 +10,7 @@ const DECLARATION_LIMIT: usize = 256;
 
 /// A charset that Alipay answers in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Charset {
+pub(in crate::alipay) enum Charset {
     Utf8,
     /// GBK, and GB2312, which is a part of it.
     Gbk,

@@ -15,6 +15,7 @@
 //! | `response` | the tree to verified fields, and those to an outcome |
 //! | [`outcome`] | what Alipay meant |
 //! | [`result_code`] | every documented code |
+//! | [`files`] | the daily transaction and settlement files |
 //! | [`notification`] | the signature of what Alipay posts to us |
 //!
 //! The protocol is described in `protocol/wire.md`; what to do with it in `protocol/operations.md`.
@@ -22,6 +23,7 @@
 mod charset;
 pub mod client;
 pub mod error;
+pub mod files;
 mod keys;
 pub mod notification;
 pub mod outcome;

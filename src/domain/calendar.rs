@@ -112,7 +112,8 @@ fn next_day(day: NaiveDate) -> NaiveDate {
         .expect("dates of payments are far from the end of chrono's calendar")
 }
 
-fn in_beijing(day: NaiveDate, time: NaiveTime) -> DateTime<Utc> {
+/// The instant of a time of day in GMT+8.
+pub fn in_beijing(day: NaiveDate, time: NaiveTime) -> DateTime<Utc> {
     day.and_time(time)
         .and_local_timezone(beijing())
         .single()

@@ -11,6 +11,7 @@
 //! | wallet | `payment_inst` | which wallet paid; unknown values are kept as they are |
 //! | store | store | the merchant's shop (the SQL layer is [`crate::db`]) |
 //! | attempt | – | one upstream call |
+//! | [`daily_file`] | transaction file, settlement file | what is read of each |
 //! | follow-up | – | the durable plan to ask again |
 
 /// The one name of each variant of a closed enum, the same in JSON, SQL, metrics and logs.
@@ -36,6 +37,7 @@ macro_rules! stored_names {
 pub mod attempt;
 pub mod barcode;
 pub mod calendar;
+pub mod daily_file;
 pub mod follow_up;
 pub mod id;
 pub mod idempotency;
@@ -47,4 +49,5 @@ pub mod payment;
 pub mod refund;
 pub mod refund_follow_up;
 pub mod schedule;
+
 pub mod transition;

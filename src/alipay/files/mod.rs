@@ -1,0 +1,73 @@
+//! Alipay's daily files, read row by row (`protocol/operations.md` 5.4).
+//!
+//! [`FileReader`] is the whole of it: it takes any [`BufRead`](std::io::BufRead), says at once if the
+//! file is not one of ours, and then gives each record as a [`FileRow`] or as a
+//! [`RowFault`] that names line, column and reason. A bad row never costs a good one, and a
+//! file of any length takes the same memory: lines are bounded, and so is what is remembered of them.
+//!
+//! ```
+//! use alipayhk_gateway::{
+//!     alipay::files::{Entry, FileReader, ReadOptions},
+//!     domain::daily_file::FaultLog,
+//! };
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let text = include_str!("samples/2088000000000017_transaction_20260309.txt");
+//! let options = ReadOptions::of_name("2088000000000017_transaction_20260309.txt".parse()?);
+//! let mut reader = FileReader::open(text.as_bytes(), &options)?;
+//! let mut faults = FaultLog::default();
+//! let mut sum = 0;
+//! for entry in &mut reader {
+//!     match entry? {
+//!         Entry::Row(row) => sum += row.signed_amount(),
+//!         Entry::Fault(fault) => faults.push(fault),
+//!     }
+//! }
+//! let summary = reader.finish();
+//! assert_eq!((sum, summary.progress.rows, faults.total()), (10_000, 4, 0));
+//! # Ok(()) }
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `lines.rs` | bytes to bounded lines of text |
+//! | `columns.rs` | the columns of each layout, and where they are |
+//! | `head.rs` | what stands above the records, and which layout it tells of |
+//! | `field.rs` | one field to an amount, a time, a currency |
+//! | `record.rs` | one line to a row |
+//! | `repeats.rs` | which lines were seen before |
+//! | `reader.rs` | all of it together |
+//! | [`progress`] | how far it is, on a terminal |
+//!
+//! What the documents leave open is decided so:
+//!
+//! - **Encoding**, of which they say nothing. A file is UTF-8 (a byte order mark is skipped) until a line
+//!   is not. From that line on it is GBK, to its end, and a warning says so; another one says if an
+//!   earlier line was UTF-8 beyond ASCII. A line is decoded before it is split, because the second
+//!   byte of a GBK character can be that of `|`. A line that is neither is a fault. After a byte
+//!   order mark the file is UTF-8 and nothing else.
+//! - **Columns** are found by the name line, whatever its order, case, spaces and additions. Without
+//!   one the order is the documented one, and the number of columns must be too.
+//! - **Fields** may have spaces around them. Amounts have at most two decimals, none missing after a
+//!   point, no thousands separator, and at most nine digits before the point. A minus is taken where
+//!   money goes back and refused where it comes in ([`FileRow`], on signs).
+//! - **The header's** partner must be that of the file name; its day and its count may be wrong, and are
+//!   warnings.
+//! - **The last line** may lack its end. A row of which a needed column stands last may then be cut, and
+//!   is a fault.
+//!
+//! [`FileRow`]: crate::domain::daily_file::FileRow
+//! [`RowFault`]: crate::domain::daily_file::RowFault
+
+mod columns;
+mod field;
+mod head;
+mod lines;
+pub mod progress;
+mod reader;
+mod record;
+mod repeats;
+
+#[cfg(test)]
+mod tests;
+
+pub use reader::{Entry, FileReader, OpenError, ReadOptions};

@@ -1,0 +1,192 @@
+//! A daily file, row by row.
+
+use std::{
+    collections::VecDeque,
+    io::{self, BufRead},
+};
+
+use super::{
+    columns::Columns,
+    head::Head,
+    lines::{Line, Lines},
+    record,
+    repeats::Repeats,
+};
+use crate::domain::daily_file::{
+    FileFault, FileHeader, FileName, FileRow, FileSummary, Layout, Progress, RowFault, Warning,
+};
+
+/// How a file is to be read.
+#[derive(Clone, Debug, Default)]
+pub struct ReadOptions {
+    /// What the file is called. Kind and partner must then agree with the content; without a name the
+    /// content alone says which kind it is.
+    pub name: Option<FileName>,
+    /// Whether the files of other products are read too. Rows then lack what these do not have.
+    pub other_layouts: bool,
+}
+
+impl ReadOptions {
+    /// A file of the HK product with this name.
+    pub fn of_name(name: FileName) -> Self {
+        Self {
+            name: Some(name),
+            other_layouts: false,
+        }
+    }
+}
+
+/// Why a file cannot be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The bytes could not be had.
+    #[error("the file cannot be read")]
+    Io(#[source] io::Error),
+    /// The bytes are not those of a file of ours.
+    #[error(transparent)]
+    File(FileFault),
+}
+
+/// One record of a file.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are rows, which a box would cost an allocation each"
+)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// It was read.
+    Row(FileRow),
+    /// It could not be read.
+    Fault(RowFault),
+}
+
+/// Reads a file once, from the start to the end, as an iterator over its records in their order. An
+/// error of `reader` is given as such, once, and ends it: what was read until then is not the whole
+/// file, and [`FileSummary::complete`] is not set.
+pub struct FileReader<R> {
+    lines: Lines<R>,
+    /// Lines that were read to find the head.
+    first: VecDeque<Line>,
+    columns: Columns,
+    header: Option<FileHeader>,
+    warnings: Vec<Warning>,
+    repeats: Repeats,
+    rows: u64,
+    faults: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Reading,
+    Broken,
+    Complete,
+}
+
+impl<R: BufRead> FileReader<R> {
+    /// Reads what stands above the records.
+    pub fn open(reader: R, options: &ReadOptions) -> Result<Self, OpenError> {
+        let mut lines = Lines::new(reader);
+        let head = Head::read(&mut lines, options)?;
+        Ok(Self {
+            lines,
+            first: head.lines,
+            columns: head.columns,
+            header: head.header,
+            warnings: head.warnings,
+            repeats: Repeats::new(),
+            rows: 0,
+            faults: 0,
+            state: State::Reading,
+        })
+    }
+
+    /// What the columns are, which also says the kind.
+    pub fn layout(&self) -> Layout {
+        self.columns.layout
+    }
+
+    /// What the first line says, if there is such a line.
+    pub fn header(&self) -> Option<&FileHeader> {
+        self.header.as_ref()
+    }
+
+    /// How far the reading has come. Cheap; see [`super::progress`].
+    pub fn progress(&self) -> Progress {
+        Progress {
+            bytes: self.lines.bytes(),
+            rows: self.rows,
+            faults: self.faults,
+        }
+    }
+
+    /// What is known now of the file as a whole.
+    pub fn finish(self) -> FileSummary {
+        let complete = self.state == State::Complete;
+        let mut warnings = self.warnings;
+        let said = self.header.as_ref().and_then(|header| header.total_count);
+        let counted = self.rows + self.faults;
+        if let Some(said) = said.filter(|said| complete && *said != counted) {
+            warnings.push(Warning::TotalCount { said, counted });
+        }
+        warnings.extend(self.lines.warnings());
+        let unchecked = self.repeats.limit_reached();
+        warnings.extend(unchecked.map(|rows| Warning::DuplicatesUnchecked { rows }));
+        FileSummary {
+            layout: self.columns.layout,
+            header: self.header,
+            encoding: self.lines.encoding(),
+            progress: Progress {
+                bytes: self.lines.bytes(),
+                rows: self.rows,
+                faults: self.faults,
+            },
+            duplicates: self.repeats.found(),
+            warnings,
+            complete,
+        }
+    }
+
+    fn line(&mut self) -> io::Result<Option<Line>> {
+        match self.first.pop_front() {
+            Some(line) => Ok(Some(line)),
+            None => self.lines.next(),
+        }
+    }
+
+    fn entry(&mut self, line: &Line) -> Entry {
+        match record::read(line, &self.columns) {
+            Ok(mut row) => {
+                self.rows += 1;
+                let text = line.text.as_deref().unwrap_or_default();
+                row.duplicate_of = self.repeats.see(line.number, text);
+                Entry::Row(row)
+            }
+            Err(fault) => {
+                self.faults += 1;
+                Entry::Fault(fault)
+            }
+        }
+    }
+}
+
+impl<R: BufRead> Iterator for FileReader<R> {
+    type Item = io::Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.state != State::Reading {
+            return None;
+        }
+        match self.line() {
+            Ok(Some(line)) => Some(Ok(self.entry(&line))),
+            Ok(None) => {
+                self.state = State::Complete;
+                None
+            }
+            Err(error) => {
+                self.state = State::Broken;
+                Some(Err(error))
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What a file may look like, and what is read of it.
+
+mod samples;
+
+use super::{Entry, FileReader, OpenError, ReadOptions};
+use crate::domain::daily_file::{FileFault, FileRow, FileSummary, RowFault};
+
+/// All that is in a file.
+struct Read {
+    rows: Vec<FileRow>,
+    faults: Vec<RowFault>,
+    summary: FileSummary,
+}
+
+/// Reads a file without a name.
+fn read(bytes: impl AsRef<[u8]>) -> Read {
+    read_with(bytes, &ReadOptions::default())
+}
+
+fn read_named(name: &str, bytes: impl AsRef<[u8]>) -> Read {
+    read_with(bytes, &named(name))
+}
+
+fn named(name: &str) -> ReadOptions {
+    ReadOptions::of_name(name.parse().expect("a file name"))
+}
+
+fn read_with(bytes: impl AsRef<[u8]>, options: &ReadOptions) -> Read {
+    let mut reader = FileReader::open(bytes.as_ref(), options).expect("a readable file");
+    let (mut rows, mut faults) = (vec![], vec![]);
+    for entry in &mut reader {
+        match entry.expect("memory is readable") {
+            Entry::Row(row) => rows.push(row),
+            Entry::Fault(fault) => faults.push(fault),
+        }
+    }
+    let summary = reader.finish();
+    Read {
+        rows,
+        faults,
+        summary,
+    }
+}
+
+/// Why a file is not read.
+fn refused(bytes: impl AsRef<[u8]>, options: &ReadOptions) -> FileFault {
+    match FileReader::open(bytes.as_ref(), options) {
+        Err(OpenError::File(fault)) => fault,
+        Err(OpenError::Io(error)) => panic!("memory is readable: {error}"),
+        Ok(reader) => panic!("read as {:?}", reader.layout()),
+    }
+}
