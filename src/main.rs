@@ -14,7 +14,7 @@ use alipayhk_gateway::{
     http::openapi,
     keys::{self, KeysCommand},
     shutdown::Shutdown,
-    startup::{self, Gateway, NewApiKey, Roles},
+    startup::{self, Gateway, KeyOwner, NewApiKey, Roles},
     telemetry::{self, LogTo, Telemetry},
 };
 use anyhow::{Context, bail};
@@ -78,8 +78,12 @@ struct CreateApiKeyArgs {
     #[arg(long, value_delimiter = ',', required = true, value_parser = scope)]
     scopes: Vec<Scope>,
     /// The merchant it belongs to; the default merchant where it is left out
-    #[arg(long, value_name = "MERCHANT_ID")]
+    #[arg(long, value_name = "MERCHANT_ID", conflicts_with = "operator")]
     merchant: Option<MerchantId>,
+    /// It belongs to the operator, who sees every merchant; such a key may carry operations,
+    /// reconciliation and admin
+    #[arg(long)]
+    operator: bool,
 }
 
 #[derive(Debug, Args)]
@@ -152,7 +156,11 @@ fn create_api_key(args: CreateApiKeyArgs) -> anyhow::Result<()> {
     let new = NewApiKey {
         name: args.name,
         scopes: args.scopes,
-        merchant: args.merchant,
+        owner: match args.merchant {
+            _ if args.operator => KeyOwner::Operator,
+            Some(id) => KeyOwner::Merchant(id),
+            None => KeyOwner::DefaultMerchant,
+        },
     };
     let key = with_telemetry(LogTo::Stderr, startup::create_api_key(&config, new))?;
     print(&format!("{key}\n"))

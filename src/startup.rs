@@ -23,7 +23,7 @@ use crate::{
         calendar::BatchHours,
         follow_up::Plan,
         id::MerchantId,
-        merchant::{Scope, Store},
+        merchant::{Reach, Scope, Store},
         refund_follow_up::RefundPlan,
     },
     http::{Draining, HttpState, metrics, router, serve},
@@ -307,23 +307,49 @@ pub struct NewApiKey {
     pub name: String,
     /// What it may do.
     pub scopes: Vec<Scope>,
-    /// Whose objects it may touch; the default merchant's where it is left out.
-    pub merchant: Option<MerchantId>,
+    /// Whose objects it may touch.
+    pub owner: KeyOwner,
+}
+
+/// Whom a new API key belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyOwner {
+    /// The merchant that `migrate` made.
+    DefaultMerchant,
+    /// This merchant.
+    Merchant(MerchantId),
+    /// The operator, who sees every merchant.
+    Operator,
 }
 
 /// Makes an API key and returns its text, which is stored only as a hash.
 pub async fn create_api_key(config: &ApiKeyConfig, new: NewApiKey) -> anyhow::Result<String> {
+    if new.owner == KeyOwner::Operator {
+        let of_merchants: Vec<&str> = new
+            .scopes
+            .iter()
+            .filter(|scope| !Scope::OF_OPERATOR.contains(scope))
+            .map(|scope| scope.as_str())
+            .collect();
+        ensure!(
+            of_merchants.is_empty(),
+            "a key of the operator cannot carry {}: payments and refunds are made with a merchant's key",
+            of_merchants.join(", ")
+        );
+    }
     let db = connect(&config.database)?;
-    let merchant_id = match new.merchant {
-        Some(id) => id,
-        None => db
-            .default_merchant()
-            .await
-            .context("the default merchant could not be looked up")?
-            .context("there is no merchant yet: run `alipayhk-gateway migrate` first")?,
+    let reach = match new.owner {
+        KeyOwner::Operator => Reach::Operator,
+        KeyOwner::Merchant(id) => Reach::Merchant(id),
+        KeyOwner::DefaultMerchant => Reach::Merchant(
+            db.default_merchant()
+                .await
+                .context("the default merchant could not be looked up")?
+                .context("there is no merchant yet: run `alipayhk-gateway migrate` first")?,
+        ),
     };
     let secret = secret_key(&config.secret_key)?;
-    let made = directory::create_api_key(&db, &secret, merchant_id, &new.name, &new.scopes)
+    let made = directory::create_api_key(&db, &secret, reach, &new.name, &new.scopes)
         .await
         .context("the API key could not be stored")?;
     db.close().await;

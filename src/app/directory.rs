@@ -11,7 +11,7 @@ use std::{
 use super::{App, error::Error};
 use crate::domain::{
     id::MerchantId,
-    merchant::{Principal, Scope, Store},
+    merchant::{Identity, Reach, Scope, Store},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::RngCore;
@@ -24,7 +24,7 @@ const REMEMBER_AT_MOST: usize = 10_000;
 /// What was looked up lately. Only what exists is remembered, so a new key or store works at once.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    principals: Remembered<[u8; 32], Principal>,
+    identities: Remembered<[u8; 32], Identity>,
     stores: Remembered<(MerchantId, Option<String>), Store>,
 }
 
@@ -40,14 +40,14 @@ pub struct NewApiKey {
 impl App {
     /// Finds who presented an API key; `None` when no live key matches. A revoked key is refused
     /// within ten seconds.
-    pub async fn authenticate(&self, presented: &str) -> Result<Option<Principal>, Error> {
+    pub async fn authenticate(&self, presented: &str) -> Result<Option<Identity>, Error> {
         let hash = self.secret.api_key_hash(presented);
-        if let Some(principal) = self.directory.principals.get(&hash) {
-            return Ok(Some(principal));
+        if let Some(identity) = self.directory.identities.get(&hash) {
+            return Ok(Some(identity));
         }
         let found = self.db.find_api_key(&hash).await?;
-        if let Some(principal) = &found {
-            self.directory.principals.put(hash, principal.clone());
+        if let Some(identity) = &found {
+            self.directory.identities.put(hash, identity.clone());
         }
         Ok(found)
     }
@@ -70,11 +70,11 @@ impl App {
     }
 }
 
-/// Makes an API key for a merchant: `ahk_` and 256 random bits.
+/// Makes an API key of a merchant or of the operator: `ahk_` and 256 random bits.
 pub async fn create_api_key(
     db: &crate::db::Db,
     secret: &super::hashing::SecretKey,
-    merchant_id: MerchantId,
+    reach: Reach,
     name: &str,
     scopes: &[Scope],
 ) -> Result<NewApiKey, Error> {
@@ -82,7 +82,7 @@ pub async fn create_api_key(
     rand::rngs::OsRng.fill_bytes(bytes.as_mut());
     let key = format!("ahk_{}", URL_SAFE_NO_PAD.encode(bytes.as_ref()));
     let id = db
-        .insert_api_key(merchant_id, name, &secret.api_key_hash(&key), scopes)
+        .insert_api_key(reach, name, &secret.api_key_hash(&key), scopes)
         .await?;
     Ok(NewApiKey {
         id,

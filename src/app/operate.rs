@@ -16,9 +16,9 @@ use crate::{
     db::record::Grounds,
     domain::{
         attempt::AnswerClass,
-        id::{FollowUpId, MerchantId, PaymentId},
+        id::{FollowUpId, PaymentId},
         listing::Page,
-        merchant::Principal,
+        merchant::{Identity, Principal, Reach},
         payment::{Payment, PaymentEvent, PaymentState, Resolution},
         schedule::{FollowUp, FollowUpFilter, Steering, Subject, Unsettled},
         transition::Actor,
@@ -71,34 +71,31 @@ impl App {
         }
     }
 
-    /// Lists the schedule of a merchant, newest first.
+    /// Lists the schedule of a merchant, or of all, newest first.
     pub async fn list_follow_ups(
         &self,
-        merchant_id: MerchantId,
+        reach: Reach,
         filter: &FollowUpFilter,
         after: Option<FollowUpId>,
         limit: u16,
     ) -> Result<Page<FollowUp, FollowUpId>, Error> {
-        let items = self
-            .db
-            .list_follow_ups(merchant_id, filter, after, limit)
-            .await?;
+        let items = self.db.list_follow_ups(reach, filter, after, limit).await?;
         Ok(Page::cut(items, limit, |item| item.id))
     }
 
     /// Steers one row of the schedule. `Ok(None)`: no such row, or what it is about is settled.
     pub async fn steer_follow_up(
         &self,
-        principal: &Principal,
+        identity: &Identity,
         id: FollowUpId,
         steering: &Steering,
     ) -> Result<Option<FollowUp>, Error> {
         let steered = self
             .db
-            .steer_follow_up(principal.merchant_id, principal.api_key_id, id, steering)
+            .steer_follow_up(identity.reach, identity.api_key_id, id, steering)
             .await?;
         if steered.is_some() {
-            tracing::info!(follow_up.id = %id, api_key.id = %principal.api_key_id, steering = steering.name(), "an operator steered a follow-up");
+            tracing::info!(follow_up.id = %id, api_key.id = %identity.api_key_id, steering = steering.name(), "an operator steered a follow-up");
         }
         Ok(steered)
     }
@@ -106,30 +103,33 @@ impl App {
     /// The payments and refunds that need a person, with the evidence, newest first.
     pub async fn list_unsettled(
         &self,
-        merchant_id: MerchantId,
+        reach: Reach,
         after: Option<Uuid>,
         limit: u16,
     ) -> Result<Page<Unsettled, Uuid>, Error> {
-        let items = self.db.list_unsettled(merchant_id, after, limit).await?;
+        let items = self.db.list_unsettled(reach, after, limit).await?;
         Ok(Page::cut(items, limit, |item| item.case.id()))
     }
 
     /// Records an operator's decision about an unresolved payment. `Ok(None)`: no such payment.
     pub async fn resolve_payment(
         &self,
-        principal: &Principal,
+        identity: &Identity,
         id: PaymentId,
         resolution: Resolution,
         grounds: &Grounds,
     ) -> Result<Option<Payment>, Error> {
-        let Some(payment) = self.db.payment(principal.merchant_id, id).await? else {
+        let Some(merchant_id) = self.db.merchant_of_payment(identity.reach, id).await? else {
+            return Ok(None);
+        };
+        let Some(payment) = self.db.payment(merchant_id, id).await? else {
             return Ok(None);
         };
         if payment.state != PaymentState::Unresolved {
             return Err(not_unresolved(id));
         }
         let news = News {
-            actor: Actor::ApiKey(principal.api_key_id),
+            actor: Actor::ApiKey(identity.api_key_id),
             answered: None,
             event: Some(PaymentEvent::Resolved(resolution)),
             fence: None,
@@ -147,7 +147,7 @@ impl App {
         if payment.version == before || !payment.state.is_final() {
             return Err(not_unresolved(id));
         }
-        tracing::warn!(payment.id = %id, api_key.id = %principal.api_key_id, ticket = %grounds.ticket, status = payment.state.status(), "an operator resolved a payment");
+        tracing::warn!(payment.id = %id, api_key.id = %identity.api_key_id, ticket = %grounds.ticket, status = payment.state.status(), "an operator resolved a payment");
         Ok(Some(payment))
     }
 

@@ -4,8 +4,8 @@ use uuid::Uuid;
 
 use super::{Db, error::Error};
 use crate::domain::{
-    id::{ApiKeyId, MerchantId},
-    merchant::{Principal, Scope, Store},
+    id::{ApiKeyId, MerchantId, PaymentId, RefundId},
+    merchant::{Identity, Reach, Scope, Store},
 };
 use crate::failpoint::failpoint;
 
@@ -21,7 +21,7 @@ pub struct DefaultMerchant {
 impl Db {
     /// Finds the live API key with this hash.
     #[tracing::instrument(name = "db.api_key.find", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
-    pub async fn find_api_key(&self, key_hash: &[u8]) -> Result<Option<Principal>, Error> {
+    pub async fn find_api_key(&self, key_hash: &[u8]) -> Result<Option<Identity>, Error> {
         failpoint!(self.failpoints, "db.api_key.before");
         let row = sqlx::query!(
             "select merchant_id, api_key_id, name, scopes
@@ -32,10 +32,12 @@ impl Db {
         .fetch_optional(&self.pool)
         .await?;
         failpoint!(self.failpoints, "db.api_key.after");
-        Ok(row.map(|row| Principal {
+        Ok(row.map(|row| Identity {
             api_key_id: row.api_key_id.into(),
             name: row.name,
-            merchant_id: row.merchant_id.into(),
+            reach: row
+                .merchant_id
+                .map_or(Reach::Operator, |id| Reach::Merchant(id.into())),
             scopes: row
                 .scopes
                 .iter()
@@ -47,7 +49,7 @@ impl Db {
     /// Stores a new API key by its hash.
     pub async fn insert_api_key(
         &self,
-        merchant_id: MerchantId,
+        reach: Reach,
         name: &str,
         key_hash: &[u8],
         scopes: &[Scope],
@@ -60,7 +62,7 @@ impl Db {
         sqlx::query!(
             "insert into api_key (merchant_id, api_key_id, name, key_hash, scopes)
             values ($1, $2, $3, $4, $5)",
-            merchant_id.uuid(),
+            reach.merchant_id().map(MerchantId::uuid),
             id.uuid(),
             name,
             key_hash,
@@ -95,6 +97,47 @@ impl Db {
         .await?;
         failpoint!(self.failpoints, "db.store.after");
         Ok(store)
+    }
+
+    /// Whose payment it is, among the merchants that `reach` allows. `None`: no such payment there.
+    pub async fn merchant_of_payment(
+        &self,
+        reach: Reach,
+        id: PaymentId,
+    ) -> Result<Option<MerchantId>, Error> {
+        // The primary key leads with the merchant: one look per merchant, and no index of its own.
+        let found = sqlx::query_scalar!(
+            "select merchant_id from merchant
+            where ($1::uuid is null or merchant_id = $1)
+                and exists (
+                    select from payment
+                    where payment.merchant_id = merchant.merchant_id and payment_id = $2)",
+            reach.merchant_id().map(MerchantId::uuid),
+            id.uuid(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(found.map(MerchantId::from))
+    }
+
+    /// Whose refund it is, among the merchants that `reach` allows. `None`: no such refund there.
+    pub async fn merchant_of_refund(
+        &self,
+        reach: Reach,
+        id: RefundId,
+    ) -> Result<Option<MerchantId>, Error> {
+        let found = sqlx::query_scalar!(
+            "select merchant_id from merchant
+            where ($1::uuid is null or merchant_id = $1)
+                and exists (
+                    select from refund
+                    where refund.merchant_id = merchant.merchant_id and refund_id = $2)",
+            reach.merchant_id().map(MerchantId::uuid),
+            id.uuid(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(found.map(MerchantId::from))
     }
 
     /// The merchant that API keys belong to when none is named.

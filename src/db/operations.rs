@@ -14,6 +14,7 @@ use super::{
 };
 use crate::domain::{
     id::{ApiKeyId, FollowUpId, MerchantId},
+    merchant::Reach,
     payment::Payment,
     refund::Refund,
     schedule::{FollowUp, FollowUpFilter, Steering, Subject, Unsettled, UnsettledCase},
@@ -22,6 +23,7 @@ use crate::failpoint::failpoint;
 
 /// The columns of a [`FollowUp`].
 struct FollowUpRow {
+    merchant_id: Uuid,
     follow_up_id: Uuid,
     kind: String,
     subject_id: Uuid,
@@ -50,6 +52,7 @@ impl TryFrom<FollowUpRow> for FollowUp {
             })?;
         Ok(Self {
             id,
+            merchant_id: row.merchant_id.into(),
             subject,
             due_at: row.due_at,
             leased_until: row.leased_until,
@@ -71,25 +74,33 @@ impl Db {
     #[tracing::instrument(name = "db.follow_up.list", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn list_follow_ups(
         &self,
-        merchant_id: MerchantId,
+        reach: Reach,
         filter: &FollowUpFilter,
         after: Option<FollowUpId>,
         limit: u16,
     ) -> Result<Vec<FollowUp>, Error> {
         let rows = sqlx::query_as!(
             FollowUpRow,
-            "select follow_up_id, kind, subject_id, due_at, leased_until, worker, error_count,
-                last_error, parked_at, abandoned_reason, queries, cancels, created_at
-            from follow_up
-            where merchant_id = $1
-                and ($2::uuid is null or follow_up_id < $2)
-                and ($3::timestamptz is null or due_at < $3)
-                and ($4::text is null or kind = $4)
-                and ($5::uuid is null or subject_id = $5)
-                and ($6::boolean is null or (parked_at is not null) = $6)
-            order by follow_up_id desc
+            // The primary key leads with the merchant: a page of each, and the newest of them.
+            "select row.*
+            from merchant
+            cross join lateral (
+                select merchant_id, follow_up_id, kind, subject_id, due_at, leased_until, worker,
+                    error_count, last_error, parked_at, abandoned_reason, queries, cancels,
+                    created_at
+                from follow_up
+                where merchant_id = merchant.merchant_id
+                    and ($2::uuid is null or follow_up_id < $2)
+                    and ($3::timestamptz is null or due_at < $3)
+                    and ($4::text is null or kind = $4)
+                    and ($5::uuid is null or subject_id = $5)
+                    and ($6::boolean is null or (parked_at is not null) = $6)
+                order by follow_up_id desc
+                limit $7) as row
+            where ($1::uuid is null or merchant.merchant_id = $1)
+            order by row.follow_up_id desc
             limit $7",
-            merchant_id.uuid(),
+            reach.merchant_id().map(MerchantId::uuid),
             after.map(FollowUpId::uuid),
             filter.due_before,
             filter.kind.as_deref(),
@@ -106,7 +117,7 @@ impl Db {
     #[tracing::instrument(name = "db.follow_up.steer", skip_all, fields(follow_up.id = %id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn steer_follow_up(
         &self,
-        merchant_id: MerchantId,
+        reach: Reach,
         api_key_id: ApiKeyId,
         id: FollowUpId,
         steering: &Steering,
@@ -128,10 +139,13 @@ impl Db {
                 fence = fence + case when $4::text is not null then 1 else 0 end,
                 leased_until = case when $4::text is null then leased_until end,
                 worker = case when $4::text is null then worker end
-            where merchant_id = $1 and follow_up_id = $2
-            returning follow_up_id, kind, subject_id, due_at, leased_until, worker, error_count,
+            where merchant_id in (
+                    select merchant_id from merchant
+                    where $1::uuid is null or merchant_id = $1)
+                and follow_up_id = $2
+            returning merchant_id, follow_up_id, kind, subject_id, due_at, leased_until, worker, error_count,
                 last_error, parked_at, abandoned_reason, queries, cancels, created_at",
-            merchant_id.uuid(),
+            reach.merchant_id().map(MerchantId::uuid),
             id.uuid(),
             due_at,
             abandoned_reason,
@@ -148,24 +162,25 @@ impl Db {
     #[tracing::instrument(name = "db.unsettled.list", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn list_unsettled(
         &self,
-        merchant_id: MerchantId,
+        reach: Reach,
         after: Option<Uuid>,
         limit: u16,
     ) -> Result<Vec<Unsettled>, Error> {
         let at_most = i64::from(limit) + 1;
+        let merchant_id = reach.merchant_id().map(MerchantId::uuid);
         let payments = select_payment!(
             "",
             "left join follow_up on follow_up.merchant_id = payment.merchant_id
                 and follow_up.kind = 'payment'
                 and follow_up.subject_id = payment.payment_id
-            where payment.merchant_id = $1
+            where ($1::uuid is null or payment.merchant_id = $1)
                 and (payment.status in ('processing', 'unresolved')
                     or payment.cancel_reason is not null)
                 and (payment.status = 'unresolved' or follow_up.parked_at is not null)
                 and ($2::uuid is null or payment.payment_id < $2)
             order by payment.payment_id desc
             limit $3",
-            merchant_id.uuid(),
+            merchant_id,
             after,
             at_most,
         )
@@ -176,13 +191,13 @@ impl Db {
             "left join follow_up on follow_up.merchant_id = refund.merchant_id
                 and follow_up.kind = 'refund'
                 and follow_up.subject_id = refund.refund_id
-            where refund.merchant_id = $1
+            where ($1::uuid is null or refund.merchant_id = $1)
                 and refund.status in ('pending', 'unresolved')
                 and (refund.status = 'unresolved' or follow_up.parked_at is not null)
                 and ($2::uuid is null or refund.refund_id < $2)
             order by refund.refund_id desc
             limit $3",
-            merchant_id.uuid(),
+            merchant_id,
             after,
             at_most,
         )
@@ -200,17 +215,14 @@ impl Db {
         // Ids of both sort by creation, so one cursor serves both.
         cases.sort_by_key(|case| std::cmp::Reverse(case.id()));
         cases.truncate(usize::from(limit) + 1);
-        self.with_evidence(merchant_id, cases).await
+        self.with_evidence(cases).await
     }
 
-    async fn with_evidence(
-        &self,
-        merchant_id: MerchantId,
-        cases: Vec<UnsettledCase>,
-    ) -> Result<Vec<Unsettled>, Error> {
+    async fn with_evidence(&self, cases: Vec<UnsettledCase>) -> Result<Vec<Unsettled>, Error> {
+        let merchant_ids: Vec<Uuid> = cases.iter().map(|case| case.merchant_id().uuid()).collect();
         let ids: Vec<Uuid> = cases.iter().map(UnsettledCase::id).collect();
-        let mut follow_ups = self.follow_ups_of(merchant_id, &ids).await?;
-        let mut evidence = self.evidence_of(merchant_id, &ids).await?;
+        let mut follow_ups = self.follow_ups_of(&merchant_ids, &ids).await?;
+        let mut evidence = self.evidence_of(&merchant_ids, &ids).await?;
         Ok(cases
             .into_iter()
             .map(|case| {
@@ -230,16 +242,18 @@ impl Db {
 
     async fn follow_ups_of(
         &self,
-        merchant_id: MerchantId,
+        merchant_ids: &[Uuid],
         subject_ids: &[Uuid],
     ) -> Result<HashMap<Uuid, FollowUp>, Error> {
         let rows = sqlx::query_as!(
             FollowUpRow,
-            "select follow_up_id, kind, subject_id, due_at, leased_until, worker, error_count,
-                last_error, parked_at, abandoned_reason, queries, cancels, created_at
-            from follow_up
-            where merchant_id = $1 and kind in ('payment', 'refund') and subject_id = any($2)",
-            merchant_id.uuid(),
+            r#"select merchant_id as "merchant_id!", follow_up_id, kind,
+                subject_id as "subject_id!", due_at, leased_until, worker, error_count, last_error,
+                parked_at, abandoned_reason, queries, cancels, created_at
+            from unnest($1::uuid[], $2::uuid[]) as wanted (merchant_id, subject_id)
+            join follow_up using (merchant_id, subject_id)
+            where kind in ('payment', 'refund')"#,
+            merchant_ids,
             subject_ids,
         )
         .fetch_all(&self.pool)
@@ -252,19 +266,20 @@ impl Db {
     /// What was asked and answered about payments, their refunds apart, and about refunds.
     async fn evidence_of(
         &self,
-        merchant_id: MerchantId,
+        merchant_ids: &[Uuid],
         subject_ids: &[Uuid],
     ) -> Result<HashMap<Uuid, Evidence>, Error> {
         let rows = sqlx::query!(
             r#"select coalesce(refund_id, payment_id) as "subject_id!",
                 coalesce(answer_class, 'none') as "class!",
                 count(*) as "count!", min(sent_at) as "first!", max(sent_at) as "last!"
-            from attempt
-            where merchant_id = $1
-                and (payment_id = any($2) and refund_id is null or refund_id = any($2))
+            from unnest($1::uuid[], $2::uuid[]) as wanted (merchant_id, subject_id)
+            join attempt on attempt.merchant_id = wanted.merchant_id
+                and (payment_id = wanted.subject_id and refund_id is null
+                    or refund_id = wanted.subject_id)
             group by coalesce(refund_id, payment_id), answer_class
             order by coalesce(refund_id, payment_id), answer_class"#,
-            merchant_id.uuid(),
+            merchant_ids,
             subject_ids,
         )
         .fetch_all(&self.pool)

@@ -19,9 +19,31 @@ use crate::keys;
 /// An account that exists nowhere but in the simulator.
 const PARTNER: &str = "2088000000000001";
 const SIGN_TYPE: &str = "RSA2";
-const SCOPES: &str = "payments:write,payments:read,refunds:write,operations";
-/// Beside the key in the state directory: what it may do. An earlier version may have made it to do less.
-const SCOPES_FILE: &str = "api-key-scopes";
+/// The merchant's key, with which the lines of the greeting pay.
+const TILL_KEY: DevKey = DevKey {
+    file: bench::KEY_FILE,
+    arguments: &[
+        "--scopes",
+        "payments:write,payments:read,refunds:write,operations",
+    ],
+    probe: "/v1/payments?limit=1",
+};
+/// The key of the operator, who looks after all merchants.
+const OPERATOR_KEY: DevKey = DevKey {
+    file: "operator-key",
+    arguments: &["--operator", "--scopes", "operations,reconciliation,admin"],
+    probe: "/v1/follow-ups?limit=1",
+};
+
+/// An API key that `dev up` keeps in its state directory.
+struct DevKey {
+    /// Where. What it was made with is kept beside it: an earlier version may have made it to do less.
+    file: &'static str,
+    /// How it is made.
+    arguments: &'static [&'static str],
+    /// What it may read, to find out whether the gateway still takes it.
+    probe: &'static str,
+}
 /// The simulator tells its address in its first line, after these words.
 const SIMULATOR_SAYS: &str = "alipay-simulator listening on ";
 const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -117,22 +139,32 @@ impl Gateway {
         Ok(())
     }
 
-    /// The API key of the last start where the gateway still takes it, else a new one.
+    /// The merchant's API key of the last start where the gateway still takes it, else a new one.
     pub(super) async fn api_key(&self) -> anyhow::Result<String> {
-        let file = self.state_dir.join(bench::KEY_FILE);
-        let scopes_file = self.state_dir.join(SCOPES_FILE);
+        self.key(&TILL_KEY).await
+    }
+
+    /// The operator's API key, likewise.
+    pub(super) async fn operator_key(&self) -> anyhow::Result<String> {
+        self.key(&OPERATOR_KEY).await
+    }
+
+    async fn key(&self, of: &DevKey) -> anyhow::Result<String> {
+        let file = self.state_dir.join(of.file);
+        let made_with_file = self.state_dir.join(format!("{}-made-with", of.file));
+        let made_with = of.arguments.join(" ");
         if let Ok(text) = fs::read_to_string(&file) {
             let key = text.trim().to_owned();
-            let may_all = fs::read_to_string(&scopes_file).is_ok_and(|scopes| scopes == SCOPES);
-            if may_all && get(self.listen, "/v1/payments?limit=1", Some(&key)).await == Some(200) {
+            let as_today = fs::read_to_string(&made_with_file).is_ok_and(|text| text == made_with);
+            if as_today && get(self.listen, of.probe, Some(&key)).await == Some(200) {
                 return Ok(key);
             }
             fs::remove_file(&file)?;
         }
         let name = format!("dev-{:08x}", rand::random::<u32>());
-        let output = self
-            .run(&["api-key", "create", "--name", &name, "--scopes", SCOPES])
-            .await?;
+        let mut arguments = vec!["api-key", "create", "--name", &name];
+        arguments.extend(of.arguments);
+        let output = self.run(&arguments).await?;
         let key = output
             .lines()
             .last()
@@ -146,7 +178,7 @@ impl Gateway {
             .mode(0o600)
             .open(&file)?;
         std::io::Write::write_all(&mut open, key.as_bytes())?;
-        fs::write(&scopes_file, SCOPES)?;
+        fs::write(&made_with_file, made_with)?;
         Ok(key)
     }
 

@@ -4,7 +4,7 @@ use super::gateway::Gateway;
 
 /// The text. Identifiers in it are new at every start, so that pasted lines make new payments, and a line
 /// pasted twice shows a replay.
-pub(super) fn greeting(gateway: &Gateway, api_key: &str) -> String {
+pub(super) fn greeting(gateway: &Gateway, api_key: &str, operator_key: &str) -> String {
     let base = format!("http://{}", gateway.listen);
     let run = format!("{:06}", rand::random::<u32>() % 1_000_000);
     let paid = curl(&base, api_key, &run, "paid", "0001");
@@ -17,7 +17,8 @@ pub(super) fn greeting(gateway: &Gateway, api_key: &str) -> String {
 The gateway is ready.
 
   documentation   {base}/docs
-  API key         {api_key}
+  API key         {api_key}   (a merchant's: pays, refunds, reads)
+  operator's key  {operator_key}   (all merchants: /v1/follow-ups, /v1/unresolved, /v1/admin)
   simulator       {simulator}
   logs            {logs}
 

@@ -95,7 +95,8 @@ async fn start(options: &UpArgs, stack: &mut Stack) -> anyhow::Result<()> {
     step.done(&format!("http://{listen}"));
 
     let api_key = gateway.api_key().await?;
-    say(&greeting::greeting(&gateway, &api_key));
+    let operator_key = gateway.operator_key().await?;
+    say(&greeting::greeting(&gateway, &api_key, &operator_key));
     Ok(())
 }
 

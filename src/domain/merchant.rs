@@ -20,6 +20,9 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// What a key of the operator may carry: it looks after payments and does not make them.
+    pub const OF_OPERATOR: [Self; 3] = [Self::Operations, Self::Reconciliation, Self::Admin];
+
     /// Every scope, in the order of the documentation.
     pub const ALL: [Self; 6] = [
         Self::PaymentsWrite,
@@ -48,7 +51,55 @@ impl Scope {
     }
 }
 
-/// Whoever presented a valid API key.
+/// Whose objects somebody may touch: what the SQL filters by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reach {
+    /// One merchant's.
+    Merchant(MerchantId),
+    /// Every merchant's: the operator of the gateway.
+    Operator,
+}
+
+impl Reach {
+    /// The merchant to filter by; `None` where nothing is filtered.
+    pub const fn merchant_id(self) -> Option<MerchantId> {
+        match self {
+            Self::Merchant(id) => Some(id),
+            Self::Operator => None,
+        }
+    }
+}
+
+/// Whoever presented a valid API key: a merchant's, or the operator's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The key's id, for the audit trail; not the secret.
+    pub api_key_id: ApiKeyId,
+    /// The key's name, for example `till-1`.
+    pub name: String,
+    /// Whose objects it may touch.
+    pub reach: Reach,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+}
+
+impl Identity {
+    /// Whether the key carries a scope.
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
+
+    /// The same as a merchant's caller; `None` for the operator, who takes no payments.
+    pub fn principal(&self) -> Option<Principal> {
+        Some(Principal {
+            api_key_id: self.api_key_id,
+            name: self.name.clone(),
+            merchant_id: self.reach.merchant_id()?,
+        })
+    }
+}
+
+/// A merchant's caller: who makes and reads its payments and refunds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     /// The key's id, for the audit trail; not the secret.
@@ -57,15 +108,6 @@ pub struct Principal {
     pub name: String,
     /// The merchant whose objects it may touch.
     pub merchant_id: MerchantId,
-    /// What it may do.
-    pub scopes: Vec<Scope>,
-}
-
-impl Principal {
-    /// Whether the key carries a scope.
-    pub fn may(&self, scope: Scope) -> bool {
-        self.scopes.contains(&scope)
-    }
 }
 
 /// A shop as Alipay must be told of it in each payment: partner, secondary merchant and store pin

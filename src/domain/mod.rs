@@ -35,6 +35,7 @@ macro_rules! stored_names {
 }
 
 pub mod attempt;
+pub mod audit;
 pub mod barcode;
 pub mod calendar;
 pub mod daily_file;

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{
-    id::{FollowUpId, ParseIdError, PaymentId, RefundId},
+    id::{FollowUpId, MerchantId, ParseIdError, PaymentId, RefundId},
     payment::Payment,
     refund::Refund,
 };
@@ -73,6 +73,8 @@ impl FromStr for Subject {
 pub struct FollowUp {
     /// Its identity.
     pub id: FollowUpId,
+    /// Whose it is.
+    pub merchant_id: MerchantId,
     /// What it is about.
     pub subject: Subject,
     /// When it is visited next.
@@ -167,6 +169,14 @@ impl UnsettledCase {
         match self {
             Self::Payment(payment) => payment.id.uuid(),
             Self::Refund(refund) => refund.id.uuid(),
+        }
+    }
+
+    /// Whose it is.
+    pub fn merchant_id(&self) -> MerchantId {
+        match self {
+            Self::Payment(payment) => payment.merchant_id,
+            Self::Refund(refund) => refund.merchant_id,
         }
     }
 }

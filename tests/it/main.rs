@@ -21,6 +21,7 @@
 //! | `follow_ups` | the schedule is claimed once, lost never, and ends around midnight and late payments in the truth |
 //! | `shutdown` | the program stops in order, and refuses to start with what cannot work |
 //! | `guards` | what the database itself refuses |
+//! | `audit` | who did what is kept in one chain that shows tampering |
 //! | `cost` | two round trips to Postgres, and no connection while Alipay thinks |
 //! | `openapi` | the document is the one checked in, and names every route |
 //! | `config` | what the configuration says when it is wrong |
@@ -30,6 +31,7 @@
 
 mod acceptance;
 mod architecture;
+mod audit;
 mod cancellation;
 mod config;
 mod cost;

@@ -160,6 +160,86 @@ async fn s4_an_unresolved_payment_is_decided_by_an_operator(pool: PgPool) {
     world.finish().await;
 }
 
+/// Q7: the operator looks after all merchants; a merchant's operations key sees its own only.
+#[sqlx::test]
+async fn q7_the_operator_sees_all_merchants_and_a_merchant_its_own(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let own = world.caller(0, &[Scope::Operations]).await;
+    let overseer = world.overseer(&[Scope::Operations, Scope::Admin]).await;
+    let stranger = world.stranger().await;
+    world
+        .simulator
+        .script("any", 1000, json!({"type": "drop_before_effect"}))
+        .await;
+    let lost = world.till.pay_without_waiting("0001").await;
+    let theirs = stranger.pay_without_waiting("0001").await;
+    world.settle_calls().await;
+    let subjects = |list: &Value| -> Vec<String> {
+        let items = list["items"].as_array().expect("items").iter();
+        items
+            .map(|item| item["subject_id"].as_str().expect("an id").to_owned())
+            .collect()
+    };
+    let all = overseer.get("/v1/follow-ups").await;
+    assert_eq!(subjects(&all.body), [theirs.id(), lost.id()], "{all:?}");
+    let first = overseer.get("/v1/follow-ups?limit=1").await;
+    assert_eq!(subjects(&first.body), [theirs.id()], "{first:?}");
+    let cursor = first.body["next_cursor"].as_str().expect("a second page");
+    let second = overseer
+        .get(&format!("/v1/follow-ups?limit=1&cursor={cursor}"))
+        .await;
+    assert_eq!(subjects(&second.body), [lost.id()], "{second:?}");
+    let mine = own.get("/v1/follow-ups").await;
+    assert_eq!(subjects(&mine.body), [lost.id()], "{mine:?}");
+
+    let row = &all.body["items"][0];
+    assert_eq!(row["merchant_id"], theirs.body["merchant_id"]);
+    let run = format!("/v1/follow-ups/{}/run", row["id"].as_str().expect("an id"));
+    let hidden = own.post(&run, &Value::Null).await;
+    assert_eq!(hidden.summary("code"), (404, "follow_up_not_found"));
+    let steered = overseer.post(&run, &Value::Null).await;
+    assert_eq!(steered.status, 200, "{steered:?}");
+
+    world.advance(TimeDelta::days(8)).await;
+    world.run_due().await;
+    let work_list = overseer.get("/v1/unresolved").await;
+    let items = work_list.body["items"].as_array().expect("items");
+    assert_eq!(items.len(), 2, "{work_list:?}");
+    for item in items {
+        assert!(
+            item["evidence"]["answers"]["connection_lost"].is_number(),
+            "{item}"
+        );
+        assert_eq!(item["follow_up"]["subject_id"], item["payment"]["id"]);
+    }
+    let decision = json!({"status": "failed", "reason": "nothing at Alipay", "ticket": "OPS-1"});
+    let resolve = format!("/v1/payments/{}/resolve", theirs.id());
+    let hidden = own.post(&resolve, &decision).await;
+    assert_eq!(hidden.summary("code"), (404, "payment_not_found"));
+    let decided = overseer.post(&resolve, &decision).await;
+    assert_eq!(decided.summary("status"), (200, "failed"), "{decided:?}");
+
+    // The operator makes and reads no payments: that takes a merchant's key.
+    let refused = overseer.get("/v1/payments").await;
+    assert_eq!(refused.summary("code"), (403, "insufficient_scope"));
+    world.finish().await;
+}
+
+/// Q6: a key of the operator cannot be stored with a merchant's scopes, whoever writes it.
+#[sqlx::test]
+async fn q6_no_key_of_the_operator_can_pay(pool: PgPool) {
+    let world = World::start(pool).await;
+    let stored = sqlx::raw_sql(
+        "insert into api_key (api_key_id, name, key_hash, scopes)
+        values (gen_random_uuid(), 'wrong', 'hash', array['admin', 'payments:write'])",
+    )
+    .execute(&world.pool)
+    .await;
+    let error = stored.expect_err("the table refuses it").to_string();
+    assert!(error.contains("api_key_operator_check"), "{error}");
+    world.finish().await;
+}
+
 /// S4: what is unresolved still accepts the truth.
 #[sqlx::test]
 async fn s4_an_unresolved_payment_still_accepts_the_truth(pool: PgPool) {

@@ -7,7 +7,7 @@ use crate::{
     app::{App, Grounds, error::Error, operate::unrecorded},
     domain::{
         id::RefundId,
-        merchant::Principal,
+        merchant::Identity,
         refund::{Refund, RefundEvent, RefundResolution, RefundState},
         schedule::Subject,
         transition::Actor,
@@ -18,12 +18,15 @@ impl App {
     /// Records an operator's decision about an unresolved refund. `Ok(None)`: no such refund.
     pub async fn resolve_refund(
         &self,
-        principal: &Principal,
+        identity: &Identity,
         id: RefundId,
         resolution: RefundResolution,
         grounds: &Grounds,
     ) -> Result<Option<Refund>, Error> {
-        let Some(refund) = self.db.refund(principal.merchant_id, id).await? else {
+        let Some(merchant_id) = self.db.merchant_of_refund(identity.reach, id).await? else {
+            return Ok(None);
+        };
+        let Some(refund) = self.db.refund(merchant_id, id).await? else {
             return Ok(None);
         };
         let not_unresolved = || Error::InvalidState {
@@ -34,7 +37,7 @@ impl App {
             return Err(not_unresolved());
         }
         let news = RefundNews {
-            actor: Actor::ApiKey(principal.api_key_id),
+            actor: Actor::ApiKey(identity.api_key_id),
             notify_id: None,
             answered: None,
             event: Some(RefundEvent::Resolved(resolution)),
@@ -53,7 +56,7 @@ impl App {
         if refund.version == before || !refund.state.is_final() {
             return Err(not_unresolved());
         }
-        tracing::warn!(refund.id = %id, api_key.id = %principal.api_key_id, ticket = %grounds.ticket, status = refund.state.status(), "an operator resolved a refund");
+        tracing::warn!(refund.id = %id, api_key.id = %identity.api_key_id, ticket = %grounds.ticket, status = refund.state.status(), "an operator resolved a refund");
         Ok(Some(refund))
     }
 }

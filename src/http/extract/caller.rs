@@ -8,7 +8,7 @@ use axum::{
 };
 
 use crate::{
-    domain::merchant::{Principal, Scope},
+    domain::merchant::{Identity, Principal, Reach, Scope},
     http::{HttpState, problem::Problem, trace::Facts},
 };
 
@@ -61,7 +61,24 @@ impl RequiredScopes for Operate {
     const SCOPES: &'static [Scope] = &[Scope::Operations];
 }
 
-/// Whoever presented a live API key that carries the scopes `S`.
+/// `reconciliation`.
+#[derive(Clone, Copy, Debug)]
+pub struct Reconcile;
+
+impl RequiredScopes for Reconcile {
+    const SCOPES: &'static [Scope] = &[Scope::Reconciliation];
+}
+
+/// `admin`.
+#[derive(Clone, Copy, Debug)]
+pub struct Administer;
+
+impl RequiredScopes for Administer {
+    const SCOPES: &'static [Scope] = &[Scope::Admin];
+}
+
+/// A merchant's caller whose live API key carries the scopes `S`: for payments and refunds, which the
+/// operator does not make.
 #[derive(Debug)]
 pub struct Caller<S> {
     /// Who it is.
@@ -69,27 +86,68 @@ pub struct Caller<S> {
     scope: PhantomData<S>,
 }
 
+/// A merchant's caller or the operator, whose live API key carries the scopes `S`: for what the
+/// operator does for all merchants and a merchant for itself. Whose objects are meant is in
+/// `identity.reach`, and every statement filters by it.
+#[derive(Debug)]
+pub struct Overseer<S> {
+    /// Who it is.
+    pub identity: Identity,
+    scope: PhantomData<S>,
+}
+
 impl<S: RequiredScopes> FromRequestParts<HttpState> for Caller<S> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, Problem> {
-        let token = bearer_token(&parts.headers)?;
-        let principal = state
-            .app
-            .authenticate(token)
-            .await?
-            .ok_or_else(Problem::invalid_api_key)?;
-        if let Some(facts) = parts.extensions.get::<Facts>() {
-            facts.learn_api_key(principal.api_key_id);
+        let identity = identify(parts, state, S::SCOPES).await?;
+        // No key of the operator carries such a scope, so this is the second line.
+        let principal = identity
+            .principal()
+            .ok_or_else(Problem::merchant_key_required)?;
+        Ok(Self {
+            principal,
+            scope: PhantomData,
+        })
+    }
+}
+
+impl<S: RequiredScopes> FromRequestParts<HttpState> for Overseer<S> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, Problem> {
+        Ok(Self {
+            identity: identify(parts, state, S::SCOPES).await?,
+            scope: PhantomData,
+        })
+    }
+}
+
+impl<S> Overseer<S> {
+    /// Refuses whoever is not the operator: for what is nobody else's.
+    pub fn operator_only(&self) -> Result<(), Problem> {
+        match self.identity.reach {
+            Reach::Operator => Ok(()),
+            Reach::Merchant(_) => Err(Problem::operator_required()),
         }
-        if S::SCOPES.iter().all(|scope| principal.may(*scope)) {
-            Ok(Self {
-                principal,
-                scope: PhantomData,
-            })
-        } else {
-            Err(Problem::insufficient_scope(S::SCOPES))
-        }
+    }
+}
+
+/// Who presented the request's API key, if it carries all of `scopes`.
+async fn identify(parts: &Parts, state: &HttpState, scopes: &[Scope]) -> Result<Identity, Problem> {
+    let token = bearer_token(&parts.headers)?;
+    let identity = state
+        .app
+        .authenticate(token)
+        .await?
+        .ok_or_else(Problem::invalid_api_key)?;
+    if let Some(facts) = parts.extensions.get::<Facts>() {
+        facts.learn_api_key(identity.api_key_id);
+    }
+    if scopes.iter().all(|scope| identity.may(*scope)) {
+        Ok(identity)
+    } else {
+        Err(Problem::insufficient_scope(scopes))
     }
 }
 

@@ -23,7 +23,10 @@ pub mod path;
 pub mod query;
 
 pub use body::JsonBody;
-pub use caller::{Caller, Operate, ReadPayments, Reverse, WritePayments, WriteRefunds};
+pub use caller::{
+    Administer, Caller, Operate, Overseer, ReadPayments, Reconcile, Reverse, WritePayments,
+    WriteRefunds,
+};
 pub use conditional::Conditional;
 pub use fields::{Faults, ObjectReader, read_fields};
 pub use headers::{Key, PreferWait};

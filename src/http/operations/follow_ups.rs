@@ -10,12 +10,12 @@ use crate::{
     app::App,
     domain::{
         id::FollowUpId,
-        merchant::Principal,
+        merchant::Identity,
         schedule::{FollowUpFilter, Steering, Subject},
     },
     http::{
         extract::{
-            Caller, Id, JsonBody, Operate, members::MAX_REASON, query::RawPairs, read_fields,
+            Id, JsonBody, Operate, Overseer, members::MAX_REASON, query::RawPairs, read_fields,
         },
         paging::{Paging, cursor_after},
         problem::Problem,
@@ -75,7 +75,7 @@ pub struct AbandonRequest {
 )]
 pub async fn list(
     State(app): State<App>,
-    Caller { principal, .. }: Caller<Operate>,
+    Overseer { identity, .. }: Overseer<Operate>,
     query: RawPairs,
 ) -> Result<JsonAnswer<FollowUpList>, Problem> {
     let mut reader = query.reader();
@@ -91,7 +91,7 @@ pub async fn list(
     };
     let Paging { after, limit } = Paging::read(reader)?;
     let page = app
-        .list_follow_ups(principal.merchant_id, &filter, after, limit)
+        .list_follow_ups(identity.reach, &filter, after, limit)
         .await?;
     Ok(JsonAnswer(FollowUpList {
         items: page.items.iter().map(FollowUpView::from).collect(),
@@ -113,12 +113,12 @@ pub async fn list(
 )]
 pub async fn run(
     State(app): State<App>,
-    Caller { principal, .. }: Caller<Operate>,
+    Overseer { identity, .. }: Overseer<Operate>,
     Id(id): Id<FollowUpId>,
     query: RawPairs,
 ) -> Result<JsonAnswer<FollowUpView>, Problem> {
     query.reader().finish()?;
-    steer(&app, &principal, id, Steering::Run).await
+    steer(&app, &identity, id, Steering::Run).await
 }
 
 /// Snooze a follow-up
@@ -136,7 +136,7 @@ pub async fn run(
 )]
 pub async fn snooze(
     State(app): State<App>,
-    Caller { principal, .. }: Caller<Operate>,
+    Overseer { identity, .. }: Overseer<Operate>,
     Id(id): Id<FollowUpId>,
     query: RawPairs,
     JsonBody(body): JsonBody,
@@ -147,7 +147,7 @@ pub async fn snooze(
         reader.require("until");
         until
     })?;
-    steer(&app, &principal, id, Steering::Snooze(until)).await
+    steer(&app, &identity, id, Steering::Snooze(until)).await
 }
 
 /// Abandon a follow-up
@@ -166,7 +166,7 @@ pub async fn snooze(
 )]
 pub async fn abandon(
     State(app): State<App>,
-    Caller { principal, .. }: Caller<Operate>,
+    Overseer { identity, .. }: Overseer<Operate>,
     Id(id): Id<FollowUpId>,
     query: RawPairs,
     JsonBody(body): JsonBody,
@@ -177,17 +177,17 @@ pub async fn abandon(
         reader.require("reason");
         reason.map(str::to_owned)
     })?;
-    steer(&app, &principal, id, Steering::Abandon { reason }).await
+    steer(&app, &identity, id, Steering::Abandon { reason }).await
 }
 
 async fn steer(
     app: &App,
-    principal: &Principal,
+    identity: &Identity,
     id: FollowUpId,
     steering: Steering,
 ) -> Result<JsonAnswer<FollowUpView>, Problem> {
     let row = app
-        .steer_follow_up(principal, id, &steering)
+        .steer_follow_up(identity, id, &steering)
         .await?
         .ok_or_else(Problem::follow_up_not_found)?;
     Ok(JsonAnswer(FollowUpView::from(&row)))

@@ -12,7 +12,7 @@ use crate::{
     domain::schedule::{Unsettled, UnsettledCase},
     http::{
         answer::timestamp,
-        extract::{Caller, Operate, query::RawPairs},
+        extract::{Operate, Overseer, query::RawPairs},
         paging::{Paging, cursor_after},
         payments::view::PaymentView,
         problem::Problem,
@@ -105,13 +105,11 @@ impl UnresolvedView {
 )]
 pub async fn list(
     State(app): State<App>,
-    Caller { principal, .. }: Caller<Operate>,
+    Overseer { identity, .. }: Overseer<Operate>,
     query: RawPairs,
 ) -> Result<Json<UnresolvedList>, Problem> {
     let Paging { after, limit } = Paging::read(query.reader())?;
-    let page = app
-        .list_unsettled(principal.merchant_id, after, limit)
-        .await?;
+    let page = app.list_unsettled(identity.reach, after, limit).await?;
     Ok(Json(UnresolvedList {
         items: page
             .items

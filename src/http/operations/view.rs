@@ -15,6 +15,9 @@ pub struct FollowUpView {
         pattern = "^fup_[0-9a-f]{32}$"
     )]
     pub id: String,
+    /// Whose it is.
+    #[schema(example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")]
+    pub merchant_id: String,
     /// Always `follow_up`.
     #[schema(example = "follow_up")]
     pub object: &'static str,
@@ -60,6 +63,7 @@ impl From<&FollowUp> for FollowUpView {
     fn from(row: &FollowUp) -> Self {
         Self {
             id: row.id.to_string(),
+            merchant_id: row.merchant_id.to_string(),
             object: "follow_up",
             kind: row.subject.kind(),
             subject_id: row.subject.to_string(),

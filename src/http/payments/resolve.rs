@@ -11,7 +11,7 @@ use crate::{
     http::{
         answer::Resource,
         extract::{
-            Caller, Id, JsonBody, Operate, json::Json, members::grounds, query::RawPairs,
+            Id, JsonBody, Operate, Overseer, json::Json, members::grounds, query::RawPairs,
             read_fields,
         },
         problem::Problem,
@@ -63,7 +63,7 @@ pub struct ResolveRequest {
 )]
 pub async fn resolve(
     State(app): State<App>,
-    Caller { principal, .. }: Caller<Operate>,
+    Overseer { identity, .. }: Overseer<Operate>,
     facts: Facts,
     Id(id): Id<PaymentId>,
     query: RawPairs,
@@ -73,7 +73,7 @@ pub async fn resolve(
     let (resolution, grounds) = read(&body)?;
     facts.learn_payment(id);
     let payment = app
-        .resolve_payment(&principal, id, resolution, &grounds)
+        .resolve_payment(&identity, id, resolution, &grounds)
         .await?
         .ok_or_else(Problem::payment_not_found)?;
     Ok(represent(&payment))

@@ -25,6 +25,10 @@ pub enum Kind {
     InvalidApiKey,
     /// The key lacks a scope.
     InsufficientScope,
+    /// The operator's key where a merchant's is needed.
+    MerchantKeyRequired,
+    /// A merchant's key where the operator's is needed.
+    OperatorRequired,
     /// The path leads nowhere.
     RouteNotFound,
     /// No such payment, or another merchant's.
@@ -82,7 +86,7 @@ type Row = (StatusCode, &'static str, &'static str, Retryable);
 
 impl Kind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::MalformedJson,
         Self::UnreadableBody,
         Self::IdempotencyKeyRequired,
@@ -93,6 +97,8 @@ impl Kind {
         Self::AuthenticationRequired,
         Self::InvalidApiKey,
         Self::InsufficientScope,
+        Self::MerchantKeyRequired,
+        Self::OperatorRequired,
         Self::RouteNotFound,
         Self::PaymentNotFound,
         Self::RefundNotFound,
@@ -132,6 +138,8 @@ impl Kind {
             Self::AuthenticationRequired => (S::UNAUTHORIZED, "authentication_required", "An API key is required", SameKey),
             Self::InvalidApiKey => (S::UNAUTHORIZED, "invalid_api_key", "The API key is not valid", SameKey),
             Self::InsufficientScope => (S::FORBIDDEN, "insufficient_scope", "The API key lacks a scope", SameKey),
+            Self::MerchantKeyRequired => (S::FORBIDDEN, "merchant_key_required", "A merchant's API key is required", SameKey),
+            Self::OperatorRequired => (S::FORBIDDEN, "operator_required", "The operator's API key is required", SameKey),
             Self::RouteNotFound => (S::NOT_FOUND, "route_not_found", "No such path", No),
             Self::PaymentNotFound => (S::NOT_FOUND, "payment_not_found", "No such payment", No),
             Self::RefundNotFound => (S::NOT_FOUND, "refund_not_found", "No such refund", No),

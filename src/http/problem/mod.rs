@@ -125,6 +125,22 @@ impl Problem {
         problem
     }
 
+    /// The key is the operator's, and payments are a merchant's.
+    pub fn merchant_key_required() -> Self {
+        Self::new(
+            Kind::MerchantKeyRequired,
+            "this needs an API key of a merchant; the presented one is the operator's",
+        )
+    }
+
+    /// The key is a merchant's, and this is the operator's alone.
+    pub fn operator_required() -> Self {
+        Self::new(
+            Kind::OperatorRequired,
+            "this needs an API key of the operator; the presented one is a merchant's",
+        )
+    }
+
     /// No such payment: word for word the same for another merchant's (`design/correctness.md` Q7).
     pub fn payment_not_found() -> Self {
         Self::new(Kind::PaymentNotFound, "there is no payment with this id")

@@ -11,7 +11,7 @@ use crate::{
     http::{
         answer::Resource,
         extract::{
-            Caller, Id, JsonBody, Operate, json::Json, members::grounds, query::RawPairs,
+            Id, JsonBody, Operate, Overseer, json::Json, members::grounds, query::RawPairs,
             read_fields,
         },
         problem::Problem,
@@ -60,7 +60,7 @@ pub struct ResolveRefundRequest {
 )]
 pub async fn resolve(
     State(app): State<App>,
-    Caller { principal, .. }: Caller<Operate>,
+    Overseer { identity, .. }: Overseer<Operate>,
     facts: Facts,
     Id(id): Id<RefundId>,
     query: RawPairs,
@@ -70,7 +70,7 @@ pub async fn resolve(
     let (resolution, grounds) = read(&body)?;
     facts.learn_refund(id);
     let refund = app
-        .resolve_refund(&principal, id, resolution, &grounds)
+        .resolve_refund(&identity, id, resolution, &grounds)
         .await?
         .ok_or_else(Problem::refund_not_found)?;
     facts.learn_payment(refund.payment_id);

@@ -25,7 +25,7 @@ use alipayhk_gateway::{
     domain::{
         follow_up::Plan,
         id::MerchantId,
-        merchant::{Scope, Store},
+        merchant::{Reach, Scope, Store},
         refund_follow_up::RefundPlan,
     },
     http::{Draining, HttpState, metrics, router::router, serve::serve},
@@ -184,7 +184,7 @@ impl World {
         }
         let key = api_key(
             &db,
-            merchant_id,
+            Reach::Merchant(merchant_id),
             &[
                 Scope::PaymentsWrite,
                 Scope::PaymentsRead,
@@ -195,7 +195,7 @@ impl World {
         let till = Caller::new(&replicas[0].url, &key);
         #[cfg(feature = "failpoints")]
         let operator = {
-            let key = api_key(&db, merchant_id, &[Scope::Operations]).await;
+            let key = api_key(&db, Reach::Merchant(merchant_id), &[Scope::Operations]).await;
             Caller::new(&replicas[0].url, &key)
         };
         sqlx::raw_sql(CLOCK_OF_TEST)
@@ -230,8 +230,14 @@ impl World {
 
     /// A caller of a replica with scopes of its own.
     pub(crate) async fn caller(&self, replica: usize, scopes: &[Scope]) -> Caller {
-        let key = api_key(&self.db, self.merchant_id, scopes).await;
+        let key = api_key(&self.db, Reach::Merchant(self.merchant_id), scopes).await;
         Caller::new(&self.replicas[replica].url, &key)
+    }
+
+    /// The operator of the gateway, who sees all merchants, with scopes of its own.
+    pub(crate) async fn overseer(&self, scopes: &[Scope]) -> Caller {
+        let key = api_key(&self.db, Reach::Operator, scopes).await;
+        Caller::new(&self.replicas[0].url, &key)
     }
 
     /// Moves the gateways', the database's and Alipay's clock.
@@ -406,7 +412,7 @@ impl World {
             Scope::PaymentsRead,
             Scope::RefundsWrite,
         ];
-        let key = api_key(&self.db, merchant_id, &scopes).await;
+        let key = api_key(&self.db, Reach::Merchant(merchant_id), &scopes).await;
         Caller::new(&self.replicas[0].url, &key)
     }
 
@@ -592,8 +598,8 @@ fn secret() -> SecretKey {
     SecretKey::new(SECRET.to_vec()).expect("32 bytes suffice")
 }
 
-async fn api_key(db: &Db, merchant_id: MerchantId, scopes: &[Scope]) -> String {
-    let made = create_api_key(db, &secret(), merchant_id, "test", scopes).await;
+pub(crate) async fn api_key(db: &Db, reach: Reach, scopes: &[Scope]) -> String {
+    let made = create_api_key(db, &secret(), reach, "test", scopes).await;
     made.expect("a key is made").key.expose_secret().to_owned()
 }
 

@@ -9,7 +9,10 @@ use std::{
 };
 
 use alipayhk_gateway::alipay::sign::SignType;
-use alipayhk_gateway::{db::Db, domain::merchant::Scope};
+use alipayhk_gateway::{
+    db::Db,
+    domain::merchant::{Reach, Scope},
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::TimeDelta;
 use serde_json::Value;
@@ -58,7 +61,7 @@ impl Stage {
         let made = db.upsert_default_merchant(&merchant()).await;
         let merchant_id = made.expect("a merchant");
         let scopes = [Scope::PaymentsWrite, Scope::PaymentsRead];
-        let key = api_key(&db, merchant_id, &scopes).await;
+        let key = api_key(&db, Reach::Merchant(merchant_id), &scopes).await;
         Self {
             simulator: Simulator::start(None, SignType::Rsa2).await,
             key,
