@@ -23,6 +23,7 @@
 //! | `guards` | what the database itself refuses |
 //! | `audit` | who did what is kept in one chain that shows tampering |
 //! | `cost` | two round trips to Postgres, and no connection while Alipay thinks |
+//! | `daily_files` | a daily file of any length takes the same memory |
 //! | `openapi` | the document is the one checked in, and names every route |
 //! | `config` | what the configuration says when it is wrong |
 //! | `architecture` | the sources keep to the architecture page |
@@ -35,6 +36,7 @@ mod audit;
 mod cancellation;
 mod config;
 mod cost;
+mod daily_files;
 mod dev;
 mod durability;
 mod follow_ups;

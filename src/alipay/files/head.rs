@@ -118,17 +118,23 @@ impl First {
     }
 
     fn layout(&self, options: &ReadOptions) -> Result<Layout, FileFault> {
-        let counts: Vec<usize> = self
-            .lines
-            .iter()
-            .filter_map(|line| Some(line.text.as_ref().ok()?.split('|').count()))
-            .collect();
-        let lines_of = |layout: &Layout| {
-            let count = layout.columns();
-            counts.iter().filter(|found| **found == count).count()
+        let kind = options.name.as_ref().map(|name| name.kind);
+        // A line without end may be cut, so it has a say only where there is no other.
+        let counts = |ended: bool| -> Vec<usize> {
+            let lines = self.lines.iter().filter(|line| line.ended == ended);
+            let texts = lines.filter_map(|line| line.text.as_ref().ok());
+            texts.map(|text| text.split('|').count()).collect()
         };
-        // Of equals `max_by_key` takes the last, which is a layout of the HK product.
-        let layout = Layout::ALL.iter().rev().copied().max_by_key(lines_of);
+        let counts = [counts(true), counts(false)];
+        let counts = counts.iter().find(|counts| !counts.is_empty());
+        let counts = counts.map_or(&[][..], Vec::as_slice);
+        let lines_of = |layout: &Layout| {
+            let columns = layout.columns();
+            counts.iter().filter(|count| **count == columns).count()
+        };
+        // Of equals it takes the last one: a layout of the HK product.
+        let layouts = Layout::ALL.iter().rev().copied();
+        let layout = layouts.max_by_key(|layout| (lines_of(layout), Some(layout.kind()) == kind));
         if let Some(layout) = layout.filter(|layout| lines_of(layout) > 0) {
             return Ok(layout);
         }
@@ -139,7 +145,7 @@ impl First {
             }),
             (None, None) => Err(FileFault::Empty),
             // A header and nothing else: a day of nothing.
-            (None, Some(_)) => Ok(match options.name.as_ref().map(|name| name.kind) {
+            (None, Some(_)) => Ok(match kind {
                 Some(FileKind::Settlement) => Layout::HkSettlement,
                 Some(FileKind::Transaction) | None => Layout::HkTransaction,
             }),

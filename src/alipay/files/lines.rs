@@ -1,7 +1,10 @@
 //! Bytes to lines of text. Lines end in LF or CRLF, blank ones are skipped but counted, and none is
 //! longer than [`LIMIT`].
 
-use std::io::{self, BufRead, Read as _};
+use std::{
+    borrow::Cow,
+    io::{self, BufRead, Read as _},
+};
 
 use crate::{
     alipay::charset::Charset,
@@ -32,7 +35,6 @@ pub(super) struct Lines<R> {
     /// Whether it begins with the mark of UTF-8, or of UTF-16.
     marked: bool,
     utf_16: bool,
-    encoding: Encoding,
     /// The first line with UTF-8 beyond ASCII.
     utf8_line: Option<u64>,
     /// The first line that is not UTF-8.
@@ -48,7 +50,6 @@ impl<R: BufRead> Lines<R> {
             number: 0,
             marked: false,
             utf_16: false,
-            encoding: Encoding::Utf8,
             utf8_line: None,
             gbk_line: None,
             last_without_end: None,
@@ -122,28 +123,33 @@ impl<R: BufRead> Lines<R> {
     }
 
     fn decode(&mut self, bytes: Vec<u8>) -> Result<String, Reason> {
-        let text = match self.encoding {
-            Encoding::Utf8 => match String::from_utf8(bytes) {
-                Ok(text) => {
-                    if self.utf8_line.is_none() && !text.is_ascii() {
-                        self.utf8_line = Some(self.number);
-                    }
-                    text
-                }
-                Err(_) if self.marked => return Err(Reason::NotText),
-                Err(error) => {
-                    let text = gbk(error.as_bytes())?;
-                    self.encoding = Encoding::Gbk;
-                    self.gbk_line = Some(self.number);
-                    text
-                }
-            },
-            Encoding::Gbk => gbk(&bytes)?,
+        let text = match String::from_utf8(bytes) {
+            Ok(text) if text.is_ascii() => text,
+            Ok(text) => self.utf8(text),
+            Err(_) if self.marked => return Err(Reason::NotText),
+            Err(error) => {
+                let text = gbk(error.as_bytes()).ok_or(Reason::NotText)?;
+                self.gbk_line.get_or_insert(self.number);
+                text
+            }
         };
         if text.chars().any(|c| c.is_control() && c != '\t') {
             return Err(Reason::ControlCharacter);
         }
         Ok(text)
+    }
+
+    /// A line that is UTF-8 beyond ASCII. It may be GBK by chance, which is likely only in a file where
+    /// nothing else spoke for UTF-8. But it is not if that reading swallows a bar: what UTF-8 there is
+    /// in such a file must not cost its rows.
+    fn utf8(&mut self, text: String) -> String {
+        let is_gbk_file = self.utf8_line.unwrap_or(u64::MAX) > self.gbk_line.unwrap_or(u64::MAX);
+        self.utf8_line.get_or_insert(self.number);
+        let bars = |text: &str| text.bytes().filter(|byte| *byte == b'|').count();
+        match gbk(text.as_bytes()) {
+            Some(by_gbk) if is_gbk_file && bars(&by_gbk) == bars(&text) => by_gbk,
+            _ => text,
+        }
     }
 
     pub(super) fn is_utf_16(&self) -> bool {
@@ -156,7 +162,10 @@ impl<R: BufRead> Lines<R> {
     }
 
     pub(super) fn encoding(&self) -> Encoding {
-        self.encoding
+        match self.gbk_line {
+            Some(_) => Encoding::Gbk,
+            None => Encoding::Utf8,
+        }
     }
 
     /// What is to be said of the bytes.
@@ -173,7 +182,6 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-fn gbk(bytes: &[u8]) -> Result<String, Reason> {
-    let text = Charset::Gbk.decode(bytes).ok_or(Reason::NotText)?;
-    Ok(text.into_owned())
+fn gbk(bytes: &[u8]) -> Option<String> {
+    Charset::Gbk.decode(bytes).map(Cow::into_owned)
 }

@@ -216,15 +216,15 @@ pub enum Warning {
     /// A column of the layout that no row needs is not there.
     #[error("there is no column {0}")]
     MissingColumn(&'static str),
-    /// From this line on the file was read as GBK, because it is not UTF-8.
-    #[error("read as GBK from line {line} on: it is not UTF-8")]
+    /// The file was read as GBK, because this line is not UTF-8.
+    #[error("read as GBK: line {line} is not UTF-8")]
     Gbk {
         /// The first such line.
         line: u64,
     },
-    /// The file was read as GBK although an earlier line was UTF-8 beyond ASCII: some names and remarks
+    /// There are lines that are GBK and lines that are UTF-8, perhaps by chance: some names and remarks
     /// may be garbled. Ids, amounts and times are ASCII in either, and right.
-    #[error("line {utf8} is UTF-8, but line {gbk} is not: names and remarks may be garbled")]
+    #[error("line {utf8} is UTF-8, line {gbk} is GBK: names and remarks may be garbled")]
     MixedEncoding {
         /// The first line with UTF-8 beyond ASCII.
         utf8: u64,

@@ -94,7 +94,7 @@ impl Layout {
 pub enum Encoding {
     /// UTF-8, of which ASCII is a part.
     Utf8,
-    /// GBK, from the first line on that is not UTF-8 ([`Warning::Gbk`]).
+    /// GBK, in whole or in part ([`Warning::Gbk`], [`Warning::MixedEncoding`]).
     Gbk,
 }
 

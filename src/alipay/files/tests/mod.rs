@@ -1,7 +1,12 @@
 //! What a file may look like, and what is read of it.
 
+mod encoding;
+mod faults;
+mod properties;
 mod samples;
+mod tolerance;
 
+use self::samples::TRANSACTION;
 use super::{Entry, FileReader, OpenError, ReadOptions};
 use crate::domain::daily_file::{FileFault, FileRow, FileSummary, RowFault};
 
@@ -49,4 +54,29 @@ fn refused(bytes: impl AsRef<[u8]>, options: &ReadOptions) -> FileFault {
         Err(OpenError::Io(error)) => panic!("memory is readable: {error}"),
         Ok(reader) => panic!("read as {:?}", reader.layout()),
     }
+}
+
+const NAME: &str = "2088000000000017_transaction_20260309.txt";
+const SETTLEMENT_NAME: &str = "2088000000000017_settlement_20260310.txt";
+
+/// The rows without the numbers of their lines, to compare files that look different.
+fn contents(read: &Read) -> Vec<FileRow> {
+    let rows = read.rows.iter().cloned();
+    rows.map(|row| FileRow { line: 0, ..row }).collect()
+}
+
+/// Line `number` of the transaction sample, from 1.
+fn line(number: usize) -> &'static str {
+    TRANSACTION.lines().nth(number - 1).expect("a line")
+}
+
+/// The transaction sample with the `from` of its line replaced.
+fn edited(number: usize, from: &str, to: &str) -> String {
+    let edited = line(number).replacen(from, to, 1);
+    assert_ne!(edited, line(number), "{from} is not in line {number}");
+    TRANSACTION.replace(line(number), &edited)
+}
+
+fn faults(read: &Read) -> Vec<String> {
+    read.faults.iter().map(ToString::to_string).collect()
 }
