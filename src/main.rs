@@ -8,13 +8,13 @@ use std::{
 };
 
 use alipayhk_gateway::{
-    config::{self, ApiKeyConfig, Config, MigrateConfig, process_environment, variables},
+    commands::{self, Report, api_key::ApiKeyCommand, audit::AuditCommand},
+    config::{self, Config, MigrateConfig, process_environment, variables},
     dev::{self, DevArgs},
-    domain::{id::MerchantId, merchant::Scope},
     http::openapi,
     keys::{self, KeysCommand},
     shutdown::Shutdown,
-    startup::{self, Gateway, KeyOwner, NewApiKey, Roles},
+    startup::{self, Gateway, Roles},
     telemetry::{self, LogTo, Telemetry},
 };
 use anyhow::{Context, bail};
@@ -52,6 +52,9 @@ enum Command {
     /// Manage API keys
     #[command(subcommand)]
     ApiKey(ApiKeyCommand),
+    /// Check the audit log
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Make key files
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -61,40 +64,11 @@ enum Command {
     Healthcheck(HealthcheckArgs),
 }
 
-#[derive(Debug, Subcommand)]
-enum ApiKeyCommand {
-    /// Make a key; it is printed once, as the last line, and stored only as a hash
-    #[command(after_long_help = variables::help())]
-    Create(CreateApiKeyArgs),
-}
-
-#[derive(Debug, Args)]
-struct CreateApiKeyArgs {
-    /// What people call it, for example till-1
-    #[arg(long)]
-    name: String,
-    /// What it may do, separated by commas: payments:write, payments:read, refunds:write,
-    /// operations, reconciliation, admin
-    #[arg(long, value_delimiter = ',', required = true, value_parser = scope)]
-    scopes: Vec<Scope>,
-    /// The merchant it belongs to; the default merchant where it is left out
-    #[arg(long, value_name = "MERCHANT_ID", conflicts_with = "operator")]
-    merchant: Option<MerchantId>,
-    /// It belongs to the operator, who sees every merchant; such a key may carry operations,
-    /// reconciliation and admin
-    #[arg(long)]
-    operator: bool,
-}
-
 #[derive(Debug, Args)]
 struct HealthcheckArgs {
     /// What to ask; the liveness of the gateway at `HTTP_LISTEN` where it is left out
     #[arg(long)]
     url: Option<Url>,
-}
-
-fn scope(name: &str) -> Result<Scope, String> {
-    Scope::from_name(name).ok_or_else(|| "no such scope".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -119,7 +93,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             with_telemetry(LogTo::Stderr, startup::migrate(&config))
         }
         Command::Openapi => print(openapi::text()),
-        Command::ApiKey(ApiKeyCommand::Create(args)) => create_api_key(args),
+        Command::ApiKey(command) => return with_database(commands::api_key::run(command)),
+        Command::Audit(command) => return with_database(commands::audit::run(command)),
         Command::Keys(command) => keys::run(&command).map_err(Into::into),
         Command::Healthcheck(args) => healthcheck(args),
     }?;
@@ -151,19 +126,16 @@ fn serve(roles: Roles) -> anyhow::Result<()> {
     })
 }
 
-fn create_api_key(args: CreateApiKeyArgs) -> anyhow::Result<()> {
-    let config = ApiKeyConfig::read(process_environment)?;
-    let new = NewApiKey {
-        name: args.name,
-        scopes: args.scopes,
-        owner: match args.merchant {
-            _ if args.operator => KeyOwner::Operator,
-            Some(id) => KeyOwner::Merchant(id),
-            None => KeyOwner::DefaultMerchant,
-        },
-    };
-    let key = with_telemetry(LogTo::Stderr, startup::create_api_key(&config, new))?;
-    print(&format!("{key}\n"))
+fn with_database(
+    command: impl Future<Output = anyhow::Result<Report>>,
+) -> anyhow::Result<ExitCode> {
+    let report = with_telemetry(LogTo::Stderr, command)?;
+    print(&report.text)?;
+    Ok(if report.all_is_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Runs a command between setting telemetry up and flushing it: it is made before the runtime and

@@ -15,21 +15,20 @@ use crate::{
         client::{Alipay, AlipaySettings},
         sign::{Credentials, SignType},
     },
-    app::{App, Deadlines, Parts, directory, hashing::SecretKey},
+    app::{App, Deadlines, Parts, hashing::SecretKey},
     clock::{Clock, SystemClock},
-    config::{self, ApiKeyConfig, Config, MigrateConfig},
+    config::{self, Config, MigrateConfig},
     db::{Db, directory::DefaultMerchant},
     domain::{
-        calendar::BatchHours,
-        follow_up::Plan,
-        id::MerchantId,
-        merchant::{Reach, Scope, Store},
-        refund_follow_up::RefundPlan,
+        calendar::BatchHours, follow_up::Plan, merchant::Store, refund_follow_up::RefundPlan,
     },
     http::{Draining, HttpState, metrics, router, serve},
     jobs::worker::{Worker, WorkerSettings},
     shutdown::Shutdown,
 };
+
+/// How often the last use of API keys is written down.
+const KEY_USE_UPKEEP: Duration = Duration::from_mins(1);
 
 /// How often old samples are folded into the histograms.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -146,6 +145,18 @@ impl Gateway {
             {
                 metrics.0.run_upkeep();
             }
+        });
+        let soft = shutdown.soft.clone();
+        let keys = app.clone();
+        shutdown.tasks.spawn(async move {
+            while soft
+                .run_until_cancelled(tokio::time::sleep(KEY_USE_UPKEEP))
+                .await
+                .is_some()
+            {
+                keys.note_use_of_api_keys().await;
+            }
+            keys.note_use_of_api_keys().await;
         });
         let soft = shutdown.soft.clone();
         let announce = async {
@@ -265,11 +276,11 @@ fn replica_name() -> String {
     format!("{}-{:08x}", std::process::id(), rand::random::<u32>())
 }
 
-fn connect(config: &config::Database) -> anyhow::Result<Db> {
+pub(crate) fn connect(config: &config::Database) -> anyhow::Result<Db> {
     Db::connect_lazily(&config.url, config.max_connections).context("DATABASE_URL cannot be read")
 }
 
-fn secret_key(config: &config::SecretKey) -> anyhow::Result<SecretKey> {
+pub(crate) fn secret_key(config: &config::SecretKey) -> anyhow::Result<SecretKey> {
     Ok(SecretKey::new(config.0.expose_secret().to_vec())?)
 }
 
@@ -298,62 +309,6 @@ pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
     tracing::info!(merchant.id = %id, store.id = %merchant.store_id, "the database is up to date");
     db.close().await;
     Ok(())
-}
-
-/// An API key to be made.
-#[derive(Clone, Debug)]
-pub struct NewApiKey {
-    /// What people call it, for example `till-1`.
-    pub name: String,
-    /// What it may do.
-    pub scopes: Vec<Scope>,
-    /// Whose objects it may touch.
-    pub owner: KeyOwner,
-}
-
-/// Whom a new API key belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyOwner {
-    /// The merchant that `migrate` made.
-    DefaultMerchant,
-    /// This merchant.
-    Merchant(MerchantId),
-    /// The operator, who sees every merchant.
-    Operator,
-}
-
-/// Makes an API key and returns its text, which is stored only as a hash.
-pub async fn create_api_key(config: &ApiKeyConfig, new: NewApiKey) -> anyhow::Result<String> {
-    if new.owner == KeyOwner::Operator {
-        let of_merchants: Vec<&str> = new
-            .scopes
-            .iter()
-            .filter(|scope| !Scope::OF_OPERATOR.contains(scope))
-            .map(|scope| scope.as_str())
-            .collect();
-        ensure!(
-            of_merchants.is_empty(),
-            "a key of the operator cannot carry {}: payments and refunds are made with a merchant's key",
-            of_merchants.join(", ")
-        );
-    }
-    let db = connect(&config.database)?;
-    let reach = match new.owner {
-        KeyOwner::Operator => Reach::Operator,
-        KeyOwner::Merchant(id) => Reach::Merchant(id),
-        KeyOwner::DefaultMerchant => Reach::Merchant(
-            db.default_merchant()
-                .await
-                .context("the default merchant could not be looked up")?
-                .context("there is no merchant yet: run `alipayhk-gateway migrate` first")?,
-        ),
-    };
-    let secret = secret_key(&config.secret_key)?;
-    let made = directory::create_api_key(&db, &secret, reach, &new.name, &new.scopes)
-        .await
-        .context("the API key could not be stored")?;
-    db.close().await;
-    Ok(made.key.expose_secret().to_owned())
 }
 
 #[cfg(test)]

@@ -2,19 +2,19 @@
 //! looking it up again.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::Hash,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+use uuid::Uuid;
+
 use super::{App, error::Error};
 use crate::domain::{
-    id::MerchantId,
-    merchant::{Identity, Reach, Scope, Store},
+    id::{ApiKeyId, MerchantId},
+    merchant::{Identity, Store},
 };
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use rand::RngCore;
 
 /// How long a revoked key or a changed store may still be taken for valid.
 const REMEMBER_FOR: Duration = Duration::from_secs(10);
@@ -25,16 +25,8 @@ const REMEMBER_AT_MOST: usize = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     identities: Remembered<[u8; 32], Identity>,
+    used: Used,
     stores: Remembered<(MerchantId, Option<String>), Store>,
-}
-
-/// An API key that was just made.
-#[derive(Debug)]
-pub struct NewApiKey {
-    /// Its id.
-    pub id: crate::domain::id::ApiKeyId,
-    /// The key itself: shown once, stored nowhere.
-    pub key: secrecy::SecretString,
 }
 
 impl App {
@@ -42,14 +34,35 @@ impl App {
     /// within ten seconds.
     pub async fn authenticate(&self, presented: &str) -> Result<Option<Identity>, Error> {
         let hash = self.secret.api_key_hash(presented);
-        if let Some(identity) = self.directory.identities.get(&hash) {
-            return Ok(Some(identity));
-        }
-        let found = self.db.find_api_key(&hash).await?;
+        let found = match self.directory.identities.get(&hash) {
+            Some(identity) => Some(identity),
+            None => self.db.find_api_key(&hash).await?.inspect(|identity| {
+                self.directory.identities.put(hash, identity.clone());
+            }),
+        };
         if let Some(identity) = &found {
-            self.directory.identities.put(hash, identity.clone());
+            self.directory.used.note(identity.api_key_id);
         }
         Ok(found)
+    }
+
+    /// Looks a key up afresh from now on: it was revoked or replaced here.
+    pub(super) fn forget_api_key(&self, id: ApiKeyId) {
+        self.directory
+            .identities
+            .forget(|identity| identity.api_key_id == id);
+    }
+
+    /// Writes down which keys were presented since the last time. What cannot be written is left
+    /// out: the time of a key's last use is for people, and the next use is noted again.
+    pub async fn note_use_of_api_keys(&self) {
+        let ids: Vec<Uuid> = self.directory.used.take();
+        if ids.is_empty() {
+            return;
+        }
+        if let Err(error) = self.db.note_use_of_api_keys(&ids).await {
+            tracing::debug!(%error, "the last use of API keys was not noted");
+        }
     }
 
     /// Finds a shop of a merchant; without `store_id`, its default shop.
@@ -68,26 +81,6 @@ impl App {
         }
         Ok(found)
     }
-}
-
-/// Makes an API key of a merchant or of the operator: `ahk_` and 256 random bits.
-pub async fn create_api_key(
-    db: &crate::db::Db,
-    secret: &super::hashing::SecretKey,
-    reach: Reach,
-    name: &str,
-    scopes: &[Scope],
-) -> Result<NewApiKey, Error> {
-    let mut bytes = zeroize::Zeroizing::new([0_u8; 32]);
-    rand::rngs::OsRng.fill_bytes(bytes.as_mut());
-    let key = format!("ahk_{}", URL_SAFE_NO_PAD.encode(bytes.as_ref()));
-    let id = db
-        .insert_api_key(reach, name, &secret.api_key_hash(&key), scopes)
-        .await?;
-    Ok(NewApiKey {
-        id,
-        key: key.into(),
-    })
 }
 
 /// A small map whose entries are believed for [`REMEMBER_FOR`].
@@ -115,5 +108,26 @@ impl<K: Eq + Hash, V: Clone> Remembered<K, V> {
             entries.clear();
         }
         entries.insert(key, (Instant::now(), value));
+    }
+
+    fn forget(&self, which: impl Fn(&V) -> bool) {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|_, (_, value)| !which(value));
+    }
+}
+
+/// The keys that were presented since somebody asked last.
+#[derive(Debug, Default)]
+struct Used(Mutex<HashSet<ApiKeyId>>);
+
+impl Used {
+    fn note(&self, id: ApiKeyId) {
+        let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.insert(id);
+    }
+
+    fn take(&self) -> Vec<Uuid> {
+        let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.drain().map(ApiKeyId::uuid).collect()
     }
 }

@@ -57,6 +57,9 @@ pub enum Error {
         /// What came in place of an answer.
         class: &'static str,
     },
+    /// There is no such merchant.
+    #[error("there is no such merchant")]
+    NoSuchMerchant,
     /// The same code, amount and till were used within the last minute.
     #[error("the same code, amount and terminal were used within the last 60 seconds")]
     SuspectedDuplicate {

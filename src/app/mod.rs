@@ -12,8 +12,11 @@
 //! | `stopwatch` | what is decided leaves soon or not at all |
 //! | `read` | look without asking Alipay |
 //! | `directory` | who asks, and for which shop |
+//! | [`api_keys`], [`audit`] | keys made, replaced and revoked; who did what |
 
+pub mod api_keys;
 mod ask;
+pub mod audit;
 mod cancel;
 mod create;
 pub mod directory;

@@ -15,7 +15,8 @@
 //! lists the same names, and a test keeps it so. An empty value is the same as none.
 //!
 //! Secrets come from files (or, for the database, from a URL that is never printed). Each command
-//! reads only what it needs: [`Config`] for `serve` and `work`, [`MigrateConfig`], [`ApiKeyConfig`].
+//! reads only what it needs: [`Config`] for `serve` and `work`, [`MigrateConfig`], [`ApiKeyConfig`],
+//! [`DatabaseConfig`].
 
 mod read;
 mod sections;
@@ -53,6 +54,13 @@ pub struct MigrateConfig {
     pub database: Database,
     /// The first merchant.
     pub merchant: FirstMerchant,
+}
+
+/// What the commands need that only read or steer what is stored.
+#[derive(Debug)]
+pub struct DatabaseConfig {
+    /// Where state is kept.
+    pub database: Database,
 }
 
 /// What `api-key` needs.
@@ -106,6 +114,19 @@ impl MigrateConfig {
             Some(Self {
                 database: database?,
                 merchant: merchant?,
+            })
+        })
+    }
+}
+
+impl DatabaseConfig {
+    /// Reads the settings of `audit` and of what `api-key` does to keys that exist.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(&lookup);
+        let database = Database::read(&mut reader);
+        reader.finish(|| {
+            Some(Self {
+                database: database?,
             })
         })
     }

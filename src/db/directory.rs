@@ -1,11 +1,11 @@
-//! Merchants, stores and API keys: who may ask, and for which shop.
+//! Merchants and stores: for which shop.
 
 use uuid::Uuid;
 
 use super::{Db, error::Error};
 use crate::domain::{
-    id::{ApiKeyId, MerchantId, PaymentId, RefundId},
-    merchant::{Identity, Reach, Scope, Store},
+    id::{MerchantId, PaymentId, RefundId},
+    merchant::{Reach, Store},
 };
 use crate::failpoint::failpoint;
 
@@ -19,60 +19,6 @@ pub struct DefaultMerchant {
 }
 
 impl Db {
-    /// Finds the live API key with this hash.
-    #[tracing::instrument(name = "db.api_key.find", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
-    pub async fn find_api_key(&self, key_hash: &[u8]) -> Result<Option<Identity>, Error> {
-        failpoint!(self.failpoints, "db.api_key.before");
-        let row = sqlx::query!(
-            "select merchant_id, api_key_id, name, scopes
-            from api_key
-            where key_hash = $1 and revoked_at is null",
-            key_hash
-        )
-        .fetch_optional(&self.pool)
-        .await?;
-        failpoint!(self.failpoints, "db.api_key.after");
-        Ok(row.map(|row| Identity {
-            api_key_id: row.api_key_id.into(),
-            name: row.name,
-            reach: row
-                .merchant_id
-                .map_or(Reach::Operator, |id| Reach::Merchant(id.into())),
-            scopes: row
-                .scopes
-                .iter()
-                .filter_map(|name| Scope::from_name(name))
-                .collect(),
-        }))
-    }
-
-    /// Stores a new API key by its hash.
-    pub async fn insert_api_key(
-        &self,
-        reach: Reach,
-        name: &str,
-        key_hash: &[u8],
-        scopes: &[Scope],
-    ) -> Result<ApiKeyId, Error> {
-        let id = ApiKeyId::mint();
-        let scopes: Vec<String> = scopes
-            .iter()
-            .map(|scope| scope.as_str().to_owned())
-            .collect();
-        sqlx::query!(
-            "insert into api_key (merchant_id, api_key_id, name, key_hash, scopes)
-            values ($1, $2, $3, $4, $5)",
-            reach.merchant_id().map(MerchantId::uuid),
-            id.uuid(),
-            name,
-            key_hash,
-            &scopes,
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(id)
-    }
-
     /// Finds a shop; without `store_id`, the merchant's default one.
     #[tracing::instrument(name = "db.store.find", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn find_store(

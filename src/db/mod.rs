@@ -5,6 +5,8 @@
 //! dropped future to poison (R7). Guards are in the statements, a second line is in the schema (R3),
 //! and all time comparisons use `db_now()` (C12).
 
+pub mod api_keys;
+pub mod audit;
 pub mod directory;
 pub mod error;
 pub mod follow_ups;

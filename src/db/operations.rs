@@ -130,26 +130,49 @@ impl Db {
         failpoint!(self.failpoints, "db.steer.before");
         let row = sqlx::query_as!(
             FollowUpRow,
-            "update follow_up
-            set due_at = case when $4::text is null then coalesce($3, db_now()) else due_at end,
-                parked_at = case when $4::text is not null then db_now() end,
-                abandoned_reason = $4,
-                abandoned_by = case when $4::text is not null then $5::uuid end,
-                error_count = 0,
-                fence = fence + case when $4::text is not null then 1 else 0 end,
-                leased_until = case when $4::text is null then leased_until end,
-                worker = case when $4::text is null then worker end
-            where merchant_id in (
-                    select merchant_id from merchant
-                    where $1::uuid is null or merchant_id = $1)
-                and follow_up_id = $2
-            returning merchant_id, follow_up_id, kind, subject_id, due_at, leased_until, worker, error_count,
-                last_error, parked_at, abandoned_reason, queries, cancels, created_at",
+            r#"with old as materialized (
+                select * from follow_up
+                where merchant_id in (
+                        select merchant_id from merchant
+                        where $1::uuid is null or merchant_id = $1)
+                    and follow_up_id = $2
+                for update
+            ), steered as (
+                update follow_up
+                set due_at = case
+                        when $4::text is null then coalesce($3, db_now()) else old.due_at
+                    end,
+                    parked_at = case when $4::text is not null then db_now() end,
+                    abandoned_reason = $4,
+                    abandoned_by = case when $4::text is not null then $5::uuid end,
+                    error_count = 0,
+                    fence = old.fence + case when $4::text is not null then 1 else 0 end,
+                    leased_until = case when $4::text is null then old.leased_until end,
+                    worker = case when $4::text is null then old.worker end
+                from old
+                where follow_up.merchant_id = old.merchant_id
+                    and follow_up.follow_up_id = old.follow_up_id
+                returning follow_up.*
+            ), audited as (
+                insert into audit_log (merchant_id, action, subject_kind, subject_id, by, before,
+                    after)
+                select old.merchant_id, $6, 'follow_up', public_id('fup_', old.follow_up_id),
+                    audit_by_api_key($5) || jsonb_strip_nulls(jsonb_build_object('reason', $4::text)),
+                    jsonb_build_object('due_at', old.due_at, 'parked_at', old.parked_at,
+                        'abandoned_reason', old.abandoned_reason),
+                    jsonb_build_object('due_at', steered.due_at, 'parked_at', steered.parked_at,
+                        'abandoned_reason', steered.abandoned_reason)
+                from old, steered
+            )
+            select merchant_id, follow_up_id, kind, subject_id, due_at, leased_until, worker,
+                error_count, last_error, parked_at, abandoned_reason, queries, cancels, created_at
+            from steered"#,
             reach.merchant_id().map(MerchantId::uuid),
             id.uuid(),
             due_at,
             abandoned_reason,
             api_key_id.uuid(),
+            format!("follow_up.{}", steering.name()),
         )
         .fetch_optional(&self.pool)
         .await?;

@@ -154,6 +154,16 @@ impl Db {
                     follow_up_id, attempt_id, gateway_at, reason, ticket)
                 select $1, $2, changed.version, $20, $6, $21, $7, $8, $22, $23, $24, $25, $33, $34
                 from changed
+            ), audited as (
+                insert into audit_log (merchant_id, action, subject_kind, subject_id, by, before,
+                    after)
+                select $1, 'payment.resolved', 'payment', public_id('pay_', $2),
+                    audit_by_api_key($22)
+                        || jsonb_build_object('reason', $33::text, 'ticket', $34::text),
+                    jsonb_build_object('status', $6::text, 'status_reason', $21::text),
+                    jsonb_build_object('status', $7::text, 'status_reason', $8::text)
+                from changed
+                where $33 is not null
             ), answered as (
                 update attempt
                 set answered_at = db_now(), answer_class = $26, answer_code = $27,

@@ -34,6 +34,7 @@ macro_rules! stored_names {
     };
 }
 
+pub mod api_key;
 pub mod attempt;
 pub mod audit;
 pub mod barcode;

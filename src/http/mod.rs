@@ -14,7 +14,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`router`] | routes and the middleware stack |
-//! | [`payments`], [`refunds`], [`barcodes`], [`operations`], [`health`] | handlers and what they answer |
+//! | [`payments`], [`refunds`], [`barcodes`], [`operations`], [`admin`], [`health`] | handlers and what they answer |
 //! | [`notifications`] | what Alipay posts to us |
 //! | [`extract`] | requests into types; rejections become problems |
 //! | [`answer`], [`paging`] | what answers have in common: versions, money, time; pages of a list |
@@ -23,6 +23,7 @@
 //! | [`openapi`] | the document, from the code |
 //! | [`serve`] | connections: deadlines for headers, draining |
 
+pub mod admin;
 pub mod answer;
 pub mod barcodes;
 pub mod extract;

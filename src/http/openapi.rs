@@ -42,6 +42,7 @@ use crate::{
         (name = "payments", description = "Take payments and follow them."),
         (name = "refunds", description = "Give money back, at once or in Alipay's nightly batch, and follow it; undo a payment by the clock."),
         (name = "operations", description = "Read and steer what stays open: the durable schedule, the work-list, decisions."),
+        (name = "administration", description = "Who may call, and who did what. A merchant's key with the scope `admin` administers its own merchant, the operator's all of them."),
         (name = "barcodes", description = "Look at scanned codes."),
         (name = "alipay", description = "What Alipay itself calls. Needs no API key; the signature is the key."),
         (name = "service", description = "For those who run the gateway. Needs no API key."),
@@ -199,6 +200,8 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
         problems.push(Problem::follow_up_not_found());
     } else if path.starts_with("/v1/refunds/{id}") {
         problems.push(Problem::refund_not_found());
+    } else if path.starts_with("/v1/admin/api-keys/{id}") {
+        problems.push(Problem::api_key_not_found());
     } else if path.contains("{id}") {
         problems.push(Problem::payment_not_found());
     }
@@ -235,12 +238,18 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
             | "/v1/refunds"
             | "/v1/payments/{id}/refunds"
             | "/v1/follow-ups"
-            | "/v1/unresolved",
+            | "/v1/unresolved"
+            | "/v1/admin/api-keys"
+            | "/v1/admin/audit-log",
         ) => {
             problems.push(Problem::new(
                 Kind::InvalidCursor,
                 "send `next_cursor` exactly as it was answered",
             ));
+        }
+        ("post", "/v1/admin/api-keys") => problems.push(Problem::operator_required()),
+        ("post", "/v1/admin/api-keys/{id}/rotate") => {
+            problems.push(Problem::api_key_not_active());
         }
         ("get", "/health/ready") => {
             problems.push(Problem::new(Kind::NotReady, "not ready: database"));
@@ -391,6 +400,12 @@ fn example_fault(path: &str) -> FieldFault {
             "must be an integer from 1 to 10000000000",
         ),
         "/v1/follow-ups/{id}/snooze" => required("/until"),
+        "/v1/admin/api-keys" => required("/scopes"),
+        "/v1/admin/api-keys/{id}/rotate" => fault(
+            "/overlap_seconds",
+            "out_of_range",
+            "must be an integer from 0 to 2592000",
+        ),
         _ => required("/reason"),
     }
 }
@@ -524,6 +539,7 @@ fn mark_growing_names(document: &mut Value) {
             &["pay", "query", "cancel", "refund", "refund_query"],
         ),
         ("Actor", "type", &["api_key", "follow_up", "notification"]),
+        ("ApiKey", "status", &["active", "expired", "revoked"]),
         ("Inspection", "family", &["alipay", "other", "unknown"]),
         ("Problem", "code", &kinds),
         ("Problem", "attempted", &["false", "true", "unknown"]),

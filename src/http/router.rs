@@ -18,7 +18,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    HttpState, barcodes,
+    HttpState, admin, barcodes,
     extract::{accept, body::MAX_BODY_BYTES},
     health, metrics, notifications, openapi,
     operations::{follow_ups, unresolved},
@@ -73,6 +73,11 @@ fn api() -> OpenApiRouter<HttpState> {
         .routes(routes!(follow_ups::abandon))
         .routes(routes!(unresolved::list))
         .routes(routes!(barcodes::inspect))
+        .routes(routes!(admin::api_keys::create, admin::api_keys::list))
+        .routes(routes!(admin::api_keys::read))
+        .routes(routes!(admin::api_keys::revoke))
+        .routes(routes!(admin::api_keys::rotate))
+        .routes(routes!(admin::audit_log::list))
         // Answers hold what only the caller may see, and are out of date at once.
         .layer(SetResponseHeaderLayer::if_not_present(
             header::CACHE_CONTROL,

@@ -51,12 +51,25 @@ pub struct Facts(Arc<FactsInner>);
 
 #[derive(Debug, Default)]
 struct FactsInner {
+    request_id: String,
     api_key: OnceLock<ApiKeyId>,
     payment: OnceLock<PaymentId>,
     refund: OnceLock<RefundId>,
 }
 
 impl Facts {
+    fn of_request(request_id: &str) -> Self {
+        Self(Arc::new(FactsInner {
+            request_id: request_id.to_owned(),
+            ..FactsInner::default()
+        }))
+    }
+
+    /// What names the request in logs, problems and the audit log; empty without the middleware.
+    pub fn request_id(&self) -> &str {
+        &self.0.request_id
+    }
+
     /// The caller is known. The first call counts.
     pub fn learn_api_key(&self, id: ApiKeyId) {
         self.0.api_key.get_or_init(|| id);
@@ -130,7 +143,7 @@ impl Observed {
         let request_id = request_id(request.headers());
         let method = method_label(request.method());
         let route = route_of(request);
-        let facts = Facts::default();
+        let facts = Facts::of_request(&request_id);
         request.extensions_mut().insert(facts.clone());
         let span = tracing::info_span!(
             "http.request",

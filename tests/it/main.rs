@@ -21,7 +21,7 @@
 //! | `follow_ups` | the schedule is claimed once, lost never, and ends around midnight and late payments in the truth |
 //! | `shutdown` | the program stops in order, and refuses to start with what cannot work |
 //! | `guards` | what the database itself refuses |
-//! | `audit` | who did what is kept in one chain that shows tampering |
+//! | `admin` | API keys made, replaced and revoked; who did what, in one chain that shows tampering |
 //! | `cost` | two round trips to Postgres, and no connection while Alipay thinks |
 //! | `daily_files` | a daily file of any length takes the same memory |
 //! | `openapi` | the document is the one checked in, and names every route |
@@ -31,8 +31,8 @@
 //! | `dev` | the developer's set-up leaves no process behind |
 
 mod acceptance;
+mod admin;
 mod architecture;
-mod audit;
 mod cancellation;
 mod config;
 mod cost;

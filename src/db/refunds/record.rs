@@ -168,6 +168,16 @@ impl Db {
                 select $1, $18, booked.version, $19, booked.status, booked.status_reason,
                     booked.status, booked.status_reason, $15, $16, $17, $21, $22, $23, $24
                 from booked
+            ), audited as (
+                insert into audit_log (merchant_id, action, subject_kind, subject_id, by, before,
+                    after)
+                select $1, 'refund.resolved', 'refund', public_id('ref_', $2),
+                    audit_by_api_key($15)
+                        || jsonb_build_object('reason', $23::text, 'ticket', $24::text),
+                    jsonb_build_object('status', $6::text, 'pending_reason', $20::text),
+                    jsonb_build_object('status', $7::text, 'pending_reason', $8::text)
+                from changed
+                where $23 is not null
             ), answered as (
                 update attempt
                 set answered_at = db_now(), answer_class = $27, answer_code = $28,

@@ -8,7 +8,10 @@ use axum::{
 };
 
 use crate::{
-    domain::merchant::{Identity, Principal, Reach, Scope},
+    domain::{
+        audit::By,
+        merchant::{Identity, Principal, Reach, Scope},
+    },
     http::{HttpState, problem::Problem, trace::Facts},
 };
 
@@ -93,6 +96,7 @@ pub struct Caller<S> {
 pub struct Overseer<S> {
     /// Who it is.
     pub identity: Identity,
+    request_id: String,
     scope: PhantomData<S>,
 }
 
@@ -116,14 +120,22 @@ impl<S: RequiredScopes> FromRequestParts<HttpState> for Overseer<S> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, Problem> {
+        let identity = identify(parts, state, S::SCOPES).await?;
+        let facts = parts.extensions.get::<Facts>();
         Ok(Self {
-            identity: identify(parts, state, S::SCOPES).await?,
+            identity,
+            request_id: facts.map_or_else(String::new, |facts| facts.request_id().to_owned()),
             scope: PhantomData,
         })
     }
 }
 
 impl<S> Overseer<S> {
+    /// Who does what is audited, and in which request.
+    pub fn by(&self) -> By {
+        By::identity(&self.identity).in_request(&self.request_id)
+    }
+
     /// Refuses whoever is not the operator: for what is nobody else's.
     pub fn operator_only(&self) -> Result<(), Problem> {
         match self.identity.reach {

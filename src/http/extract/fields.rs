@@ -150,6 +150,37 @@ impl<'j, 'f> ObjectReader<'j, 'f> {
         }
     }
 
+    /// An array of 1 to `max` strings, each of which `read` understands; `detail` says which.
+    pub fn list<T>(
+        &mut self,
+        name: &'static str,
+        max: usize,
+        detail: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let Json::Array(items) = self.optional(name)? else {
+            return self.wrong_type(name, "must be an array of strings");
+        };
+        if !(1..=max).contains(&items.len()) {
+            self.fault(name, "out_of_range", format!("must have 1 to {max} items"));
+            return None;
+        }
+        let mut values = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let value = match item {
+                Json::Text(text) => read(text),
+                _ => None,
+            };
+            if let Some(value) = value {
+                values.push(value);
+            } else {
+                let pointer = format!("{}/{index}", pointer_to(&self.pointer, name));
+                self.faults.add(pointer, "invalid_value", detail);
+            }
+        }
+        (values.len() == items.len()).then_some(values)
+    }
+
     /// The members of an object, and where it is.
     pub fn object(&mut self, name: &'static str) -> Option<(&'j [(String, Json)], String)> {
         match self.optional(name)? {

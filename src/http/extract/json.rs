@@ -24,8 +24,8 @@ pub enum Json {
     OtherNumber,
     /// A string.
     Text(String),
-    /// An array; nothing in this API reads its items.
-    Array,
+    /// An array.
+    Array(Vec<Json>),
     /// An object, in the order it was sent.
     Object(Vec<(String, Json)>),
 }
@@ -95,8 +95,11 @@ impl<'de> Visitor<'de> for JsonVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
         // Still read as values, so that a repeated member inside is refused here as elsewhere.
-        while items.next_element::<Json>()?.is_some() {}
-        Ok(Json::Array)
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element()? {
+            array.push(item);
+        }
+        Ok(Json::Array(array))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use axum::{extract::FromRequestParts, http::request::Parts};
 
 use crate::{
-    domain::id::{FollowUpId, PaymentId, RefundId},
+    domain::id::{ApiKeyId, FollowUpId, PaymentId, RefundId},
     http::problem::Problem,
 };
 
@@ -28,6 +28,12 @@ impl PathId for PaymentId {
 impl PathId for RefundId {
     fn not_found() -> Problem {
         Problem::refund_not_found()
+    }
+}
+
+impl PathId for ApiKeyId {
+    fn not_found() -> Problem {
+        Problem::api_key_not_found()
     }
 }
 

@@ -37,6 +37,8 @@ pub enum Kind {
     RefundNotFound,
     /// No such follow-up, or another merchant's, or its payment is settled.
     FollowUpNotFound,
+    /// No such API key, or another merchant's.
+    ApiKeyNotFound,
     /// The path does not know the method.
     MethodNotAllowed,
     /// The `Accept` header takes no JSON.
@@ -86,7 +88,7 @@ type Row = (StatusCode, &'static str, &'static str, Retryable);
 
 impl Kind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::MalformedJson,
         Self::UnreadableBody,
         Self::IdempotencyKeyRequired,
@@ -103,6 +105,7 @@ impl Kind {
         Self::PaymentNotFound,
         Self::RefundNotFound,
         Self::FollowUpNotFound,
+        Self::ApiKeyNotFound,
         Self::MethodNotAllowed,
         Self::NotAcceptable,
         Self::RequestTimeout,
@@ -144,6 +147,7 @@ impl Kind {
             Self::PaymentNotFound => (S::NOT_FOUND, "payment_not_found", "No such payment", No),
             Self::RefundNotFound => (S::NOT_FOUND, "refund_not_found", "No such refund", No),
             Self::FollowUpNotFound => (S::NOT_FOUND, "follow_up_not_found", "No such follow-up", No),
+            Self::ApiKeyNotFound => (S::NOT_FOUND, "api_key_not_found", "No such API key", No),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "The path does not know the method", No),
             Self::NotAcceptable => (S::NOT_ACCEPTABLE, "not_acceptable", "Only JSON can be answered", SameKey),
             Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", "The body did not arrive in time", SameKey),

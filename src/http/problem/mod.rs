@@ -154,6 +154,19 @@ impl Problem {
         )
     }
 
+    /// No such API key: word for word the same for another merchant's.
+    pub fn api_key_not_found() -> Self {
+        Self::new(Kind::ApiKeyNotFound, "there is no API key with this id")
+    }
+
+    /// An API key that is expired or revoked cannot be replaced.
+    pub fn api_key_not_active() -> Self {
+        Self::new(
+            Kind::InvalidState,
+            "the API key is expired or revoked, so nothing can overlap; make a new one",
+        )
+    }
+
     /// No such refund: word for word the same for another merchant's.
     pub fn refund_not_found() -> Self {
         Self::new(Kind::RefundNotFound, "there is no refund with this id")
@@ -287,6 +300,12 @@ impl From<app::error::Error> for Problem {
                  send \"allow_duplicate\": true to charge nevertheless",
             )
             .about(Subject::Payment(payment_id)),
+            E::NoSuchMerchant => Self::validation(vec![FieldFault {
+                pointer: Some("/merchant_id".to_owned()),
+                parameter: None,
+                code: "unknown_merchant",
+                detail: "there is no merchant with this id".to_owned(),
+            }]),
             E::CanceledBeforeCreation => Self::new(
                 Kind::CanceledBeforeCreation,
                 "a cancel with this reference or key came first; start over with new ones",

@@ -19,10 +19,12 @@ use alipayhk_gateway::{
         client::{Alipay, AlipaySettings},
         sign::{Credentials, SignType},
     },
-    app::{App, Deadlines, Parts, directory::create_api_key, hashing::SecretKey},
+    app::{App, Deadlines, Parts, api_keys, hashing::SecretKey},
     clock::ManualClock,
     db::{Db, directory::DefaultMerchant},
     domain::{
+        api_key::NewApiKey,
+        audit::By,
         follow_up::Plan,
         id::MerchantId,
         merchant::{Reach, Scope, Store},
@@ -34,7 +36,6 @@ use alipayhk_gateway::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics_exporter_prometheus::PrometheusBuilder;
-use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use sqlx::{PgPool, postgres::PgConnectOptions};
 use tokio::time::Instant;
@@ -599,8 +600,15 @@ fn secret() -> SecretKey {
 }
 
 pub(crate) async fn api_key(db: &Db, reach: Reach, scopes: &[Scope]) -> String {
-    let made = create_api_key(db, &secret(), reach, "test", scopes).await;
-    made.expect("a key is made").key.expose_secret().to_owned()
+    let new = NewApiKey {
+        reach,
+        name: "test".to_owned(),
+        scopes: scopes.to_vec(),
+        expires_at: None,
+    };
+    let by = By::command_line("test");
+    let made = api_keys::create(db, &secret(), &new, &by).await;
+    made.expect("a key is made").key().to_owned()
 }
 
 /// Our side of the agreement with the simulator.

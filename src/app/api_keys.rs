@@ -1,0 +1,168 @@
+//! Making, replacing and revoking API keys. The secret is handed out once and stored nowhere.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use rand::RngCore;
+use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
+
+use super::{App, error::Error, hashing::SecretKey};
+use crate::{
+    db::{
+        self, Db,
+        api_keys::{Rotated, StoredSecret},
+    },
+    domain::{
+        api_key::{ApiKey, ApiKeyFilter, NewApiKey},
+        audit::By,
+        id::ApiKeyId,
+        listing::Page,
+        merchant::Reach,
+    },
+};
+
+pub use crate::db::api_keys::Rotation;
+
+/// How every key begins.
+const MARK: &str = "ahk_";
+/// How many random characters of a key are shown; each is 6 of its 256 bits.
+const SHOWN: usize = 6;
+
+/// An API key that was just made.
+#[derive(Debug)]
+pub struct MadeApiKey {
+    /// The key as everybody sees it from now on.
+    pub api_key: ApiKey,
+    /// The key itself: shown once, stored nowhere.
+    pub secret: SecretString,
+}
+
+/// What became of the wish to replace a key.
+#[derive(Debug)]
+pub enum Replaced {
+    /// The new key.
+    Made(MadeApiKey),
+    /// The old key is refused already, so nothing can overlap.
+    NotActive,
+    /// There is no such key.
+    Missing,
+}
+
+impl App {
+    /// Makes an API key.
+    pub async fn create_api_key(&self, new: &NewApiKey, by: &By) -> Result<MadeApiKey, Error> {
+        create(&self.db, &self.secret, new, by)
+            .await
+            .map_err(|error| match error {
+                db::error::Error::Constraint(name) if name == "api_key_merchant_id_fkey" => {
+                    Error::NoSuchMerchant
+                }
+                other => other.into(),
+            })
+    }
+
+    /// Lists API keys, newest first.
+    pub async fn list_api_keys(
+        &self,
+        reach: Reach,
+        filter: ApiKeyFilter,
+        after: Option<ApiKeyId>,
+        limit: u16,
+    ) -> Result<Page<ApiKey, ApiKeyId>, Error> {
+        let items = self.db.list_api_keys(reach, filter, after, limit).await?;
+        Ok(Page::cut(items, limit, |item| item.id))
+    }
+
+    /// Reads an API key. `None`: no such key.
+    pub async fn api_key(&self, reach: Reach, id: ApiKeyId) -> Result<Option<ApiKey>, Error> {
+        Ok(self.db.api_key(reach, id).await?)
+    }
+
+    /// Revokes an API key: refused at once by this replica, within ten seconds by the others.
+    /// `None`: no such key.
+    pub async fn revoke_api_key(
+        &self,
+        reach: Reach,
+        id: ApiKeyId,
+        by: &By,
+    ) -> Result<Option<ApiKey>, Error> {
+        let revoked = self.db.revoke_api_key(reach, id, by).await?;
+        self.forget_api_key(id);
+        Ok(revoked)
+    }
+
+    /// Puts a new key in the place of another, which is accepted for a while longer.
+    pub async fn rotate_api_key(
+        &self,
+        reach: Reach,
+        id: ApiKeyId,
+        rotation: Rotation,
+        by: &By,
+    ) -> Result<Replaced, Error> {
+        let replaced = rotate(&self.db, &self.secret, (reach, id), rotation, by).await?;
+        self.forget_api_key(id);
+        Ok(replaced)
+    }
+}
+
+/// Makes an API key: for the command line, which has no [`App`].
+pub async fn create(
+    db: &Db,
+    secret: &SecretKey,
+    new: &NewApiKey,
+    by: &By,
+) -> Result<MadeApiKey, db::error::Error> {
+    let key = random_key();
+    let hash = secret.api_key_hash(&key);
+    let api_key = db
+        .insert_api_key(ApiKeyId::mint(), new, stored(&key, &hash), by)
+        .await?;
+    Ok(MadeApiKey {
+        api_key,
+        secret: key.as_str().into(),
+    })
+}
+
+/// Puts a new key in the place of another: for the command line, which has no [`App`].
+pub async fn rotate(
+    db: &Db,
+    secret: &SecretKey,
+    (reach, old): (Reach, ApiKeyId),
+    rotation: Rotation,
+    by: &By,
+) -> Result<Replaced, db::error::Error> {
+    let key = random_key();
+    let hash = secret.api_key_hash(&key);
+    let new = ApiKeyId::mint();
+    let rotated = db
+        .rotate_api_key(reach, old, new, stored(&key, &hash), rotation, by)
+        .await?;
+    Ok(match rotated {
+        Rotated::Made(api_key) => Replaced::Made(MadeApiKey {
+            api_key,
+            secret: key.as_str().into(),
+        }),
+        Rotated::NotActive => Replaced::NotActive,
+        Rotated::Missing => Replaced::Missing,
+    })
+}
+
+/// `ahk_` and 256 random bits in URL-safe base64.
+fn random_key() -> Zeroizing<String> {
+    let mut bytes = Zeroizing::new([0_u8; 32]);
+    rand::rngs::OsRng.fill_bytes(bytes.as_mut());
+    let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()));
+    Zeroizing::new([MARK, text.as_str()].concat())
+}
+
+fn stored<'a>(key: &'a str, hash: &'a [u8]) -> StoredSecret<'a> {
+    // All of it is ASCII.
+    let prefix = key.get(..MARK.len() + SHOWN).unwrap_or(MARK);
+    StoredSecret { hash, prefix }
+}
+
+impl MadeApiKey {
+    /// The text to hand out.
+    pub fn key(&self) -> &str {
+        self.secret.expose_secret()
+    }
+}

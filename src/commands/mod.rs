@@ -1,0 +1,44 @@
+//! What administrators do at a terminal, without a running gateway: they need the database's URL, and
+//! whoever has that needs no API key.
+//!
+//! | module | command |
+//! |---|---|
+//! | [`api_key`] | `api-key create`, `list`, `revoke`, `rotate` |
+//! | [`audit`] | `audit verify` |
+
+pub mod api_key;
+pub mod audit;
+
+use crate::{config::process_environment, domain::audit::By};
+
+/// What a command prints, and whether it found what it hoped for.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The whole text, ending with a line break.
+    pub text: String,
+    /// Whether the program ends with success.
+    pub all_is_well: bool,
+}
+
+impl Report {
+    fn good(text: String) -> Self {
+        Self {
+            text,
+            all_is_well: true,
+        }
+    }
+}
+
+/// Who sits at the terminal, as far as the system says.
+fn somebody() -> By {
+    let account = ["SUDO_USER", "LOGNAME", "USER"]
+        .into_iter()
+        .find_map(process_environment)
+        .filter(|name| !name.is_empty());
+    By::command_line(account.unwrap_or_else(|| "unknown".to_owned()))
+}
+
+/// A value as a line of JSON.
+fn json_line(value: &serde_json::Value) -> String {
+    format!("{value}\n")
+}

@@ -1,0 +1,123 @@
+//! The audit log, read: for administrators page by page, for the checker as it was hashed.
+
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{Db, error::Error};
+use crate::domain::{
+    audit::{AuditFilter, AuditItem, Head, Sealed},
+    id::MerchantId,
+    merchant::Reach,
+};
+
+impl Db {
+    /// Lists entries, newest first, before number `before`; one more than `limit` where there are
+    /// more.
+    #[tracing::instrument(name = "db.audit.list", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn list_audit_log(
+        &self,
+        reach: Reach,
+        filter: &AuditFilter,
+        before: Option<i64>,
+        limit: u16,
+    ) -> Result<Vec<AuditItem>, Error> {
+        let rows = sqlx::query!(
+            r#"select entry_no, at, merchant_id, action, subject_kind, subject_id,
+                by as "by: Json<serde_json::Value>",
+                before as "before: Json<serde_json::Value>",
+                after as "after: Json<serde_json::Value>", hash
+            from audit_log
+            where ($1::uuid is null or merchant_id = $1)
+                and ($2::uuid is null or merchant_id = $2)
+                and ($3::text is null or subject_id = $3)
+                and ($4::text is null or by ->> 'id' = $4)
+                and ($5::text is null or action = $5)
+                and ($6::timestamptz is null or at >= $6)
+                and ($7::timestamptz is null or at < $7)
+                and ($8::bigint is null or entry_no < $8)
+            order by entry_no desc
+            limit $9"#,
+            reach.merchant_id().map(MerchantId::uuid),
+            filter.merchant_id.map(MerchantId::uuid),
+            filter.subject,
+            filter.by,
+            filter.action,
+            filter.from,
+            filter.to,
+            before,
+            i64::from(limit) + 1,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| AuditItem {
+                entry_no: row.entry_no,
+                at: row.at,
+                merchant_id: row.merchant_id.map(MerchantId::from),
+                action: row.action,
+                subject_kind: row.subject_kind,
+                subject_id: row.subject_id,
+                by: row.by.0,
+                before: row.before.map(|json| json.0),
+                after: row.after.map(|json| json.0),
+                hash: row.hash,
+            })
+            .collect())
+    }
+
+    /// The next entries in the order of the chain, as they were hashed; at most 1,000.
+    pub async fn sealed_entries(&self, after: i64) -> Result<Vec<Sealed>, Error> {
+        struct Row {
+            entry_no: i64,
+            at: DateTime<Utc>,
+            merchant_id: Option<Uuid>,
+            action: String,
+            subject_kind: String,
+            subject_id: String,
+            by: String,
+            before: Option<String>,
+            after: Option<String>,
+            previous_hash: Vec<u8>,
+            hash: Vec<u8>,
+        }
+        let rows = sqlx::query_as!(
+            Row,
+            r#"select entry_no, at, merchant_id, action, subject_kind, subject_id,
+                by::text as "by!", before::text as before, after::text as after, previous_hash,
+                hash
+            from audit_log
+            where entry_no > $1
+            order by entry_no
+            limit 1000"#,
+            after,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Sealed {
+                entry_no: row.entry_no,
+                at: row.at,
+                merchant_id: row.merchant_id,
+                action: row.action,
+                subject_kind: row.subject_kind,
+                subject_id: row.subject_id,
+                by: row.by,
+                before: row.before,
+                after: row.after,
+                previous_hash: row.previous_hash,
+                hash: row.hash,
+            })
+            .collect())
+    }
+
+    /// Where the chain ends, as the database remembers it.
+    pub async fn audit_head(&self) -> Result<Head, Error> {
+        let row = sqlx::query_as!(Head, "select entries, hash from audit_head")
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(row)
+    }
+}

@@ -1,0 +1,94 @@
+//! API keys as administrators see them: everything but the secret.
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    id::ApiKeyId,
+    merchant::{Reach, Scope},
+};
+
+/// What people call a key: at most this many characters.
+pub const MAX_NAME: usize = 64;
+/// For how long a rotated key may go on, at most: 30 days, in seconds.
+pub const MAX_OVERLAP_SECONDS: i64 = 30 * 24 * 60 * 60;
+
+/// A key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its id; not the secret.
+    pub id: ApiKeyId,
+    /// Whose objects it may touch.
+    pub reach: Reach,
+    /// What people call it, for example `till-1`.
+    pub name: String,
+    /// Its first characters, by which people tell keys apart; absent of the oldest keys.
+    pub prefix: Option<String>,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// From when on it is refused.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Since when it is refused because somebody said so.
+    pub revoked_at: Option<DateTime<Utc>>,
+    /// When it was last presented, to the minute.
+    pub last_used_at: Option<DateTime<Utc>>,
+    /// The key it took the place of.
+    pub replaces: Option<ApiKeyId>,
+    /// Whether it is accepted, by the database's clock.
+    pub status: ApiKeyStatus,
+}
+
+/// Whether a key is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiKeyStatus {
+    /// It is.
+    Active,
+    /// Not any more: its time is over.
+    Expired,
+    /// Not any more: somebody revoked it.
+    Revoked,
+}
+
+stored_names!(ApiKeyStatus {
+    Active = "active",
+    Expired = "expired",
+    Revoked = "revoked",
+});
+
+/// A key to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewApiKey {
+    /// Whose objects it may touch.
+    pub reach: Reach,
+    /// What people call it.
+    pub name: String,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// From when on it is refused.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// Which keys to list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ApiKeyFilter {
+    /// Only those of this merchant.
+    pub merchant_id: Option<super::id::MerchantId>,
+    /// Only those that are accepted, or only the others.
+    pub active: Option<bool>,
+}
+
+impl Scope {
+    /// The scopes of `wanted` that no key with this reach may carry: payments and refunds are a
+    /// merchant's, the operator looks after them.
+    pub fn out_of_reach(reach: Reach, wanted: &[Self]) -> Vec<Self> {
+        match reach {
+            Reach::Merchant(_) => Vec::new(),
+            Reach::Operator => wanted
+                .iter()
+                .copied()
+                .filter(|scope| !Self::OF_OPERATOR.contains(scope))
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Who may call, and who did what.
+
+mod api_keys;
+mod audit;
