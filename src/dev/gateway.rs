@@ -78,6 +78,8 @@ pub(super) async fn start_simulator(
     command.push(keys.join(keys::ALIPAY_PRIVATE_KEY).into());
     command.push("--merchant-public-key-file".into());
     command.push(keys.join(keys::MERCHANT_PUBLIC_KEY).into());
+    command.push("--files-dir".into());
+    command.push(state_dir.join("daily-files").into());
     command.push("--exit-with-parent".into());
     let running = stack.start(Program {
         name: "the simulator",

@@ -5,7 +5,7 @@
 //! as a program of its own that reads its environment. So nothing of the library is used but [`crate::keys`], and
 //! whatever works here works by the documented command line.
 //!
-//! State lies in `.dev` of the repository (keys, logs, the database), except that the data of a
+//! State lies in `.dev` of the repository (keys, logs, the simulator's daily files, the database), except that the data of a
 //! Postgres started by root is below `/var/tmp`, closed to others.
 //!
 //! | file | what |

@@ -81,6 +81,9 @@ pub(crate) struct Serve {
     /// How late the answer of scenario 2005 comes, in milliseconds.
     #[arg(long, default_value_t = 12_000)]
     slow_answer_ms: u64,
+    /// Directory in which the daily files of each day are laid out at 09:30 GMT+8 of the clock.
+    #[arg(long, env = "SIMULATOR_FILES_DIR")]
+    files_dir: Option<PathBuf>,
     /// Stop when stdin reaches its end.
     #[arg(long)]
     pub(crate) exit_with_parent: bool,
@@ -100,7 +103,13 @@ impl Serve {
             clock.set(now);
         }
         let slow_answer = Duration::from_millis(self.slow_answer_ms);
-        Simulator::new(self.partner.clone(), self.keys()?, slow_answer, clock)
+        Simulator::new(
+            self.partner.clone(),
+            self.keys()?,
+            slow_answer,
+            clock,
+            self.files_dir.clone(),
+        )
     }
 
     fn keys(&self) -> anyhow::Result<Keys> {

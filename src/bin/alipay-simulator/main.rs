@@ -14,6 +14,7 @@ mod cli;
 mod clock;
 mod control;
 mod fault;
+mod files;
 mod line;
 mod merchants;
 mod notification;
@@ -42,6 +43,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     cli::{Cli, Command, Serve},
+    files::publish,
     line::{Line, LineListener},
     notification::courier,
 };
@@ -79,7 +81,8 @@ async fn serve(arguments: &Serve) -> anyhow::Result<()> {
     // Held and slow answers would keep a graceful shutdown waiting, and nothing here needs saving.
     tokio::select! {
         served = axum::serve(LineListener(listener), app) => served.context("cannot serve"),
-        () = courier::keep_delivering(simulator) => Ok(()),
+        () = courier::keep_delivering(Arc::clone(&simulator)) => Ok(()),
+        () = publish::keep_publishing(simulator) => Ok(()),
         _ = tokio::signal::ctrl_c() => Ok(()),
         _ = terminate.recv() => Ok(()),
         Some(_) = async { Some(parent?.await) } => Ok(()),

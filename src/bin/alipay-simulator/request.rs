@@ -69,6 +69,21 @@ pub(crate) struct Pay {
     pub(crate) buyer_user_id: String,
     /// The last four digits of the code: the scenario.
     pub(crate) ending: String,
+    /// Where it is paid.
+    pub(crate) place: Place,
+}
+
+/// Where a payment is made, by `extend_info`; empty where that says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// `secondary_merchant_industry`, an MCC.
+    pub(crate) industry: String,
+    /// `secondary_merchant_name`.
+    pub(crate) merchant_name: String,
+    /// `secondary_merchant_id`.
+    pub(crate) merchant_id: String,
+    /// `store_name`.
+    pub(crate) store_name: String,
 }
 
 /// A refund request.
@@ -84,6 +99,8 @@ pub(crate) struct Refund {
     pub(crate) amount_minor: i64,
     /// `HKD`.
     pub(crate) currency: String,
+    /// `refund_reason`, or as one document spells it `refund_reson`; empty if there is none.
+    pub(crate) reason: String,
     /// `is_sync=Y`.
     pub(crate) sync: bool,
     /// Where its success is to be reported.
@@ -355,7 +372,7 @@ impl Check<'_> {
             && created.len() == 14
             && NaiveDateTime::parse_from_str(&created, "%Y%m%d%H%M%S").is_ok();
         self.ensure(created_ok, "not yyyyMMddHHmmss: trans_create_time")?;
-        self.extend_info()?;
+        let place = self.extend_info()?;
         if let Some(goods) = self.message.get("trade_information") {
             let json = serde_json::from_str::<serde_json::Value>(goods).is_ok();
             self.ensure(json, "not JSON: trade_information")?;
@@ -371,10 +388,11 @@ impl Check<'_> {
             currency: self.hkd()?,
             buyer_user_id: buyer_user_id(&code),
             ending: code[code.len() - 4..].to_owned(),
+            place,
         })
     }
 
-    fn extend_info(&self) -> Result<(), Refusal> {
+    fn extend_info(&self) -> Result<Place, Refusal> {
         let text = self.required("extend_info")?;
         let info: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(&text).map_err(|_| self.fault("no JSON object: extend_info"))?;
@@ -402,7 +420,14 @@ impl Check<'_> {
         self.ensure(
             mcc,
             "not four digits in extend_info: secondary_merchant_industry",
-        )
+        )?;
+        let text = |name: &str| field(name).unwrap_or_default().to_owned();
+        Ok(Place {
+            industry: text("secondary_merchant_industry"),
+            merchant_name: text("secondary_merchant_name"),
+            merchant_id: text("secondary_merchant_id"),
+            store_name: text("store_name"),
+        })
     }
 
     fn cancel(&self) -> Result<Request, Refusal> {
@@ -440,6 +465,10 @@ impl Check<'_> {
             partner_refund_id: self.required("partner_refund_id")?,
             amount_minor: self.amount("refund_amount")?,
             currency: self.hkd()?,
+            reason: self
+                .optional("refund_reason")
+                .or_else(|| self.optional("refund_reson"))
+                .unwrap_or_default(),
             sync,
             notify_to: notify_url.map(|url| NotifyTo {
                 url,

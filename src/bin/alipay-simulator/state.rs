@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,6 +17,7 @@ use crate::{
     book::Book,
     clock::Clock,
     fault::FaultRule,
+    files::{File, FileId, Files, Ledger},
     merchants::Merchants,
     notification::{Notifications, courier},
     signing::Keys,
@@ -32,6 +34,8 @@ pub(crate) struct Simulator {
     pub(crate) keys: Keys,
     /// How late a slow answer comes.
     pub(crate) slow_answer: Duration,
+    /// Where the daily files are laid out, if anywhere.
+    pub(crate) files_dir: Option<PathBuf>,
     /// Counts the releases of held answers.
     pub(crate) releases: watch::Sender<u64>,
     /// Sends notifications.
@@ -48,11 +52,13 @@ impl Simulator {
         keys: Keys,
         slow_answer: Duration,
         clock: Clock,
+        files_dir: Option<PathBuf>,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             partner,
             keys,
             slow_answer,
+            files_dir,
             releases: watch::Sender::new(0),
             client: courier::client()?,
             courier: tokio::sync::Mutex::new(()),
@@ -72,6 +78,7 @@ pub(crate) struct State {
     pub(crate) book: Book,
     pub(crate) notifications: Notifications,
     pub(crate) merchants: Merchants,
+    pub(crate) files: Files,
     pub(crate) faults: Vec<FaultRule>,
     pub(crate) requests: VecDeque<RequestRecord>,
     sequence: u64,
@@ -84,6 +91,7 @@ impl State {
             book: Book::new(),
             notifications: Notifications::new(),
             merchants: Merchants::default(),
+            files: Files::new(clock.now()),
             faults: Vec::new(),
             requests: VecDeque::new(),
             sequence: 0,
@@ -105,6 +113,26 @@ impl State {
             self.notifications.announce(at, refund, alipay_trans_id);
         }
         now
+    }
+
+    /// A daily file, as of now; `None` if there is nothing in it.
+    pub(crate) fn make_file(&mut self, partner: &str, id: FileId) -> Option<File> {
+        self.book.all(self.clock.now());
+        self.files.make(&self.ledger(partner), id)
+    }
+
+    /// Every daily file that has something in it, as of now.
+    pub(crate) fn file_ids(&mut self, partner: &str) -> Vec<FileId> {
+        self.book.all(self.clock.now());
+        self.files.ids(&self.ledger(partner))
+    }
+
+    fn ledger<'a>(&'a self, partner: &'a str) -> Ledger<'a> {
+        Ledger {
+            partner,
+            trades: self.book.trades(),
+            refunds: self.book.refunds(),
+        }
     }
 
     /// Logs a request and gives it its number.

@@ -2,6 +2,7 @@
 //! it promises: seen by the gateway's own client, which verifies each answer, and by a merchant's
 //! server that takes notifications.
 
+mod files;
 mod notifications;
 mod refunds;
 
@@ -134,6 +135,17 @@ impl Shop {
 
     async fn open_with(now: Option<DateTime<Utc>>, sign_type: SignType) -> Self {
         let simulator = Simulator::start(now, sign_type).await;
+        Self::at(simulator, sign_type).await
+    }
+
+    /// A shop at a simulator that runs, with a payment of 10.00.
+    async fn with_payment(simulator: Simulator) -> (Self, PartnerTransId) {
+        let shop = Self::at(simulator, SignType::Rsa2).await;
+        let payment = shop.pay("0001").await;
+        (shop, payment)
+    }
+
+    async fn at(simulator: Simulator, sign_type: SignType) -> Self {
         let settings = AlipaySettings::new(
             simulator.endpoint(),
             PARTNER.to_owned(),

@@ -1,6 +1,11 @@
 //! The simulator as a child process, and the keys of both sides.
 
-use std::{path::PathBuf, process::Stdio, sync::OnceLock};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::OnceLock,
+};
 
 use alipayhk_gateway::{
     alipay::sign::SignType,
@@ -90,6 +95,20 @@ impl Simulator {
     /// Starts the binary on a free port with its clock standing at `now`, or running with the
     /// machine's.
     pub(crate) async fn start(now: Option<DateTime<Utc>>, sign_type: SignType) -> Self {
+        Self::start_with(now, sign_type, &[]).await
+    }
+
+    /// Starts the binary so that it lays out the daily files in a directory.
+    pub(crate) async fn start_laying_out(now: DateTime<Utc>, directory: &Path) -> Self {
+        let arguments = [OsStr::new("--files-dir"), directory.as_os_str()];
+        Self::start_with(Some(now), SignType::Rsa2, &arguments).await
+    }
+
+    async fn start_with(
+        now: Option<DateTime<Utc>>,
+        sign_type: SignType,
+        arguments: &[&OsStr],
+    ) -> Self {
         let keys = keys();
         let clock = now.map(|now| {
             [
@@ -102,6 +121,7 @@ impl Simulator {
         let mut child = Command::new(env!("CARGO_BIN_EXE_alipay-simulator"))
             .args(["serve", "--listen", "127.0.0.1:0", "--exit-with-parent"])
             .args(clock.iter().flatten())
+            .args(arguments)
             .args([
                 "--partner",
                 PARTNER,
@@ -301,6 +321,42 @@ impl Simulator {
     pub(crate) async fn script_notification(&self, times: u32, fault: &str) {
         let rule = json!({"times": times, "fault": {"type": fault}});
         self.post("/_control/notifications/faults", &rule).await;
+    }
+
+    /// The bytes of a daily file (`transaction` or `settlement`, `YYYYMMDD`), if there is one.
+    pub(crate) async fn daily_file(&self, kind: &str, day: &str) -> Option<Vec<u8>> {
+        let url = format!("{}/_control/files/{PARTNER}/{kind}/{day}", self.url);
+        let answer = self.client.get(url).send().await;
+        let answer = answer.expect("the simulator answers");
+        let found = answer.status().is_success();
+        let bytes = answer.bytes().await.expect("bytes");
+        found.then(|| bytes.to_vec())
+    }
+
+    /// Makes something wrong with a daily file, and says what is in it.
+    pub(crate) async fn plant(&self, kind: &str, day: &str, plant: &Value) -> Value {
+        let path = format!("/_control/files/{PARTNER}/{kind}/{day}/plants");
+        self.post(&path, plant).await
+    }
+
+    /// Lays out a daily file again, with what was planted since.
+    pub(crate) async fn publish_file(&self, kind: &str, day: &str) -> Value {
+        let path = format!("/_control/files/{PARTNER}/{kind}/{day}/publish");
+        self.post(&path, &json!({})).await
+    }
+
+    /// Changes how daily files are made; what is not given stays as it is.
+    pub(crate) async fn set_files(&self, settings: &Value) {
+        self.put("/_control/files", settings).await;
+    }
+
+    /// The names of the daily files that have something in them.
+    pub(crate) async fn file_names(&self) -> Vec<String> {
+        let files = self.get("/_control/files").await;
+        let names = files["files"].as_array().expect("a list").iter();
+        names
+            .map(|name| name.as_str().unwrap_or_default().to_owned())
+            .collect()
     }
 
     /// Every request received, oldest first.

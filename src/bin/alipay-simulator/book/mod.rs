@@ -132,6 +132,7 @@ impl Book {
             amount_minor: pay.amount_minor,
             currency: pay.currency.clone(),
             payment_inst: script.wallet,
+            place: pay.place.clone(),
             status: Status::WaitBuyerPay,
             created_at: now,
             paid_at: None,
@@ -243,6 +244,11 @@ impl Book {
             trade.settle(now);
         }
         self.settle_refunds(now);
+        &self.trades
+    }
+
+    /// Every trade, as it was when the book was last read.
+    pub(crate) fn trades(&self) -> &[Trade] {
         &self.trades
     }
 

@@ -59,6 +59,7 @@ pub(crate) struct Refund {
     pub(crate) partner_trans_id: String,
     pub(crate) amount_minor: i64,
     pub(crate) currency: String,
+    pub(crate) reason: String,
     pub(crate) sync: bool,
     pub(crate) origin: Origin,
     /// Where its success is to be reported.
@@ -91,6 +92,7 @@ impl Refund {
             partner_trans_id: trade.partner_trans_id.clone(),
             amount_minor: request.amount_minor,
             currency: request.currency.clone(),
+            reason: request.reason.clone(),
             sync: request.sync,
             origin,
             notify_to: request.notify_to.clone().filter(|_| !request.sync),
@@ -154,6 +156,7 @@ impl Book {
             partner_refund_id,
             amount_minor,
             currency,
+            reason: String::new(),
             sync: false,
             notify_to: None,
         };

@@ -5,6 +5,7 @@ mod refunds;
 use chrono::{DateTime, Utc};
 
 use super::*;
+use crate::request::Place;
 
 const NOON: &str = "2026-01-01T12:00:00+08:00";
 
@@ -19,6 +20,7 @@ fn pay(id: &str) -> Pay {
         currency: "HKD".to_owned(),
         buyer_user_id: "2088000000000099".to_owned(),
         ending: "9999".to_owned(),
+        place: Place::default(),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{clock::end_of_beijing_day, refund_scenario::RefundScenario, scenario::Buyer};
+use crate::{
+    clock::end_of_beijing_day, refund_scenario::RefundScenario, request::Place, scenario::Buyer,
+};
 
 /// How long an unpaid trade lives (`protocol/operations.md` 1.4).
 const UNPAID_LIFE: TimeDelta = TimeDelta::minutes(3);
@@ -68,6 +70,7 @@ pub(crate) struct Trade {
     pub(crate) amount_minor: i64,
     pub(crate) currency: String,
     pub(crate) payment_inst: &'static str,
+    pub(crate) place: Place,
     pub(crate) status: Status,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) paid_at: Option<DateTime<Utc>>,

@@ -2,6 +2,7 @@
 //! act, steers notifications, and shows what really happened. For tests and demonstrations; Alipay has
 //! nothing like it.
 
+mod files;
 mod ledger;
 mod notifications;
 mod refunds;
@@ -23,6 +24,7 @@ use self::ledger::trade_json;
 use crate::{
     clock::rfc3339,
     fault::FaultRule,
+    files::publish,
     notification::courier,
     state::{Simulator, State},
 };
@@ -44,6 +46,7 @@ pub(crate) fn routes() -> Router<Arc<Simulator>> {
         .route("/_control/release", post(release))
         .route("/_control/trades/{partner_trans_id}/confirm", post(confirm))
         .route("/_control/trades/{partner_trans_id}/dismiss", post(dismiss))
+        .merge(files::routes())
         .merge(ledger::routes())
         .merge(notifications::routes())
         .merge(refunds::routes())
@@ -68,7 +71,8 @@ struct SetClock {
     advance_ms: Option<i64>,
 }
 
-/// Moves the clock, and answers once the notifications that this made due were sent and answered.
+/// Moves the clock, and answers once the notifications that this made due were sent and answered, and
+/// the daily files laid out.
 async fn set_clock(Shared(simulator): Sim, Json(set): Json<SetClock>) -> Response {
     {
         let mut state = simulator.state();
@@ -82,8 +86,10 @@ async fn set_clock(Shared(simulator): Sim, Json(set): Json<SetClock>) -> Respons
         }
     }
     let delivered = courier::deliver(&simulator).await;
+    let files = publish::publish_due(&simulator);
     let mut answer = clock_json(&simulator.state());
     answer["notifications_sent"] = json!(delivered);
+    answer["files_laid_out"] = json!(files);
     Json(answer).into_response()
 }
 

@@ -3,7 +3,7 @@ use crate::{
     book::Book,
     charset::Charset,
     params::Message,
-    request::{Pay, Refund as RefundRequest},
+    request::{Pay, Place, Refund as RefundRequest},
     scenario::Script,
     signing::Keys,
 };
@@ -37,6 +37,7 @@ fn announce(notifications: &mut Notifications, id: &str, when: &str, charset: Ch
         currency: "HKD".to_owned(),
         buyer_user_id: "2088000000000099".to_owned(),
         ending: "0001".to_owned(),
+        place: Place::default(),
     };
     book.pay(at(when), &pay, &Script::PLAIN);
     let request = RefundRequest {
@@ -45,6 +46,7 @@ fn announce(notifications: &mut Notifications, id: &str, when: &str, charset: Ch
         partner_refund_id: id.to_owned(),
         amount_minor: 2850,
         currency: "HKD".to_owned(),
+        reason: String::new(),
         sync: false,
         notify_to: Some(NotifyTo {
             url: "http://127.0.0.1:1/n?a=b".to_owned(),

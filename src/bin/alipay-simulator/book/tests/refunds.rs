@@ -49,6 +49,7 @@ fn request(id: &str, amount_minor: i64, sync: bool) -> RefundRequest {
         partner_refund_id: id.to_owned(),
         amount_minor,
         currency: "HKD".to_owned(),
+        reason: String::new(),
         sync,
         notify_to: None,
     }
