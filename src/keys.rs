@@ -20,8 +20,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rand::RngCore as _;
 use rand::rngs::OsRng;
-use rsa::RsaPrivateKey;
-use rsa::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _, LineEnding};
+use rsa::pkcs8::{DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _, LineEnding};
+use rsa::{RsaPrivateKey, RsaPublicKey};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 /// Signs what the gateway sends to Alipay; PKCS#8 PEM.
@@ -42,7 +43,8 @@ const SECRET_KEY_BYTES: usize = 32;
 /// `alipayhk-gateway keys ...`
 #[derive(Debug, clap::Subcommand)]
 pub enum KeysCommand {
-    /// Make a merchant key pair and a secret key, each in its own file of one directory
+    /// Make a merchant key pair and a secret key, each in its own file of one directory, and print what
+    /// to register at Alipay
     Generate(GenerateArgs),
 }
 
@@ -103,7 +105,27 @@ pub fn run(command: &KeysCommand) -> Result<(), KeysError> {
         // A reader that went away (`| head -1`) does not undo the keys.
         let _ = writeln!(out, "{verb} {}", args.dir.join(name).display());
     }
+    let _ = out.write_all(to_register(&args.dir)?.as_bytes());
     Ok(())
+}
+
+/// What to register at Alipay: the public key as the portal takes it, and what to compare.
+fn to_register(dir: &Path) -> Result<String, KeysError> {
+    let path = dir.join(MERCHANT_PUBLIC_KEY);
+    let unusable = |error: String| KeysError::Rsa(format!("{}: {error}", path.display()));
+    let pem = fs::read_to_string(&path).map_err(|error| unusable(error.to_string()))?;
+    let key =
+        RsaPublicKey::from_public_key_pem(&pem).map_err(|error| unusable(error.to_string()))?;
+    let info = key
+        .to_public_key_der()
+        .map_err(|error| unusable(error.to_string()))?;
+    let fingerprint = hex::encode(Sha256::digest(info.as_bytes()));
+    Ok(format!(
+        "\nRegister this public key at Alipay's merchant portal as the RSA2 (SHA256) key, as one line:\n\n{}\n\n\
+         Its SHA-256 is {fingerprint}; `keys check` shows the same.\n\
+         Then fetch Alipay's own public key there, and check all of it with `keys check`.\n",
+        STANDARD.encode(info.as_bytes())
+    ))
 }
 
 /// Writes a set of keys into `args.dir`, or keeps the complete set that is there.
@@ -227,8 +249,7 @@ fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), KeysError> {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use rsa::RsaPublicKey;
-    use rsa::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _};
+    use rsa::pkcs8::DecodePrivateKey as _;
 
     use super::*;
 

@@ -31,7 +31,7 @@
 //! | [`http`] | the REST surface: requests into types, results into answers | `app`, `domain`, `failpoint`, `shutdown` |
 //! | [`telemetry`] | logs, traces and metrics of the process | `config` |
 //! | [`startup`] | puts the program together and runs it | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `http`, `jobs`, `shutdown` |
-//! | [`commands`] | what administrators do at a terminal: `api-key`, `audit` | `app`, `config`, `db`, `domain`, `startup` |
+//! | [`commands`] | what administrators do at a terminal: `api-key`, `audit`, `keys check` | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `startup` |
 //! | [`dev`] | `dev up` and its like: uses the programs by their command line | `keys` |
 //!
 //! `domain` and `http` use no more of [`failpoint`] than the faults that are planted to test the tests: constants,

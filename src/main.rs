@@ -8,7 +8,7 @@ use std::{
 };
 
 use alipayhk_gateway::{
-    commands::{self, Report, api_key::ApiKeyCommand, audit::AuditCommand},
+    commands::{self, Report, api_key::ApiKeyCommand, audit::AuditCommand, keys::CheckArgs},
     config::{self, Config, MigrateConfig, process_environment, variables},
     dev::{self, DevArgs},
     http::openapi,
@@ -55,13 +55,23 @@ enum Command {
     /// Check the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Make key files
+    /// Make and check key files
     #[command(subcommand)]
-    Keys(KeysCommand),
+    Keys(KeysSubcommand),
     /// Run a whole system on this machine: Postgres, simulator and gateway
     Dev(DevArgs),
     /// Ask a running gateway whether it is healthy
     Healthcheck(HealthcheckArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysSubcommand {
+    #[command(flatten)]
+    Make(KeysCommand),
+    /// Check that the configured keys of every account can work: their form, length, times, who may read
+    /// them, and whether what they sign verifies; fails where one cannot
+    #[command(after_long_help = variables::help())]
+    Check(CheckArgs),
 }
 
 #[derive(Debug, Args)]
@@ -93,9 +103,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             with_telemetry(LogTo::Stderr, startup::migrate(&config))
         }
         Command::Openapi => print(openapi::text()),
-        Command::ApiKey(command) => return with_database(commands::api_key::run(command)),
-        Command::Audit(command) => return with_database(commands::audit::run(command)),
-        Command::Keys(command) => keys::run(&command).map_err(Into::into),
+        Command::ApiKey(command) => return reporting(commands::api_key::run(command)),
+        Command::Audit(command) => return reporting(commands::audit::run(command)),
+        Command::Keys(KeysSubcommand::Make(command)) => keys::run(&command).map_err(Into::into),
+        Command::Keys(KeysSubcommand::Check(args)) => {
+            return reporting(async move { commands::keys::run(&args).await });
+        }
         Command::Healthcheck(args) => healthcheck(args),
     }?;
     Ok(ExitCode::SUCCESS)
@@ -126,9 +139,8 @@ fn serve(roles: Roles) -> anyhow::Result<()> {
     })
 }
 
-fn with_database(
-    command: impl Future<Output = anyhow::Result<Report>>,
-) -> anyhow::Result<ExitCode> {
+/// Runs a command that reports to the person at the terminal.
+fn reporting(command: impl Future<Output = anyhow::Result<Report>>) -> anyhow::Result<ExitCode> {
     let report = with_telemetry(LogTo::Stderr, command)?;
     print(&report.text)?;
     Ok(if report.all_is_well {

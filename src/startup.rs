@@ -1,26 +1,37 @@
 //! Puts the program together and runs it until it is told to stop.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
 use axum::Router;
 use chrono::TimeDelta;
 use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::ExposeSecret;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::{
     alipay::{
         client::{Alipay, AlipaySettings},
-        sign::{Credentials, SignType},
+        error::KeyError,
+        keyring::{KeyFile, KeyRole, Keyring, Validity, look_at},
+        sign::{KeyFacts, SignType},
     },
-    app::{App, Deadlines, Parts, hashing::SecretKey},
+    app::{
+        App, Deadlines, Parts,
+        accounts::{Account, Accounts},
+        hashing::SecretKey,
+    },
     clock::{Clock, SystemClock},
-    config::{self, Config, MigrateConfig},
+    config::{self, AccountsConfig, Config, MigrateConfig, process_environment},
     db::{Db, directory::DefaultMerchant},
     domain::{
-        calendar::BatchHours, follow_up::Plan, merchant::Store, refund_follow_up::RefundPlan,
+        calendar::BatchHours, follow_up::Plan, limits::Limits, merchant::Store,
+        refund_follow_up::RefundPlan,
     },
     http::{Draining, HttpState, metrics, router, serve},
     jobs::worker::{Worker, WorkerSettings},
@@ -173,6 +184,10 @@ impl Gateway {
 
 /// Says of every metric what it is; Prometheus tools refuse undescribed ones.
 fn describe_metrics() {
+    ::metrics::describe_counter!(
+        "alipay_account_reloads_total",
+        "How often the Alipay accounts were read again, by what came of it: replaced or refused"
+    );
     metrics::describe();
     crate::app::describe_metrics();
     crate::jobs::worker::describe_metrics();
@@ -186,8 +201,11 @@ async fn build_app(config: &Config, roles: Roles, shutdown: &Shutdown) -> anyhow
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let app = App::new(Parts {
         db: connect(&config.database)?,
-        alipay: Alipay::new(alipay_settings(&config.alipay)?, Arc::clone(&clock))?,
-        clock,
+        accounts: Accounts::new(
+            build_accounts(&config.alipay, &config.http.public_base_url, &clock)?,
+            refund_plan(config.refund_batch),
+        ),
+        clock: Arc::clone(&clock),
         tasks: shutdown.tasks.clone(),
         stopping: shutdown.soft.clone(),
         secret: secret_key(&config.secret_key)?,
@@ -195,17 +213,6 @@ async fn build_app(config: &Config, roles: Roles, shutdown: &Shutdown) -> anyhow
             first_query_after: config.follow_up.first_query,
             query_interval: config.follow_up.query_interval,
         },
-        refund_plan: RefundPlan {
-            hours: BatchHours {
-                opens: config.refund_batch.opens,
-                closes: config.refund_batch.closes,
-            },
-            horizon: TimeDelta::days(i64::from(config.refund_batch.give_up_days)),
-        },
-        notify_url: Some(notify_url(
-            &config.http.public_base_url,
-            &config.alipay.partner,
-        )?),
         deadlines: Deadlines {
             query: timeouts.query,
             cancel: timeouts.cancel,
@@ -213,6 +220,12 @@ async fn build_app(config: &Config, roles: Roles, shutdown: &Shutdown) -> anyhow
         },
     });
     app.warm_up().await;
+    shutdown.tasks.spawn(reload_accounts_on_hangup(
+        app.clone(),
+        config.http.public_base_url.clone(),
+        clock,
+        shutdown.soft.clone(),
+    ));
     if roles.has_workers() {
         let settings = WorkerSettings {
             name: replica_name(),
@@ -242,32 +255,155 @@ fn notify_url(base: &Url, partner: &str) -> anyhow::Result<Url> {
     Ok(url)
 }
 
-/// The client's settings with its keys, read and parsed once. An error names the file.
-fn alipay_settings(config: &config::Alipay) -> anyhow::Result<AlipaySettings> {
-    let sign_type = match config.sign_type {
+fn refund_plan(batch: config::RefundBatch) -> RefundPlan {
+    RefundPlan {
+        hours: BatchHours {
+            opens: batch.opens,
+            closes: batch.closes,
+        },
+        horizon: TimeDelta::days(i64::from(batch.give_up_days)),
+    }
+}
+
+/// The accounts with their keys, read and parsed once. An error names every file that is wrong.
+fn build_accounts(
+    config: &config::Alipay,
+    public_base_url: &Url,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Vec<Account>> {
+    let extra_root_certificate = config
+        .extra_ca_file
+        .as_ref()
+        .map(|file| {
+            std::fs::read(file)
+                .with_context(|| format!("cannot read {} (ALIPAY_EXTRA_CA_FILE)", file.display()))
+        })
+        .transpose()?;
+    let mut accounts = Vec::new();
+    let mut faults = Vec::new();
+    for account in &config.accounts {
+        let keys = match keyring(account) {
+            Ok(keys) => keys,
+            Err(found) => {
+                faults.extend(found.into_iter().map(|fault| {
+                    // What is wrong with the file is the source of what the error says.
+                    let chain = anyhow::Error::from(fault);
+                    format!("account {}: {chain:#}", account.partner)
+                }));
+                continue;
+            }
+        };
+        let mut settings =
+            AlipaySettings::new(account.endpoint.clone(), account.partner.clone(), keys);
+        settings.connect_timeout = config.timeouts.connect;
+        settings.pay_timeout = config.timeouts.pay;
+        settings.query_timeout = config.timeouts.query;
+        settings.cancel_timeout = config.timeouts.cancel;
+        settings.refund_timeout = config.timeouts.refund;
+        settings
+            .extra_root_certificates
+            .extend(extra_root_certificate.clone());
+        accounts.push(Account {
+            alipay: Alipay::new(settings, Arc::clone(clock))?,
+            refund_plan: refund_plan(account.refund_batch),
+            notify_url: Some(notify_url(public_base_url, &account.partner)?),
+            limits: Limits {
+                max_payment_minor: account.limits.max_payment_minor,
+                max_refund_minor: account.limits.max_refund_minor,
+                max_refunded_per_day_minor: account.limits.max_refunded_per_day_minor,
+            },
+        });
+    }
+    ensure!(
+        faults.is_empty(),
+        "the keys of the Alipay accounts have {} fault(s)\n  {}",
+        faults.len(),
+        faults.join("\n  ")
+    );
+    Ok(accounts)
+}
+
+/// An account's keys.
+pub(crate) fn keyring(account: &config::Account) -> Result<Keyring, Vec<KeyError>> {
+    let files = |files: &[config::KeyFile]| -> Vec<KeyFile> {
+        files
+            .iter()
+            .map(|file| KeyFile {
+                path: file.path.clone(),
+                validity: Validity {
+                    not_before: file.not_before,
+                    not_after: file.not_after,
+                },
+            })
+            .collect()
+    };
+    Keyring::load(
+        sign_type(account.sign_type),
+        &files(&account.own_keys),
+        &files(&account.alipays_keys),
+    )
+}
+
+/// What may be told of the key in a file.
+pub(crate) fn key_of(
+    of: config::SignType,
+    role: KeyRole,
+    path: &Path,
+) -> Result<KeyFacts, KeyError> {
+    look_at(sign_type(of), role, path)
+}
+
+const fn sign_type(configured: config::SignType) -> SignType {
+    match configured {
         config::SignType::Rsa2 => SignType::Rsa2,
         config::SignType::Rsa => SignType::Rsa,
         config::SignType::Md5 => SignType::Md5,
-    };
-    let credentials = Credentials::load(
-        sign_type,
-        config.private_key_file.as_deref(),
-        config.public_key_file.as_deref(),
-        config.md5_key_file.as_deref(),
-    )?;
-    let mut settings =
-        AlipaySettings::new(config.endpoint.clone(), config.partner.clone(), credentials);
-    settings.connect_timeout = config.timeouts.connect;
-    settings.pay_timeout = config.timeouts.pay;
-    settings.query_timeout = config.timeouts.query;
-    settings.cancel_timeout = config.timeouts.cancel;
-    settings.refund_timeout = config.timeouts.refund;
-    if let Some(file) = &config.extra_ca_file {
-        let pem = std::fs::read(file)
-            .with_context(|| format!("cannot read {} (ALIPAY_EXTRA_CA_FILE)", file.display()))?;
-        settings.extra_root_certificates.push(pem);
     }
-    Ok(settings)
+}
+
+/// Reads the accounts and their keys again whenever the program is told to by SIGHUP. What has faults
+/// changes nothing: each is logged, and the accounts stay as they are.
+async fn reload_accounts_on_hangup(
+    app: App,
+    public_base_url: Url,
+    clock: Arc<dyn Clock>,
+    soft: CancellationToken,
+) {
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => {
+            tracing::error!(%error, "cannot listen for SIGHUP: accounts are read at the start only");
+            return;
+        }
+    };
+    while soft
+        .run_until_cancelled(hangups.recv())
+        .await
+        .flatten()
+        .is_some()
+    {
+        let (base, clock) = (public_base_url.clone(), Arc::clone(&clock));
+        let read = tokio::task::spawn_blocking(move || {
+            let config = AccountsConfig::read(process_environment)?;
+            build_accounts(&config.alipay, &base, &clock)
+        });
+        let outcome = match read.await.map_err(anyhow::Error::from).flatten() {
+            Ok(accounts) => {
+                let count = accounts.len();
+                app.replace_accounts(accounts).await;
+                tracing::info!(accounts = count, "the Alipay accounts were read again");
+                "replaced"
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "the Alipay accounts were not read again: they stay as they are"
+                );
+                "refused"
+            }
+        };
+        ::metrics::counter!("alipay_account_reloads_total", "outcome" => outcome).increment(1);
+    }
 }
 
 /// The name in claims, for a person who looks: which process, and a random part, since containers

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::{
     error::{Fault, SetupError},
+    keyring::Keyring,
     notification::{NotificationError, VerifiedNotification},
     outcome::{
         Call, CancelOutcome, MaintainStoreOutcome, PayOutcome, QueryOutcome, RefundOutcome,
@@ -20,7 +21,7 @@ use super::{
     },
     response::{self, Readable, Reading, Reply},
     result_code,
-    sign::{Credentials, canonical},
+    sign::canonical,
     transport::Transport,
 };
 use crate::{
@@ -39,8 +40,8 @@ pub struct AlipaySettings {
     pub endpoint: Url,
     /// Our account, 16 digits.
     pub partner: String,
-    /// Our key and Alipay's.
-    pub credentials: Credentials,
+    /// Our keys and Alipay's.
+    pub keys: Keyring,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
     /// How long a pay may take in all.
@@ -60,11 +61,11 @@ pub struct AlipaySettings {
 impl AlipaySettings {
     /// Settings with the default deadlines: 2 s to connect, 5 s for a query, 10 s for all else
     /// (`protocol/operations.md` 1.4).
-    pub fn new(endpoint: Url, partner: String, credentials: Credentials) -> Self {
+    pub fn new(endpoint: Url, partner: String, keys: impl Into<Keyring>) -> Self {
         Self {
             endpoint,
             partner,
-            credentials,
+            keys: keys.into(),
             connect_timeout: Duration::from_secs(2),
             pay_timeout: Duration::from_secs(10),
             query_timeout: Duration::from_secs(5),
@@ -119,6 +120,21 @@ impl Alipay {
         &self.0.settings.partner
     }
 
+    /// Where the account is reached.
+    pub fn endpoint(&self) -> &Url {
+        &self.0.settings.endpoint
+    }
+
+    /// The account's keys.
+    pub fn keys(&self) -> &Keyring {
+        &self.0.settings.keys
+    }
+
+    /// Whether there is a key to sign with at this moment.
+    pub fn can_sign(&self) -> bool {
+        self.keys().at(self.0.clock.now()).can_sign()
+    }
+
     /// Takes a payment, unless `too_late` says so when the request is about to leave.
     pub async fn pay(
         &self,
@@ -168,7 +184,8 @@ impl Alipay {
         content_type: Option<&str>,
         body: &[u8],
     ) -> Result<VerifiedNotification, NotificationError> {
-        VerifiedNotification::verify(&self.0.settings.credentials, content_type, body)
+        let credentials = self.0.settings.keys.at(self.0.clock.now());
+        VerifiedNotification::verify(credentials, content_type, body)
     }
 
     /// Registers or changes a store.
@@ -251,7 +268,8 @@ impl Alipay {
         too_late: &(dyn Fn() -> bool + Sync),
     ) -> Result<Reply, Fault> {
         let settings = &self.0.settings;
-        let credentials = &settings.credentials;
+        // Those of this moment also read the answer: keys may change over meanwhile.
+        let credentials = settings.keys.at(self.0.clock.now());
         let signature = credentials
             .sign(canonical(parameters.signed_pairs()).as_bytes())
             .await

@@ -1,6 +1,7 @@
 use chrono::{DateTime, Utc};
 
 use super::*;
+use crate::alipay::sign::Credentials;
 use crate::{
     alipay::{
         response::tests::{pay_request, signed_paid_answer},

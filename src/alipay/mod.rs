@@ -10,6 +10,7 @@
 //! | [`client`] | the seven services as functions |
 //! | [`request`] | what is asked, as parameters |
 //! | [`sign`] | the string to sign, and the keys that sign and verify it |
+//! | [`keyring`] | an account's keys over time |
 //! | `transport` | one POST, its deadlines and faults |
 //! | `charset`, `xml` | bytes to a bounded tree |
 //! | `response` | the tree to verified fields, and those to an outcome |
@@ -24,6 +25,7 @@ mod charset;
 pub mod client;
 pub mod error;
 pub mod files;
+pub mod keyring;
 mod keys;
 pub mod notification;
 pub mod outcome;

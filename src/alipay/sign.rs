@@ -4,7 +4,7 @@
 //! refuses, the SHA-1 signature of `RSA` and own keys under 2048 bits, is made by `rsa`, blinded
 //! and off the reactor, with a warning at start (`design/correctness.md` Q2).
 
-use std::{fmt, path::Path, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -15,17 +15,16 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use md5::Md5;
-use rsa::{Pkcs1v15Sign, RsaPrivateKey, pkcs8::EncodePrivateKey as _, traits::PublicKeyParts as _};
+use rsa::{
+    Pkcs1v15Sign, RsaPrivateKey, RsaPublicKey, pkcs8::EncodePrivateKey as _,
+    traits::PublicKeyParts as _,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
 
-use super::{
-    error::{KeyError, KeyFault},
-    keys,
-};
+use super::{error::KeyFault, keys};
 
 /// Own keys below this are the legacy case for RSA2.
 const MODERN_BITS: usize = 2048;
@@ -96,25 +95,49 @@ pub fn canonical<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Str
     text
 }
 
-/// Our key and Alipay's, parsed once. Cheap to clone; shows no secret.
+/// The key we sign with and the keys of Alipay that we accept, as they are at one moment; parsed once.
+/// Cheap to clone; shows no secret.
 #[derive(Clone)]
-pub struct Credentials(Arc<Scheme>);
+pub struct Credentials(Arc<Keys>);
 
-enum Scheme {
-    Rsa {
-        sign_type: SignType,
-        signer: Signer,
-        verifier: ParsedPublicKey,
-        own_key_info: Vec<u8>,
-        alipays_key_info: Vec<u8>,
-    },
-    Md5(SecretString),
+struct Keys {
+    sign_type: SignType,
+    /// Absent while no own key is valid: nothing can be sent.
+    own: Option<Arc<OwnKey>>,
+    alipays: Vec<Arc<AlipaysKey>>,
+}
+
+/// A key that signs what we send.
+pub(super) struct OwnKey {
+    signer: Signer,
+    facts: KeyFacts,
+}
+
+/// A key that verifies what Alipay sends.
+pub(super) struct AlipaysKey {
+    verifier: Verifier,
+    facts: KeyFacts,
+}
+
+/// What may be told of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// SHA-256 of the SubjectPublicKeyInfo, in hexadecimal; absent of a shared key.
+    pub fingerprint: Option<String>,
+    /// The length of the modulus; absent of a shared key.
+    pub bits: Option<usize>,
 }
 
 enum Signer {
     Modern(RsaKeyPair),
     /// What aws-lc-rs refuses to sign with.
-    Legacy(Box<RsaPrivateKey>),
+    Legacy(SignType, Box<RsaPrivateKey>),
+    Md5(SecretString),
+}
+
+enum Verifier {
+    Rsa(ParsedPublicKey),
+    Md5(SecretString),
 }
 
 /// A signature could not be made: nothing was sent.
@@ -149,99 +172,59 @@ impl Credentials {
 
     /// MD5 credentials from the text of the shared key, trimmed.
     pub fn md5(key: &[u8]) -> Result<Self, KeyFault> {
-        let key = std::str::from_utf8(key)
-            .map_err(|_| KeyFault::NotAnMd5Key)?
-            .trim();
-        if key.is_empty() {
-            return Err(KeyFault::Empty);
-        }
-        if !(16..=128).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(KeyFault::NotAnMd5Key);
-        }
-        Ok(Self(Arc::new(Scheme::Md5(SecretString::from(key)))))
+        Self::with_keys(SignType::Md5, key, key)
     }
 
-    /// Reads the files that `sign_type` needs and ignores the others.
-    pub fn load(
-        sign_type: SignType,
-        private_key_file: Option<&Path>,
-        alipays_public_key_file: Option<&Path>,
-        md5_key_file: Option<&Path>,
-    ) -> Result<Self, KeyError> {
-        if sign_type == SignType::Md5 {
-            let file = KeyFile::read(sign_type, "the MD5 key", md5_key_file)?;
-            return Self::md5(&file.text).map_err(|fault| file.error(fault));
-        }
-        let own = KeyFile::read(sign_type, "our private key", private_key_file)?;
-        let alipays = KeyFile::read(sign_type, "Alipay's public key", alipays_public_key_file)?;
-        let private_key = keys::private_key(&own.text).map_err(|fault| own.error(fault))?;
-        let public_key = keys::public_key(&alipays.text).map_err(|fault| alipays.error(fault))?;
-        if private_key.to_public_key() == public_key {
-            return Err(KeyError::OwnKeyAsAlipays {
-                path: alipays.path.to_owned(),
-            });
-        }
-        Self::with_keys(sign_type, &own.text, &alipays.text).map_err(|fault| own.error(fault))
-    }
-
-    fn with_keys(
-        sign_type: SignType,
-        private_key: &[u8],
-        alipays_public_key: &[u8],
-    ) -> Result<Self, KeyFault> {
-        let private_key = keys::private_key(private_key)?;
-        let alipays_key_info = keys::public_key_info(&keys::public_key(alipays_public_key)?)?;
-        let own_key_info = keys::public_key_info(&private_key.to_public_key())?;
-        let algorithm = if sign_type == SignType::Rsa2 {
-            &RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY
-        } else {
-            &RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY
-        };
-        Ok(Self(Arc::new(Scheme::Rsa {
+    fn with_keys(sign_type: SignType, own: &[u8], alipays: &[u8]) -> Result<Self, KeyFault> {
+        let own = OwnKey::read(sign_type, own)?;
+        let alipays = AlipaysKey::read(sign_type, alipays)?;
+        Ok(Self::of(
             sign_type,
-            signer: Signer::new(sign_type, private_key)?,
-            verifier: ParsedPublicKey::new(algorithm, &alipays_key_info)
-                .map_err(|_| KeyFault::NotAnRsaKey)?,
-            own_key_info,
-            alipays_key_info,
-        })))
+            Some(Arc::new(own)),
+            vec![Arc::new(alipays)],
+        ))
+    }
+
+    /// Credentials of keys that are valid at one moment.
+    pub(super) fn of(
+        sign_type: SignType,
+        own: Option<Arc<OwnKey>>,
+        alipays: Vec<Arc<AlipaysKey>>,
+    ) -> Self {
+        Self(Arc::new(Keys {
+            sign_type,
+            own,
+            alipays,
+        }))
     }
 
     /// How these credentials sign.
     pub fn sign_type(&self) -> SignType {
-        match &*self.0 {
-            Scheme::Rsa { sign_type, .. } => *sign_type,
-            Scheme::Md5(_) => SignType::Md5,
-        }
+        self.0.sign_type
     }
 
-    /// SHA-256 of our public key's SubjectPublicKeyInfo, in hexadecimal; `None` with MD5.
-    pub fn own_key_fingerprint(&self) -> Option<String> {
-        match &*self.0 {
-            Scheme::Rsa { own_key_info, .. } => Some(keys::fingerprint(own_key_info)),
-            Scheme::Md5(_) => None,
-        }
+    /// Whether there is a key to sign with.
+    pub fn can_sign(&self) -> bool {
+        self.0.own.is_some()
     }
 
-    /// SHA-256 of Alipay's SubjectPublicKeyInfo, in hexadecimal; `None` with MD5.
-    pub fn alipays_key_fingerprint(&self) -> Option<String> {
-        match &*self.0 {
-            Scheme::Rsa {
-                alipays_key_info, ..
-            } => Some(keys::fingerprint(alipays_key_info)),
-            Scheme::Md5(_) => None,
-        }
+    /// What may be told of the key that signs.
+    pub fn own_key(&self) -> Option<&KeyFacts> {
+        self.0.own.as_ref().map(|key| &key.facts)
+    }
+
+    /// What may be told of Alipay's keys that are accepted.
+    pub fn alipays_keys(&self) -> impl Iterator<Item = &KeyFacts> {
+        self.0.alipays.iter().map(|key| &key.facts)
     }
 
     /// Signs the bytes of a canonical text. An RSA2 signature costs about 0.3 ms of computing and
     /// is made in place, cheaper than handing it to another thread and back.
     pub async fn sign(&self, text: &[u8]) -> Result<String, SignError> {
-        match &*self.0 {
-            Scheme::Md5(key) => Ok(md5_hex(text, key)),
-            Scheme::Rsa {
-                signer: Signer::Modern(key_pair),
-                ..
-            } => {
+        let own = self.0.own.as_ref().ok_or(SignError)?;
+        match &own.signer {
+            Signer::Md5(key) => Ok(md5_hex(text, key)),
+            Signer::Modern(key_pair) => {
                 let mut signature = vec![0; key_pair.public_modulus_len()];
                 key_pair
                     .sign(
@@ -253,20 +236,18 @@ impl Credentials {
                     .map_err(|_| SignError)?;
                 Ok(BASE64.encode(signature))
             }
-            Scheme::Rsa {
-                signer: Signer::Legacy(_),
-                ..
-            } => {
-                let (scheme, text) = (Arc::clone(&self.0), text.to_vec());
-                tokio::task::spawn_blocking(move || scheme.sign_blinded(&text))
+            Signer::Legacy(..) => {
+                let (own, text) = (Arc::clone(own), text.to_vec());
+                tokio::task::spawn_blocking(move || own.signer.sign_blinded(&text))
                     .await
                     .map_err(|_| SignError)?
             }
         }
     }
 
-    /// Verifies a signature over the bytes of a canonical text. `sign_type` must be the configured
-    /// one, letter for letter: an answer may not choose a weaker one (`design/correctness.md` Q3).
+    /// Verifies a signature over the bytes of a canonical text with any of Alipay's keys.
+    /// `sign_type` must be the configured one, letter for letter: an answer may not choose a weaker
+    /// one (`design/correctness.md` Q3).
     pub fn verify(
         &self,
         text: &[u8],
@@ -279,19 +260,108 @@ impl Credentials {
         if sign_type != Some(self.sign_type().as_str()) {
             return Err(VerifyError::OtherSignType);
         }
-        match &*self.0 {
-            Scheme::Md5(key) => {
-                let expected = md5_hex(text, key);
-                let equal = expected.as_bytes().ct_eq(signature.as_bytes());
-                bool::from(equal).then_some(()).ok_or(VerifyError::Wrong)
+        let verified = self
+            .0
+            .alipays
+            .iter()
+            .any(|key| key.verifier.accepts(text, signature));
+        verified.then_some(()).ok_or(VerifyError::Wrong)
+    }
+}
+
+impl OwnKey {
+    /// Reads the text of our private key, or of the shared one.
+    pub(super) fn read(sign_type: SignType, text: &[u8]) -> Result<Self, KeyFault> {
+        if sign_type == SignType::Md5 {
+            return Ok(Self {
+                signer: Signer::Md5(shared_key(text)?),
+                facts: KeyFacts::of_shared_key(),
+            });
+        }
+        let key = keys::private_key(text)?;
+        let facts = KeyFacts::of(&key.to_public_key())?;
+        Ok(Self {
+            signer: Signer::new(sign_type, key)?,
+            facts,
+        })
+    }
+
+    /// What may be told of it.
+    pub(super) fn facts(&self) -> &KeyFacts {
+        &self.facts
+    }
+}
+
+impl AlipaysKey {
+    /// Reads the text of a public key of Alipay's, or of the shared one.
+    pub(super) fn read(sign_type: SignType, text: &[u8]) -> Result<Self, KeyFault> {
+        let algorithm = match sign_type {
+            SignType::Md5 => {
+                return Ok(Self {
+                    verifier: Verifier::Md5(shared_key(text)?),
+                    facts: KeyFacts::of_shared_key(),
+                });
             }
-            Scheme::Rsa { verifier, .. } => BASE64
-                .decode(signature)
-                .ok()
-                .and_then(|signature| verifier.verify_sig(text, &signature).ok())
-                .ok_or(VerifyError::Wrong),
+            SignType::Rsa2 => &RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
+            SignType::Rsa => &RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY,
+        };
+        let key = keys::public_key(text)?;
+        let verifier = ParsedPublicKey::new(algorithm, keys::public_key_info(&key)?)
+            .map_err(|_| KeyFault::NotAnRsaKey)?;
+        Ok(Self {
+            verifier: Verifier::Rsa(verifier),
+            facts: KeyFacts::of(&key)?,
+        })
+    }
+
+    /// What may be told of it.
+    pub(super) fn facts(&self) -> &KeyFacts {
+        &self.facts
+    }
+}
+
+impl KeyFacts {
+    fn of(key: &RsaPublicKey) -> Result<Self, KeyFault> {
+        Ok(Self {
+            fingerprint: Some(keys::fingerprint(&keys::public_key_info(key)?)),
+            bits: Some(key.n().bits()),
+        })
+    }
+
+    const fn of_shared_key() -> Self {
+        Self {
+            fingerprint: None,
+            bits: None,
         }
     }
+}
+
+impl Verifier {
+    fn accepts(&self, text: &[u8], signature: &str) -> bool {
+        match self {
+            Self::Md5(key) => {
+                let expected = md5_hex(text, key);
+                bool::from(expected.as_bytes().ct_eq(signature.as_bytes()))
+            }
+            Self::Rsa(key) => BASE64
+                .decode(signature)
+                .is_ok_and(|signature| key.verify_sig(text, &signature).is_ok()),
+        }
+    }
+}
+
+/// The text of a shared key, trimmed.
+fn shared_key(text: &[u8]) -> Result<SecretString, KeyFault> {
+    let key = std::str::from_utf8(text)
+        .map_err(|_| KeyFault::NotAnMd5Key)?
+        .trim();
+    if key.is_empty() {
+        return Err(KeyFault::Empty);
+    }
+    if !(16..=128).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(KeyFault::NotAnMd5Key);
+    }
+    Ok(SecretString::from(key))
 }
 
 impl fmt::Debug for Credentials {
@@ -314,18 +384,11 @@ impl Signer {
             alipay.key_bits = bits,
             "the Alipay key or signature type is a legacy one; use sign type RSA2 with 2048 bits"
         );
-        Ok(Self::Legacy(Box::new(key)))
+        Ok(Self::Legacy(sign_type, Box::new(key)))
     }
-}
 
-impl Scheme {
     fn sign_blinded(&self, text: &[u8]) -> Result<String, SignError> {
-        let Self::Rsa {
-            sign_type,
-            signer: Signer::Legacy(key),
-            ..
-        } = self
-        else {
+        let Self::Legacy(sign_type, key) = self else {
             return Err(SignError);
         };
         let rng = &mut rand::thread_rng();
@@ -346,44 +409,6 @@ fn md5_hex(text: &[u8], key: &SecretString) -> String {
     digest.update(text);
     digest.update(key.expose_secret().as_bytes());
     hex::encode(digest.finalize())
-}
-
-/// A key file's text, and the words for what is wrong with it.
-struct KeyFile<'a> {
-    purpose: &'static str,
-    path: &'a Path,
-    text: Zeroizing<Vec<u8>>,
-}
-
-impl<'a> KeyFile<'a> {
-    fn read(
-        sign_type: SignType,
-        purpose: &'static str,
-        path: Option<&'a Path>,
-    ) -> Result<Self, KeyError> {
-        let path = path.ok_or(KeyError::NotNamed {
-            sign_type: sign_type.as_str(),
-            purpose,
-        })?;
-        let text = std::fs::read(path).map_err(|source| KeyError::Unreadable {
-            purpose,
-            path: path.to_owned(),
-            source,
-        })?;
-        Ok(Self {
-            purpose,
-            path,
-            text: Zeroizing::new(text),
-        })
-    }
-
-    fn error(&self, source: KeyFault) -> KeyError {
-        KeyError::File {
-            purpose: self.purpose,
-            path: self.path.to_owned(),
-            source,
-        }
-    }
 }
 
 #[cfg(test)]

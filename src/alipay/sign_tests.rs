@@ -1,5 +1,3 @@
-use std::path::PathBuf;
-
 use encoding_rs::GBK;
 use proptest::prelude::*;
 
@@ -142,13 +140,8 @@ async fn a_modern_key_signs_what_its_public_half_verifies() {
     .expect("the key encodes");
     let credentials =
         Credentials::rsa2(private.as_bytes(), public.as_bytes()).expect("two usable keys");
-    assert!(matches!(
-        &*credentials.0,
-        Scheme::Rsa {
-            signer: Signer::Modern(_),
-            ..
-        }
-    ));
+    let own = credentials.0.own.as_ref().expect("a key to sign with");
+    assert!(matches!(own.signer, Signer::Modern(_)));
     let signature = credentials.sign(b"text").await.expect("a signature");
     assert_eq!(signature.len(), 344);
     // `rsa` is the second opinion.
@@ -163,10 +156,7 @@ async fn a_modern_key_signs_what_its_public_half_verifies() {
         credentials.verify(b"text", Some(&signature), Some("RSA2")),
         Ok(())
     );
-    assert_eq!(
-        credentials.own_key_fingerprint(),
-        credentials.alipays_key_fingerprint()
-    );
+    assert_eq!(credentials.own_key(), credentials.alipays_keys().next());
 }
 
 #[test]
@@ -205,86 +195,6 @@ fn q3_only_the_configured_sign_type_is_believed() {
 fn q13_no_secret_is_shown() {
     let credentials = md5(vectors::V5_MD5_KEY);
     assert_eq!(format!("{credentials:?}"), "Credentials(MD5)");
-}
-
-struct Files(PathBuf);
-
-impl Files {
-    fn new(name: &str) -> Self {
-        let directory =
-            std::env::temp_dir().join(format!("alipay-keys-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("the temporary directory can be written");
-        Self(directory)
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).expect("the temporary directory can be written");
-        path
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-#[test]
-fn a_key_that_cannot_be_used_is_named_with_its_file() {
-    let files = Files::new("faults");
-    let private = files.write("private.pem", vectors::V5_PRIVATE_KEY);
-    let own_public = files.write("own-public.pem", vectors::V5_PUBLIC_KEY);
-    let public = files.write("public.pem", vectors::V3_PUBLIC_KEY);
-    let empty = files.write("empty.pem", "\n");
-    let absent = files.0.join("absent.pem");
-    let load = |private: Option<&Path>, public: Option<&Path>| {
-        Credentials::load(SignType::Rsa2, private, public, None)
-    };
-    assert!(load(Some(&private), Some(&public)).is_ok());
-    for (private, public, expected) in [
-        (
-            None,
-            Some(&public),
-            "sign type RSA2 needs our private key, but no file is named for it",
-        ),
-        (Some(&absent), Some(&public), "absent.pem"),
-        (Some(&empty), Some(&public), "empty.pem"),
-        (Some(&public), Some(&public), "our private key in "),
-        (Some(&private), Some(&private), "Alipay's public key in "),
-        (
-            Some(&private),
-            Some(&own_public),
-            "own-public.pem holds our own public key",
-        ),
-        (Some(&private), None, "needs Alipay's public key"),
-    ] {
-        let error = load(private.map(PathBuf::as_path), public.map(PathBuf::as_path))
-            .expect_err("the keys cannot be used")
-            .to_string();
-        assert!(error.contains(expected), "{error} / {expected}");
-    }
-}
-
-#[test]
-fn an_md5_key_is_read_from_its_file_and_checked() {
-    let files = Files::new("md5");
-    let load = |text: &str| {
-        let path = files.write("md5.txt", text);
-        Credentials::load(SignType::Md5, None, None, Some(&path)).map(|c| c.sign_type())
-    };
-    assert_eq!(
-        load(&format!("{}\n", vectors::V5_MD5_KEY)).expect("a usable key"),
-        SignType::Md5
-    );
-    for text in [
-        "",
-        "short",
-        "with spaces inside it, 32 chars",
-        "-----BEGIN PRIVATE KEY-----",
-    ] {
-        assert!(load(text).is_err(), "{text}");
-    }
 }
 
 #[test]

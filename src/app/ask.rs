@@ -5,19 +5,22 @@
 //! Questions are identity-stable: a query, or a cancel under the same id
 //! (`design/correctness.md` R11). None mints an id or sends a payment.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use super::{
     App,
+    accounts::Account,
+    follow_up::Interrupted,
     outcome::{cancel_event, query_event},
     record::{News, RecordError},
     stopwatch::Stopwatch,
 };
 use crate::{
     alipay::{
+        client::Alipay,
         outcome::CancelOutcome,
         request::{CancelRequest, QueryRequest},
     },
@@ -76,6 +79,8 @@ pub(super) struct Begun {
     asked_at: DateTime<Utc>,
     /// Runs since before the intent was committed.
     decided: Stopwatch,
+    /// Whom to ask: the account as it was when the intent was committed.
+    account: Arc<Account>,
 }
 
 /// What became of the intent to ask.
@@ -103,7 +108,8 @@ impl App {
         payment: Payment,
         asker: Asker,
         ask: Ask,
-    ) -> Result<Beginning, crate::db::error::Error> {
+    ) -> Result<Beginning, Interrupted> {
+        let account = self.account(&payment.partner)?;
         let decided = Stopwatch::start(&self.clock);
         let started = match ask {
             Ask::Cancel(reason) => Some(PaymentEvent::CancelStarted {
@@ -159,6 +165,7 @@ impl App {
                     attempt_id,
                     asked_at,
                     decided,
+                    account,
                 }))
             }
             Recorded::Stale => Beginning::Changed,
@@ -178,10 +185,11 @@ impl App {
             attempt_id,
             asked_at,
             decided,
+            account,
         } = begun;
         crashpoint!(self.db.failpoints, "ask.begun");
         let started = Instant::now();
-        let reply = self.call(&payment, ask, asked_at, &decided).await;
+        let reply = call(&account.alipay, &payment, ask, asked_at, &decided).await;
         crashpoint!(self.db.failpoints, "ask.answered");
         let news = News {
             actor: asker.actor,
@@ -201,44 +209,44 @@ impl App {
         let payment = self.record(payment, &news, INSIST_ON_RECORDING).await?;
         Ok((payment, reply.answer))
     }
+}
 
-    /// One upstream call.
-    async fn call(
-        &self,
-        payment: &Payment,
-        ask: Ask,
-        asked_at: DateTime<Utc>,
-        decided: &Stopwatch,
-    ) -> Reply {
-        let partner_trans_id = payment.partner_trans_id.clone();
-        let alipay_trans_id = payment.alipay_trans_id.clone();
-        match ask {
-            Ask::Cancel(_) | Ask::Reverse(_) => {
-                let request = CancelRequest {
-                    partner_trans_id,
-                    alipay_trans_id,
-                };
-                let too_late = || decided.is_over(SEND_CANCEL_WITHIN);
-                let call = self.alipay.cancel(&request, too_late).await;
-                Reply {
-                    cancel_refused: Some(matches!(call.outcome, CancelOutcome::Refused { .. })),
-                    event: cancel_event(call.outcome, payment, asked_at),
-                    answer: call.answer,
-                }
+/// One upstream call.
+async fn call(
+    alipay: &Alipay,
+    payment: &Payment,
+    ask: Ask,
+    asked_at: DateTime<Utc>,
+    decided: &Stopwatch,
+) -> Reply {
+    let partner_trans_id = payment.partner_trans_id.clone();
+    let alipay_trans_id = payment.alipay_trans_id.clone();
+    match ask {
+        Ask::Cancel(_) | Ask::Reverse(_) => {
+            let request = CancelRequest {
+                partner_trans_id,
+                alipay_trans_id,
+            };
+            let too_late = || decided.is_over(SEND_CANCEL_WITHIN);
+            let call = alipay.cancel(&request, too_late).await;
+            Reply {
+                cancel_refused: Some(matches!(call.outcome, CancelOutcome::Refused { .. })),
+                event: cancel_event(call.outcome, payment, asked_at),
+                answer: call.answer,
             }
-            Ask::Query => {
-                let amount = payment.amount;
-                let request = QueryRequest {
-                    partner_trans_id,
-                    amount,
-                    alipay_trans_id,
-                };
-                let call = self.alipay.query(&request).await;
-                Reply {
-                    cancel_refused: None,
-                    event: query_event(call.outcome, payment, asked_at),
-                    answer: call.answer,
-                }
+        }
+        Ask::Query => {
+            let amount = payment.amount;
+            let request = QueryRequest {
+                partner_trans_id,
+                amount,
+                alipay_trans_id,
+            };
+            let call = alipay.query(&request).await;
+            Reply {
+                cancel_refused: None,
+                event: query_event(call.outcome, payment, asked_at),
+                answer: call.answer,
             }
         }
     }

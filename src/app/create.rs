@@ -1,7 +1,7 @@
 //! Taking a payment: intent, call, record. The work is detached from the caller, so that one who
 //! hangs up at any byte changes nothing (`design/correctness.md` R6).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::oneshot,
@@ -9,7 +9,9 @@ use tokio::{
 };
 use tracing::Instrument;
 
-use super::{App, error::Error, outcome::pay_event, record::News, stopwatch::Stopwatch};
+use super::{
+    App, accounts::Account, error::Error, outcome::pay_event, record::News, stopwatch::Stopwatch,
+};
 use crate::{
     alipay::{
         outcome::PayOutcome,
@@ -74,6 +76,8 @@ struct Incoming {
     scan_hash: [u8; 32],
     /// Runs since the request came in.
     accepted: Stopwatch,
+    /// Whom to pay; absent where no such account is configured.
+    account: Option<Arc<Account>>,
 }
 
 impl App {
@@ -96,6 +100,10 @@ impl App {
             fingerprint: self.secret.fingerprint(&new),
             scan_hash: self.secret.scan_hash(&new),
             accepted: Stopwatch::start(&self.clock),
+            account: self
+                .account(&new.store.partner)
+                .ok()
+                .filter(|account| account.alipay.can_sign()),
             key,
             new,
         };
@@ -175,6 +183,15 @@ impl App {
     /// Commits the intent or finds what stands in its way. A commit in doubt is resolved by reading
     /// (`design/correctness.md` R8): the ids were minted by us, so finding them means it is ours.
     async fn write_intent(&self, incoming: &Incoming) -> Result<Intake, Error> {
+        if incoming.account.is_none() {
+            // A repeat is answered whatever stands in the way of a new payment.
+            let existing = self.existing(incoming).await?;
+            let partner = incoming.new.store.partner.clone();
+            return match self.judge(incoming, existing).await? {
+                Some(intake) => Ok(intake),
+                None => Err(Error::AccountNotConfigured { partner }),
+            };
+        }
         let intent = self.intent(incoming);
         let mut last = None;
         for attempt in 0..INTENT_TRIES {
@@ -308,14 +325,17 @@ impl App {
         // Not sent, the payment is closed by the schedule: what another replica may have asked
         // meanwhile is not known here.
         let too_late = || incoming.accepted.is_over(SEND_WITHIN) && !planted!(LatePay);
-        let call = self.alipay.pay(&request, too_late).await;
+        let Some(account) = &incoming.account else {
+            return;
+        };
+        let call = account.alipay.pay(&request, too_late).await;
         if planted!(IdPerAttempt) && call.outcome == PayOutcome::Unknown {
             let partner_trans_id = PartnerTransId::for_payment(PaymentId::mint());
             let another = PayRequest {
                 partner_trans_id,
                 ..request
             };
-            self.alipay.pay(&another, || false).await;
+            account.alipay.pay(&another, || false).await;
         }
         crashpoint!(self.db.failpoints, "pay.answered");
         let news = News {

@@ -57,6 +57,13 @@ pub enum Error {
         /// What came in place of an answer.
         class: &'static str,
     },
+    /// The Alipay account is not among those configured, so nothing can be asked for it; nothing was
+    /// attempted.
+    #[error("no Alipay account {partner} is configured")]
+    AccountNotConfigured {
+        /// The account.
+        partner: String,
+    },
     /// There is no such merchant.
     #[error("there is no such merchant")]
     NoSuchMerchant,

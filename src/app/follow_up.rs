@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use super::{
     App,
     ask::{Ask, Asker, Beginning},
+    error::Error,
     record::{News, RecordError},
 };
 use crate::{
@@ -22,8 +23,23 @@ use crate::{
 
 /// Why a visit ended early; the worker tries again later.
 #[derive(Debug, thiserror::Error)]
-#[error("the follow-up was interrupted")]
-pub struct Interrupted(#[from] DbError);
+pub enum Interrupted {
+    /// The database did not do its part.
+    #[error("the follow-up was interrupted")]
+    Db(#[from] DbError),
+    /// Alipay cannot be asked: the account is not among those configured. What it is about stays owed.
+    #[error("no Alipay account {0} is configured")]
+    AccountNotConfigured(String),
+}
+
+impl From<Interrupted> for Error {
+    fn from(interrupted: Interrupted) -> Self {
+        match interrupted {
+            Interrupted::Db(error) => error.into(),
+            Interrupted::AccountNotConfigured(partner) => Self::AccountNotConfigured { partner },
+        }
+    }
+}
 
 impl App {
     /// Does what the plan asks for now, and says when to come again.
@@ -122,6 +138,6 @@ pub(super) fn settle(recorded: Result<(), RecordError>) -> Result<(), Interrupte
             tracing::warn!("the claim on the follow-up was lost; another worker goes on");
             Ok(())
         }
-        Err(RecordError::Db(error)) => Err(Interrupted(error)),
+        Err(RecordError::Db(error)) => Err(Interrupted::Db(error)),
     }
 }

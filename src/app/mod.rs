@@ -11,9 +11,11 @@
 //! | `record` | persist what was learnt; the only such path |
 //! | `stopwatch` | what is decided leaves soon or not at all |
 //! | `read` | look without asking Alipay |
+//! | [`accounts`] | the Alipay accounts that are paid |
 //! | `directory` | who asks, and for which shop |
 //! | [`api_keys`], [`audit`] | keys made, replaced and revoked; who did what |
 
+pub mod accounts;
 pub mod api_keys;
 mod ask;
 pub mod audit;
@@ -41,16 +43,11 @@ use std::{
 };
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use url::Url;
 
 use crate::{
-    alipay::client::Alipay,
     clock::Clock,
     db::Db,
-    domain::{
-        attempt::AttemptKind, follow_up::Plan, payment::Payment, refund::Refund,
-        refund_follow_up::RefundPlan,
-    },
+    domain::{attempt::AttemptKind, follow_up::Plan, payment::Payment, refund::Refund},
 };
 pub use crate::{
     db::record::Grounds,
@@ -77,14 +74,12 @@ pub struct App {
 #[derive(Debug)]
 pub struct Inner {
     pub(crate) db: Db,
-    alipay: Alipay,
+    accounts: accounts::Accounts,
     clock: Arc<dyn Clock>,
     tasks: TaskTracker,
     stopping: CancellationToken,
     secret: hashing::SecretKey,
     plan: Plan,
-    refund_plan: RefundPlan,
-    notify_url: Option<Url>,
     deadlines: Deadlines,
     directory: directory::Directory,
     waiters: waiters::Waiters<Payment>,
@@ -97,8 +92,8 @@ pub struct Inner {
 pub struct Parts {
     /// The database.
     pub db: Db,
-    /// The protocol client.
-    pub alipay: Alipay,
+    /// The accounts to pay.
+    pub accounts: accounts::Accounts,
     /// The process clock.
     pub clock: Arc<dyn Clock>,
     /// Where detached work runs, so that shutdown can wait for it.
@@ -109,10 +104,6 @@ pub struct Parts {
     pub secret: hashing::SecretKey,
     /// The follow-up plan of payments.
     pub plan: Plan,
-    /// The follow-up plan of refunds.
-    pub refund_plan: RefundPlan,
-    /// Where Alipay reports that an asynchronous refund was done, if anywhere.
-    pub notify_url: Option<Url>,
     /// How long the calls of a follow-up may take.
     pub deadlines: Deadlines,
 }
@@ -162,27 +153,23 @@ impl App {
     pub fn new(parts: Parts) -> Self {
         let Parts {
             db,
-            alipay,
+            accounts,
             clock,
             tasks,
             stopping,
             secret,
             plan,
-            refund_plan,
-            notify_url,
             deadlines,
         } = parts;
         Self {
             inner: Arc::new(Inner {
                 db,
-                alipay,
+                accounts,
                 clock,
                 tasks,
                 stopping,
                 secret,
                 plan,
-                refund_plan,
-                notify_url,
                 deadlines,
                 directory: directory::Directory::default(),
                 waiters: waiters::Waiters::default(),
@@ -207,7 +194,7 @@ impl App {
     /// Opens a connection to Alipay and one to the database, so that the first payment need not.
     /// Failures are left to the first use.
     pub async fn warm_up(&self) {
-        let (_, ()) = tokio::join!(self.db.ping(), self.alipay.warm_up());
+        let (_, ()) = tokio::join!(self.db.ping(), self.accounts.warm_up());
     }
 
     /// Closes the database connections: the last act of a replica.

@@ -1,13 +1,15 @@
-//! What administrators do at a terminal, without a running gateway: they need the database's URL, and
-//! whoever has that needs no API key.
+//! What administrators do at a terminal, without a running gateway: most of it needs the database's URL,
+//! and whoever has that needs no API key.
 //!
 //! | module | command |
 //! |---|---|
 //! | [`api_key`] | `api-key create`, `list`, `revoke`, `rotate` |
 //! | [`audit`] | `audit verify` |
+//! | [`keys`] | `keys check`; `keys generate` is [`crate::keys`] |
 
 pub mod api_key;
 pub mod audit;
+pub mod keys;
 
 use crate::{config::process_environment, domain::audit::By};
 

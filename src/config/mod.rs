@@ -4,7 +4,7 @@
 //! |---|---|
 //! | HTTP | `HTTP_LISTEN` `PUBLIC_BASE_URL` `SHUTDOWN_GRACE_MS` |
 //! | database | `DATABASE_URL` `DATABASE_MAX_CONNECTIONS` |
-//! | Alipay | `ALIPAY_ENDPOINT` `ALIPAY_PARTNER` `ALIPAY_SIGN_TYPE` `ALIPAY_PRIVATE_KEY_FILE` `ALIPAY_PUBLIC_KEY_FILE` `ALIPAY_MD5_KEY_FILE` `ALIPAY_CONNECT_TIMEOUT_MS` `ALIPAY_PAY_TIMEOUT_MS` `ALIPAY_QUERY_TIMEOUT_MS` `ALIPAY_CANCEL_TIMEOUT_MS` `ALIPAY_REFUND_TIMEOUT_MS` `ALIPAY_EXTRA_CA_FILE` |
+//! | Alipay | `ALIPAY_ACCOUNTS_FILE` ([`accounts`]) `ALIPAY_ENDPOINT` `ALIPAY_PARTNER` `ALIPAY_SIGN_TYPE` `ALIPAY_PRIVATE_KEY_FILE` `ALIPAY_PUBLIC_KEY_FILE` `ALIPAY_MD5_KEY_FILE` `ALIPAY_CONNECT_TIMEOUT_MS` `ALIPAY_PAY_TIMEOUT_MS` `ALIPAY_QUERY_TIMEOUT_MS` `ALIPAY_CANCEL_TIMEOUT_MS` `ALIPAY_REFUND_TIMEOUT_MS` `ALIPAY_EXTRA_CA_FILE` |
 //! | secrets | `SECRET_KEY_FILE` |
 //! | follow-up | `FOLLOW_UP_FIRST_QUERY_MS` `FOLLOW_UP_QUERY_INTERVAL_MS` `FOLLOW_UP_POLL_INTERVAL_MS` `FOLLOW_UP_LEASE_MS` `FOLLOW_UP_WORKERS` |
 //! | refunds | `REFUND_BATCH_OPENS` `REFUND_BATCH_CLOSES` `REFUND_GIVE_UP_DAYS` |
@@ -18,10 +18,12 @@
 //! reads only what it needs: [`Config`] for `serve` and `work`, [`MigrateConfig`], [`ApiKeyConfig`],
 //! [`DatabaseConfig`].
 
+pub mod accounts;
 mod read;
 mod sections;
 pub mod variables;
 
+pub use accounts::{Account, KeyFile, Limits};
 pub use read::{ConfigError, Fault};
 pub use sections::{
     Alipay, Database, FirstMerchant, FollowUp, Http, LogFormat, RefundBatch, SecretKey, SignType,
@@ -72,6 +74,23 @@ pub struct ApiKeyConfig {
     pub secret_key: SecretKey,
 }
 
+/// What is read again while the program runs, and what `keys check` looks at.
+#[derive(Debug)]
+pub struct AccountsConfig {
+    /// How to reach Alipay.
+    pub alipay: Alipay,
+}
+
+impl AccountsConfig {
+    /// Reads the accounts alone.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(&lookup);
+        let refund_batch = RefundBatch::read(&mut reader);
+        let alipay = Alipay::read(&mut reader, refund_batch);
+        reader.finish(|| Some(Self { alipay: alipay? }))
+    }
+}
+
 /// Reads the process's environment: the one place that does.
 #[expect(
     clippy::disallowed_methods,
@@ -87,10 +106,10 @@ impl Config {
         let mut reader = Reader::new(&lookup);
         let http = Http::read(&mut reader);
         let database = Database::read(&mut reader);
-        let alipay = Alipay::read(&mut reader);
+        let refund_batch = RefundBatch::read(&mut reader);
+        let alipay = Alipay::read(&mut reader, refund_batch);
         let secret_key = SecretKey::read(&mut reader);
         let follow_up = FollowUp::read(&mut reader, alipay.as_ref().map(|alipay| &alipay.timeouts));
-        let refund_batch = RefundBatch::read(&mut reader);
         reader.finish(|| {
             Some(Self {
                 http: http?,

@@ -121,8 +121,7 @@ impl<'l> Reader<'l> {
     /// An `http` or `https` URL without credentials.
     pub(super) fn url(&mut self, name: &'static str) -> Option<Url> {
         let url: Url = self.parse(name, "a URL")?;
-        let plain = url.username().is_empty() && url.password().is_none();
-        if matches!(url.scheme(), "http" | "https") && url.has_host() && plain {
+        if is_plain_http(&url) {
             Some(url)
         } else {
             self.fault(
@@ -164,4 +163,10 @@ impl<'l> Reader<'l> {
         self.optional(name)?;
         self.file(name)
     }
+}
+
+/// Whether a URL is one that can be called without credentials in it.
+pub(super) fn is_plain_http(url: &Url) -> bool {
+    let plain = url.username().is_empty() && url.password().is_none();
+    matches!(url.scheme(), "http" | "https") && url.has_host() && plain
 }

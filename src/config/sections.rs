@@ -8,7 +8,10 @@ use secrecy::{SecretSlice, SecretString};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::read::Reader;
+use super::{
+    accounts::{self, Account},
+    read::Reader,
+};
 
 /// Fewest bytes of the secret key: those of the hash it keys.
 const MIN_SECRET_KEY_BYTES: usize = 32;
@@ -83,6 +86,17 @@ pub enum SignType {
     Md5,
 }
 
+impl SignType {
+    /// The name as Alipay spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rsa2 => "RSA2",
+            Self::Rsa => "RSA",
+            Self::Md5 => "MD5",
+        }
+    }
+}
+
 impl FromStr for SignType {
     type Err = ();
 
@@ -121,64 +135,40 @@ impl Timeouts {
 /// How to reach Alipay.
 #[derive(Clone, Debug)]
 pub struct Alipay {
-    /// The gateway's URL.
-    pub endpoint: Url,
-    /// The account: 16 digits.
-    pub partner: String,
-    /// How requests are signed.
-    pub sign_type: SignType,
-    /// Our private key; there for `RSA2` and `RSA`.
-    pub private_key_file: Option<PathBuf>,
-    /// Alipay's public key; there for `RSA2` and `RSA`.
-    pub public_key_file: Option<PathBuf>,
-    /// The shared key; there for `MD5`.
-    pub md5_key_file: Option<PathBuf>,
-    /// Deadlines.
+    /// The accounts, at least one.
+    pub accounts: Vec<Account>,
+    /// Deadlines, for every account.
     pub timeouts: Timeouts,
     /// Certificate authorities to trust besides the system's.
     pub extra_ca_file: Option<PathBuf>,
 }
 
 impl Alipay {
-    pub(super) fn read(reader: &mut Reader) -> Option<Self> {
-        let endpoint = reader.url("ALIPAY_ENDPOINT");
-        let partner = partner(reader);
-        let sign_type: Option<SignType> = reader.parse("ALIPAY_SIGN_TYPE", "RSA2, RSA or MD5");
-        let md5 = sign_type == Some(SignType::Md5);
-        let mut key_file = |name, needed| {
-            if needed {
-                reader.file(name)
-            } else {
-                reader.optional_file(name)
-            }
-        };
-        let private_key_file = key_file("ALIPAY_PRIVATE_KEY_FILE", sign_type.is_some() && !md5);
-        let public_key_file = key_file("ALIPAY_PUBLIC_KEY_FILE", sign_type.is_some() && !md5);
-        let md5_key_file = key_file("ALIPAY_MD5_KEY_FILE", md5);
+    pub(super) fn read(reader: &mut Reader, refund_batch: Option<RefundBatch>) -> Option<Self> {
+        let accounts = accounts::read(reader, refund_batch);
         let timeouts = Timeouts::read(reader);
         let extra_ca_file = reader.optional_file("ALIPAY_EXTRA_CA_FILE");
         Some(Self {
-            endpoint: endpoint?,
-            partner: partner?,
-            sign_type: sign_type?,
-            private_key_file,
-            public_key_file,
-            md5_key_file,
+            accounts: accounts?,
             timeouts: timeouts?,
             extra_ca_file,
         })
     }
 }
 
-fn partner(reader: &mut Reader) -> Option<String> {
+/// The account of the environment: the only one, or the one of the first merchant.
+pub(super) fn partner(reader: &mut Reader) -> Option<String> {
     let form = "16 digits that begin with 2088 or 2160";
-    reader.matching("ALIPAY_PARTNER", form, |text| {
-        let account = text.starts_with("2088") || text.starts_with("2160");
-        account && text.len() == 16 && digits(text)
-    })
+    reader.matching("ALIPAY_PARTNER", form, is_partner)
 }
 
-fn digits(text: &str) -> bool {
+/// Whether a text can be an Alipay account.
+pub(super) fn is_partner(text: &str) -> bool {
+    let account = text.starts_with("2088") || text.starts_with("2160");
+    account && text.len() == 16 && digits(text)
+}
+
+pub(super) fn digits(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit())
 }
 
@@ -304,7 +294,7 @@ impl RefundBatch {
 }
 
 /// `HH:MM`, to the letter.
-fn time_of_day(text: &str) -> Option<NaiveTime> {
+pub(super) fn time_of_day(text: &str) -> Option<NaiveTime> {
     let (hour, minute) = text.split_once(':')?;
     let two_digits = |text: &str| text.len() == 2 && digits(text);
     if !two_digits(hour) || !two_digits(minute) {

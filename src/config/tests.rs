@@ -69,7 +69,7 @@ fn the_needed_variables_are_enough_and_the_rest_has_its_default() {
         config.http.public_base_url.as_str(),
         "http://127.0.0.1:8080/"
     );
-    assert_eq!(config.alipay.sign_type, SignType::Rsa2);
+    assert_eq!(config.alipay.accounts[0].sign_type, SignType::Rsa2);
     assert_eq!(config.alipay.timeouts.pay.as_millis(), 10_000);
     assert_eq!(config.follow_up.lease.as_millis(), 45_000);
     assert!(

@@ -43,6 +43,7 @@ pub mod daily_file;
 pub mod follow_up;
 pub mod id;
 pub mod idempotency;
+pub mod limits;
 pub mod listing;
 pub mod merchant;
 pub mod money;

@@ -247,7 +247,9 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
                 "send `next_cursor` exactly as it was answered",
             ));
         }
-        ("post", "/v1/admin/api-keys") => problems.push(Problem::operator_required()),
+        ("post", "/v1/admin/api-keys") | ("get", "/v1/admin/partners") => {
+            problems.push(Problem::operator_required());
+        }
         ("post", "/v1/admin/api-keys/{id}/rotate") => {
             problems.push(Problem::api_key_not_active());
         }
@@ -539,6 +541,12 @@ fn mark_growing_names(document: &mut Value) {
             &["pay", "query", "cancel", "refund", "refund_query"],
         ),
         ("Actor", "type", &["api_key", "follow_up", "notification"]),
+        ("PartnerKey", "role", &["own", "alipay", "shared"]),
+        (
+            "PartnerKey",
+            "state",
+            &["active", "valid", "next", "expired"],
+        ),
         ("ApiKey", "status", &["active", "expired", "revoked"]),
         ("Inspection", "family", &["alipay", "other", "unknown"]),
         ("Problem", "code", &kinds),

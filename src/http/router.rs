@@ -78,6 +78,7 @@ fn api() -> OpenApiRouter<HttpState> {
         .routes(routes!(admin::api_keys::revoke))
         .routes(routes!(admin::api_keys::rotate))
         .routes(routes!(admin::audit_log::list))
+        .routes(routes!(admin::partners::list))
         // Answers hold what only the caller may see, and are out of date at once.
         .layer(SetResponseHeaderLayer::if_not_present(
             header::CACHE_CONTROL,

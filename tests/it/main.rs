@@ -21,6 +21,7 @@
 //! | `follow_ups` | the schedule is claimed once, lost never, and ends around midnight and late payments in the truth |
 //! | `shutdown` | the program stops in order, and refuses to start with what cannot work |
 //! | `guards` | what the database itself refuses |
+//! | `accounts` | Alipay accounts: several at once, read again on SIGHUP, their keys shown and checked |
 //! | `admin` | API keys made, replaced and revoked; who did what, in one chain that shows tampering |
 //! | `cost` | two round trips to Postgres, and no connection while Alipay thinks |
 //! | `daily_files` | a daily file of any length takes the same memory |
@@ -31,6 +32,7 @@
 //! | `dev` | the developer's set-up leaves no process behind |
 
 mod acceptance;
+mod accounts;
 mod admin;
 mod architecture;
 mod cancellation;

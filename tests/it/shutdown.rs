@@ -283,7 +283,15 @@ async fn generated_keys_are_good_enough_to_start_with(pool: PgPool) {
     let generate = ["keys", "generate", "--dir", &path, "--with-alipay"];
     let (code, output, error) = run(&generate, &[]).await;
     assert_eq!(code, Some(0), "{error}");
-    assert_eq!(output.lines().count(), 5, "{output}");
+    let written = output.lines().filter(|line| line.starts_with("wrote "));
+    assert_eq!(written.count(), 5, "{output}");
+    // What is to be registered stands there as the portal takes it.
+    let public = std::fs::read_to_string(keys.join("merchant_public_key.pem")).expect("a key");
+    let one_line: String = public
+        .lines()
+        .filter(|line| !line.starts_with("-----"))
+        .collect();
+    assert!(output.lines().any(|line| line == one_line), "{output}");
     assert!(output.contains("merchant_private_key.pem") && !output.contains("BEGIN"));
     let (code, _, error) = run(&generate, &[]).await;
     assert_eq!(code, Some(1), "never overwritten");

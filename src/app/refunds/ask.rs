@@ -1,7 +1,7 @@
 //! One question to Alipay about an existing refund: its intent, the call, the record; by a worker
 //! under its claim, or by a caller under nothing but the refund's version.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ use crate::{
     },
     app::{
         App,
+        accounts::Account,
         ask::{Asker, INSIST_ON_RECORDING},
         error::Error,
         follow_up::{Interrupted, settle},
@@ -25,7 +26,6 @@ use crate::{
         stopwatch::Stopwatch,
     },
     db::{
-        error::Error as DbError,
         follow_ups::Claimed,
         record::{Fence, Recorded},
         refunds::RefundQuestion,
@@ -64,6 +64,8 @@ struct Begun {
     asked_at: DateTime<Utc>,
     /// Runs since before the intent was committed.
     decided: Stopwatch,
+    /// Whom to ask: the account as it was when the intent was committed.
+    account: Arc<Account>,
 }
 
 /// What became of the intent to ask.
@@ -133,7 +135,7 @@ impl App {
         } = claimed;
         crashpoint!(self.db.failpoints, "refund_visit.claimed");
         let merchant_id = refund.merchant_id;
-        match next_step(&self.refund_plan, &refund, now) {
+        match next_step(&self.accounts.refund_plan(&refund.partner), &refund, now) {
             RefundStep::Settled => {
                 self.db.complete(merchant_id, fence).await?;
                 Ok(())
@@ -210,7 +212,8 @@ impl App {
         mut refund: Refund,
         asker: Asker,
         ask: Ask,
-    ) -> Result<Beginning, DbError> {
+    ) -> Result<Beginning, Interrupted> {
+        let account = self.account(&refund.partner)?;
         let decided = Stopwatch::start(&self.clock);
         let attempt_id = AttemptId::mint();
         let kind = match ask {
@@ -232,6 +235,7 @@ impl App {
                     attempt_id,
                     asked_at,
                     decided,
+                    account,
                 }))
             }
             Recorded::Stale => Beginning::Changed,
@@ -251,12 +255,13 @@ impl App {
             attempt_id,
             asked_at,
             decided,
+            account,
         } = begun;
         crashpoint!(self.db.failpoints, "refund_ask.begun");
         let started = Instant::now();
         let (event, not_found, answer) = match ask {
             Ask::Submit => {
-                let call = self.send_refund(&refund, &decided).await;
+                let call = send_refund(&account, &refund, &decided).await;
                 (Some(refund_event(call.outcome, &refund)), None, call.answer)
             }
             Ask::Query => {
@@ -264,7 +269,7 @@ impl App {
                     partner_trans_id: refund.partner_trans_id.clone(),
                     partner_refund_id: refund.partner_refund_id.clone(),
                 };
-                let call = self.alipay.query_refund(&request).await;
+                let call = account.alipay.query_refund(&request).await;
                 let (event, not_found) = query_event(call.outcome, &refund);
                 (event, not_found, call.answer)
             }
@@ -291,36 +296,36 @@ impl App {
             .await?;
         Ok((refund, answer))
     }
+}
 
-    /// Sends the request, unless too much time has passed since it was decided.
-    pub(super) async fn send_refund(
-        &self,
-        refund: &Refund,
-        decided: &Stopwatch,
-    ) -> Call<RefundOutcome> {
-        let mut request = self.refund_request(refund);
-        if planted!(RefundIdPerSubmit) && refund.inquiry.submits > 1 {
-            request.partner_refund_id = PartnerRefundId::for_refund(RefundId::mint());
-        }
-        let too_late = || decided.is_over(SEND_WITHIN);
-        self.alipay.refund(&request, too_late).await
+/// Sends the request, unless too much time has passed since it was decided.
+pub(super) async fn send_refund(
+    account: &Account,
+    refund: &Refund,
+    decided: &Stopwatch,
+) -> Call<RefundOutcome> {
+    let mut request = refund_request(account, refund);
+    if planted!(RefundIdPerSubmit) && refund.inquiry.submits > 1 {
+        request.partner_refund_id = PartnerRefundId::for_refund(RefundId::mint());
     }
+    let too_late = || decided.is_over(SEND_WITHIN);
+    account.alipay.refund(&request, too_late).await
+}
 
-    /// The request, the same each time it is sent (`design/correctness.md` M4).
-    fn refund_request(&self, refund: &Refund) -> RefundRequest {
-        RefundRequest {
-            partner_trans_id: refund.partner_trans_id.clone(),
-            partner_refund_id: refund.partner_refund_id.clone(),
-            amount: refund.amount,
-            reason: refund.reason.clone(),
-            mode: match refund.mode {
-                RefundMode::Sync => WireMode::Synchronous,
-                RefundMode::Async => WireMode::Asynchronous {
-                    notify_url: self.notify_url.clone(),
-                },
+/// The request, the same each time it is sent (`design/correctness.md` M4).
+fn refund_request(account: &Account, refund: &Refund) -> RefundRequest {
+    RefundRequest {
+        partner_trans_id: refund.partner_trans_id.clone(),
+        partner_refund_id: refund.partner_refund_id.clone(),
+        amount: refund.amount,
+        reason: refund.reason.clone(),
+        mode: match refund.mode {
+            RefundMode::Sync => WireMode::Synchronous,
+            RefundMode::Async => WireMode::Asynchronous {
+                notify_url: account.notify_url.clone(),
             },
-            alipay_trans_id: refund.alipay_trans_id.clone(),
-        }
+        },
+        alipay_trans_id: refund.alipay_trans_id.clone(),
     }
 }
 

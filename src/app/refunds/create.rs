@@ -9,6 +9,7 @@ use tokio::{
 use tracing::Instrument;
 
 use super::{
+    ask::send_refund,
     outcome::refund_event,
     record::{NextQuestion, RefundNews},
 };
@@ -244,7 +245,12 @@ impl App {
     async fn submit_refund(&self, refund: Refund, incoming: &Incoming, decided: &Stopwatch) {
         crashpoint!(self.db.failpoints, "refund.replied");
         let started = Instant::now();
-        let call = self.send_refund(&refund, decided).await;
+        let Ok(account) = self.account(&refund.partner) else {
+            // The refund is stored and its amount reserved; the follow-up sends it once the account
+            // is configured.
+            return;
+        };
+        let call = send_refund(&account, &refund, decided).await;
         crashpoint!(self.db.failpoints, "refund.answered");
         let news = RefundNews {
             actor: Actor::ApiKey(incoming.principal.api_key_id),

@@ -44,7 +44,7 @@ pub struct RefundOutlook {
 impl App {
     /// What the plan says of a refund.
     pub fn refund_outlook(&self, refund: &Refund) -> RefundOutlook {
-        let plan = &self.refund_plan;
+        let plan = &self.accounts.refund_plan(&refund.partner);
         let is_pending = matches!(refund.state, RefundState::Pending(_));
         RefundOutlook {
             window: refund_follow_up::window(plan, refund),

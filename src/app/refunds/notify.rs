@@ -112,10 +112,10 @@ impl App {
     }
 
     async fn judge_notification(&self, posted: Posted<'_>) -> Result<Notified, Error> {
-        if posted.partner != self.alipay.partner() {
+        let Some(account) = self.accounts.of(posted.partner) else {
             return Ok(Notified::OtherPartner);
-        }
-        let verified = self
+        };
+        let verified = account
             .alipay
             .verify_notification(posted.content_type, posted.body);
         let notification = match verified {

@@ -171,7 +171,7 @@ impl App {
                     refund.inquiry.not_found = not_found;
                 }
                 Some(refund_follow_up::next_check_at(
-                    &self.refund_plan,
+                    &self.accounts.refund_plan(&refund.partner),
                     &refund,
                     news.now,
                 ))

@@ -69,6 +69,8 @@ pub enum Kind {
     InternalError,
     /// The database cannot be reached.
     ServiceUnavailable,
+    /// The merchant's Alipay account is not configured here.
+    AccountNotConfigured,
     /// This replica must not get requests.
     NotReady,
     /// Alipay gave no usable answer; nothing was changed.
@@ -88,7 +90,7 @@ type Row = (StatusCode, &'static str, &'static str, Retryable);
 
 impl Kind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::MalformedJson,
         Self::UnreadableBody,
         Self::IdempotencyKeyRequired,
@@ -121,6 +123,7 @@ impl Kind {
         Self::AmountExceedsRefundable,
         Self::InternalError,
         Self::ServiceUnavailable,
+        Self::AccountNotConfigured,
         Self::NotReady,
         Self::UpstreamSilent,
     ];
@@ -163,6 +166,7 @@ impl Kind {
             Self::AmountExceedsRefundable => (S::UNPROCESSABLE_ENTITY, "amount_exceeds_refundable", "The amount is more than what is left to refund", SameKey),
             Self::InternalError => (S::INTERNAL_SERVER_ERROR, "internal_error", "A fault of the gateway", SameKey),
             Self::ServiceUnavailable => (S::SERVICE_UNAVAILABLE, "service_unavailable", "The gateway cannot work at the moment", SameKey),
+            Self::AccountNotConfigured => (S::SERVICE_UNAVAILABLE, "account_not_configured", "The Alipay account is not configured", SameKey),
             Self::NotReady => (S::SERVICE_UNAVAILABLE, "not_ready", "This replica is not ready", SameKey),
             Self::UpstreamSilent => (S::GATEWAY_TIMEOUT, "upstream_silent", "Alipay gave no usable answer", SameKey),
         }

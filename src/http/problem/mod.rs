@@ -300,6 +300,10 @@ impl From<app::error::Error> for Problem {
                  send \"allow_duplicate\": true to charge nevertheless",
             )
             .about(Subject::Payment(payment_id)),
+            E::AccountNotConfigured { .. } => Self::new(
+                Kind::AccountNotConfigured,
+                "the merchant's Alipay account is not configured at this gateway; nothing was attempted",
+            ),
             E::NoSuchMerchant => Self::validation(vec![FieldFault {
                 pointer: Some("/merchant_id".to_owned()),
                 parameter: None,

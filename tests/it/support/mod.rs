@@ -19,7 +19,12 @@ use alipayhk_gateway::{
         client::{Alipay, AlipaySettings},
         sign::{Credentials, SignType},
     },
-    app::{App, Deadlines, Parts, api_keys, hashing::SecretKey},
+    app::{
+        App, Deadlines, Parts,
+        accounts::{Account, Accounts},
+        api_keys,
+        hashing::SecretKey,
+    },
     clock::ManualClock,
     db::{Db, directory::DefaultMerchant},
     domain::{
@@ -27,6 +32,7 @@ use alipayhk_gateway::{
         audit::By,
         follow_up::Plan,
         id::MerchantId,
+        limits::Limits,
         merchant::{Reach, Scope, Store},
         refund_follow_up::RefundPlan,
     },
@@ -653,16 +659,20 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
     let db = Db::with_options(connect, options.connections);
     // One set of points for the whole replica.
     settings.failpoints = db.failpoints.clone();
+    let account = Account {
+        alipay: Alipay::new(settings, Arc::clone(&clock) as _).expect("the settings are good"),
+        refund_plan: RefundPlan::default(),
+        notify_url: Some(notify_url),
+        limits: Limits::default(),
+    };
     let app = App::new(Parts {
         db,
-        alipay: Alipay::new(settings, Arc::clone(&clock) as _).expect("the settings are good"),
+        accounts: Accounts::new(vec![account], RefundPlan::default()),
         clock: Arc::clone(&clock) as _,
         tasks: tasks.clone(),
         stopping: shutdown.soft.clone(),
         secret: secret(),
         plan: options.plan,
-        refund_plan: RefundPlan::default(),
-        notify_url: Some(notify_url),
         deadlines,
     });
     app.set_workers_running(true);

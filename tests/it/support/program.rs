@@ -238,7 +238,6 @@ impl Program {
     }
 
     /// Its process id.
-    #[cfg(feature = "failpoints")]
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("the program runs")
     }

@@ -1,0 +1,186 @@
+//! The Alipay accounts that are paid: each with its own client, keys and hours.
+//!
+//! The `partner` of a payment, a refund or a store says which. Accounts are configuration and may be
+//! replaced while the program runs: a call that is under way ends with the account it began with.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use chrono::{DateTime, Utc};
+use url::Url;
+
+use super::{App, follow_up::Interrupted};
+use crate::{
+    alipay::{
+        client::Alipay,
+        keyring::{KeyRole, KeyState, Keyring},
+    },
+    domain::{limits::Limits, refund_follow_up::RefundPlan},
+};
+
+/// One Alipay account.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The client, with the account's keys.
+    pub alipay: Alipay,
+    /// When its asynchronous refunds are done, and for how long.
+    pub refund_plan: RefundPlan,
+    /// Where Alipay reports that an asynchronous refund was done, if anywhere.
+    pub notify_url: Option<Url>,
+    /// What its merchants may do where they have no limits of their own.
+    pub limits: Limits,
+}
+
+/// Every account, by its partner id. Looking one up is a map access under a lock that is never held
+/// across an await.
+#[derive(Debug)]
+pub struct Accounts {
+    by_partner: RwLock<Arc<BTreeMap<String, Arc<Account>>>>,
+    /// The plan of refunds whose account is no longer configured.
+    default_plan: RefundPlan,
+}
+
+impl Accounts {
+    /// These accounts. `default_plan` serves refunds of accounts that are not among them.
+    pub fn new(accounts: Vec<Account>, default_plan: RefundPlan) -> Self {
+        Self {
+            by_partner: RwLock::new(Arc::new(by_partner(accounts))),
+            default_plan,
+        }
+    }
+
+    /// The account of a partner.
+    pub fn of(&self, partner: &str) -> Option<Arc<Account>> {
+        self.all().get(partner).cloned()
+    }
+
+    /// Every account.
+    pub fn all(&self) -> Arc<BTreeMap<String, Arc<Account>>> {
+        let accounts = self.by_partner.read();
+        Arc::clone(&accounts.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The plan of a partner's refunds.
+    pub fn refund_plan(&self, partner: &str) -> RefundPlan {
+        self.of(partner)
+            .map_or(self.default_plan, |account| account.refund_plan)
+    }
+
+    /// Puts others in their place.
+    fn replace(&self, accounts: Vec<Account>) {
+        let mut current = self
+            .by_partner
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(by_partner(accounts));
+    }
+
+    /// Opens a connection for each, so that the first payment need not.
+    pub(super) async fn warm_up(&self) {
+        for account in self.all().values() {
+            account.alipay.warm_up().await;
+        }
+    }
+}
+
+fn by_partner(accounts: Vec<Account>) -> BTreeMap<String, Arc<Account>> {
+    let named = accounts.into_iter().map(|account| {
+        let partner = account.alipay.partner().to_owned();
+        (partner, Arc::new(account))
+    });
+    named.collect()
+}
+
+/// An account as it may be shown: never a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountOverview {
+    /// Where it is reached: the host alone.
+    pub endpoint_host: String,
+    /// How it signs.
+    pub sign_type: &'static str,
+    /// Whether there is a key to sign with.
+    pub can_sign: bool,
+    /// Its keys, ours first.
+    pub keys: Vec<KeyOverview>,
+}
+
+/// A key as it may be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyOverview {
+    /// `own`, `alipay` or `shared`.
+    pub role: &'static str,
+    /// SHA-256 of the SubjectPublicKeyInfo, in hexadecimal.
+    pub fingerprint: Option<String>,
+    /// Its length.
+    pub bits: Option<usize>,
+    /// From when on it is valid.
+    pub not_before: Option<DateTime<Utc>>,
+    /// Until when.
+    pub not_after: Option<DateTime<Utc>>,
+    /// `active`, `valid`, `next` or `expired`.
+    pub state: &'static str,
+}
+
+impl Account {
+    /// The account as it may be shown.
+    pub fn overview(&self, now: DateTime<Utc>) -> AccountOverview {
+        let keys = self.alipay.keys();
+        let host = self.alipay.endpoint().host_str();
+        AccountOverview {
+            endpoint_host: host.unwrap_or_default().to_owned(),
+            sign_type: keys.sign_type().as_str(),
+            can_sign: keys.at(now).can_sign(),
+            keys: overview(keys, now),
+        }
+    }
+}
+
+/// The keys of an account as they may be shown.
+pub fn overview(keys: &Keyring, now: DateTime<Utc>) -> Vec<KeyOverview> {
+    let signing = keys.signing(now);
+    let entries = keys.entries().iter().enumerate();
+    entries
+        .map(|(index, key)| KeyOverview {
+            role: key.role.as_str(),
+            fingerprint: key.facts.fingerprint.clone(),
+            bits: key.facts.bits,
+            not_before: key.validity.not_before,
+            not_after: key.validity.not_after,
+            state: match key.validity.state(now) {
+                KeyState::Valid if key.role == KeyRole::Alipays || signing == Some(index) => {
+                    "active"
+                }
+                state => state.as_str(),
+            },
+        })
+        .collect()
+}
+
+impl App {
+    /// The account of a partner, to call Alipay with.
+    pub(super) fn account(&self, partner: &str) -> Result<Arc<Account>, Interrupted> {
+        self.accounts.of(partner).ok_or_else(|| {
+            tracing::error!(alipay.partner = partner, "no such account is configured");
+            Interrupted::AccountNotConfigured(partner.to_owned())
+        })
+    }
+
+    /// Every configured account.
+    pub fn accounts(&self) -> Arc<BTreeMap<String, Arc<Account>>> {
+        self.accounts.all()
+    }
+
+    /// An account as it may be shown, at this moment.
+    pub fn account_overview(&self, account: &Account) -> AccountOverview {
+        account.overview(self.clock.now())
+    }
+
+    /// Puts other accounts in the place of those configured so far. Calls under way end with those
+    /// they began with.
+    pub async fn replace_accounts(&self, accounts: Vec<Account>) {
+        self.accounts.replace(accounts);
+        self.accounts.warm_up().await;
+    }
+}

@@ -1,0 +1,582 @@
+//! Alipay accounts: one by the environment, or several by a TOML file.
+//!
+//! ```toml
+//! [[account]]
+//! partner = "2088000000000017"
+//! endpoint = "https://intlmapi.alipay.com/gateway.do"
+//! sign_type = "RSA2"                      # RSA2 (default), RSA or MD5
+//! refund_batch_opens = "23:00"            # these three: the default is the variable of that name
+//! refund_batch_closes = "05:00"
+//! refund_give_up_days = 180
+//!
+//! [[account.private_key]]                 # ours; for MD5: [[account.md5_key]]
+//! file = "2026.pem"                       # relative to this file
+//! not_after = 2027-01-01T00:00:00+08:00   # both may be left out
+//!
+//! [[account.private_key]]
+//! file = "2027.pem"
+//! not_before = 2027-01-01T00:00:00+08:00
+//!
+//! [[account.alipay_public_key]]
+//! file = "alipay.pem"
+//!
+//! [account.limits]                        # in cents; all may be left out
+//! max_payment_minor = 500000
+//! max_refund_minor = 500000
+//! max_refunded_per_day_minor = 5000000
+//! ```
+
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use chrono::{DateTime, Utc};
+use toml::{Table, Value};
+use url::Url;
+
+use super::{
+    read::{Reader, is_plain_http},
+    sections::{RefundBatch, SignType, is_partner, time_of_day},
+};
+
+const FILE: &str = "ALIPAY_ACCOUNTS_FILE";
+/// What the file says in the place of these.
+const OF_ONE_ACCOUNT: [&str; 5] = [
+    "ALIPAY_ENDPOINT",
+    "ALIPAY_SIGN_TYPE",
+    "ALIPAY_PRIVATE_KEY_FILE",
+    "ALIPAY_PUBLIC_KEY_FILE",
+    "ALIPAY_MD5_KEY_FILE",
+];
+/// Money is at most this, in minor units (`protocol/operations.md` 0).
+const MAX_MINOR: i64 = 10_000_000_000;
+
+/// One Alipay account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The gateway's URL.
+    pub endpoint: Url,
+    /// The account: 16 digits.
+    pub partner: String,
+    /// How requests are signed.
+    pub sign_type: SignType,
+    /// Our private keys, or the shared keys of `MD5`.
+    pub own_keys: Vec<KeyFile>,
+    /// Alipay's public keys; none with `MD5`.
+    pub alipays_keys: Vec<KeyFile>,
+    /// When its asynchronous refunds are done.
+    pub refund_batch: RefundBatch,
+    /// What its merchants may do where they have no limits of their own.
+    pub limits: Limits,
+}
+
+/// A key file and when its key is valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFile {
+    /// The file.
+    pub path: PathBuf,
+    /// From when on; always where it is left out.
+    pub not_before: Option<DateTime<Utc>>,
+    /// Until when, exclusive; for ever where it is left out.
+    pub not_after: Option<DateTime<Utc>>,
+}
+
+impl KeyFile {
+    fn always(path: PathBuf) -> Self {
+        Self {
+            path,
+            not_before: None,
+            not_after: None,
+        }
+    }
+}
+
+/// Limits in minor units; absent ones do not limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Most of one payment.
+    pub max_payment_minor: Option<i64>,
+    /// Most of one refund.
+    pub max_refund_minor: Option<i64>,
+    /// Most that refunds of one day may come to.
+    pub max_refunded_per_day_minor: Option<i64>,
+}
+
+/// Reads the accounts: of the file where one is named, else the one of the environment.
+pub(super) fn read(reader: &mut Reader, refund_batch: Option<RefundBatch>) -> Option<Vec<Account>> {
+    if reader.optional(FILE).is_none() {
+        let endpoint = reader.url("ALIPAY_ENDPOINT");
+        let partner = super::sections::partner(reader);
+        let sign_type: Option<SignType> = reader.parse("ALIPAY_SIGN_TYPE", "RSA2, RSA or MD5");
+        let md5 = sign_type == Some(SignType::Md5);
+        let mut key_file = |name, needed| {
+            let file = if needed {
+                reader.file(name)
+            } else {
+                reader.optional_file(name);
+                None
+            };
+            file.map(KeyFile::always).into_iter().collect::<Vec<_>>()
+        };
+        let private = key_file("ALIPAY_PRIVATE_KEY_FILE", sign_type.is_some() && !md5);
+        let public = key_file("ALIPAY_PUBLIC_KEY_FILE", sign_type.is_some() && !md5);
+        let shared = key_file("ALIPAY_MD5_KEY_FILE", md5);
+        return Some(vec![Account {
+            endpoint: endpoint?,
+            partner: partner?,
+            sign_type: sign_type?,
+            own_keys: if md5 { shared } else { private },
+            alipays_keys: public,
+            refund_batch: refund_batch?,
+            limits: Limits::default(),
+        }]);
+    }
+    for name in OF_ONE_ACCOUNT {
+        if reader.optional(name).is_some() {
+            reader.fault::<()>(
+                name,
+                format!("must not be set beside {FILE}, which says it"),
+            );
+        }
+    }
+    let path = reader.file(FILE)?;
+    let accounts = match fs::read_to_string(&path) {
+        Ok(text) => parse(
+            &text,
+            path.parent().unwrap_or(Path::new(".")),
+            refund_batch?,
+        ),
+        Err(error) => Err(vec![format!("cannot read {}: {error}", path.display())]),
+    };
+    match accounts {
+        Ok(accounts) => Some(accounts),
+        Err(faults) => {
+            for fault in faults {
+                reader.fault::<()>(FILE, fault);
+            }
+            None
+        }
+    }
+}
+
+/// Reads the text of the file; every fault in it is named at once. Key files are relative to `folder`.
+pub(super) fn parse(
+    text: &str,
+    folder: &Path,
+    refund_batch: RefundBatch,
+) -> Result<Vec<Account>, Vec<String>> {
+    let table: Table = match text.parse() {
+        Ok(table) => table,
+        Err(error) => return Err(vec![format!("is no TOML: {}", error.message())]),
+    };
+    let mut faults = Vec::new();
+    let mut file = Members::new(&table, String::new());
+    let mut accounts = Vec::new();
+    let mut partners = HashSet::new();
+    for (at, table) in file.tables("account", &mut faults) {
+        let account = account(table, &at, folder, refund_batch, &mut faults);
+        if let Some(account) = account {
+            if !partners.insert(account.partner.clone()) {
+                faults.push(format!("{at}partner: {} stands twice", account.partner));
+            }
+            accounts.push(account);
+        }
+    }
+    file.finish(&mut faults);
+    if accounts.is_empty() && faults.is_empty() {
+        faults.push("holds no [[account]]".to_owned());
+    }
+    if faults.is_empty() {
+        Ok(accounts)
+    } else {
+        Err(faults)
+    }
+}
+
+fn account(
+    table: &Table,
+    at: &str,
+    folder: &Path,
+    refund_batch: RefundBatch,
+    faults: &mut Vec<String>,
+) -> Option<Account> {
+    let mut members = Members::new(table, at.to_owned());
+    let partner = members.text(
+        "partner",
+        faults,
+        "must be 16 digits that begin with 2088 or 2160",
+        |text| is_partner(text).then(|| text.to_owned()),
+    );
+    members.require("partner", faults);
+    let endpoint = members.text(
+        "endpoint",
+        faults,
+        "must be an http or https URL without user and password",
+        |text| text.parse().ok().filter(is_plain_http),
+    );
+    members.require("endpoint", faults);
+    let sign_type = members
+        .text("sign_type", faults, "must be RSA2, RSA or MD5", |text| {
+            text.parse().ok()
+        })
+        .unwrap_or(SignType::Rsa2);
+    let md5 = sign_type == SignType::Md5;
+    let mut keys = |name: &'static str, needed: bool, faults: &mut Vec<String>| {
+        let files = key_files(&mut members, name, folder, faults);
+        if needed && files.is_empty() && !members.table.contains_key(name) {
+            faults.push(format!("{at}{name}: must be given for this sign_type"));
+        }
+        if !needed && members.table.contains_key(name) {
+            faults.push(format!("{at}{name}: does not belong to this sign_type"));
+        }
+        files
+    };
+    let private = keys("private_key", !md5, faults);
+    let public = keys("alipay_public_key", !md5, faults);
+    let shared = keys("md5_key", md5, faults);
+    let refund_batch = read_refund_batch(&mut members, refund_batch, faults);
+    let limits = read_limits(&mut members, faults);
+    members.finish(faults);
+    Some(Account {
+        endpoint: endpoint?,
+        partner: partner?,
+        sign_type,
+        own_keys: if md5 { shared } else { private },
+        alipays_keys: public,
+        refund_batch,
+        limits,
+    })
+}
+
+fn key_files(
+    members: &mut Members,
+    name: &'static str,
+    folder: &Path,
+    faults: &mut Vec<String>,
+) -> Vec<KeyFile> {
+    let mut files = Vec::new();
+    for (at, table) in members.tables(name, faults) {
+        let mut key = Members::new(table, at.clone());
+        let path = key.text("file", faults, "must be a path", |text| {
+            Some(folder.join(text))
+        });
+        key.require("file", faults);
+        let not_before = key.instant("not_before", faults);
+        let not_after = key.instant("not_after", faults);
+        if let (Some(from), Some(to)) = (not_before, not_after)
+            && to <= from
+        {
+            faults.push(format!("{at}not_after: must be later than not_before"));
+        }
+        key.finish(faults);
+        match path {
+            Some(path) if path.is_file() => files.push(KeyFile {
+                path,
+                not_before,
+                not_after,
+            }),
+            Some(path) => faults.push(format!("{at}file: no such file: {}", path.display())),
+            None => {}
+        }
+    }
+    files
+}
+
+fn read_refund_batch(
+    members: &mut Members,
+    default: RefundBatch,
+    faults: &mut Vec<String>,
+) -> RefundBatch {
+    let detail = "must be a time of day such as \"23:00\"";
+    let opens = members.text("refund_batch_opens", faults, detail, time_of_day);
+    let closes = members.text("refund_batch_closes", faults, detail, time_of_day);
+    let days = members.integer("refund_give_up_days", 1, 1_000, faults);
+    let batch = RefundBatch {
+        opens: opens.unwrap_or(default.opens),
+        closes: closes.unwrap_or(default.closes),
+        give_up_days: days
+            .and_then(|days| u32::try_from(days).ok())
+            .unwrap_or(default.give_up_days),
+    };
+    if batch.opens == batch.closes {
+        let at = &members.at;
+        faults.push(format!(
+            "{at}refund_batch_closes: must differ from refund_batch_opens"
+        ));
+    }
+    batch
+}
+
+fn read_limits(members: &mut Members, faults: &mut Vec<String>) -> Limits {
+    let Some((at, table)) = members.table("limits", faults) else {
+        return Limits::default();
+    };
+    let mut limits = Members::new(table, at);
+    let mut limit = |name| limits.integer(name, 1, MAX_MINOR, faults);
+    let read = Limits {
+        max_payment_minor: limit("max_payment_minor"),
+        max_refund_minor: limit("max_refund_minor"),
+        max_refunded_per_day_minor: limit("max_refunded_per_day_minor"),
+    };
+    limits.finish(faults);
+    read
+}
+
+/// Reads a table member by member.
+struct Members<'t> {
+    table: &'t Table,
+    /// Where it is, for the faults: ends with `: ` unless it is the whole file.
+    at: String,
+    asked: Vec<&'static str>,
+}
+
+impl<'t> Members<'t> {
+    fn new(table: &'t Table, at: String) -> Self {
+        Self {
+            table,
+            at,
+            asked: Vec::new(),
+        }
+    }
+
+    fn get(&mut self, name: &'static str) -> Option<&'t Value> {
+        self.asked.push(name);
+        self.table.get(name)
+    }
+
+    fn fault(&self, name: &str, what: &str, faults: &mut Vec<String>) {
+        faults.push(format!("{}{name}: {what}", self.at));
+    }
+
+    fn require(&mut self, name: &'static str, faults: &mut Vec<String>) {
+        if self.get(name).is_none() {
+            self.fault(name, "must be given", faults);
+        }
+    }
+
+    fn text<T>(
+        &mut self,
+        name: &'static str,
+        faults: &mut Vec<String>,
+        detail: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.get(name)?;
+        let read = value
+            .as_str()
+            .filter(|text| !text.is_empty())
+            .and_then(read);
+        if read.is_none() {
+            self.fault(name, detail, faults);
+        }
+        read
+    }
+
+    fn integer(
+        &mut self,
+        name: &'static str,
+        min: i64,
+        max: i64,
+        faults: &mut Vec<String>,
+    ) -> Option<i64> {
+        let value = self.get(name)?.as_integer();
+        let value = value.filter(|value| (min..=max).contains(value));
+        if value.is_none() {
+            let what = format!("must be a whole number from {min} to {max}");
+            self.fault(name, &what, faults);
+        }
+        value
+    }
+
+    /// An RFC 3339 instant, as TOML's own type or as text.
+    fn instant(&mut self, name: &'static str, faults: &mut Vec<String>) -> Option<DateTime<Utc>> {
+        let text = match self.get(name)? {
+            Value::Datetime(at) => at.to_string(),
+            Value::String(text) => text.clone(),
+            _ => String::new(),
+        };
+        let at = DateTime::parse_from_rfc3339(&text).ok();
+        if at.is_none() {
+            let what = "must be an instant with its offset, such as 2027-01-01T00:00:00+08:00";
+            self.fault(name, what, faults);
+        }
+        at.map(|at| at.to_utc())
+    }
+
+    fn table(
+        &mut self,
+        name: &'static str,
+        faults: &mut Vec<String>,
+    ) -> Option<(String, &'t Table)> {
+        let value = self.get(name)?;
+        let table = value.as_table();
+        if table.is_none() {
+            self.fault(name, "must be a table", faults);
+        }
+        Some((format!("{}{name}: ", self.at), table?))
+    }
+
+    /// An array of tables, each with where it is.
+    fn tables(&mut self, name: &'static str, faults: &mut Vec<String>) -> Vec<(String, &'t Table)> {
+        let Some(value) = self.get(name) else {
+            return Vec::new();
+        };
+        let Some(items) = value.as_array() else {
+            self.fault(name, &format!("must be written as [[{name}]]"), faults);
+            return Vec::new();
+        };
+        let mut tables = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let at = format!("{}{name} {}: ", self.at, index + 1);
+            match item.as_table() {
+                Some(table) => tables.push((at, table)),
+                None => faults.push(format!("{at}must be a table")),
+            }
+        }
+        tables
+    }
+
+    /// Names every member that was not asked for: a misspelt one must not be ignored.
+    fn finish(self, faults: &mut Vec<String>) {
+        for name in self.table.keys() {
+            if !self.asked.contains(&name.as_str()) {
+                // The name is the administrator's own; it is cut, and shown without control characters.
+                let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+                faults.push(format!("{}{name}: is no member", self.at));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::NaiveTime;
+
+    const BATCH: RefundBatch = RefundBatch {
+        opens: NaiveTime::from_hms_opt(23, 0, 0).expect("a time"),
+        closes: NaiveTime::from_hms_opt(5, 0, 0).expect("a time"),
+        give_up_days: 180,
+    };
+
+    fn here() -> &'static Path {
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/alipay/testdata"))
+    }
+
+    fn faults(text: &str) -> Vec<String> {
+        parse(text, here(), BATCH).expect_err("faults")
+    }
+
+    #[test]
+    fn several_accounts_with_several_keys_are_read() {
+        let accounts = parse(
+            r#"
+            [[account]]
+            partner = "2088000000000017"
+            endpoint = "https://intlmapi.alipay.com/gateway.do"
+            refund_batch_opens = "22:30"
+            [[account.private_key]]
+            file = "ca.pem"
+            not_after = 2027-01-01T00:00:00+08:00
+            [[account.private_key]]
+            file = "server.pem"
+            not_before = "2026-12-31T16:00:00Z"
+            [[account.alipay_public_key]]
+            file = "other-ca.pem"
+            [account.limits]
+            max_refund_minor = 500000
+
+            [[account]]
+            partner = "2160000000000018"
+            endpoint = "https://intlmapi.alipay.com/gateway.do"
+            sign_type = "MD5"
+            [[account.md5_key]]
+            file = "ca.pem"
+            "#,
+            here(),
+            BATCH,
+        )
+        .expect("two accounts");
+        let [first, second] = accounts.as_slice() else {
+            panic!("two accounts: {accounts:?}");
+        };
+        assert_eq!(first.own_keys.len(), 2);
+        assert_eq!(first.own_keys[0].not_after, first.own_keys[1].not_before);
+        assert_eq!(first.own_keys[0].path, here().join("ca.pem"));
+        assert_eq!(first.refund_batch.opens.to_string(), "22:30:00");
+        assert_eq!(first.refund_batch.closes, BATCH.closes);
+        assert_eq!(first.limits.max_refund_minor, Some(500_000));
+        assert_eq!(second.sign_type, SignType::Md5);
+        assert_eq!((second.own_keys.len(), second.alipays_keys.len()), (1, 0));
+    }
+
+    #[test]
+    fn every_fault_of_the_file_is_named_at_once() {
+        assert_eq!(faults(""), ["holds no [[account]]"]);
+        assert!(faults("[[account]")[0].starts_with("is no TOML: "));
+        assert_eq!(
+            faults(
+                r#"
+                colour = "blue"
+                [[account]]
+                partner = "2088"
+                endpoint = "ftp://example.com"
+                sign_type = "SHA"
+                refund_give_up_days = 0
+                amuont = 1
+                [[account.private_key]]
+                file = "nowhere.pem"
+                not_before = "soon"
+                [[account.private_key]]
+                not_before = 2027-01-01T00:00:00Z
+                not_after = 2026-01-01T00:00:00Z
+                [account.limits]
+                max_refund_minor = 1.5
+                [[account]]
+                sign_type = "MD5"
+                [[account.alipay_public_key]]
+                file = "ca.pem"
+                "#
+            ),
+            [
+                "account 1: partner: must be 16 digits that begin with 2088 or 2160",
+                "account 1: endpoint: must be an http or https URL without user and password",
+                "account 1: sign_type: must be RSA2, RSA or MD5",
+                "account 1: private_key 1: not_before: must be an instant with its offset, such as 2027-01-01T00:00:00+08:00",
+                &format!(
+                    "account 1: private_key 1: file: no such file: {}",
+                    here().join("nowhere.pem").display()
+                ),
+                "account 1: private_key 2: file: must be given",
+                "account 1: private_key 2: not_after: must be later than not_before",
+                "account 1: alipay_public_key: must be given for this sign_type",
+                "account 1: refund_give_up_days: must be a whole number from 1 to 1000",
+                "account 1: limits: max_refund_minor: must be a whole number from 1 to 10000000000",
+                "account 1: amuont: is no member",
+                "account 2: partner: must be given",
+                "account 2: endpoint: must be given",
+                "account 2: alipay_public_key: does not belong to this sign_type",
+                "account 2: md5_key: must be given for this sign_type",
+                "colour: is no member",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_same_account_twice_is_a_fault() {
+        let account = r#"
+            [[account]]
+            partner = "2088000000000017"
+            endpoint = "https://intlmapi.alipay.com/gateway.do"
+            sign_type = "MD5"
+            [[account.md5_key]]
+            file = "ca.pem"
+            "#;
+        assert_eq!(
+            faults(&[account, account].concat()),
+            ["account 2: partner: 2088000000000017 stands twice"]
+        );
+    }
+}

@@ -1,0 +1,302 @@
+//! Alipay accounts: several at once, read again while payments go on, and looked after by their keys.
+
+use std::{fs, path::PathBuf};
+
+use alipayhk_gateway::{
+    domain::merchant::Scope,
+    keys::{GenerateArgs, generate},
+};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::support::{
+    PARTNER, World,
+    alipay::keys,
+    http::{Caller, body},
+    program::{Program, Stage, gateway_command},
+};
+
+/// What the file says in the place of the environment.
+const UNSET: [(&str, &str); 3] = [
+    ("ALIPAY_ENDPOINT", ""),
+    ("ALIPAY_PRIVATE_KEY_FILE", ""),
+    ("ALIPAY_PUBLIC_KEY_FILE", ""),
+];
+
+/// A directory of one test, with keys that Alipay does not know.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("accounts-{test}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        generate(&GenerateArgs {
+            dir: dir.clone(),
+            with_alipay: false,
+            keep_existing: false,
+        })
+        .expect("keys can be made");
+        Self(dir)
+    }
+
+    fn file(&self) -> String {
+        self.0.join("accounts.toml").display().to_string()
+    }
+
+    /// Writes the file of accounts: one, with these own keys.
+    fn write(&self, endpoint: &str, private_keys: &[(&str, &str)]) {
+        let mut text = format!(
+            "[[account]]\npartner = \"{PARTNER}\"\nendpoint = \"{endpoint}\"\n\
+             [[account.alipay_public_key]]\nfile = \"{}\"\n",
+            keys().dir.join("alipay_public_key.pem").display(),
+        );
+        for (file, times) in private_keys {
+            for line in [
+                "[[account.private_key]]\nfile = \"",
+                file,
+                "\"\n",
+                times,
+                "\n",
+            ] {
+                text.push_str(line);
+            }
+        }
+        fs::write(self.0.join("accounts.toml"), text).expect("the file can be written");
+    }
+
+    fn good_key() -> String {
+        let path = keys().dir.join("merchant_private_key.pem");
+        path.display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn hang_up(program: &Program) {
+    let mut command = tokio::process::Command::new("kill");
+    let sent = command.args(["-HUP", &program.pid().to_string()]).status();
+    assert!(sent.await.expect("kill runs").success());
+}
+
+async fn status_of_a_payment(till: &Caller, key: &str) -> String {
+    let made = till.create(key, &body("0001"), 10).await;
+    made.body["status"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Keys are replaced without a restart: SIGHUP reads them again. A file with faults changes nothing.
+#[sqlx::test]
+async fn accounts_are_read_again_on_sighup_and_faults_change_nothing(pool: PgPool) {
+    let stage = Stage::set(pool).await;
+    let folder = Folder::new("sighup");
+    let endpoint = stage.simulator.endpoint().to_string();
+    folder.write(&endpoint, &[("merchant_private_key.pem", "")]);
+    let file = folder.file();
+    let changes = [&UNSET[..], &[("ALIPAY_ACCOUNTS_FILE", file.as_str())]].concat();
+    let program = stage.gateway(&changes).await;
+    let till = stage.till(&program);
+    // Alipay knows another key of ours: it refuses the signature, so the outcome is unknown.
+    assert_eq!(status_of_a_payment(&till, "unknown").await, "processing");
+
+    folder.write(&endpoint, &[(&Folder::good_key(), "")]);
+    hang_up(&program).await;
+    program.logged("were read again").await;
+    assert_eq!(status_of_a_payment(&till, "known").await, "succeeded");
+
+    fs::write(&file, "[[account]]\npartner = \"1\"\n").expect("the file can be written");
+    hang_up(&program).await;
+    let refused = program.logged("were not read again").await;
+    for fault in [
+        "account 1: partner: must be 16 digits",
+        "account 1: endpoint: must be given",
+        "account 1: private_key: must be given",
+    ] {
+        assert!(refused.contains(fault), "{refused}");
+    }
+    assert_eq!(status_of_a_payment(&till, "still").await, "succeeded");
+    program.stop().await;
+    stage.close().await;
+}
+
+/// Payments that are under way while accounts are read again end with those they began with.
+#[sqlx::test]
+async fn no_payment_fails_while_accounts_are_read_again(pool: PgPool) {
+    let stage = Stage::set(pool).await;
+    let folder = Folder::new("load");
+    let endpoint = stage.simulator.endpoint().to_string();
+    let good = Folder::good_key();
+    folder.write(&endpoint, &[(&good, "")]);
+    let file = folder.file();
+    let changes = [&UNSET[..], &[("ALIPAY_ACCOUNTS_FILE", file.as_str())]].concat();
+    let program = stage.gateway(&changes).await;
+    let mut tills = tokio::task::JoinSet::new();
+    for number in 0..4 {
+        let till = stage.till(&program);
+        tills.spawn(async move {
+            let mut ended = Vec::new();
+            for payment in 0..10 {
+                ended.push(status_of_a_payment(&till, &format!("{number}-{payment}")).await);
+            }
+            ended
+        });
+    }
+    for _ in 0..5 {
+        // Another key whose time is over, and one whose time has not come, disturb nothing.
+        folder.write(
+            &endpoint,
+            &[
+                (&good, ""),
+                (
+                    "merchant_private_key.pem",
+                    "not_after = 2020-01-01T00:00:00Z",
+                ),
+                (
+                    "merchant_private_key.pem",
+                    "not_before = 2999-01-01T00:00:00Z",
+                ),
+            ],
+        );
+        hang_up(&program).await;
+        tokio::task::yield_now().await;
+    }
+    program.logged("were read again").await;
+    let ended = tills.join_all().await.concat();
+    assert_eq!(ended.len(), 40);
+    assert!(
+        ended.iter().all(|status| status == "succeeded"),
+        "{ended:?}"
+    );
+    program.stop().await;
+    stage.close().await;
+}
+
+/// Two accounts named at once, or the same twice: clear words at the start.
+#[sqlx::test]
+async fn a_file_beside_the_one_account_of_the_environment_is_refused(pool: PgPool) {
+    let stage = Stage::set(pool).await;
+    let folder = Folder::new("beside");
+    folder.write("http://127.0.0.1:1/", &[("merchant_private_key.pem", "")]);
+    let mut settings = stage.settings();
+    settings.push(("ALIPAY_ACCOUNTS_FILE".to_owned(), folder.file()));
+    let output = gateway_command(&["serve"], &settings)
+        .output()
+        .await
+        .expect("the program runs");
+    let error = String::from_utf8(output.stderr).expect("text");
+    assert!(!output.status.success());
+    for name in ["ALIPAY_ENDPOINT", "ALIPAY_PRIVATE_KEY_FILE"] {
+        let fault = format!("{name}: must not be set beside ALIPAY_ACCOUNTS_FILE");
+        assert!(error.contains(&fault), "{error}");
+    }
+    stage.close().await;
+}
+
+/// A merchant whose account is not configured: nothing is stored, and a repeat of what was is answered.
+#[sqlx::test]
+async fn a_payment_to_an_account_that_is_not_configured_stores_nothing(pool: PgPool) {
+    let world = World::start(pool).await;
+    let paid = world.till.create("key-1", &body("0001"), 10).await;
+    assert_eq!(paid.summary("status"), (201, "succeeded"));
+    world
+        .sql("update merchant set partner = '2088000000000099'")
+        .await;
+    let elsewhere = world.stranger().await;
+    let rows = world.rows().await;
+    let refused = elsewhere.create("key-1", &body("0001"), 0).await;
+    assert_eq!(refused.summary("code"), (503, "account_not_configured"));
+    assert_eq!(refused.body["attempted"], "false");
+    assert_eq!(world.rows().await, rows, "nothing was stored");
+    world.finish().await;
+}
+
+#[sqlx::test]
+async fn the_operator_sees_accounts_by_their_fingerprints_and_no_secret(pool: PgPool) {
+    let world = World::start(pool).await;
+    let operator = world.overseer(&[Scope::Admin]).await;
+    let list = operator.get("/v1/admin/partners").await;
+    assert_eq!(list.status, 200, "{list:?}");
+    let account = &list.body["items"][0];
+    assert_eq!(account["partner"], PARTNER);
+    assert_eq!(account["can_sign"], true);
+    assert_eq!(account["endpoint_host"], "127.0.0.1");
+    let roles: Vec<(&Value, &Value)> = account["keys"]
+        .as_array()
+        .expect("keys")
+        .iter()
+        .map(|key| (&key["role"], &key["state"]))
+        .collect();
+    assert_eq!(
+        roles,
+        [
+            (&json!("own"), &json!("active")),
+            (&json!("alipay"), &json!("active"))
+        ]
+    );
+    let text = list.body.to_string();
+    for secret in ["PRIVATE", "/keys", "BEGIN"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    let own = world.caller(0, &[Scope::Admin]).await;
+    let refused = own.get("/v1/admin/partners").await;
+    assert_eq!(refused.summary("code"), (403, "operator_required"));
+    world.finish().await;
+}
+
+/// `keys check` names what is wrong in words to act on, and ends with failure where calls would fail.
+#[sqlx::test]
+async fn keys_check_tells_what_is_wrong_with_each_key(pool: PgPool) {
+    let stage = Stage::set(pool).await;
+    let folder = Folder::new("check");
+    let check = async |arguments: &[&str]| {
+        let settings: Vec<(String, String)> = vec![
+            ("ALIPAY_ACCOUNTS_FILE".to_owned(), folder.file()),
+            ("LOG_FILTER".to_owned(), "error".to_owned()),
+        ];
+        let output = gateway_command(&[&["keys", "check"], arguments].concat(), &settings)
+            .output()
+            .await
+            .expect("the program runs");
+        let text = String::from_utf8(output.stdout).expect("text");
+        (output.status.success(), text)
+    };
+    folder.write("http://127.0.0.1:1/", &[("merchant_private_key.pem", "")]);
+    let (good, text) = check(&[]).await;
+    assert!(good, "{text}");
+    assert!(text.contains("valid, 2048 bits"), "{text}");
+    assert!(text.contains("the keys can work"), "{text}");
+
+    folder.write("http://127.0.0.1:1/", &[("merchant_public_key.pem", "")]);
+    let (good, text) = check(&[]).await;
+    assert!(
+        !good && text.contains("it is a public key, but a private key is needed"),
+        "{text}"
+    );
+
+    let over = "not_after = 2020-01-01T00:00:00Z";
+    folder.write("http://127.0.0.1:1/", &[("merchant_private_key.pem", over)]);
+    let (good, text) = check(&["--json"]).await;
+    let account: Value = serde_json::from_str(&text).expect("one line of JSON");
+    assert!(!good && account["usable"] == false, "{account}");
+    assert_eq!(account["keys"][0]["state"], "expired");
+    let said = account["findings"][0]["text"].as_str().expect("words");
+    assert!(said.contains("no key signs now"), "{said}");
+
+    // Our own public key where Alipay's belongs.
+    let own_public = folder.0.join("merchant_public_key.pem");
+    let text = fs::read_to_string(folder.file()).expect("the file");
+    let alipays = keys()
+        .dir
+        .join("alipay_public_key.pem")
+        .display()
+        .to_string();
+    let mixed_up = text
+        .replace(&alipays, &own_public.display().to_string())
+        .replace(over, "");
+    fs::write(folder.file(), mixed_up).expect("the file can be written");
+    let (good, text) = check(&[]).await;
+    assert!(!good && text.contains("holds our own public key"), "{text}");
+    stage.close().await;
+}
