@@ -24,6 +24,7 @@ use crate::{
     app::{
         App, Deadlines, Parts,
         accounts::{Account, Accounts},
+        gate::Bounds,
         hashing::SecretKey,
     },
     clock::{Clock, SystemClock},
@@ -33,7 +34,10 @@ use crate::{
         calendar::BatchHours, follow_up::Plan, limits::Limits, merchant::Store,
         refund_follow_up::RefundPlan,
     },
-    http::{Draining, HttpState, metrics, router, serve},
+    http::{
+        Draining, HttpState, metrics, router,
+        serve::{self, Doors},
+    },
     jobs::worker::{Worker, WorkerSettings},
     shutdown::Shutdown,
 };
@@ -75,6 +79,7 @@ pub struct Gateway {
     metrics: Recorder,
     draining: Draining,
     grace: Duration,
+    doors: Doors,
     app: App,
 }
 
@@ -130,6 +135,10 @@ impl Gateway {
             metrics: Recorder(recorder),
             draining,
             grace: config.http.shutdown_grace,
+            doors: Doors {
+                header_timeout: config.http.header_timeout,
+                max_connections: config.http.max_connections,
+            },
             app,
         })
     }
@@ -144,10 +153,12 @@ impl Gateway {
             metrics,
             draining,
             grace,
+            doors,
             app,
         } = self;
         tracing::info!(%local_addr, "listening");
         let soft = shutdown.soft.clone();
+        let upkept = app.clone();
         shutdown.tasks.spawn(async move {
             while soft
                 .run_until_cancelled(tokio::time::sleep(METRICS_UPKEEP))
@@ -155,6 +166,7 @@ impl Gateway {
                 .is_some()
             {
                 metrics.0.run_upkeep();
+                upkept.upkeep();
             }
         });
         let soft = shutdown.soft.clone();
@@ -174,7 +186,7 @@ impl Gateway {
             soft.cancelled().await;
             draining.start();
         };
-        tokio::join!(announce, serve::serve(listener, router, shutdown));
+        tokio::join!(announce, serve::serve(listener, router, doors, shutdown));
         let drained = shutdown.drain(grace).await;
         // A statement that hangs would hold its connection, and with it the program, for ever.
         let closed = tokio::time::timeout(CLOSE_DEADLINE, app.close()).await;
@@ -212,6 +224,14 @@ async fn build_app(config: &Config, roles: Roles, shutdown: &Shutdown) -> anyhow
         plan: Plan {
             first_query_after: config.follow_up.first_query,
             query_interval: config.follow_up.query_interval,
+        },
+        bounds: Bounds {
+            requests_per_second: config.bounds.requests_per_second,
+            burst: config.bounds.burst,
+            work: config.bounds.work,
+            work_per_merchant: config.bounds.work_per_merchant,
+            waiting: config.bounds.waiting,
+            ..Bounds::default()
         },
         deadlines: Deadlines {
             query: timeouts.query,

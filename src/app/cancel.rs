@@ -138,9 +138,11 @@ impl App {
             actor: Actor::ApiKey(principal.api_key_id),
             fence: None,
         };
+        let place = self.gate.enter(principal.merchant_id)?;
         let (reply, begun_reply) = oneshot::channel();
         let app = self.clone();
         let work = async move {
+            let _place = place;
             crashpoint!(app.db.failpoints, "cancel.accepted");
             match app.begin(payment, asker, ask).await {
                 Ok(Beginning::Begun(begun)) => {

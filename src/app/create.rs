@@ -110,9 +110,15 @@ impl App {
         // Listen before the work starts, so that no change is missed.
         let waiter = self.waiters.listen(payment_id);
         crashpoint!(self.db.failpoints, "create.received");
+        // Held by the work, not by the caller: hanging up makes no room.
+        let place = self.gate.enter(principal.merchant_id)?;
         let (reply, intake) = oneshot::channel();
         let app = self.clone();
-        let work = async move { app.take(incoming, reply).await }.in_current_span();
+        let work = async move {
+            let _place = place;
+            app.take(incoming, reply).await;
+        }
+        .in_current_span();
         if planted!(NotDetached) {
             work.await;
         } else {

@@ -36,12 +36,26 @@ impl App {
         let hash = self.secret.api_key_hash(presented);
         let found = match self.directory.identities.get(&hash) {
             Some(identity) => Some(identity),
-            None => self.db.find_api_key(&hash).await?.inspect(|identity| {
-                self.directory.identities.put(hash, identity.clone());
-            }),
+            None => self.look_up(hash).await?,
         };
         if let Some(identity) = &found {
             self.directory.used.note(identity.api_key_id);
+        }
+        Ok(found)
+    }
+
+    /// Looks a key up in the database. Those that were valid lately go first: a flood of invented keys
+    /// waits for its few turns, and locks nobody out.
+    async fn look_up(&self, hash: [u8; 32]) -> Result<Option<Identity>, Error> {
+        let _turn = if self.directory.identities.was_known(&hash) {
+            None
+        } else {
+            self.gate.look_up().await
+        };
+        let found = self.db.find_api_key(&hash).await?;
+        match &found {
+            Some(identity) => self.directory.identities.put(hash, identity.clone()),
+            None => self.directory.identities.remove(&hash),
         }
         Ok(found)
     }
@@ -100,6 +114,17 @@ impl<K: Eq + Hash, V: Clone> Remembered<K, V> {
             .get(key)
             .filter(|(since, _)| since.elapsed() < REMEMBER_FOR)
             .map(|(_, value)| value.clone())
+    }
+
+    /// Whether the entry is there, however old.
+    fn was_known(&self, key: &K) -> bool {
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.contains_key(key)
+    }
+
+    fn remove(&self, key: &K) {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.remove(key);
     }
 
     fn put(&self, key: K, value: V) {

@@ -57,6 +57,18 @@ pub enum Error {
         /// What came in place of an answer.
         class: &'static str,
     },
+    /// The key's requests came too fast; nothing was begun.
+    #[error("too many requests of this API key")]
+    RateLimited {
+        /// When to come again.
+        retry_after_seconds: u32,
+    },
+    /// The merchant has as much under way as it may; nothing was begun.
+    #[error("too much of this merchant is under way")]
+    MerchantBusy,
+    /// This replica has as much under way as it takes; nothing was begun.
+    #[error("too much is under way")]
+    Overloaded,
     /// The Alipay account is not among those configured, so nothing can be asked for it; nothing was
     /// attempted.
     #[error("no Alipay account {partner} is configured")]

@@ -11,6 +11,7 @@
 //! | `record` | persist what was learnt; the only such path |
 //! | `stopwatch` | what is decided leaves soon or not at all |
 //! | `read` | look without asking Alipay |
+//! | [`gate`] | how much is let in |
 //! | [`accounts`] | the Alipay accounts that are paid |
 //! | `directory` | who asks, and for which shop |
 //! | [`api_keys`], [`audit`] | keys made, replaced and revoked; who did what |
@@ -24,6 +25,7 @@ mod create;
 pub mod directory;
 pub mod error;
 mod follow_up;
+pub mod gate;
 pub mod hashing;
 mod operate;
 mod outcome;
@@ -61,6 +63,7 @@ pub use read::{Timeline, Wait};
 /// Describes the metrics of the use cases; call once, after the recorder is installed.
 pub fn describe_metrics() {
     record::describe_metrics();
+    gate::describe_metrics();
     refunds::describe_metrics();
 }
 
@@ -82,6 +85,7 @@ pub struct Inner {
     plan: Plan,
     deadlines: Deadlines,
     directory: directory::Directory,
+    gate: gate::Gate,
     waiters: waiters::Waiters<Payment>,
     refund_waiters: waiters::Waiters<Refund>,
     workers_running: AtomicBool,
@@ -106,6 +110,8 @@ pub struct Parts {
     pub plan: Plan,
     /// How long the calls of a follow-up may take.
     pub deadlines: Deadlines,
+    /// How much this replica lets in.
+    pub bounds: gate::Bounds,
 }
 
 /// How long the calls of a follow-up may take; a claim's lease must outlast them.
@@ -160,6 +166,7 @@ impl App {
             secret,
             plan,
             deadlines,
+            bounds,
         } = parts;
         Self {
             inner: Arc::new(Inner {
@@ -172,6 +179,7 @@ impl App {
                 plan,
                 deadlines,
                 directory: directory::Directory::default(),
+                gate: gate::Gate::new(bounds),
                 waiters: waiters::Waiters::default(),
                 refund_waiters: waiters::Waiters::default(),
                 workers_running: AtomicBool::new(false),

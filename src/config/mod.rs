@@ -2,7 +2,8 @@
 //!
 //! | section | variables |
 //! |---|---|
-//! | HTTP | `HTTP_LISTEN` `PUBLIC_BASE_URL` `SHUTDOWN_GRACE_MS` |
+//! | HTTP | `HTTP_LISTEN` `PUBLIC_BASE_URL` `SHUTDOWN_GRACE_MS` `HTTP_HEADER_TIMEOUT_MS` `HTTP_MAX_CONNECTIONS` |
+//! | bounds | `RATE_LIMIT_PER_SECOND` `RATE_LIMIT_BURST` `MAX_WORK` `MAX_WORK_PER_MERCHANT` `MAX_WAITING` |
 //! | database | `DATABASE_URL` `DATABASE_MAX_CONNECTIONS` |
 //! | Alipay | `ALIPAY_ACCOUNTS_FILE` ([`accounts`]) `ALIPAY_ENDPOINT` `ALIPAY_PARTNER` `ALIPAY_SIGN_TYPE` `ALIPAY_PRIVATE_KEY_FILE` `ALIPAY_PUBLIC_KEY_FILE` `ALIPAY_MD5_KEY_FILE` `ALIPAY_CONNECT_TIMEOUT_MS` `ALIPAY_PAY_TIMEOUT_MS` `ALIPAY_QUERY_TIMEOUT_MS` `ALIPAY_CANCEL_TIMEOUT_MS` `ALIPAY_REFUND_TIMEOUT_MS` `ALIPAY_EXTRA_CA_FILE` |
 //! | secrets | `SECRET_KEY_FILE` |
@@ -26,8 +27,8 @@ pub mod variables;
 pub use accounts::{Account, KeyFile, Limits};
 pub use read::{ConfigError, Fault};
 pub use sections::{
-    Alipay, Database, FirstMerchant, FollowUp, Http, LogFormat, RefundBatch, SecretKey, SignType,
-    Telemetry, Timeouts,
+    Alipay, Bounds, Database, FirstMerchant, FollowUp, Http, LogFormat, RefundBatch, SecretKey,
+    SignType, Telemetry, Timeouts,
 };
 
 use read::Reader;
@@ -37,6 +38,8 @@ use read::Reader;
 pub struct Config {
     /// Where to listen, and how to stop.
     pub http: Http,
+    /// How much is let in.
+    pub bounds: Bounds,
     /// Where state is kept.
     pub database: Database,
     /// How to reach Alipay.
@@ -105,6 +108,7 @@ impl Config {
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(&lookup);
         let http = Http::read(&mut reader);
+        let bounds = Bounds::read(&mut reader);
         let database = Database::read(&mut reader);
         let refund_batch = RefundBatch::read(&mut reader);
         let alipay = Alipay::read(&mut reader, refund_batch);
@@ -113,6 +117,7 @@ impl Config {
         reader.finish(|| {
             Some(Self {
                 http: http?,
+                bounds: bounds?,
                 database: database?,
                 alipay: alipay?,
                 secret_key: secret_key?,

@@ -112,6 +112,12 @@ impl<'l> Reader<'l> {
         }
     }
 
+    /// The same, of things that are counted.
+    pub(super) fn count(&mut self, name: &'static str, min: u32, max: u32) -> Option<usize> {
+        let number = self.number(name, min, max)?;
+        usize::try_from(number).ok()
+    }
+
     /// Milliseconds, from 1 to an hour.
     pub(super) fn milliseconds(&mut self, name: &'static str) -> Option<Duration> {
         let ms = self.number(name, 1, 3_600_000)?;

@@ -25,6 +25,10 @@ pub struct Http {
     pub public_base_url: Url,
     /// How long requests under way may take to finish when stopping.
     pub shutdown_grace: Duration,
+    /// How long a client may take for the head of a request.
+    pub header_timeout: Duration,
+    /// Most connections at once.
+    pub max_connections: usize,
 }
 
 impl Http {
@@ -38,10 +42,46 @@ impl Http {
             listen.and_then(|listen| Url::parse(&format!("http://{listen}")).ok())
         };
         let shutdown_grace = reader.milliseconds("SHUTDOWN_GRACE_MS");
+        let header_timeout = reader.milliseconds("HTTP_HEADER_TIMEOUT_MS");
+        let max_connections = reader.count("HTTP_MAX_CONNECTIONS", 16, 1_000_000);
         Some(Self {
             listen: listen?,
             public_base_url: public_base_url?,
             shutdown_grace: shutdown_grace?,
+            header_timeout: header_timeout?,
+            max_connections: max_connections?,
+        })
+    }
+}
+
+/// How much one replica lets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Requests of one API key in a second; 0 does not limit.
+    pub requests_per_second: u32,
+    /// Requests of one API key that may come at once.
+    pub burst: u32,
+    /// Payments, refunds, cancels and refreshes under way.
+    pub work: usize,
+    /// The same of one merchant.
+    pub work_per_merchant: usize,
+    /// Requests whose answers are held.
+    pub waiting: usize,
+}
+
+impl Bounds {
+    pub(super) fn read(reader: &mut Reader) -> Option<Self> {
+        let requests_per_second = reader.number("RATE_LIMIT_PER_SECOND", 0, 1_000_000);
+        let burst = reader.number("RATE_LIMIT_BURST", 1, 1_000_000);
+        let work = reader.count("MAX_WORK", 1, 100_000);
+        let work_per_merchant = reader.count("MAX_WORK_PER_MERCHANT", 1, 100_000);
+        let waiting = reader.count("MAX_WAITING", 1, 1_000_000);
+        Some(Self {
+            requests_per_second: requests_per_second?,
+            burst: burst?,
+            work: work?,
+            work_per_merchant: work_per_merchant?,
+            waiting: waiting?,
         })
     }
 }

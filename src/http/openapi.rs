@@ -165,19 +165,7 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
         .is_some_and(|list| !list.is_empty());
     let mut problems = vec![Problem::panicked()];
     if secured {
-        problems.extend([
-            Problem::authentication_required(),
-            Problem::invalid_api_key(),
-            Problem::insufficient_scope(&scopes_of(operation)),
-            Problem::new(
-                Kind::NotAcceptable,
-                "the Accept header must allow application/json",
-            ),
-            Problem::new(
-                Kind::ServiceUnavailable,
-                "nothing was attempted; repeat with the same idempotency key",
-            ),
-        ]);
+        problems.extend(refusals_of_callers(operation));
     }
     // Alipay posts no JSON and gets its own answers.
     if secured && operation.contains_key("requestBody") {
@@ -210,6 +198,9 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
             Kind::InvalidQuery,
             "the parameter `wiat` is not a parameter of this operation",
         ));
+    }
+    if begins_work(method, path) {
+        problems.extend([Error::MerchantBusy.into(), Error::Overloaded.into()]);
     }
     match (method, path) {
         ("post", "/v1/payments") => problems.extend(refusals_of_create()),
@@ -259,6 +250,36 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
         _ => {}
     }
     problems
+}
+
+/// What a caller meets wherever an API key is needed.
+fn refusals_of_callers(operation: &Map<String, Value>) -> Vec<Problem> {
+    vec![
+        Problem::authentication_required(),
+        Problem::invalid_api_key(),
+        Problem::insufficient_scope(&scopes_of(operation)),
+        Problem::new(
+            Kind::NotAcceptable,
+            "the Accept header must allow application/json",
+        ),
+        Problem::new(
+            Kind::ServiceUnavailable,
+            "nothing was attempted; repeat with the same idempotency key",
+        ),
+        Error::RateLimited {
+            retry_after_seconds: 1,
+        }
+        .into(),
+    ]
+}
+
+/// Whether an operation asks Alipay something, and so needs a place among the work under way.
+fn begins_work(method: &str, path: &str) -> bool {
+    method == "post"
+        && (path == "/v1/payments"
+            || ["/cancel", "/refunds", "/reverse", "/refresh"]
+                .iter()
+                .any(|end| path.ends_with(end)))
 }
 
 fn example_id() -> PaymentId {
@@ -356,13 +377,17 @@ fn idempotency_key_faults() -> [Problem; 2] {
     ]
 }
 
-fn refusals_of_create() -> [Problem; 7] {
+fn refusals_of_create() -> [Problem; 8] {
     let id = example_id();
     let [required, invalid] = idempotency_key_faults();
     [
         required,
         invalid,
         prefer_invalid(),
+        Error::AccountNotConfigured {
+            partner: String::new(),
+        }
+        .into(),
         Error::CanceledBeforeCreation.into(),
         Error::MerchantReferenceConflict {
             subject: Subject::Payment(id),
@@ -453,7 +478,7 @@ fn refusal(path: &str, problems: &[Problem]) -> Value {
                 "schema": {"type": "string"},
             });
         }
-        Some(503) => {
+        Some(429 | 503) => {
             response["headers"]["Retry-After"] = json!({
                 "description": "After how many seconds to try again.",
                 "schema": {"type": "integer"},

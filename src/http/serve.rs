@@ -3,7 +3,7 @@
 //! `axum::serve` neither bounds the time a client may take for its request head nor ever gives up on
 //! a connection that hangs, so this does both (`design/correctness.md` Q8, R21).
 
-use std::{io, pin::pin, time::Duration};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -11,30 +11,60 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
 
 use crate::{failpoint::planted, shutdown::Shutdown};
 
-/// How long a client may take from one answer (or from connecting) to the end of its next request
-/// head. A connection that idles for longer is closed.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_mins(1);
+/// Largest head of a request, in bytes, and most headers in it; more is answered `431`.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+const MAX_HEADERS: usize = 64;
+
+/// How far the doors are open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doors {
+    /// How long a client may take from one answer (or from connecting) to the end of its next request
+    /// head. A connection that idles for longer is closed.
+    pub header_timeout: Duration,
+    /// Most connections at once; more wait to be accepted.
+    pub max_connections: usize,
+}
+
+impl Default for Doors {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(30),
+            max_connections: 4096,
+        }
+    }
+}
 
 /// How long to wait before accepting again when the system has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts connections until the soft stop; those then open finish their request. Each is a task of
 /// `shutdown.tasks`, and each ends at the hard stop whatever it does.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: &Shutdown) {
+pub async fn serve(listener: TcpListener, router: Router, doors: Doors, shutdown: &Shutdown) {
+    let places = Arc::new(Semaphore::new(doors.max_connections));
+    let accept = async || {
+        let place = Arc::clone(&places).acquire_owned().await;
+        (listener.accept().await, place)
+    };
     loop {
-        let accepted = tokio::select! {
+        let (accepted, place) = tokio::select! {
             biased;
             () = shutdown.soft.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = accept() => accepted,
         };
         match accepted {
             Ok((stream, _)) => {
-                let connection = connection(stream, router.clone(), shutdown.clone());
-                shutdown.tasks.spawn(connection);
+                let connection = connection(stream, router.clone(), doors, shutdown.clone());
+                shutdown.tasks.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
             }
             Err(error) => pause_after(&error).await,
         }
@@ -53,14 +83,16 @@ async fn pause_after(error: &io::Error) {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, shutdown: Shutdown) {
+async fn connection(stream: TcpStream, router: Router, doors: Doors, shutdown: Shutdown) {
     // Answers are small: waiting to fill a packet only delays the till.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot switch off Nagle's algorithm");
     }
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ_TIMEOUT)
+        .header_read_timeout(doors.header_timeout)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD_BYTES)
         // A client that sent its whole request and hung up must not stop the handler before the
         // work is detached (`design/correctness.md` C2).
         .half_close(!planted!(NotDetached))
@@ -110,7 +142,7 @@ mod tests {
         let request = b"GET /stop HTTP/1.1\r\nHost: gateway\r\n\r\n";
         client.write_all(request).await.expect("sent");
 
-        serve(listener, router, &shutdown).await;
+        serve(listener, router, Doors::default(), &shutdown).await;
         assert!(
             shutdown.drain(Duration::from_secs(5)).await,
             "idle connections are closed"

@@ -14,6 +14,7 @@
 //! | `reversal` | a payment is undone by cancel or by refund, never both, never neither |
 //! | `acceptance` | Alipay's acceptance items, each by its id |
 //! | `simulator` | the simulated Alipay refunds and notifies as the documents say |
+//! | `limits` | too much at once is refused before it begins, and what is under way is not touched |
 //! | `problems` | every refusal is a problem document and leaves no trace |
 //! | `signing` | payments go through under every signature agreement |
 //! | `redaction` | a scanned code and the secrets are nowhere but in memory |
@@ -44,6 +45,7 @@ mod durability;
 mod follow_ups;
 mod guards;
 mod idempotency;
+mod limits;
 mod notifications;
 mod openapi;
 mod operations;

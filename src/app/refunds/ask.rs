@@ -94,9 +94,11 @@ impl App {
                 actor: Actor::ApiKey(principal.api_key_id),
                 fence: None,
             };
+            let place = self.gate.enter(principal.merchant_id)?;
             let app = self.clone();
             // Detached: a caller that hangs up must not leave an answer unrecorded.
             let work = async move {
+                let _place = place;
                 match app.begin_refund(refund, caller, Ask::Query).await? {
                     Beginning::Begun(begun) => app
                         .ask_refund(*begun, caller, Ask::Query)

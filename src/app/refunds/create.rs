@@ -117,10 +117,14 @@ impl App {
         };
         // Listen before the work starts, so that no change is missed.
         let waiter = self.refund_waiters.listen(refund_id);
+        let place = self.gate.enter(principal.merchant_id)?;
         let (reply, intake) = oneshot::channel();
         let app = self.clone();
-        self.tasks
-            .spawn(async move { app.take_refund(incoming, reply).await }.in_current_span());
+        let work = async move {
+            let _place = place;
+            app.take_refund(incoming, reply).await;
+        };
+        self.tasks.spawn(work.in_current_span());
         let intake = intake
             .await
             .map_err(|_| Error::Internal("the refund's task ended early".into()))??;

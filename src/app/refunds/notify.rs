@@ -90,7 +90,10 @@ impl Notified {
 impl App {
     /// Takes a notification. An error means that its effect is not committed: Alipay repeats it.
     pub async fn receive_notification(&self, posted: Posted<'_>) -> Result<Notified, Error> {
-        let received = self.judge_notification(posted).await;
+        let received = match self.gate.take_notification() {
+            Ok(_place) => self.judge_notification(posted).await,
+            Err(error) => Err(error),
+        };
         let outcome = match &received {
             Ok(notified) => notified.name(),
             Err(_) => "not_recorded",

@@ -156,6 +156,7 @@ async fn identify(parts: &Parts, state: &HttpState, scopes: &[Scope]) -> Result<
     if let Some(facts) = parts.extensions.get::<Facts>() {
         facts.learn_api_key(identity.api_key_id);
     }
+    state.app.admit(&identity)?;
     if scopes.iter().all(|scope| identity.may(*scope)) {
         Ok(identity)
     } else {

@@ -65,12 +65,18 @@ pub enum Kind {
     IdempotencyKeyReused,
     /// More than is left to refund.
     AmountExceedsRefundable,
+    /// The API key's requests came too fast.
+    RateLimited,
+    /// The merchant has as much under way as it may.
+    MerchantBusy,
     /// A fault of ours.
     InternalError,
     /// The database cannot be reached.
     ServiceUnavailable,
     /// The merchant's Alipay account is not configured here.
     AccountNotConfigured,
+    /// This replica has as much under way as it takes.
+    Overloaded,
     /// This replica must not get requests.
     NotReady,
     /// Alipay gave no usable answer; nothing was changed.
@@ -90,7 +96,7 @@ type Row = (StatusCode, &'static str, &'static str, Retryable);
 
 impl Kind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 38] = [
         Self::MalformedJson,
         Self::UnreadableBody,
         Self::IdempotencyKeyRequired,
@@ -121,9 +127,12 @@ impl Kind {
         Self::ValidationFailed,
         Self::IdempotencyKeyReused,
         Self::AmountExceedsRefundable,
+        Self::RateLimited,
+        Self::MerchantBusy,
         Self::InternalError,
         Self::ServiceUnavailable,
         Self::AccountNotConfigured,
+        Self::Overloaded,
         Self::NotReady,
         Self::UpstreamSilent,
     ];
@@ -164,9 +173,12 @@ impl Kind {
             Self::ValidationFailed => (S::UNPROCESSABLE_ENTITY, "validation_failed", "The request has faults", SameKey),
             Self::IdempotencyKeyReused => (S::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The idempotency key belongs to another request", NewKey),
             Self::AmountExceedsRefundable => (S::UNPROCESSABLE_ENTITY, "amount_exceeds_refundable", "The amount is more than what is left to refund", SameKey),
+            Self::RateLimited => (S::TOO_MANY_REQUESTS, "rate_limited", "Too many requests of this API key", SameKey),
+            Self::MerchantBusy => (S::TOO_MANY_REQUESTS, "merchant_busy", "Too much of this merchant is under way", SameKey),
             Self::InternalError => (S::INTERNAL_SERVER_ERROR, "internal_error", "A fault of the gateway", SameKey),
             Self::ServiceUnavailable => (S::SERVICE_UNAVAILABLE, "service_unavailable", "The gateway cannot work at the moment", SameKey),
             Self::AccountNotConfigured => (S::SERVICE_UNAVAILABLE, "account_not_configured", "The Alipay account is not configured", SameKey),
+            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too much is under way", SameKey),
             Self::NotReady => (S::SERVICE_UNAVAILABLE, "not_ready", "This replica is not ready", SameKey),
             Self::UpstreamSilent => (S::GATEWAY_TIMEOUT, "upstream_silent", "Alipay gave no usable answer", SameKey),
         }

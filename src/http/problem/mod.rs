@@ -52,6 +52,8 @@ pub struct Problem {
     alternative: Option<&'static str>,
     errors: Vec<FieldFault>,
     authenticate: Option<Box<HeaderValue>>,
+    /// When to try again, in seconds, where a second is too soon.
+    retry_after: Option<u32>,
 }
 
 impl Problem {
@@ -65,6 +67,7 @@ impl Problem {
             alternative: None,
             errors: Vec::new(),
             authenticate: None,
+            retry_after: None,
         }
     }
 
@@ -152,6 +155,21 @@ impl Problem {
             Kind::FollowUpNotFound,
             "there is no follow-up with this id; a settled payment or refund has none",
         )
+    }
+
+    /// Too much is under way for this to begin.
+    fn not_begun(kind: Kind) -> Self {
+        Self::new(kind, "nothing was begun; repeat with the same key")
+    }
+
+    /// The body names a merchant that does not exist.
+    fn no_such_merchant() -> Self {
+        Self::validation(vec![FieldFault {
+            pointer: Some("/merchant_id".to_owned()),
+            parameter: None,
+            code: "unknown_merchant",
+            detail: "there is no merchant with this id".to_owned(),
+        }])
     }
 
     /// No such API key: word for word the same for another merchant's.
@@ -256,8 +274,13 @@ impl IntoResponse for Problem {
         if let Some(challenge) = self.authenticate.as_deref() {
             headers.insert(header::WWW_AUTHENTICATE, challenge.clone());
         }
-        if self.kind.status() == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let temporary = [
+            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::TOO_MANY_REQUESTS,
+        ];
+        if temporary.contains(&self.kind.status()) {
+            let seconds = self.retry_after.unwrap_or(1);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(self);
         response
@@ -300,16 +323,22 @@ impl From<app::error::Error> for Problem {
                  send \"allow_duplicate\": true to charge nevertheless",
             )
             .about(Subject::Payment(payment_id)),
+            E::RateLimited {
+                retry_after_seconds,
+            } => Self {
+                retry_after: Some(retry_after_seconds),
+                ..Self::new(
+                    Kind::RateLimited,
+                    "requests of this API key come faster than it may send them; nothing was begun",
+                )
+            },
+            E::MerchantBusy => Self::not_begun(Kind::MerchantBusy),
+            E::Overloaded => Self::not_begun(Kind::Overloaded),
             E::AccountNotConfigured { .. } => Self::new(
                 Kind::AccountNotConfigured,
                 "the merchant's Alipay account is not configured at this gateway; nothing was attempted",
             ),
-            E::NoSuchMerchant => Self::validation(vec![FieldFault {
-                pointer: Some("/merchant_id".to_owned()),
-                parameter: None,
-                code: "unknown_merchant",
-                detail: "there is no merchant with this id".to_owned(),
-            }]),
+            E::NoSuchMerchant => Self::no_such_merchant(),
             E::CanceledBeforeCreation => Self::new(
                 Kind::CanceledBeforeCreation,
                 "a cancel with this reference or key came first; start over with new ones",

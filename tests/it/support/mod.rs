@@ -23,6 +23,7 @@ use alipayhk_gateway::{
         App, Deadlines, Parts,
         accounts::{Account, Accounts},
         api_keys,
+        gate::Bounds,
         hashing::SecretKey,
     },
     clock::ManualClock,
@@ -36,7 +37,11 @@ use alipayhk_gateway::{
         merchant::{Reach, Scope, Store},
         refund_follow_up::RefundPlan,
     },
-    http::{Draining, HttpState, metrics, router::router, serve::serve},
+    http::{
+        Draining, HttpState, metrics,
+        router::router,
+        serve::{Doors, serve},
+    },
     jobs::worker::{Worker, WorkerSettings},
     shutdown::Shutdown,
 };
@@ -92,6 +97,8 @@ pub(crate) struct Options {
     pub(crate) database_port: Option<u16>,
     /// How open payments are followed up.
     pub(crate) plan: Plan,
+    /// How much each gateway lets in.
+    pub(crate) bounds: Bounds,
 }
 
 impl Default for Options {
@@ -107,6 +114,14 @@ impl Default for Options {
             sign_type: SignType::Rsa2,
             database_port: None,
             plan: Plan::default(),
+            // Tests call as fast as they can; those of the bounds set their own.
+            bounds: Bounds {
+                requests_per_second: 0,
+                work: 100_000,
+                work_per_merchant: 100_000,
+                waiting: 100_000,
+                ..Bounds::default()
+            },
         }
     }
 }
@@ -674,6 +689,7 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
         secret: secret(),
         plan: options.plan,
         deadlines,
+        bounds: options.bounds,
     });
     app.set_workers_running(true);
     let cut = CancellationToken::new();
@@ -684,7 +700,8 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
         draining: Draining::default(),
     };
     let serving = shutdown.clone();
-    TaskTracker::new().spawn(async move { serve(listener, router(state), &serving).await });
+    TaskTracker::new()
+        .spawn(async move { serve(listener, router(state), Doors::default(), &serving).await });
     Replica {
         app,
         worker,

@@ -1,0 +1,265 @@
+//! How much is let in: so many requests of a key in a second, so much work at once of a merchant and of
+//! all, so many who wait. What is refused here was not begun; what was begun is never touched, and the
+//! schedule, health and metrics do not pass here (`design/correctness.md` Q8).
+//!
+//! Every bound is this replica's own.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use governor::{
+    DefaultKeyedRateLimiter, Quota, RateLimiter,
+    clock::{Clock as _, DefaultClock},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{App, error::Error};
+use crate::domain::{
+    id::{ApiKeyId, MerchantId},
+    merchant::Identity,
+};
+
+/// Look-ups of keys that were not known lately, at once: a flood of invented keys gets no more of the
+/// database than this.
+const LOOK_UPS: usize = 4;
+
+/// The bounds of one replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Requests of one API key in a second; 0 does not limit.
+    pub requests_per_second: u32,
+    /// Requests of one API key that may come at once.
+    pub burst: u32,
+    /// Payments, refunds, cancels and refreshes under way, of all merchants.
+    pub work: usize,
+    /// The same of one merchant.
+    pub work_per_merchant: usize,
+    /// Requests whose answers are held.
+    pub waiting: usize,
+    /// Notifications under way.
+    pub notifications: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            requests_per_second: 200,
+            burst: 400,
+            work: 1024,
+            work_per_merchant: 512,
+            waiting: 4096,
+            notifications: 64,
+        }
+    }
+}
+
+/// Who is let in.
+#[derive(Debug)]
+pub(super) struct Gate {
+    rates: Option<DefaultKeyedRateLimiter<ApiKeyId>>,
+    clock: DefaultClock,
+    work: Arc<Semaphore>,
+    by_merchant: Arc<Mutex<HashMap<MerchantId, usize>>>,
+    work_per_merchant: usize,
+    waiting: Semaphore,
+    notifications: Semaphore,
+    look_ups: Semaphore,
+}
+
+/// A place among the work under way; given up when dropped, which is when the work ends, whether or
+/// not anybody still waits for it.
+#[derive(Debug)]
+pub(super) struct Place {
+    _of_all: OwnedSemaphorePermit,
+    merchant_id: MerchantId,
+    by_merchant: Arc<Mutex<HashMap<MerchantId, usize>>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut by_merchant = self
+            .by_merchant
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = by_merchant.get_mut(&self.merchant_id) {
+            *count -= 1;
+            if *count == 0 {
+                by_merchant.remove(&self.merchant_id);
+            }
+        }
+    }
+}
+
+impl Gate {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        let rate = NonZeroU32::new(bounds.requests_per_second);
+        let burst = NonZeroU32::new(bounds.burst);
+        Self {
+            rates: rate.map(|rate| {
+                let quota = Quota::per_second(rate).allow_burst(burst.unwrap_or(rate));
+                RateLimiter::keyed(quota)
+            }),
+            clock: DefaultClock::default(),
+            work: Arc::new(Semaphore::new(bounds.work)),
+            by_merchant: Arc::default(),
+            work_per_merchant: bounds.work_per_merchant,
+            waiting: Semaphore::new(bounds.waiting),
+            notifications: Semaphore::new(bounds.notifications),
+            look_ups: Semaphore::new(LOOK_UPS),
+        }
+    }
+
+    /// Counts a request of a key; says when to come again where there were too many.
+    fn count(&self, id: ApiKeyId) -> Result<(), Duration> {
+        let Some(rates) = &self.rates else {
+            return Ok(());
+        };
+        rates
+            .check_key(&id)
+            .map_err(|until| until.wait_time_from(self.clock.now()))
+    }
+
+    /// Forgets keys that have not been used for a while.
+    pub(super) fn forget_idle_keys(&self) {
+        if let Some(rates) = &self.rates {
+            rates.retain_recent();
+            rates.shrink_to_fit();
+        }
+    }
+
+    /// A place for work of a merchant that is about to begin.
+    pub(super) fn enter(&self, merchant_id: MerchantId) -> Result<Place, Error> {
+        let of_all = Arc::clone(&self.work)
+            .try_acquire_owned()
+            .map_err(|_| refused("overloaded", Error::Overloaded))?;
+        let mut by_merchant = self
+            .by_merchant
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let count = by_merchant.entry(merchant_id).or_default();
+        if *count >= self.work_per_merchant {
+            return Err(refused("merchant_busy", Error::MerchantBusy));
+        }
+        *count += 1;
+        Ok(Place {
+            _of_all: of_all,
+            merchant_id,
+            by_merchant: Arc::clone(&self.by_merchant),
+        })
+    }
+
+    /// A place among those whose answers are held; without one the answer is given at once.
+    pub(super) fn wait(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        self.waiting.try_acquire().ok()
+    }
+
+    /// A place for a notification; without one Alipay repeats it later.
+    pub(super) fn take_notification(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Error> {
+        self.notifications
+            .try_acquire()
+            .map_err(|_| refused("notification", Error::Overloaded))
+    }
+
+    /// A turn to look up a key that was not known lately.
+    pub(super) async fn look_up(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        self.look_ups.acquire().await.ok()
+    }
+}
+
+fn refused(why: &'static str, error: Error) -> Error {
+    metrics::counter!("requests_refused_total", "why" => why).increment(1);
+    error
+}
+
+impl App {
+    /// Lets a request of a known caller in, or says when to come again.
+    pub fn admit(&self, identity: &Identity) -> Result<(), Error> {
+        self.gate.count(identity.api_key_id).map_err(|wait| {
+            // Whole seconds, rounded up: earlier would be in vain.
+            let retry_after_seconds = u32::try_from(wait.as_secs())
+                .unwrap_or(u32::MAX)
+                .saturating_add(1);
+            let error = Error::RateLimited {
+                retry_after_seconds,
+            };
+            refused("rate_limited", error)
+        })
+    }
+
+    /// What is to be done now and then: idle keys are forgotten.
+    pub fn upkeep(&self) {
+        self.gate.forget_idle_keys();
+    }
+}
+
+/// Describes the metrics of this module.
+pub(super) fn describe_metrics() {
+    metrics::describe_counter!(
+        "requests_refused_total",
+        "Requests that were refused before anything was begun: rate_limited, merchant_busy, overloaded, notification"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(work: usize, work_per_merchant: usize, burst: u32) -> Gate {
+        Gate::new(Bounds {
+            requests_per_second: 1,
+            burst,
+            work,
+            work_per_merchant,
+            ..Bounds::default()
+        })
+    }
+
+    #[test]
+    fn q8_a_place_is_given_up_when_the_work_ends() {
+        let gate = gate(3, 2, 1);
+        let (one, other) = (MerchantId::mint(), MerchantId::mint());
+        let first = gate.enter(one).expect("a place");
+        let _second = gate.enter(one).expect("a place");
+        assert!(matches!(gate.enter(one), Err(Error::MerchantBusy)));
+        let _third = gate.enter(other).expect("another merchant's place");
+        assert!(matches!(gate.enter(other), Err(Error::Overloaded)));
+        drop(first);
+        let _again = gate.enter(one).expect("the place that was given up");
+        assert!(matches!(gate.enter(other), Err(Error::Overloaded)));
+    }
+
+    #[test]
+    fn q8_a_busy_merchant_leaves_no_place_behind() {
+        let gate = gate(2, 1, 1);
+        let merchant = MerchantId::mint();
+        let place = gate.enter(merchant).expect("a place");
+        for _ in 0..10 {
+            assert!(matches!(gate.enter(merchant), Err(Error::MerchantBusy)));
+        }
+        drop(place);
+        assert_eq!(gate.work.available_permits(), 2);
+        assert!(gate.by_merchant.lock().expect("free").is_empty());
+    }
+
+    #[test]
+    fn q8_each_key_has_a_rate_of_its_own_and_zero_does_not_limit() {
+        let limited = gate(1, 1, 2);
+        let (one, other) = (ApiKeyId::mint(), ApiKeyId::mint());
+        assert_eq!(limited.count(one), Ok(()));
+        assert_eq!(limited.count(one), Ok(()));
+        let wait = limited.count(one).expect_err("too many");
+        assert!(wait <= Duration::from_secs(1), "{wait:?}");
+        assert_eq!(limited.count(other), Ok(()));
+        let unlimited = Gate::new(Bounds {
+            requests_per_second: 0,
+            ..Bounds::default()
+        });
+        for _ in 0..1_000 {
+            assert_eq!(unlimited.count(one), Ok(()));
+        }
+    }
+}
