@@ -26,6 +26,7 @@ use crate::{
         accounts::{Account, Accounts},
         gate::Bounds,
         hashing::SecretKey,
+        reconciliation::DEFAULT_RULES,
     },
     clock::{Clock, SystemClock},
     config::{self, AccountsConfig, Config, MigrateConfig, process_environment},
@@ -238,6 +239,7 @@ async fn build_app(config: &Config, roles: Roles, shutdown: &Shutdown) -> anyhow
             cancel: timeouts.cancel,
             refund: timeouts.refund,
         },
+        rules: DEFAULT_RULES,
     });
     app.warm_up().await;
     shutdown.tasks.spawn(reload_accounts_on_hangup(

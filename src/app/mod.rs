@@ -9,6 +9,7 @@
 //! | `follow_up` | one visit of the schedule to an open payment |
 //! | `ask` | one question to Alipay, by a worker or by a caller |
 //! | `record` | persist what was learnt; the only such path |
+//! | [`reconciliation`] | Alipay's daily files against our books, and back into them |
 //! | `stopwatch` | what is decided leaves soon or not at all |
 //! | `read` | look without asking Alipay |
 //! | [`gate`] | how much is let in |
@@ -30,6 +31,7 @@ pub mod hashing;
 mod operate;
 mod outcome;
 mod read;
+pub mod reconciliation;
 mod record;
 pub mod refunds;
 mod stopwatch;
@@ -49,7 +51,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     clock::Clock,
     db::Db,
-    domain::{attempt::AttemptKind, follow_up::Plan, payment::Payment, refund::Refund},
+    domain::{
+        attempt::AttemptKind, follow_up::Plan, payment::Payment, reconciliation::Rules,
+        refund::Refund,
+    },
 };
 pub use crate::{
     db::record::Grounds,
@@ -65,6 +70,7 @@ pub fn describe_metrics() {
     record::describe_metrics();
     gate::describe_metrics();
     refunds::describe_metrics();
+    reconciliation::describe_metrics();
 }
 
 /// The use cases; cheap to clone.
@@ -84,6 +90,7 @@ pub struct Inner {
     secret: hashing::SecretKey,
     plan: Plan,
     deadlines: Deadlines,
+    rules: Rules,
     directory: directory::Directory,
     gate: gate::Gate,
     waiters: waiters::Waiters<Payment>,
@@ -112,6 +119,8 @@ pub struct Parts {
     pub deadlines: Deadlines,
     /// How much this replica lets in.
     pub bounds: gate::Bounds,
+    /// How daily files are compared with the books.
+    pub rules: Rules,
 }
 
 /// How long the calls of a follow-up may take; a claim's lease must outlast them.
@@ -167,6 +176,7 @@ impl App {
             plan,
             deadlines,
             bounds,
+            rules,
         } = parts;
         Self {
             inner: Arc::new(Inner {
@@ -178,6 +188,7 @@ impl App {
                 secret,
                 plan,
                 deadlines,
+                rules,
                 directory: directory::Directory::default(),
                 gate: gate::Gate::new(bounds),
                 waiters: waiters::Waiters::default(),

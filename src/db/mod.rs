@@ -13,6 +13,7 @@ pub mod follow_ups;
 pub mod intent;
 pub mod operations;
 pub mod payments;
+pub mod reconciliation;
 pub mod record;
 pub mod refunds;
 

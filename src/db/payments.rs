@@ -16,7 +16,7 @@ use crate::domain::{
         CancelReason, Charge, Failure, Inquiry, Payment, PaymentState, ProcessingReason,
         RetryAdvice,
     },
-    transition::{Actor, Transition},
+    transition::{Actor, FileLine, Transition},
 };
 use crate::failpoint::failpoint;
 
@@ -332,17 +332,17 @@ impl Db {
         let rows = sqlx::query!(
             r#"select null::uuid as refund_id, version as "version!", event as "event!",
                 from_status, from_status_reason, to_status as "to_status!", to_status_reason,
-                api_key_id, follow_up_id, notification_id, attempt_id, reason, ticket,
-                at as "at!", gateway_at as "gateway_at!"
+                api_key_id, follow_up_id, notification_id, statement_file_id, statement_line,
+                attempt_id, reason, ticket, at as "at!", gateway_at as "gateway_at!"
             from payment_transition
             where merchant_id = $1 and payment_id = $2
             union all
             select refund_id, version, event, from_status, from_status_reason, to_status,
-                to_status_reason, api_key_id, follow_up_id, notification_id, attempt_id, reason,
-                ticket, at, gateway_at
+                to_status_reason, api_key_id, follow_up_id, notification_id, statement_file_id,
+                statement_line, attempt_id, reason, ticket, at, gateway_at
             from refund_transition
             where merchant_id = $1 and payment_id = $2
-            order by 14, 1 nulls first, 2"#,
+            order by 16, 1 nulls first, 2"#,
             merchant_id.uuid(),
             id.uuid()
         )
@@ -350,7 +350,8 @@ impl Db {
         .await?;
         rows.into_iter()
             .map(|row| {
-                let actor = actor_of(row.api_key_id, row.follow_up_id, row.notification_id);
+                let file = row.statement_file_id.zip(row.statement_line);
+                let actor = actor_of(row.api_key_id, row.follow_up_id, row.notification_id, file);
                 let actor = actor.ok_or_else(|| Error::Inconsistent {
                     table: "payment_transition",
                     column: "api_key_id",
@@ -381,11 +382,16 @@ fn actor_of(
     api_key: Option<Uuid>,
     follow_up: Option<Uuid>,
     notification: Option<Uuid>,
+    file: Option<(Uuid, i64)>,
 ) -> Option<Actor> {
     let api_key = api_key.map(|id| Actor::ApiKey(id.into()));
     let follow_up = follow_up.map(|id| Actor::FollowUp(id.into()));
     let notification = notification.map(|id| Actor::Notification(id.into()));
-    api_key.or(follow_up).or(notification)
+    let file = file.map(|(file_id, line)| {
+        let file_id = file_id.into();
+        Actor::File(FileLine { file_id, line })
+    });
+    api_key.or(follow_up).or(notification).or(file)
 }
 
 #[cfg(test)]

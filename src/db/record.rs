@@ -8,7 +8,7 @@ use crate::domain::{
     attempt::{Answer, AttemptKind},
     id::{ApiKeyId, AttemptId, FollowUpId, MerchantId, NotificationId, PaymentId, RefundId},
     payment::{CancelReason, Payment, PaymentState},
-    transition::Actor,
+    transition::{Actor, FileLine},
 };
 use crate::failpoint::failpoint;
 
@@ -151,8 +151,10 @@ impl Db {
             ), recorded as (
                 insert into payment_transition (merchant_id, payment_id, version, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
-                    follow_up_id, attempt_id, gateway_at, reason, ticket)
-                select $1, $2, changed.version, $20, $6, $21, $7, $8, $22, $23, $24, $25, $33, $34
+                    follow_up_id, attempt_id, gateway_at, reason, ticket, statement_file_id,
+                    statement_line)
+                select $1, $2, changed.version, $20, $6, $21, $7, $8, $22, $23, $24, $25, $33, $34,
+                    $38, $39
                 from changed
             ), audited as (
                 insert into audit_log (merchant_id, action, subject_kind, subject_id, by, before,
@@ -229,6 +231,8 @@ impl Db {
             change
                 .and_then(|change| change.after.reversal)
                 .map(RefundId::uuid),
+            actor.statement_file_id,
+            actor.statement_line,
         )
         .fetch_one(&self.pool)
         .await?;
@@ -379,11 +383,12 @@ impl<'a> Columns<'a> {
 
 /// The actor as a transition row's columns; one of them is set.
 #[derive(Clone, Copy, Default)]
-#[expect(clippy::struct_field_names, reason = "the names of the columns")]
 pub(super) struct ActorColumns {
     pub(super) api_key_id: Option<uuid::Uuid>,
     pub(super) follow_up_id: Option<uuid::Uuid>,
     pub(super) notification_id: Option<uuid::Uuid>,
+    pub(super) statement_file_id: Option<uuid::Uuid>,
+    pub(super) statement_line: Option<i64>,
 }
 
 impl ActorColumns {
@@ -399,6 +404,11 @@ impl ActorColumns {
             },
             Actor::Notification(id) => Self {
                 notification_id: Some(NotificationId::uuid(id)),
+                ..Self::default()
+            },
+            Actor::File(FileLine { file_id, line }) => Self {
+                statement_file_id: Some(file_id.uuid()),
+                statement_line: Some(line),
                 ..Self::default()
             },
         }

@@ -95,6 +95,18 @@ prefixed_id!(
     /// One upstream call: `att_...`.
     AttemptId, "att_", "attempt id"
 );
+prefixed_id!(
+    /// One content of one of Alipay's daily files: `fil_...`.
+    FileId, "fil_", "file id"
+);
+prefixed_id!(
+    /// One comparison of files with our books: `rec_...`.
+    ReconciliationId, "rec_", "reconciliation id"
+);
+prefixed_id!(
+    /// One difference that a comparison found: `dif_...`.
+    DifferenceId, "dif_", "difference id"
+);
 
 macro_rules! partner_id {
     ($(#[$doc:meta])* $name:ident) => {

@@ -49,6 +49,7 @@ pub mod merchant;
 pub mod money;
 pub mod next_action;
 pub mod payment;
+pub mod reconciliation;
 pub mod refund;
 pub mod refund_follow_up;
 pub mod schedule;

@@ -734,4 +734,4 @@ impl Payment {
 
 #[cfg(test)]
 #[path = "payment_tests.rs"]
-mod tests;
+pub(crate) mod tests;

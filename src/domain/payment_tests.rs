@@ -7,7 +7,7 @@ fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_767_323_045 + seconds, 0).expect("a date of our time")
 }
 
-fn payment(state: PaymentState) -> Payment {
+pub(crate) fn payment(state: PaymentState) -> Payment {
     let id = PaymentId::mint();
     let finalized_at = state.is_final().then(|| at(1));
     let charge = matches!(state, PaymentState::Succeeded).then(charge);

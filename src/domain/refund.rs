@@ -39,6 +39,16 @@ pub enum RefundMode {
     Async,
 }
 
+/// Who made a refund.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefundOrigin {
+    /// This gateway, for a caller.
+    Gateway,
+    /// Somebody in Alipay's merchant portal: known from a daily file only
+    /// (`protocol/operations.md` 5.6). Nothing is ever asked about it.
+    Portal,
+}
+
 /// A request for a refund after every field was checked; nothing of it is stored yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRefund {
@@ -63,6 +73,8 @@ pub struct Refund {
     pub merchant_id: MerchantId,
     /// Which payment.
     pub payment_id: PaymentId,
+    /// Who made it.
+    pub origin: RefundOrigin,
     /// Now or in the batch.
     pub mode: RefundMode,
     /// How much; never changes.
@@ -271,6 +283,10 @@ impl RefundState {
     }
 }
 
+stored_names!(RefundOrigin {
+    Gateway = "gateway",
+    Portal = "portal",
+});
 stored_names!(RefundMode {
     Sync = "sync",
     Async = "async",

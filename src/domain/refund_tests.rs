@@ -18,6 +18,7 @@ pub(crate) fn refund(mode: RefundMode, created_at: DateTime<Utc>) -> Refund {
         version: 1,
         merchant_id: MerchantId::mint(),
         payment_id,
+        origin: RefundOrigin::Gateway,
         mode,
         amount: Money::new(1000, Currency::HKD),
         merchant_reference: Some("RETURN-1".parse().expect("a valid reference")),

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::id::{ApiKeyId, AttemptId, FollowUpId, NotificationId, RefundId};
+use super::id::{ApiKeyId, AttemptId, FileId, FollowUpId, NotificationId, RefundId};
 
 /// Who caused a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,17 @@ pub enum Actor {
     FollowUp(FollowUpId),
     /// A verified notification from Alipay.
     Notification(NotificationId),
+    /// A line of one of Alipay's daily files.
+    File(FileLine),
+}
+
+/// A line of a daily file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileLine {
+    /// Which content of which file.
+    pub file_id: FileId,
+    /// The line, from 1.
+    pub line: i64,
 }
 
 /// A change of a payment's state, or of one of its refunds.

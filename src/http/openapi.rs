@@ -557,6 +557,7 @@ fn mark_growing_names(document: &mut Value) {
             ],
         ),
         ("Refund", "mode", &["sync", "async"]),
+        ("Refund", "origin", &["gateway", "portal"]),
         ("Reversal", "action", &["cancel", "refund", "none"]),
         ("Reversal", "fee", &["returned", "by_contract"]),
         ("FollowUp", "kind", &["payment", "refund"]),
@@ -565,7 +566,11 @@ fn mark_growing_names(document: &mut Value) {
             "kind",
             &["pay", "query", "cancel", "refund", "refund_query"],
         ),
-        ("Actor", "type", &["api_key", "follow_up", "notification"]),
+        (
+            "Actor",
+            "type",
+            &["api_key", "follow_up", "notification", "file"],
+        ),
         ("PartnerKey", "role", &["own", "alipay", "shared"]),
         (
             "PartnerKey",

@@ -54,6 +54,7 @@ mod problems;
 #[cfg(feature = "failpoints")]
 mod proof;
 mod readme;
+mod reconciliation;
 mod redaction;
 mod refund_follow_ups;
 mod refunds;

@@ -30,6 +30,7 @@ pub use notify::{Notified, Posted};
 pub use reverse::{Fee, Reversal, ReversalAction};
 
 pub(super) use notify::describe_metrics;
+pub(super) use record::{NextQuestion, RefundNews};
 pub(super) use reverse::turns_into;
 
 /// What the plan says of a refund, for whoever reads it.

@@ -24,30 +24,30 @@ use crate::{
 
 /// Something that was learnt of a refund.
 #[derive(Debug)]
-pub(super) struct RefundNews<'a> {
+pub(in crate::app) struct RefundNews<'a> {
     /// Who asked, or what told.
-    pub(super) actor: Actor,
+    pub(in crate::app) actor: Actor,
     /// The notification that told.
-    pub(super) notify_id: Option<&'a str>,
+    pub(in crate::app) notify_id: Option<&'a str>,
     /// The call and its answer.
-    pub(super) answered: Option<(AttemptId, &'a Answer)>,
+    pub(in crate::app) answered: Option<(AttemptId, &'a Answer)>,
     /// What it means for the refund, if anything.
-    pub(super) event: Option<RefundEvent>,
+    pub(in crate::app) event: Option<RefundEvent>,
     /// Whether a query was answered that there is no such refund.
-    pub(super) not_found: Option<bool>,
+    pub(in crate::app) not_found: Option<bool>,
     /// The claim of the worker that asked.
-    pub(super) fence: Option<Fence>,
+    pub(in crate::app) fence: Option<Fence>,
     /// When the follow-up asks next.
-    pub(super) next: NextQuestion,
+    pub(in crate::app) next: NextQuestion,
     /// What an operator gave as grounds.
-    pub(super) grounds: Option<&'a Grounds>,
+    pub(in crate::app) grounds: Option<&'a Grounds>,
     /// The time of the news, near the database's clock: plans the next question.
-    pub(super) now: DateTime<Utc>,
+    pub(in crate::app) now: DateTime<Utc>,
 }
 
 /// What news does to the schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NextQuestion {
+pub(in crate::app) enum NextQuestion {
     /// Whatever was planned stays planned.
     AsPlanned,
     /// The plan goes on from this news.
@@ -61,7 +61,7 @@ impl App {
     /// change leads to reading and deciding again; an outage or a commit in doubt to repeating the
     /// guarded statement for `insist_for` (`design/correctness.md` R8). Returns the refund as it
     /// stands.
-    pub(super) async fn record_refund(
+    pub(in crate::app) async fn record_refund(
         &self,
         mut refund: Refund,
         news: &RefundNews<'_>,

@@ -1,6 +1,7 @@
 //! Refunds: reading here, the intent and what is learnt in the files beside.
 
 mod intent;
+mod portal;
 mod record;
 
 use chrono::{DateTime, Utc};
@@ -11,11 +12,14 @@ use crate::domain::{
     id::{MerchantId, PartnerRefundId, PartnerTransId, RefundId},
     listing::{Page, RefundFilter},
     money::{Currency, Money},
-    refund::{PendingReason, Refund, RefundFailure, RefundInquiry, RefundMode, RefundState},
+    refund::{
+        PendingReason, Refund, RefundFailure, RefundInquiry, RefundMode, RefundOrigin, RefundState,
+    },
 };
 use crate::failpoint::failpoint;
 
 pub use intent::{CommittedRefund, ExistingRefund, Obstacle, RefundIntent, TurnedCancel};
+pub use portal::PortalRefund;
 pub use record::{RefundChange, RefundQuestion, RefundRecord};
 
 /// A refund with its follow-up, as every reading statement returns it.
@@ -25,6 +29,7 @@ pub(super) struct RefundRow {
     pub(super) refund_id: Uuid,
     pub(super) payment_id: Uuid,
     pub(super) version: i64,
+    pub(super) origin: String,
     pub(super) mode: String,
     pub(super) amount_minor: i64,
     pub(super) currency: String,
@@ -65,7 +70,7 @@ macro_rules! select_refund {
             RefundRow,
             $head + r#"
             select refund.merchant_id, refund.refund_id, refund.payment_id, refund.version,
-                refund.mode, refund.amount_minor, refund.currency, refund.merchant_reference,
+                refund.origin, refund.mode, refund.amount_minor, refund.currency, refund.merchant_reference,
                 refund.reason, refund.partner, refund.partner_trans_id, refund.partner_refund_id,
                 payment.alipay_trans_id, refund.status, refund.pending_reason,
                 refund.failure_code, refund.failure_message, refund.refusal_code,
@@ -108,6 +113,7 @@ impl TryFrom<RefundRow> for Refund {
             version: row.version,
             merchant_id: row.merchant_id.into(),
             payment_id: row.payment_id.into(),
+            origin: RefundOrigin::from_name(&row.origin).ok_or_else(|| inconsistent("origin"))?,
             mode: RefundMode::from_name(&row.mode).ok_or_else(|| inconsistent("mode"))?,
             amount: Money::new(row.amount_minor, currency),
             merchant_reference,

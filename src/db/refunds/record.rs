@@ -149,9 +149,10 @@ impl Db {
             ), recorded as (
                 insert into refund_transition (merchant_id, refund_id, version, payment_id, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
-                    follow_up_id, notification_id, attempt_id, gateway_at, reason, ticket)
+                    follow_up_id, notification_id, attempt_id, gateway_at, reason, ticket,
+                    statement_file_id, statement_line)
                 select $1, $2, changed.version, $18, $19, $6, $20, $7, $8, $15, $16, $17, $21, $22,
-                    $23, $24
+                    $23, $24, $35, $36
                 from changed
             ), booked as (
                 update payment
@@ -164,9 +165,10 @@ impl Db {
             ), book_recorded as (
                 insert into payment_transition (merchant_id, payment_id, version, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
-                    follow_up_id, notification_id, attempt_id, gateway_at, reason, ticket)
+                    follow_up_id, notification_id, attempt_id, gateway_at, reason, ticket,
+                    statement_file_id, statement_line)
                 select $1, $18, booked.version, $19, booked.status, booked.status_reason,
-                    booked.status, booked.status_reason, $15, $16, $17, $21, $22, $23, $24
+                    booked.status, booked.status_reason, $15, $16, $17, $21, $22, $23, $24, $35, $36
                 from booked
             ), audited as (
                 insert into audit_log (merchant_id, action, subject_kind, subject_id, by, before,
@@ -240,6 +242,8 @@ impl Db {
             record.next_check_at,
             change.map(|change| change.before.inquiry.submits),
             change.is_some_and(|change| change.acceptance_is_estimated),
+            actor.statement_file_id,
+            actor.statement_line,
         )
         .fetch_one(&self.pool)
         .await?;

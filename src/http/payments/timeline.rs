@@ -9,7 +9,7 @@ use crate::{
     domain::{
         attempt::{AnswerClass, Attempt},
         id::PaymentId,
-        transition::{Actor, Transition},
+        transition::{Actor, FileLine, Transition},
     },
     http::{
         answer::timestamp,
@@ -95,7 +95,7 @@ pub struct TransitionView {
     /// `resolved`; of the payment's books `refund_reserved`, `cancel_turned_into_refund` and the
     /// events of its refunds that move money: `refund_created`, `refund_accepted`,
     /// `refund_waiting`, `refund_succeeded`, `refund_refused`, `refund_failed_at_alipay`,
-    /// `refund_reversed_by_alipay` and others.
+    /// `refund_reversed_by_alipay`, `refund_made_in_portal` and others.
     #[schema(example = "paid")]
     pub event: String,
     /// The status before; `null` at creation.
@@ -127,13 +127,16 @@ pub struct TransitionView {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Actor)]
 pub struct ActorView {
-    /// `api_key`, `follow_up` or `notification`.
+    /// `api_key`, `follow_up`, `notification` or `file` (one of Alipay's daily files).
     #[serde(rename = "type")]
     #[schema(example = "api_key")]
     pub kind: &'static str,
     /// Its id.
     #[schema(example = "key_0199b3c1d2e37f4a8b6c7d8e9f0a1b2f")]
     pub id: String,
+    /// The line of the file; `null` for other actors.
+    #[schema(required = true, example = json!(null))]
+    pub line: Option<i64>,
 }
 
 /// Show what happened to a payment
@@ -242,14 +245,22 @@ impl From<Actor> for ActorView {
             Actor::ApiKey(id) => Self {
                 kind: "api_key",
                 id: id.to_string(),
+                line: None,
             },
             Actor::FollowUp(id) => Self {
                 kind: "follow_up",
                 id: id.to_string(),
+                line: None,
             },
             Actor::Notification(id) => Self {
                 kind: "notification",
                 id: id.to_string(),
+                line: None,
+            },
+            Actor::File(FileLine { file_id, line }) => Self {
+                kind: "file",
+                id: file_id.to_string(),
+                line: Some(line),
             },
         }
     }

@@ -90,6 +90,10 @@ pub struct RefundView {
     /// tried again), `outcome_unknown` (no usable answer came; the gateway asks), `processing`.
     #[schema(required = true, example = "awaiting_batch")]
     pub pending_reason: Option<&'static str>,
+    /// `gateway`: asked for here; `portal`: made in Alipay's merchant portal and known from a daily
+    /// file.
+    #[schema(example = "gateway")]
+    pub origin: &'static str,
     /// `sync`: done in the call; `async`: accepted in the call, done in Alipay's batch.
     #[schema(example = "async")]
     pub mode: &'static str,
@@ -147,6 +151,7 @@ impl RefundView {
             payment_id: refund.payment_id.to_string(),
             status: refund.state.status(),
             pending_reason: refund.state.pending_reason().map(PendingReason::as_str),
+            origin: refund.origin.as_str(),
             mode: refund.mode.as_str(),
             amount: refund.amount.into(),
             merchant_reference: refund.merchant_reference.as_ref().map(ToString::to_string),

@@ -1,0 +1,194 @@
+//! What a file proves goes into the books. What it contradicts stays as it is, and is a difference.
+
+use std::time::Duration;
+
+use super::ReconcileError;
+use crate::{
+    app::{
+        App,
+        record::{News, RecordError},
+        refunds::{NextQuestion, RefundNews},
+    },
+    db::{
+        error::Error as DbError,
+        reconciliation::{Books, Candidate, FileRef, Pass},
+        record::Recorded,
+        refunds::PortalRefund,
+    },
+    domain::{
+        daily_file::FileKind,
+        id::RefundId,
+        reconciliation::{Companions, Verdict, judge_payment, judge_portal_refund, judge_refund},
+        transition::{Actor, FileLine},
+    },
+};
+
+/// For how long an outage of the database is waited out before the import fails; the same files again
+/// continue it.
+const INSIST_FOR: Duration = Duration::from_secs(30);
+
+impl App {
+    /// Settles what a file's rows prove: payments first, then refunds. The file is believed at once, with
+    /// no further question to Alipay: it is Alipay's own book of a day that is over. A worker that asks at
+    /// the same moment meets the version's guard, and one of the two truths finds itself known.
+    pub(super) async fn feed_back(
+        &self,
+        books: &mut Books,
+        at: FileRef<'_>,
+        kind: FileKind,
+    ) -> Result<(), ReconcileError> {
+        for pass in [Pass::Payments, Pass::Refunds] {
+            let mut after = 0;
+            loop {
+                let page = books.candidates(at, kind, pass, after).await?;
+                let Some(last) = page.last() else { break };
+                after = line_of(last);
+                for candidate in &page {
+                    let line = FileLine {
+                        file_id: at.file,
+                        line: line_of(candidate),
+                    };
+                    self.settle(candidate, line, pass)
+                        .await
+                        .map_err(|error| ReconcileError::Record(Box::new(error)))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle(
+        &self,
+        candidate: &Candidate,
+        line: FileLine,
+        pass: Pass,
+    ) -> Result<(), RecordError> {
+        match (pass, candidate.subject.refund_id) {
+            (Pass::Payments, _) => self.settle_payment(candidate, line).await,
+            (Pass::Refunds, Some(refund_id)) => {
+                self.settle_refund(candidate, refund_id, line).await
+            }
+            (Pass::Refunds, None) => self.take_portal_refund(candidate, line).await,
+        }
+    }
+
+    async fn settle_payment(
+        &self,
+        candidate: &Candidate,
+        line: FileLine,
+    ) -> Result<(), RecordError> {
+        let subject = candidate.subject;
+        let payment = self
+            .db
+            .payment(subject.merchant_id, subject.payment_id)
+            .await?;
+        let payment = payment.ok_or(RecordError::Missing)?;
+        let companions = Companions {
+            canceled: candidate.canceled,
+        };
+        let Verdict::Settles(event) = judge_payment(&candidate.row, &payment, companions) else {
+            return Ok(());
+        };
+        let news = News {
+            actor: Actor::File(line),
+            answered: None,
+            event: Some(event),
+            fence: None,
+            reschedule: false,
+            cancel_refused: None,
+            grounds: None,
+            now: self.db.now().await?,
+        };
+        let was_settled = payment.is_settled();
+        let after = self.record(payment, &news, INSIST_FOR).await?;
+        if !was_settled && after.is_settled() {
+            note("payment");
+        }
+        Ok(())
+    }
+
+    async fn settle_refund(
+        &self,
+        candidate: &Candidate,
+        refund_id: RefundId,
+        line: FileLine,
+    ) -> Result<(), RecordError> {
+        let refund = self
+            .db
+            .refund(candidate.subject.merchant_id, refund_id)
+            .await?;
+        let refund = refund.ok_or(RecordError::Missing)?;
+        let Verdict::Settles(event) = judge_refund(&candidate.row, &refund) else {
+            return Ok(());
+        };
+        let news = RefundNews {
+            actor: Actor::File(line),
+            notify_id: None,
+            answered: None,
+            event: Some(event),
+            not_found: None,
+            fence: None,
+            next: NextQuestion::AsPlanned,
+            grounds: None,
+            now: self.db.now().await?,
+        };
+        self.record_refund(refund, &news, INSIST_FOR).await?;
+        note("refund");
+        Ok(())
+    }
+
+    /// Takes a refund that we did not make into the books of its payment, unless that is more than is
+    /// left of it.
+    async fn take_portal_refund(
+        &self,
+        candidate: &Candidate,
+        line: FileLine,
+    ) -> Result<(), RecordError> {
+        let subject = candidate.subject;
+        let Some(partner_refund_id) = candidate.row.partner_transaction_id.as_deref() else {
+            return Ok(());
+        };
+        loop {
+            let payment = self
+                .db
+                .payment(subject.merchant_id, subject.payment_id)
+                .await?;
+            let payment = payment.ok_or(RecordError::Missing)?;
+            if judge_portal_refund(&candidate.row, &payment) != Verdict::Settles(()) {
+                return Ok(());
+            }
+            let written = self
+                .db
+                .record_portal_refund(&PortalRefund {
+                    payment: &payment,
+                    refund_id: RefundId::mint(),
+                    partner_refund_id,
+                    row: &candidate.row,
+                    line,
+                    gateway_at: self.clock.now(),
+                })
+                .await;
+            match written {
+                Ok(Recorded::Written(_)) => {
+                    note("portal_refund");
+                    return Ok(());
+                }
+                // The payment has changed meanwhile.
+                Ok(Recorded::Stale | Recorded::FenceLost) => {}
+                // The same row again, or an id that somebody else's refund has.
+                Err(DbError::Constraint(name)) if name == "refund_partner_refund_id_key" => {
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+fn line_of(candidate: &Candidate) -> i64 {
+    i64::try_from(candidate.row.line).unwrap_or(i64::MAX)
+}
+
+fn note(of: &'static str) {
+    metrics::counter!("reconciliation_settled_total", "of" => of).increment(1);
+}

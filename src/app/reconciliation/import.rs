@@ -1,0 +1,344 @@
+//! Files in: read on a thread of their own, loaded batch by batch, fed back, compared.
+
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+
+use super::{
+    Order, ReconcileError, Reconciled, StagedFile, Watch,
+    staged::{Known, identify, open},
+};
+use crate::{
+    alipay::files::Entry,
+    app::App,
+    db::reconciliation::{Books, FileEnd, FileRef},
+    domain::{
+        daily_file::{FaultLog, FileKind, FileRow, FileSummary, RowFault},
+        id::ReconciliationId,
+        merchant::Reach,
+        reconciliation::{DifferenceFilter, Reconciliation, Source},
+    },
+};
+
+/// How many rows one statement loads.
+const BATCH: usize = 5_000;
+
+/// How many batches wait to be loaded: with them the memory of an import is bounded.
+const AHEAD: usize = 2;
+
+/// How many differences a dry run shows; they are stored nowhere.
+const SHOWN_OF_DRY_RUN: u16 = 1_000;
+
+impl App {
+    /// Reconciles files of one Alipay account: imports them, takes what they prove into the books, and
+    /// compares. The same files (by name and content) again are a replay of the same result, or the
+    /// continuation of what was cut. A dry run changes nothing, and settles nothing.
+    pub async fn reconcile(
+        &self,
+        files: Vec<StagedFile>,
+        order: Order,
+        watch: Option<Watch>,
+    ) -> Result<Reconciled, ReconcileError> {
+        let files = self.identify_files(files, &order).await?;
+        let begun = self.begin_reconciliation(&files, &order).await?;
+        self.finish_reconciliation(files, order, begun, watch).await
+    }
+
+    /// What files are, told apart from all others; every later step needs it.
+    async fn identify_files(
+        &self,
+        files: Vec<StagedFile>,
+        order: &Order,
+    ) -> Result<Vec<Known>, ReconcileError> {
+        let order = order.clone();
+        let known = self
+            .tasks
+            .spawn_blocking(move || {
+                let known: Result<Vec<Known>, _> = files
+                    .into_iter()
+                    .map(|file| identify(file, &order))
+                    .collect();
+                known
+            })
+            .await
+            .map_err(|error| ReconcileError::Record(Box::new(error)))??;
+        check(&known)?;
+        Ok(known)
+    }
+
+    /// Commits what is about to be done.
+    async fn begin_reconciliation(
+        &self,
+        files: &[Known],
+        order: &Order,
+    ) -> Result<Begun, ReconcileError> {
+        let mut books = if order.dry_run {
+            self.db.books_for_dry_run().await?
+        } else {
+            self.db.books()
+        };
+        let partner = &files
+            .first()
+            .ok_or(ReconcileError::NoFiles)?
+            .identity
+            .partner;
+        let begun = books
+            .begin(
+                partner,
+                &fingerprint(files, order.dry_run),
+                order.source,
+                &order.by,
+                self.rules,
+            )
+            .await?;
+        Ok(Begun {
+            books,
+            id: begun.id,
+            is_known: begun.is_known,
+            is_complete: begun.is_complete,
+        })
+    }
+
+    async fn finish_reconciliation(
+        &self,
+        files: Vec<Known>,
+        order: Order,
+        begun: Begun,
+        watch: Option<Watch>,
+    ) -> Result<Reconciled, ReconcileError> {
+        let Begun {
+            mut books,
+            id,
+            is_known,
+            is_complete,
+        } = begun;
+        let is_dry_run = books.is_dry_run();
+        let partner = files
+            .first()
+            .map(|known| known.identity.partner.clone())
+            .unwrap_or_default();
+        if !is_complete {
+            let mut places = vec![];
+            let watch = watch.map(std::sync::Arc::new);
+            // All of them are loaded before anything is compared: they may be about one another.
+            for (position, known) in (1_i32..).zip(files) {
+                let (kind, day) = (known.identity.kind, known.identity.day);
+                let mut identity = known.identity.clone();
+                if is_dry_run {
+                    // Nobody else's import of the same content waits for this transaction.
+                    identity.sha256 = rand::random();
+                }
+                let file = books.begin_file(id, position, &identity).await?;
+                let at = FileRef {
+                    partner: &partner,
+                    reconciliation: id,
+                    position,
+                    file: file.id,
+                    day,
+                };
+                if !file.is_imported {
+                    self.load(&mut books, at, known, watch.clone()).await?;
+                }
+                places.push((position, file.id, kind, day));
+            }
+            // Transactions before settlements.
+            places.sort_by_key(|(position, _, kind, _)| (*kind, *position));
+            for compares in [false, true] {
+                for (position, file, kind, day) in &places {
+                    let at = FileRef {
+                        partner: &partner,
+                        reconciliation: id,
+                        position: *position,
+                        file: *file,
+                        day: *day,
+                    };
+                    if compares {
+                        books.compare(at, *kind, self.rules).await?;
+                    } else if !is_dry_run {
+                        self.feed_back(&mut books, at, *kind).await?;
+                    }
+                }
+            }
+            books.complete(&partner, id).await?;
+        }
+        self.report(books, id, is_known && is_complete, &order)
+            .await
+    }
+
+    async fn report(
+        &self,
+        mut books: Books,
+        id: ReconciliationId,
+        is_replay: bool,
+        order: &Order,
+    ) -> Result<Reconciled, ReconcileError> {
+        let report = books.reconciliation(Reach::Operator, id).await?;
+        let mut report = report.ok_or_else(|| {
+            ReconcileError::Db(crate::db::error::Error::Inconsistent {
+                table: "reconciliation",
+                column: "reconciliation_id",
+                id: id.to_string(),
+            })
+        })?;
+        let mut differences = vec![];
+        if order.dry_run {
+            differences = books
+                .list_differences(
+                    Reach::Operator,
+                    id,
+                    DifferenceFilter::default(),
+                    None,
+                    SHOWN_OF_DRY_RUN,
+                )
+                .await?;
+            differences.truncate(usize::from(SHOWN_OF_DRY_RUN));
+            report.item.id = None;
+            books.undo().await?;
+        } else if !is_replay {
+            count(&report, order.source);
+        }
+        Ok(Reconciled {
+            report,
+            is_replay,
+            differences,
+        })
+    }
+
+    /// Reads a file on a thread of its own and loads it, at most a few batches ahead.
+    async fn load(
+        &self,
+        books: &mut Books,
+        at: FileRef<'_>,
+        known: Known,
+        watch: Option<std::sync::Arc<Watch>>,
+    ) -> Result<(), ReconcileError> {
+        let kind = known.identity.kind;
+        let (sender, mut batches) = mpsc::channel::<Vec<FileRow>>(AHEAD);
+        let reading = self
+            .tasks
+            .spawn_blocking(move || read_file(&known, &sender, watch.as_deref()));
+        while let Some(rows) = batches.recv().await {
+            books.add_rows(at, kind, &rows).await?;
+        }
+        let (summary, faults) = reading
+            .await
+            .map_err(|error| ReconcileError::Record(Box::new(error)))??;
+        let end = FileEnd {
+            summary: &summary,
+            faults: &faults,
+        };
+        books.end_file(at, kind, end).await?;
+        Ok(())
+    }
+}
+
+/// A reconciliation that was begun, and where its statements go.
+struct Begun {
+    books: Books,
+    id: ReconciliationId,
+    is_known: bool,
+    is_complete: bool,
+}
+
+/// Reads all of a file and hands its rows over. An importer that went away ends the reading.
+fn read_file(
+    known: &Known,
+    sender: &mpsc::Sender<Vec<FileRow>>,
+    watch: Option<&Watch>,
+) -> Result<(FileSummary, Vec<RowFault>), ReconcileError> {
+    let mut reader = open(&known.file, &known.options)?;
+    let mut faults = FaultLog::default();
+    let mut batch = Vec::with_capacity(BATCH);
+    let size = u64::try_from(known.identity.size_bytes).unwrap_or_default();
+    while let Some(entry) = reader.next() {
+        match entry {
+            Ok(Entry::Row(row)) => batch.push(row),
+            Ok(Entry::Fault(fault)) => faults.push(fault),
+            Err(source) => {
+                let name = known.file.name.clone();
+                return Err(ReconcileError::Io { name, source });
+            }
+        }
+        if let Some(watch) = watch {
+            watch(&known.file.name, size, reader.progress());
+        }
+        if batch.len() == BATCH && sender.blocking_send(std::mem::take(&mut batch)).is_err() {
+            break;
+        }
+    }
+    if !batch.is_empty() {
+        let _ = sender.blocking_send(batch);
+    }
+    Ok((reader.finish(), faults.kept().to_vec()))
+}
+
+/// One account's files, each once.
+fn check(files: &[Known]) -> Result<(), ReconcileError> {
+    let first = files.first().ok_or(ReconcileError::NoFiles)?;
+    if files
+        .iter()
+        .any(|known| known.identity.partner != first.identity.partner)
+    {
+        return Err(ReconcileError::Together(
+            "the files are of several Alipay accounts: bring those of each account together",
+        ));
+    }
+    let mut names: Vec<_> = files
+        .iter()
+        .map(|known| (known.identity.kind, known.identity.day))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.len() < files.len() {
+        return Err(ReconcileError::Together(
+            "two of the files are of the same kind and day",
+        ));
+    }
+    Ok(())
+}
+
+/// What makes the same files the same, in whatever order they come.
+fn fingerprint(files: &[Known], is_dry_run: bool) -> [u8; 32] {
+    if is_dry_run {
+        return rand::random();
+    }
+    let mut parts: Vec<_> = files
+        .iter()
+        .map(|known| (known.identity.name.as_bytes(), known.identity.sha256))
+        .collect();
+    parts.sort_unstable();
+    let mut digest = Sha256::new();
+    for (name, sha256) in parts {
+        digest.update(name);
+        digest.update([0]);
+        digest.update(sha256);
+    }
+    digest.finalize().into()
+}
+
+fn count(report: &Reconciliation, source: Source) {
+    let item = &report.item;
+    let unsigned = |count: i64| u64::try_from(count).unwrap_or_default();
+    for file in &item.files {
+        let kind: FileKind = file.kind;
+        metrics::counter!("reconciliation_files_total", "kind" => kind.as_str(), "source" => source.as_str())
+            .increment(1);
+        for (read, rows) in [("yes", file.rows), ("no", file.faults)] {
+            metrics::counter!("reconciliation_rows_total", "kind" => kind.as_str(), "readable" => read)
+                .increment(unsigned(rows));
+        }
+    }
+    for (class, count) in &item.counts {
+        metrics::counter!("reconciliation_differences_total", "class" => class.as_str())
+            .increment(unsigned(*count));
+    }
+    let id = item.id.map(|id| id.to_string()).unwrap_or_default();
+    if item.agrees() {
+        tracing::info!(reconciliation.id = id, "the files agree with the books");
+    } else {
+        tracing::error!(
+            reconciliation.id = id,
+            differences = item.open,
+            "the files and the books differ; nothing final was changed and a person must look"
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! Alipay's daily files against our books, and back into them (`protocol/operations.md` 5.6,
+//! `design/correctness.md` R23).
+//!
+//! [`App::reconcile`] is the one way in, for uploads, for the command line and for what is fetched: it
+//! reads the files, takes what they prove into the books, and compares. The same files again are the
+//! same reconciliation; one that was cut is continued by bringing them again.
+
+mod feed_back;
+mod import;
+mod read;
+mod staged;
+
+use crate::domain::{
+    audit::By,
+    daily_file::{FileFault, Progress},
+    reconciliation::{Reconciliation, Rules, Source},
+};
+
+pub use staged::StagedFile;
+
+/// How files are to be reconciled.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// How they came.
+    pub source: Source,
+    /// Who brought them.
+    pub by: By,
+    /// Whether nothing may change: the report alone is wanted.
+    pub dry_run: bool,
+    /// Whether the layouts of other products are taken.
+    pub other_layouts: bool,
+}
+
+/// A reconciliation as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reconciled {
+    /// What was found.
+    pub report: Reconciliation,
+    /// Whether the same files were brought before.
+    pub is_replay: bool,
+    /// Of a dry run, the first differences: they are stored nowhere.
+    pub differences: Vec<crate::domain::reconciliation::Difference>,
+}
+
+/// Why files could not be reconciled.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// There are none.
+    #[error("no file was given")]
+    NoFiles,
+    /// A file is not one of Alipay's daily files.
+    #[error("{name}: {fault}")]
+    File {
+        /// What it is called.
+        name: String,
+        /// What is wrong.
+        fault: FileFault,
+    },
+    /// Whose and of which day it is, neither its name nor its first line says.
+    #[error(
+        "{name}: give it its name at Alipay, such as 2088000000000017_transaction_20260309.txt: neither the name nor the first line says the partner and the day"
+    )]
+    Unnamed {
+        /// What it is called.
+        name: String,
+    },
+    /// Files of several accounts, or the same file twice.
+    #[error("{0}")]
+    Together(&'static str),
+    /// A file could not be read to its end.
+    #[error("{name}: the file cannot be read")]
+    Io {
+        /// What it is called.
+        name: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] crate::db::error::Error),
+    /// An order could not be settled.
+    #[error("what a file proves could not be recorded")]
+    Record(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Told of the reading of each file, if somebody watches.
+pub type Watch = Box<dyn Fn(&str, u64, Progress) + Send + Sync>;
+
+/// Describes the metrics of this module; call once, after the recorder is installed.
+pub(super) fn describe_metrics() {
+    metrics::describe_counter!(
+        "reconciliation_files_total",
+        metrics::Unit::Count,
+        "Daily files compared with the books, by kind and by how they came."
+    );
+    metrics::describe_counter!(
+        "reconciliation_rows_total",
+        metrics::Unit::Count,
+        "Rows of daily files, by kind and by whether they could be read."
+    );
+    metrics::describe_counter!(
+        "reconciliation_differences_total",
+        metrics::Unit::Count,
+        "Differences between daily files and the books, by class."
+    );
+    metrics::describe_counter!(
+        "reconciliation_settled_total",
+        metrics::Unit::Count,
+        "Orders that a daily file settled, by kind of order."
+    );
+}
+
+/// The rules that hold where nothing is configured.
+pub const DEFAULT_RULES: Rules = Rules {
+    fee_basis_points: None,
+    settled_within_days: 5,
+};

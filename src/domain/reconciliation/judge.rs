@@ -1,0 +1,147 @@
+//! What one row of a file means for the order it names.
+
+use crate::domain::{
+    daily_file::{FileRow, RowType},
+    payment::{CancelReason, Charge, Payment, PaymentEvent, PaymentState},
+    refund::{Refund, RefundEvent, RefundState},
+};
+
+/// What follows from a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict<E> {
+    /// The books say the same.
+    Agrees,
+    /// The order is open, and the row proves how it ended: this event settles it.
+    Settles(E),
+    /// The books say otherwise. Nothing changes; a person must look.
+    Contradicts,
+}
+
+/// What the files say of the same payment besides the row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Companions {
+    /// There is a row that all of the money went back by a cancel. A payment that was paid and
+    /// cancelled must never be read as paid in between (`design/correctness.md` M6).
+    pub canceled: bool,
+}
+
+/// What a `PAYMENT`, `CANCEL` or `REVERSAL` row means for its payment.
+pub fn judge_payment(
+    row: &FileRow,
+    payment: &Payment,
+    companions: Companions,
+) -> Verdict<PaymentEvent> {
+    if row.amount != payment.amount || is_of_another_trade(row, payment) {
+        return Verdict::Contradicts;
+    }
+    let went_back = row.row_type.gives_back() || companions.canceled;
+    match (&payment.state, row.row_type.gives_back()) {
+        (PaymentState::Processing(_) | PaymentState::Unresolved, _) if went_back => {
+            Verdict::Settles(closed(row, payment))
+        }
+        (PaymentState::Processing(_) | PaymentState::Unresolved, _) => {
+            Verdict::Settles(PaymentEvent::Paid {
+                charge: charge(row, payment),
+                alipay_trans_id: row.alipay_trans_id.clone(),
+            })
+        }
+        // Our own cancel is under way, and the file says that it was done.
+        (PaymentState::Succeeded, true)
+            if payment.canceling.is_some() && payment.refund_reserved_minor == 0 =>
+        {
+            Verdict::Settles(closed(row, payment))
+        }
+        (PaymentState::Succeeded, false)
+        | (
+            PaymentState::Canceled {
+                money_returned: true,
+                ..
+            },
+            _,
+        ) => Verdict::Agrees,
+        (
+            PaymentState::Succeeded
+            | PaymentState::Failed(_)
+            | PaymentState::Canceled {
+                money_returned: false,
+                ..
+            },
+            _,
+        ) => Verdict::Contradicts,
+    }
+}
+
+/// What a `REFUND` row means for the refund that it names.
+pub fn judge_refund(row: &FileRow, refund: &Refund) -> Verdict<RefundEvent> {
+    if row.amount != refund.amount || row.row_type != RowType::Refund {
+        return Verdict::Contradicts;
+    }
+    match refund.state {
+        RefundState::Pending(_) | RefundState::Unresolved => {
+            Verdict::Settles(RefundEvent::Succeeded {
+                accepted_at: Some(row.completed_at),
+            })
+        }
+        RefundState::Succeeded => Verdict::Agrees,
+        RefundState::Failed(_) => Verdict::Contradicts,
+    }
+}
+
+/// Whether a `REFUND` row that names no refund of ours can be taken into the payment's books: it never
+/// makes more go back than came in (`design/correctness.md` M3). Settles with the payment's
+/// `refundable` in mind; the guard of the statement decides again.
+pub fn judge_portal_refund(row: &FileRow, payment: &Payment) -> Verdict<()> {
+    let fits = row.amount.currency() == payment.amount.currency()
+        && row.amount.minor() >= 1
+        && row.amount.minor() <= payment.refundable_minor();
+    let is_new_id = row
+        .partner_transaction_id
+        .as_deref()
+        .is_some_and(|id| id != payment.partner_trans_id.as_str());
+    if fits && is_new_id && !is_of_another_trade(row, payment) {
+        Verdict::Settles(())
+    } else {
+        Verdict::Contradicts
+    }
+}
+
+/// Both sides know Alipay's id of the trade, and they differ.
+fn is_of_another_trade(row: &FileRow, payment: &Payment) -> bool {
+    row.alipay_trans_id
+        .as_ref()
+        .zip(payment.alipay_trans_id.as_ref())
+        .is_some_and(|(told, known)| told != known)
+}
+
+fn closed(row: &FileRow, payment: &Payment) -> PaymentEvent {
+    let charge = match row.row_type {
+        RowType::Payment => charge(row, payment),
+        // The row's time is that of the cancel.
+        RowType::Cancel | RowType::Reversal | RowType::Refund => {
+            payment.charge.clone().unwrap_or_else(|| Charge {
+                wallet: row.wallet.clone(),
+                ..Charge::default()
+            })
+        }
+    };
+    PaymentEvent::Closed {
+        reason: CancelReason::Requested,
+        money_returned: true,
+        alipay_trans_id: row.alipay_trans_id.clone(),
+        charge: Some(charge),
+    }
+}
+
+/// What the row says of the charge. Of the buyer it says nothing.
+fn charge(row: &FileRow, payment: &Payment) -> Charge {
+    let known = payment.charge.clone().unwrap_or_default();
+    Charge {
+        paid_at: known.paid_at.or(Some(row.completed_at)),
+        wallet: known.wallet.or_else(|| row.wallet.clone()),
+        ..known
+    }
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

@@ -1,0 +1,206 @@
+//! Every state of an order against every type of row.
+
+use chrono::{DateTime, Utc};
+
+use super::*;
+use crate::domain::{
+    money::{Currency, Money},
+    payment::{Failure, ProcessingReason, RetryAdvice, tests::payment},
+    refund::{PendingReason, RefundFailure, RefundMode, tests::refund},
+};
+
+fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_767_323_045 + seconds, 0).expect("a date of our time")
+}
+
+fn row(row_type: RowType, amount: Money) -> FileRow {
+    FileRow {
+        line: 3,
+        duplicate_of: None,
+        row_type,
+        partner_transaction_id: Some("HKR-1".to_owned()),
+        alipay_trans_id: Some("2026".to_owned()),
+        amount,
+        fee: Money::new(0, Currency::HKD),
+        completed_at: at(5),
+        settlement: None,
+        remark: None,
+        secondary_merchant_industry: None,
+        secondary_merchant_name: None,
+        secondary_merchant_id: None,
+        store_name: None,
+        order_scene: None,
+        trans_amount: None,
+        trans_forex_rate: None,
+        wallet: Some("ALIPAYHK".to_owned()),
+    }
+}
+
+fn failed() -> PaymentState {
+    PaymentState::Failed(Failure {
+        code: "X".to_owned(),
+        message: "no".to_owned(),
+        retry: RetryAdvice::No,
+    })
+}
+
+const fn canceled(money_returned: bool) -> PaymentState {
+    PaymentState::Canceled {
+        reason: CancelReason::Requested,
+        money_returned,
+    }
+}
+
+/// `agrees`, `contradicts`, or the name of the event that settles the payment.
+fn told(verdict: &Verdict<PaymentEvent>) -> &'static str {
+    match verdict {
+        Verdict::Agrees => "agrees",
+        Verdict::Contradicts => "contradicts",
+        Verdict::Settles(event) => event.name(),
+    }
+}
+
+#[test]
+fn m6_each_row_against_each_state_of_a_payment() {
+    let none = Companions::default();
+    let with_cancel = Companions { canceled: true };
+    let states = [
+        PaymentState::Processing(ProcessingReason::Submitting),
+        PaymentState::Processing(ProcessingReason::AwaitingBuyer),
+        PaymentState::Processing(ProcessingReason::OutcomeUnknown),
+        PaymentState::Processing(ProcessingReason::Canceling),
+        PaymentState::Unresolved,
+        PaymentState::Succeeded,
+        failed(),
+        canceled(true),
+        canceled(false),
+    ];
+    let table = [
+        ("paid", "closed", "closed"),
+        ("paid", "closed", "closed"),
+        ("paid", "closed", "closed"),
+        ("paid", "closed", "closed"),
+        ("paid", "closed", "closed"),
+        ("agrees", "agrees", "contradicts"),
+        ("contradicts", "contradicts", "contradicts"),
+        ("agrees", "agrees", "agrees"),
+        ("contradicts", "contradicts", "contradicts"),
+    ];
+    for (state, expected) in states.into_iter().zip(table) {
+        let payment = payment(state);
+        let paid = row(RowType::Payment, payment.amount);
+        let found = (
+            told(&judge_payment(&paid, &payment, none)),
+            told(&judge_payment(&paid, &payment, with_cancel)),
+            told(&judge_payment(
+                &row(RowType::Cancel, payment.amount),
+                &payment,
+                with_cancel,
+            )),
+        );
+        assert_eq!(found, expected, "{:?}", payment.state);
+        let reversal = row(RowType::Reversal, payment.amount);
+        let same = told(&judge_payment(&reversal, &payment, with_cancel));
+        assert_eq!(same, expected.2, "a reversal is a cancel");
+    }
+}
+
+#[test]
+fn what_settles_a_payment_is_a_legal_event_of_it() {
+    for state in [
+        PaymentState::Processing(ProcessingReason::OutcomeUnknown),
+        PaymentState::Unresolved,
+    ] {
+        let payment = payment(state);
+        for (row_type, status) in [
+            (RowType::Payment, "succeeded"),
+            (RowType::Cancel, "canceled"),
+        ] {
+            let row = row(row_type, payment.amount);
+            let Verdict::Settles(event) = judge_payment(&row, &payment, Companions::default())
+            else {
+                panic!("{row_type:?} settles {:?}", payment.state);
+            };
+            let after = payment.apply(&event, at(9)).expect("no contradiction");
+            assert_eq!(after.expect("a change").state.status(), status);
+        }
+    }
+}
+
+#[test]
+fn a_cancel_that_is_under_way_is_ended_by_its_row_unless_refunds_hold_money() {
+    let mut payment = payment(PaymentState::Succeeded);
+    payment.canceling = Some(CancelReason::Requested);
+    let row = row(RowType::Cancel, payment.amount);
+    let none = Companions::default();
+    assert_eq!(told(&judge_payment(&row, &payment, none)), "closed");
+    payment.refund_reserved_minor = 1;
+    assert_eq!(told(&judge_payment(&row, &payment, none)), "contradicts");
+}
+
+#[test]
+fn another_amount_currency_or_trade_settles_nothing() {
+    let mut payment = payment(PaymentState::Unresolved);
+    let none = Companions::default();
+    let usd = Currency::from_code("USD").expect("a currency");
+    for amount in [
+        Money::new(payment.amount.minor() + 1, Currency::HKD),
+        Money::new(payment.amount.minor(), usd),
+    ] {
+        let row = row(RowType::Payment, amount);
+        assert_eq!(told(&judge_payment(&row, &payment, none)), "contradicts");
+    }
+    payment.alipay_trans_id = Some("another".to_owned());
+    let row = row(RowType::Payment, payment.amount);
+    assert_eq!(told(&judge_payment(&row, &payment, none)), "contradicts");
+}
+
+#[test]
+fn a_row_settles_an_open_refund_and_contradicts_one_that_failed() {
+    let failure = RefundFailure {
+        code: "X".to_owned(),
+        message: "no".to_owned(),
+    };
+    let mut refund = refund(RefundMode::Async, at(0));
+    let row = |amount| row(RowType::Refund, amount);
+    for state in [
+        RefundState::Pending(PendingReason::AwaitingBatch),
+        RefundState::Unresolved,
+    ] {
+        refund.state = state;
+        let Verdict::Settles(event) = judge_refund(&row(refund.amount), &refund) else {
+            panic!("{:?} is settled", refund.state);
+        };
+        let after = refund.apply(&event, at(9)).expect("no contradiction");
+        assert_eq!(after.expect("a change").state, RefundState::Succeeded);
+        let more = Money::new(refund.amount.minor() + 1, Currency::HKD);
+        assert_eq!(judge_refund(&row(more), &refund), Verdict::Contradicts);
+    }
+    refund.state = RefundState::Succeeded;
+    assert_eq!(judge_refund(&row(refund.amount), &refund), Verdict::Agrees);
+    refund.state = RefundState::Failed(failure);
+    assert_eq!(
+        judge_refund(&row(refund.amount), &refund),
+        Verdict::Contradicts
+    );
+}
+
+#[test]
+fn m3_a_portal_refund_is_taken_up_to_what_is_left_of_a_paid_payment() {
+    let mut payment = payment(PaymentState::Succeeded);
+    payment.refund_reserved_minor = 1_000;
+    let left = payment.refundable_minor();
+    let of = |minor, payment: &Payment| {
+        judge_portal_refund(
+            &row(RowType::Refund, Money::new(minor, Currency::HKD)),
+            payment,
+        )
+    };
+    assert_eq!(of(left, &payment), Verdict::Settles(()));
+    assert_eq!(of(left + 1, &payment), Verdict::Contradicts);
+    assert_eq!(of(0, &payment), Verdict::Contradicts);
+    for state in [failed(), canceled(true), PaymentState::Unresolved] {
+        payment.state = state;
+        assert_eq!(of(1, &payment), Verdict::Contradicts);
+    }
+}

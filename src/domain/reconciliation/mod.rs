@@ -1,0 +1,47 @@
+//! Alipay's daily files against our books: what a row proves, what can differ, and what a comparison
+//! found (`protocol/operations.md` 5.6).
+//!
+//! A file is evidence that money moved. What it proves about an order whose outcome is open goes into
+//! the books, through the same [`Payment::apply`](super::payment::Payment::apply) and
+//! [`Refund::apply`](super::refund::Refund::apply) as any truth; what it contradicts is an incident for a
+//! person, and changes nothing (`design/correctness.md` R23, M6).
+
+mod judge;
+mod report;
+
+pub use judge::{Companions, Verdict, judge_payment, judge_portal_refund, judge_refund};
+pub use report::{
+    Counts, Difference, DifferenceClass, DifferenceFilter, ReconciledFile, Reconciliation,
+    ReconciliationFilter, ReconciliationItem, ReconciliationStatus, Source, StoredFault, Total,
+};
+
+use chrono::NaiveDate;
+
+use super::daily_file::FileKind;
+
+/// What a file is known by before it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    /// The Alipay account.
+    pub partner: String,
+    /// Which of the two daily files.
+    pub kind: FileKind,
+    /// The GMT+8 day it is of.
+    pub day: NaiveDate,
+    /// What it is called, without its directory.
+    pub name: String,
+    /// SHA-256 of its bytes.
+    pub sha256: [u8; 32],
+    /// How many bytes it has.
+    pub size_bytes: i64,
+}
+
+/// How files are compared with the books.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// What Alipay keeps of a payment by contract, in hundredths of a percent, rounded half up; fees
+    /// are not checked where it is absent.
+    pub fee_basis_points: Option<i32>,
+    /// After how many days a transaction must have been settled.
+    pub settled_within_days: i32,
+}

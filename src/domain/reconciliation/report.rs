@@ -1,0 +1,285 @@
+//! What a comparison found.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde_json::Value;
+
+use crate::domain::{
+    daily_file::{FileKind, RowType},
+    id::{DifferenceId, FileId, MerchantId, PaymentId, ReconciliationId, RefundId},
+    money::Money,
+};
+
+/// How the files came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// By HTTP.
+    Upload,
+    /// By `alipayhk-gateway reconcile`.
+    CommandLine,
+    /// Fetched from Alipay.
+    Sftp,
+}
+
+stored_names!(Source {
+    Upload = "upload",
+    CommandLine = "command_line",
+    Sftp = "sftp",
+});
+
+/// Where a comparison stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReconciliationStatus {
+    /// The files are being read or compared.
+    Running,
+    /// Nothing was done for ten minutes: the process died. The same files again continue it.
+    Interrupted,
+    /// Done.
+    Complete,
+}
+
+stored_names!(ReconciliationStatus {
+    Running = "running",
+    Interrupted = "interrupted",
+    Complete = "complete",
+});
+
+/// In what way a row and the books differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DifferenceClass {
+    /// Another amount.
+    AmountDiffers,
+    /// Another currency.
+    CurrencyDiffers,
+    /// Alipay keeps another fee than the configured rate makes.
+    FeeDiffers,
+    /// What is paid out is not the amount less the fee.
+    NetDiffers,
+    /// The file says that money moved, the books that it did not, or has not yet.
+    StatusDiffers,
+    /// Another GMT+8 day.
+    DayDiffers,
+    /// Ours, and not in the file.
+    MissingInFile,
+    /// In the file, and not ours.
+    UnknownToUs,
+    /// A refund that was made in Alipay's merchant portal and is now in the books.
+    PortalRefund,
+    /// The same row again, in this file or in an earlier one.
+    Duplicate,
+    /// Settled before.
+    SettledTwice,
+    /// Due for settlement, and in no settlement file.
+    NotSettled,
+    /// The order was open, and the row settled it.
+    Corrected,
+}
+
+stored_names!(DifferenceClass {
+    AmountDiffers = "amount_differs",
+    CurrencyDiffers = "currency_differs",
+    FeeDiffers = "fee_differs",
+    NetDiffers = "net_differs",
+    StatusDiffers = "status_differs",
+    DayDiffers = "day_differs",
+    MissingInFile = "missing_in_file",
+    UnknownToUs = "unknown_to_us",
+    PortalRefund = "portal_refund",
+    Duplicate = "duplicate",
+    SettledTwice = "settled_twice",
+    NotSettled = "not_settled",
+    Corrected = "corrected",
+});
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// Sorts by file and line.
+    pub id: DifferenceId,
+    /// In which file.
+    pub file_id: FileId,
+    /// The file's name.
+    pub file_name: String,
+    /// Its line; absent where the file lacks the row.
+    pub line: Option<i64>,
+    /// In what way.
+    pub class: DifferenceClass,
+    /// What the row books, or should.
+    pub row_type: RowType,
+    /// Whose it is, where that is known.
+    pub merchant_id: Option<MerchantId>,
+    /// Which payment, where that is known.
+    pub payment_id: Option<PaymentId>,
+    /// Which refund.
+    pub refund_id: Option<RefundId>,
+    /// The shop, as we know it or as the file names it.
+    pub store: Option<String>,
+    /// Our id as the file has it, or should.
+    pub partner_transaction_id: Option<String>,
+    /// Alipay's.
+    pub alipay_trans_id: Option<String>,
+    /// Of the row, or of ours where there is no row.
+    pub amount: Money,
+    /// What the books say.
+    pub expected: Option<String>,
+    /// What the file says.
+    pub found: Option<String>,
+    /// When somebody took note of it.
+    pub acknowledged_at: Option<DateTime<Utc>>,
+    /// Who: a [`By`](crate::domain::audit::By) as it was stored.
+    pub acknowledged_by: Option<Value>,
+    /// Why it is no reason for alarm.
+    pub acknowledged_reason: Option<String>,
+}
+
+/// Which differences to list. Absent fields do not restrict.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DifferenceFilter<'a> {
+    /// In this way.
+    pub class: Option<DifferenceClass>,
+    /// Of this merchant.
+    pub merchant_id: Option<MerchantId>,
+    /// Of this shop.
+    pub store: Option<&'a str>,
+    /// Whether somebody took note of it.
+    pub acknowledged: Option<bool>,
+}
+
+/// Which reconciliations to list. Absent fields do not restrict.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReconciliationFilter<'a> {
+    /// Of this Alipay account.
+    pub partner: Option<&'a str>,
+    /// With a file of this day.
+    pub day: Option<NaiveDate>,
+    /// With a file of this kind.
+    pub kind: Option<FileKind>,
+    /// That stand so.
+    pub status: Option<ReconciliationStatus>,
+    /// This one alone.
+    pub id: Option<ReconciliationId>,
+}
+
+/// A row that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFault {
+    /// The file's name.
+    pub file_name: String,
+    /// Its line.
+    pub line: i64,
+    /// The column; absent where the line as a whole is meant.
+    pub column: Option<String>,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// A file of a reconciliation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReconciledFile {
+    /// Which content.
+    pub id: FileId,
+    /// Which of the two daily files.
+    pub kind: FileKind,
+    /// The GMT+8 day it is of.
+    pub day: NaiveDate,
+    /// What it is called.
+    pub name: String,
+    /// SHA-256 of its bytes.
+    pub sha256: Vec<u8>,
+    /// Counts the contents under this name; absent until it was read.
+    pub version: Option<i32>,
+    /// Whether a later version took its place.
+    pub is_superseded: bool,
+    /// Rows that were read.
+    pub rows: i64,
+    /// Rows that could not be read.
+    pub faults: i64,
+    /// Rows that agree with the books.
+    pub matched: i64,
+    /// What a person should know of it.
+    pub warnings: Vec<String>,
+}
+
+/// How many differences there are of each class, and how many of them wait for a person.
+pub type Counts = BTreeMap<DifferenceClass, i64>;
+
+/// The sum over one day, shop, wallet and currency of one file, in minor units: what came in less what
+/// went back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Total {
+    /// Of which of the two files.
+    pub kind: FileKind,
+    /// The GMT+8 day on which Alipay completed it.
+    pub day: NaiveDate,
+    /// Whose; absent for what is unknown to us.
+    pub merchant_id: Option<MerchantId>,
+    /// The shop, as we know it or as the file names it.
+    pub store: Option<String>,
+    /// Which wallet paid.
+    pub wallet: Option<String>,
+    /// The currency's code.
+    pub currency: String,
+    /// How many rows.
+    pub rows: i64,
+    /// What was paid less what went back.
+    pub amount_minor: i64,
+    /// What Alipay keeps.
+    pub fee_minor: i64,
+    /// What Alipay pays out.
+    pub net_minor: i64,
+    /// What it should pay out by our books.
+    pub expected_net_minor: i64,
+}
+
+/// A reconciliation in a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReconciliationItem {
+    /// Its identity; absent for a dry run.
+    pub id: Option<ReconciliationId>,
+    /// The Alipay account.
+    pub partner: String,
+    /// How the files came.
+    pub source: Source,
+    /// Where it stands.
+    pub status: ReconciliationStatus,
+    /// The rate that fees were checked against.
+    pub fee_basis_points: Option<i32>,
+    /// When it began.
+    pub created_at: DateTime<Utc>,
+    /// When it was done.
+    pub completed_at: Option<DateTime<Utc>>,
+    /// Its files.
+    pub files: Vec<ReconciledFile>,
+    /// Its differences by class.
+    pub counts: Counts,
+    /// How many of them nobody took note of yet.
+    pub open: i64,
+}
+
+/// All that one reconciliation found, but for the differences themselves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reconciliation {
+    /// As in a list.
+    pub item: ReconciliationItem,
+    /// Rows that could not be read: the first of each file.
+    pub faults: Vec<StoredFault>,
+    /// The sums.
+    pub totals: Vec<Total>,
+}
+
+impl Reconciliation {
+    /// Whether nothing waits for a person: no open difference, and no row that could not be read.
+    pub fn agrees(&self) -> bool {
+        self.item.agrees()
+    }
+}
+
+impl ReconciliationItem {
+    /// Whether nothing waits for a person: no open difference, and no row that could not be read.
+    pub fn agrees(&self) -> bool {
+        self.status == ReconciliationStatus::Complete
+            && self.open == 0
+            && self.files.iter().all(|file| file.faults == 0)
+    }
+}

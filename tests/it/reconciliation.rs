@@ -1,0 +1,363 @@
+//! Alipay's daily files against the books, and back into them.
+
+use std::{fs, path::PathBuf};
+
+use alipayhk_gateway::{
+    app::reconciliation::{Order, ReconcileError, Reconciled, StagedFile},
+    domain::{
+        audit::By,
+        listing::Page,
+        merchant::Reach,
+        reconciliation::{Difference, DifferenceClass, DifferenceFilter, Source},
+    },
+};
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::support::{PARTNER, World, http::Answer};
+
+/// A directory with files of one test.
+struct Desk(PathBuf);
+
+impl Desk {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("desk-{}", uuid::Uuid::now_v7()));
+        fs::create_dir(&path).expect("a directory");
+        Self(path)
+    }
+
+    fn put(&self, kind: &str, day: &str, bytes: &[u8]) -> StagedFile {
+        let path = self.0.join(format!("{PARTNER}_{kind}_{day}.txt"));
+        fs::write(&path, bytes).expect("a file");
+        StagedFile::at(&path)
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn order(dry_run: bool) -> Order {
+    Order {
+        source: Source::CommandLine,
+        by: By::command_line("test"),
+        dry_run,
+        other_layouts: false,
+    }
+}
+
+/// The GMT+8 day of the world's clock.
+fn today(world: &World) -> String {
+    (world.now() + TimeDelta::hours(8))
+        .format("%Y%m%d")
+        .to_string()
+}
+
+async fn reconcile(world: &World, file: StagedFile) -> Reconciled {
+    let app = &world.replicas[0].app;
+    app.reconcile(vec![file], order(false), None)
+        .await
+        .expect("a good file")
+}
+
+async fn todays_file(world: &World, desk: &Desk) -> StagedFile {
+    let day = today(world);
+    let bytes = world.simulator.daily_file("transaction", &day).await;
+    desk.put("transaction", &day, &bytes.expect("a file"))
+}
+
+async fn differences(world: &World, found: &Reconciled) -> Vec<Difference> {
+    let Page { items, .. } = world.replicas[0]
+        .app
+        .list_differences(
+            Reach::Operator,
+            found.report.item.id.expect("an id"),
+            DifferenceFilter::default(),
+            None,
+            200,
+        )
+        .await
+        .expect("a list");
+    items
+}
+
+async fn classes(world: &World, found: &Reconciled) -> Vec<(Option<i64>, &'static str)> {
+    let found = differences(world, found).await;
+    found.iter().map(|d| (d.line, d.class.as_str())).collect()
+}
+
+/// A transaction file with one row.
+fn one_row(world: &World, row_type: &str, payment: &Value, amount: &str, id: &str) -> Vec<u8> {
+    let at = world.now() + TimeDelta::hours(8);
+    let (day, time) = (at.format("%Y-%m-%d"), at.format("%Y-%m-%d %H:%M:%S"));
+    let alipay = payment["alipay_trans_id"].as_str().unwrap_or_default();
+    format!(
+        "Partner:{PARTNER}|Payment_time: {day}|Total_count:1\n\
+         Partner_transaction_id|Transaction_id|Transaction_amount|Charge_amount|Currency|Payment_time|Transaction_type|Remark|Secondary_merchant_industry|Secondary_merchant_name|Secondary_merchant_id|Operator_name|Order_scene|Trans_currency|Trans_amount|Trans_forex_rate|Issue\n\
+         {id}|{alipay}|{amount}|0.00|HKD|{time}|{row_type}||5812|M|M0001|B||HKD|{amount}|1|ALIPAYHK\n"
+    )
+    .into_bytes()
+}
+
+fn our_id(payment: &Value) -> &str {
+    payment["partner_trans_id"].as_str().expect("an id")
+}
+
+fn amount_of(payment: &Value) -> String {
+    let minor = payment["amount"]["value"].as_i64().expect("an amount");
+    format!("{}.{:02}", minor / 100, minor % 100)
+}
+
+async fn version_of(world: &World, answer: &Answer) -> Value {
+    world.till.payment(answer.id()).await["version"].clone()
+}
+
+#[sqlx::test]
+async fn a_file_that_says_what_we_know_agrees_and_the_same_file_again_is_the_same_result(
+    pool: PgPool,
+) {
+    let world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    world.pay("0001").await;
+    let refund = world
+        .till
+        .refund(
+            paid.id(),
+            &json!({"amount": {"value": 100, "currency": "HKD"}}),
+            10,
+        )
+        .await;
+    assert_eq!(refund.body["status"], "succeeded", "{refund:?}");
+    let desk = Desk::new();
+    let found = reconcile(&world, todays_file(&world, &desk).await).await;
+    assert_eq!(classes(&world, &found).await, []);
+    assert!(found.report.agrees() && !found.is_replay, "{found:?}");
+    let file = &found.report.item.files[0];
+    assert_eq!((file.rows, file.matched, file.version), (3, 3, Some(1)));
+    let (net, expected) = found.report.totals.iter().fold((0, 0), |sums, total| {
+        (sums.0 + total.net_minor, sums.1 + total.expected_net_minor)
+    });
+    assert_eq!(net, expected, "{:?}", found.report.totals);
+
+    let rows = world.count_rows("select count(*) from statement_row").await;
+    let again = reconcile(&world, todays_file(&world, &desk).await).await;
+    assert!(again.is_replay);
+    assert_eq!(again.report.item.id, found.report.item.id);
+    assert_eq!(
+        world.count_rows("select count(*) from statement_row").await,
+        rows
+    );
+    world.finish().await;
+}
+
+#[sqlx::test]
+async fn every_kind_of_planted_difference_is_told_with_its_line(pool: PgPool) {
+    let world = World::start(pool).await;
+    let mut ids = vec![];
+    for _ in 0..5 {
+        let paid = world.pay("0001").await;
+        ids.push(our_id(&world.till.payment(paid.id()).await).to_owned());
+    }
+    let day = today(&world);
+    for plant in [
+        json!({"type": "wrong_amount", "row": ids[0], "by_minor": 7}),
+        json!({"type": "missing", "row": ids[1]}),
+        json!({"type": "duplicate", "row": ids[2]}),
+        json!({"type": "other_day", "row": ids[3], "days": 1}),
+        json!({"type": "extra_payment", "id": "PORTAL-1", "amount_minor": 900}),
+    ] {
+        world.simulator.plant("transaction", &day, &plant).await;
+    }
+    let desk = Desk::new();
+    let found = reconcile(&world, todays_file(&world, &desk).await).await;
+    let all = differences(&world, &found).await;
+    let of = |class: DifferenceClass| -> Vec<Option<&str>> {
+        all.iter()
+            .filter(|difference| difference.class == class)
+            .map(|difference| difference.partner_transaction_id.as_deref())
+            .collect()
+    };
+    assert_eq!(
+        of(DifferenceClass::AmountDiffers),
+        [Some(ids[0].as_str())],
+        "{all:#?}"
+    );
+    assert_eq!(of(DifferenceClass::MissingInFile), [Some(ids[1].as_str())]);
+    assert_eq!(of(DifferenceClass::Duplicate), [Some(ids[2].as_str())]);
+    assert_eq!(of(DifferenceClass::DayDiffers), [Some(ids[3].as_str())]);
+    assert_eq!(of(DifferenceClass::UnknownToUs), [Some("PORTAL-1")]);
+    assert_eq!(all.len(), 5, "{all:#?}");
+    assert_eq!(found.report.item.open, 5);
+    world.finish().await;
+}
+
+#[sqlx::test]
+async fn a_row_settles_a_payment_whose_answer_was_lost(pool: PgPool) {
+    let world = World::start(pool).await;
+    let open = world.pay_unheard().await;
+    let before = world.till.payment(open.id()).await;
+    assert_eq!(before["status"], "processing");
+    let desk = Desk::new();
+    let found = reconcile(&world, todays_file(&world, &desk).await).await;
+    let all = classes(&world, &found).await;
+    assert_eq!(all, [(Some(3), "corrected")]);
+    assert!(found.report.agrees());
+    let after = world.till.payment(open.id()).await;
+    assert_eq!(after["status"], "succeeded");
+    assert_eq!(world.count_rows("select count(*) from follow_up").await, 0);
+    let timeline = world.till.timeline(open.id()).await;
+    let last = timeline.last().expect("a timeline");
+    assert_eq!(
+        (&last["event"], &last["actor"]["type"]),
+        (&json!("paid"), &json!("file"))
+    );
+    assert_eq!(last["actor"]["line"], 3);
+    world.finish().await;
+}
+
+#[sqlx::test]
+async fn m3_a_refund_from_the_portal_is_taken_from_what_is_refundable_once(pool: PgPool) {
+    let world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    let payment = world.till.payment(paid.id()).await;
+    world.simulator.portal_refund(our_id(&payment), 250).await;
+    let desk = Desk::new();
+    let found = reconcile(&world, todays_file(&world, &desk).await).await;
+    let all = differences(&world, &found).await;
+    assert_eq!(all.len(), 1, "{all:#?}");
+    assert_eq!(all[0].class, DifferenceClass::PortalRefund);
+    let after = world.till.payment(paid.id()).await;
+    let before = payment["refunds"]["refundable"]
+        .as_i64()
+        .expect("an amount");
+    assert_eq!(after["refunds"]["refundable"], before - 250, "{after}");
+    let refunds = world.till.get("/v1/refunds").await;
+    assert_eq!(refunds.body["items"][0]["origin"], "portal");
+    // A changed file is a new version, and finds the refund known.
+    let mut bytes = fs::read(todays_file(&world, &desk).await.path.clone()).expect("a file");
+    bytes.extend_from_slice(b"\n");
+    let again = reconcile(&world, desk.put("transaction", &today(&world), &bytes)).await;
+    assert!(!again.is_replay);
+    assert_eq!(again.report.item.files[0].version, Some(2));
+    assert_eq!(classes(&world, &again).await.len(), 1);
+    let unchanged = world.till.payment(paid.id()).await;
+    assert_eq!(unchanged, after);
+    world.finish().await;
+}
+
+#[sqlx::test]
+async fn a_row_against_a_final_state_changes_nothing_and_waits_for_a_person(pool: PgPool) {
+    let world = World::start(pool).await;
+    let failed = world.pay("1001").await;
+    let payment = world.till.payment(failed.id()).await;
+    assert_eq!(payment["status"], "failed", "{payment}");
+    let version = version_of(&world, &failed).await;
+    let desk = Desk::new();
+    let bytes = one_row(
+        &world,
+        "PAYMENT",
+        &payment,
+        &amount_of(&payment),
+        our_id(&payment),
+    );
+    let found = reconcile(&world, desk.put("transaction", &today(&world), &bytes)).await;
+    assert_eq!(classes(&world, &found).await, [(Some(3), "status_differs")]);
+    assert_eq!(found.report.item.open, 1);
+    assert_eq!(version_of(&world, &failed).await, version);
+    world.finish().await;
+}
+
+#[sqlx::test]
+async fn m3_a_refund_above_what_is_left_is_an_incident_and_not_in_the_books(pool: PgPool) {
+    let world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    let payment = world.till.payment(paid.id()).await;
+    let version = version_of(&world, &paid).await;
+    let desk = Desk::new();
+    let bytes = one_row(&world, "REFUND", &payment, "99999.00", "PORTAL-R1");
+    let found = reconcile(&world, desk.put("transaction", &today(&world), &bytes)).await;
+    let all = classes(&world, &found).await;
+    assert!(all.contains(&(Some(3), "unknown_to_us")), "{all:?}");
+    assert!(all.contains(&(None, "missing_in_file")), "{all:?}");
+    assert_eq!(version_of(&world, &paid).await, version);
+    world.finish().await;
+}
+
+#[sqlx::test]
+async fn a_dry_run_tells_the_same_and_changes_nothing(pool: PgPool) {
+    let world = World::start(pool).await;
+    world.pay_unheard().await;
+    let desk = Desk::new();
+    let file = todays_file(&world, &desk).await;
+    let rows = world.rows().await;
+    let app = &world.replicas[0].app;
+    let found = app
+        .reconcile(vec![file], order(true), None)
+        .await
+        .expect("a good file");
+    assert_eq!(found.report.item.id, None);
+    let told: Vec<_> = found.differences.iter().map(|d| d.class.as_str()).collect();
+    assert_eq!(told, ["status_differs"]);
+    assert_eq!(world.rows().await, rows);
+    for table in [
+        "select count(*) from statement_file",
+        "select count(*) from statement_row",
+        "select count(*) from reconciliation",
+        "select count(*) from reconciliation_difference",
+    ] {
+        assert_eq!(world.count_rows(table).await, 0, "{table}");
+    }
+    world.finish().await;
+}
+
+#[sqlx::test]
+async fn imports_of_the_same_file_at_once_and_a_visit_of_the_worker_have_one_effect(pool: PgPool) {
+    let world = World::start(pool).await;
+    let open = world.pay_unheard().await;
+    let desk = Desk::new();
+    let (one, two) = (
+        todays_file(&world, &desk).await,
+        todays_file(&world, &desk).await,
+    );
+    let (one, two, ()) = tokio::join!(
+        reconcile(&world, one),
+        reconcile(&world, two),
+        world.run_due()
+    );
+    assert_eq!(one.report.item.id, two.report.item.id);
+    assert_eq!(world.till.payment(open.id()).await["status"], "succeeded");
+    let paid = "select count(*) from payment_transition where event = 'paid'";
+    assert_eq!(world.count_rows(paid).await, 1);
+    assert_eq!(
+        world
+            .count_rows("select count(*) from statement_file")
+            .await,
+        1
+    );
+    world.finish().await;
+}
+
+#[sqlx::test]
+async fn what_is_no_daily_file_is_refused_with_its_name(pool: PgPool) {
+    let world = World::start(pool).await;
+    let desk = Desk::new();
+    let app = &world.replicas[0].app;
+    let file = desk.put("transaction", "20260102", b"hello\n");
+    let error = app.reconcile(vec![file], order(false), None).await;
+    assert!(
+        matches!(error, Err(ReconcileError::File { .. })),
+        "{error:?}"
+    );
+    let none = app.reconcile(vec![], order(false), None).await;
+    assert!(matches!(none, Err(ReconcileError::NoFiles)));
+    assert_eq!(
+        world
+            .count_rows("select count(*) from reconciliation")
+            .await,
+        0
+    );
+    world.finish().await;
+}
