@@ -144,7 +144,7 @@ fn a_hundred_thousand_rows_take_little_more_memory_than_a_hundred() {
     assert!(growth < 6 * 1024, "{growth} KiB for 100,000 rows");
 }
 
-/// The figures of `README.md`: `cargo test --release --test it -- --ignored --nocapture
+/// How fast it is: `cargo test --release --test it -- --ignored --nocapture
 /// daily_files::more`.
 #[test]
 #[ignore = "by hand, in a release build: it prints how fast it is"]

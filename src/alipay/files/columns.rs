@@ -219,6 +219,13 @@ impl Columns {
         })
     }
 
+    /// Whether a record has as many columns; a bar at the end of the line is none.
+    pub(super) fn fit(&self, text: &str) -> bool {
+        let found = text.split('|').count();
+        let bar = text.trim_end().ends_with('|');
+        found == self.count || (bar && found == self.count + 1)
+    }
+
     /// Where a column is, if the file has it.
     pub(super) fn place(&self, column: Column) -> Option<usize> {
         self.places[column as usize]

@@ -122,8 +122,7 @@ impl First {
         // A line without end may be cut, so it has a say only where there is no other.
         let counts = |ended: bool| -> Vec<usize> {
             let lines = self.lines.iter().filter(|line| line.ended == ended);
-            let texts = lines.filter_map(|line| line.text.as_ref().ok());
-            texts.map(|text| text.split('|').count()).collect()
+            lines.filter_map(columns_of).collect()
         };
         let counts = [counts(true), counts(false)];
         let counts = counts.iter().find(|counts| !counts.is_empty());
@@ -151,6 +150,21 @@ impl First {
             }),
         }
     }
+}
+
+/// How many columns a line has, in the reading that is of the HK product if only one of them is.
+fn columns_of(line: &Line) -> Option<usize> {
+    let count = |text: &str| text.split('|').count();
+    let is_hk = |count: &usize| {
+        let mut layouts = Layout::ALL.iter();
+        layouts.any(|layout| layout.is_hk() && layout.columns() == *count)
+    };
+    let first = count(line.text.as_ref().ok()?);
+    if is_hk(&first) {
+        return Some(first);
+    }
+    let other = line.other().map(|other| count(&other));
+    Some(other.filter(is_hk).unwrap_or(first))
 }
 
 /// Where the content contradicts the name of the file; a fault where it is another's or another kind.

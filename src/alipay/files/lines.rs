@@ -23,8 +23,30 @@ pub(super) struct Line {
     pub(super) number: u64,
     /// Without its end.
     pub(super) text: Result<String, Reason>,
+    other: Other,
     /// Whether it had an end. Only the last line of a file may have none.
     pub(super) ended: bool,
+}
+
+/// How else the bytes of a line can be read.
+enum Other {
+    /// Not at all, or the same.
+    None,
+    /// They were read as UTF-8, but may be GBK.
+    Gbk,
+    /// They were read as GBK, but are this in UTF-8.
+    Utf8(String),
+}
+
+impl Line {
+    /// The other reading, if there is one.
+    pub(super) fn other(&self) -> Option<Cow<'_, str>> {
+        match &self.other {
+            Other::None => None,
+            Other::Gbk => gbk(self.text.as_ref().ok()?.as_bytes()).map(Cow::Owned),
+            Other::Utf8(text) => Some(Cow::Borrowed(text)),
+        }
+    }
 }
 
 /// The lines of a file.
@@ -76,14 +98,15 @@ impl<R: BufRead> Lines<R> {
             if !ended {
                 self.last_without_end = Some(self.number);
             }
-            let text = if too_long {
-                Err(Reason::LineTooLong { limit: LIMIT })
+            let (text, other) = if too_long {
+                (Err(Reason::LineTooLong { limit: LIMIT }), Other::None)
             } else {
                 self.decode(bytes)
             };
             return Ok(Some(Line {
                 number: self.number,
-                text,
+                text: text.and_then(without_controls),
+                other,
                 ended,
             }));
         }
@@ -122,34 +145,61 @@ impl<R: BufRead> Lines<R> {
         Ok(read)
     }
 
-    fn decode(&mut self, bytes: Vec<u8>) -> Result<String, Reason> {
-        let text = match String::from_utf8(bytes) {
-            Ok(text) if text.is_ascii() => text,
-            Ok(text) => self.utf8(text),
-            Err(_) if self.marked => return Err(Reason::NotText),
-            Err(error) => {
-                let text = gbk(error.as_bytes()).ok_or(Reason::NotText)?;
-                self.gbk_line.get_or_insert(self.number);
-                text
+    fn decode(&mut self, bytes: Vec<u8>) -> (Result<String, Reason>, Other) {
+        match String::from_utf8(bytes) {
+            Ok(text) if text.is_ascii() => (Ok(text), Other::None),
+            Ok(text) => {
+                let (text, other) = self.utf8(text);
+                (Ok(text), other)
             }
-        };
-        if text.chars().any(|c| c.is_control() && c != '\t') {
-            return Err(Reason::ControlCharacter);
+            Err(_) if self.marked => (Err(Reason::NotText), Other::None),
+            Err(error) => {
+                let text = gbk(error.as_bytes()).ok_or(Reason::NotText);
+                if text.is_ok() {
+                    self.gbk_line.get_or_insert(self.number);
+                }
+                (text, Other::None)
+            }
         }
-        Ok(text)
     }
 
-    /// A line that is UTF-8 beyond ASCII. It may be GBK by chance, which is likely only in a file where
-    /// nothing else spoke for UTF-8. But it is not if that reading swallows a bar: what UTF-8 there is
-    /// in such a file must not cost its rows.
-    fn utf8(&mut self, text: String) -> String {
+    /// A line that is UTF-8 beyond ASCII. It may be GBK by chance, and likely is in a file where GBK
+    /// was found and nothing else spoke for UTF-8, or where UTF-8 finds control characters in it.
+    fn utf8(&mut self, text: String) -> (String, Other) {
         let is_gbk_file = self.utf8_line.unwrap_or(u64::MAX) > self.gbk_line.unwrap_or(u64::MAX);
-        self.utf8_line.get_or_insert(self.number);
-        let bars = |text: &str| text.bytes().filter(|byte| *byte == b'|').count();
-        match gbk(text.as_bytes()) {
-            Some(by_gbk) if is_gbk_file && bars(&by_gbk) == bars(&text) => by_gbk,
-            _ => text,
+        let by_gbk = || gbk(text.as_bytes()).filter(|_| !self.marked);
+        if has_controls(&text)
+            && let Some(by_gbk) = by_gbk().filter(|by_gbk| !has_controls(by_gbk))
+        {
+            self.gbk_line.get_or_insert(self.number);
+            return (by_gbk, Other::None);
         }
+        // Decoded only where it may be wanted: most files are UTF-8 throughout.
+        let by_gbk = if is_gbk_file { by_gbk() } else { None };
+        self.utf8_line.get_or_insert(self.number);
+        match by_gbk {
+            Some(by_gbk) => (by_gbk, Other::Utf8(text)),
+            None if self.marked => (text, Other::None),
+            None => (text, Other::Gbk),
+        }
+    }
+
+    /// Takes the other reading of a line if that fits and the first does not: the wrong one may find
+    /// a bar within a character, or swallow the one behind it.
+    pub(super) fn choose(&mut self, line: &mut Line, fits: impl Fn(&str) -> bool) {
+        if line.text.as_deref().map_or(true, &fits) {
+            return;
+        }
+        let Some(other) = line.other().filter(|other| fits(other)) else {
+            return;
+        };
+        let text = without_controls(other.into_owned());
+        if matches!(line.other, Other::Gbk) {
+            self.gbk_line.get_or_insert(line.number);
+            self.utf8_line = self.utf8_line.filter(|number| *number != line.number);
+        }
+        line.text = text;
+        line.other = Other::None;
     }
 
     pub(super) fn is_utf_16(&self) -> bool {
@@ -180,6 +230,17 @@ impl<R: BufRead> Lines<R> {
             .map(|line| Warning::NoLineEnd { line });
         gbk.into_iter().chain(mixed).chain(end)
     }
+}
+
+fn without_controls(text: String) -> Result<String, Reason> {
+    if has_controls(&text) {
+        return Err(Reason::ControlCharacter);
+    }
+    Ok(text)
+}
+
+fn has_controls(text: &str) -> bool {
+    text.chars().any(|c| c.is_control() && c != '\t')
 }
 
 fn gbk(bytes: &[u8]) -> Option<String> {

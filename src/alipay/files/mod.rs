@@ -41,11 +41,12 @@
 //! What the documents leave open is decided so:
 //!
 //! - **Encoding**, of which they say nothing. A file is UTF-8 (a byte order mark is skipped) until a line
-//!   is not. That line is GBK, and a warning says so. So is the rest of the file, but for lines that are
-//!   UTF-8 beyond ASCII where such a line stood above too, or where the reading as GBK would swallow a
-//!   bar; another warning says that both were found. Only names and remarks can come out wrong by
-//!   this. A line is decoded before it is split, because the second byte of a GBK character can be that
-//!   of `|`. A line that is neither is a fault. After a byte order mark there is UTF-8 alone.
+//!   is not. That line is GBK, and a warning says so. So is the rest of the file, unless a line is UTF-8
+//!   beyond ASCII and such a line stood above the GBK too; another warning says that both were found.
+//!   Where a line can be read as either, and only one reading has the right number of columns, it is
+//!   that one: the second byte of a GBK character can be that of `|`, so a line is decoded before it is
+//!   split, and the wrong reading may find a bar or lose one. Only names and remarks can come out wrong
+//!   by all this. A line that is neither is a fault. After a byte order mark there is UTF-8 alone.
 //! - **Columns** are found by the name line, whatever its order, case, spaces and additions. Without
 //!   one the order is the documented one, and the number of columns must be too.
 //! - **Fields** may have spaces around them. Amounts have at most two decimals, none missing after a

@@ -148,10 +148,14 @@ impl<R: BufRead> FileReader<R> {
     }
 
     fn line(&mut self) -> io::Result<Option<Line>> {
-        match self.first.pop_front() {
-            Some(line) => Ok(Some(line)),
-            None => self.lines.next(),
+        let mut line = match self.first.pop_front() {
+            Some(line) => Some(line),
+            None => self.lines.next()?,
+        };
+        if let Some(line) = &mut line {
+            self.lines.choose(line, |text| self.columns.fit(text));
         }
+        Ok(line)
     }
 
     fn entry(&mut self, line: &Line) -> Entry {

@@ -28,9 +28,7 @@ fn read_fields(line: &Line, columns: &Columns) -> Result<FileRow, Vec<FieldFault
     let whole = |reason| vec![FieldFault::of_line(reason)];
     let text = line.text.as_ref().map_err(|reason| whole(reason.clone()))?;
     let values: Vec<&str> = text.split('|').map(str::trim).collect();
-    // A bar at the end of a line is no column.
-    let bar = values.len() == columns.count + 1 && values.last() == Some(&"");
-    if values.len() != columns.count && !bar {
+    if !columns.fit(text) {
         return Err(whole(if is_header(text) {
             Reason::NotARecord
         } else {
@@ -40,6 +38,7 @@ fn read_fields(line: &Line, columns: &Columns) -> Result<FileRow, Vec<FieldFault
             }
         }));
     }
+    let bar = values.len() > columns.count;
     let mut record = Record {
         columns,
         values,

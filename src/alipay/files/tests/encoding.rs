@@ -73,6 +73,37 @@ fn a_gbk_name_that_is_utf_8_by_chance_is_read_as_gbk_once_the_file_is_known_to_b
     assert_eq!(names, ["香港茶餐廳", "联通", "联通", "联通"]);
 }
 
+/// The bytes of these two characters are, in UTF-8, one other character and a bar.
+#[test]
+fn a_gbk_name_that_is_utf_8_by_chance_and_ends_in_a_bar_keeps_its_row() {
+    let text = edited(3, "Harbour Noodles Ltd", "岵硘");
+    let (bytes, _, _) = encoding_rs::GBK.encode(&text);
+    let (_, below_names) = text.split_once("Issue\n").expect("a name line");
+    let (without_names, _, _) = encoding_rs::GBK.encode(below_names);
+    assert!(std::str::from_utf8(&bytes).is_ok());
+    for bytes in [bytes, without_names] {
+        let read = read_named(NAME, bytes);
+        assert_eq!((faults(&read), read.rows.len()), (vec![], 4));
+        assert_eq!(
+            read.rows[0].secondary_merchant_name.as_deref(),
+            Some("岵硘")
+        );
+        assert_eq!(read.summary.encoding, Encoding::Gbk);
+        assert!(matches!(read.summary.warnings[..], [Warning::Gbk { .. }]));
+    }
+}
+
+#[test]
+fn a_gbk_name_that_is_a_control_character_in_utf_8_keeps_its_row() {
+    let (bytes, _, _) = encoding_rs::GBK.encode("聙");
+    assert_eq!(std::str::from_utf8(&bytes), Ok("\u{80}"));
+    let text = edited(3, "Harbour Noodles Ltd", "聙");
+    let (bytes, _, _) = encoding_rs::GBK.encode(&text);
+    let read = read_named(NAME, bytes);
+    assert_eq!((faults(&read), read.rows.len()), (vec![], 4));
+    assert_eq!(read.rows[0].secondary_merchant_name.as_deref(), Some("聙"));
+}
+
 /// A byte that was spoilt must not cost the rows below it, whose UTF-8 swallows bars if read as GBK.
 #[test]
 fn utf_8_below_a_line_that_is_none_keeps_its_rows() {
