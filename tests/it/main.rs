@@ -15,6 +15,7 @@
 //! | `acceptance` | Alipay's acceptance items, each by its id |
 //! | `simulator` | the simulated Alipay refunds and notifies as the documents say |
 //! | `limits` | too much at once is refused before it begins, and what is under way is not touched |
+//! | `isolation` | no key, no scope, no other merchant gets anything out of any operation |
 //! | `problems` | every refusal is a problem document and leaves no trace |
 //! | `signing` | payments go through under every signature agreement |
 //! | `redaction` | a scanned code and the secrets are nowhere but in memory |
@@ -45,6 +46,7 @@ mod durability;
 mod follow_ups;
 mod guards;
 mod idempotency;
+mod isolation;
 mod limits;
 mod notifications;
 mod openapi;
