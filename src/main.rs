@@ -8,7 +8,10 @@ use std::{
 };
 
 use alipayhk_gateway::{
-    commands::{self, Report, api_key::ApiKeyCommand, audit::AuditCommand, keys::CheckArgs},
+    commands::{
+        self, Report, api_key::ApiKeyCommand, audit::AuditCommand, keys::CheckArgs,
+        reconcile::ReconcileArgs,
+    },
     config::{self, Config, MigrateConfig, process_environment, variables},
     dev::{self, DevArgs},
     http::openapi,
@@ -58,6 +61,8 @@ enum Command {
     /// Make and check key files
     #[command(subcommand)]
     Keys(KeysSubcommand),
+    /// Compare Alipay's daily files with the books, and settle what they prove; ends with 2 where they differ
+    Reconcile(ReconcileArgs),
     /// Run a whole system on this machine: Postgres, simulator and gateway
     Dev(DevArgs),
     /// Ask a running gateway whether it is healthy
@@ -105,6 +110,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Openapi => print(openapi::text()),
         Command::ApiKey(command) => return reporting(commands::api_key::run(command)),
         Command::Audit(command) => return reporting(commands::audit::run(command)),
+        Command::Reconcile(args) => return reconcile(args),
         Command::Keys(KeysSubcommand::Make(command)) => keys::run(&command).map_err(Into::into),
         Command::Keys(KeysSubcommand::Check(args)) => {
             return reporting(async move { commands::keys::run(&args).await });
@@ -112,6 +118,13 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Healthcheck(args) => healthcheck(args),
     }?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells differences (2) from errors (1).
+fn reconcile(args: ReconcileArgs) -> anyhow::Result<ExitCode> {
+    let (report, code) = with_telemetry(LogTo::Stderr, commands::reconcile::run(args))?;
+    print(&report.text)?;
+    Ok(ExitCode::from(code))
 }
 
 /// Without telemetry: what it prints is for the person at the terminal.

@@ -207,18 +207,24 @@ fn describe_metrics() {
     crate::alipay::client::describe_metrics();
 }
 
-/// THE place that makes the use cases: pool, Alipay client with its keys, clock, tasks, policy;
-/// where `roles` has workers, it also starts them on `shutdown.tasks`.
-async fn build_app(config: &Config, roles: Roles, shutdown: &Shutdown) -> anyhow::Result<App> {
+/// The use cases for a command, which starts no worker and answers nobody.
+pub(crate) fn for_command(config: &Config) -> anyhow::Result<App> {
+    let app = assemble(config, &Shutdown::new())?;
+    app.set_workers_running(true);
+    Ok(app)
+}
+
+/// THE place that makes the use cases: pool, Alipay clients with their keys, clock, tasks, policy.
+fn assemble(config: &Config, shutdown: &Shutdown) -> anyhow::Result<App> {
     let timeouts = config.alipay.timeouts;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let app = App::new(Parts {
+    Ok(App::new(Parts {
         db: connect(&config.database)?,
         accounts: Accounts::new(
             build_accounts(&config.alipay, &config.http.public_base_url, &clock)?,
             refund_plan(config.refund_batch),
         ),
-        clock: Arc::clone(&clock),
+        clock,
         tasks: shutdown.tasks.clone(),
         stopping: shutdown.soft.clone(),
         secret: secret_key(&config.secret_key)?,
@@ -240,12 +246,17 @@ async fn build_app(config: &Config, roles: Roles, shutdown: &Shutdown) -> anyhow
             refund: timeouts.refund,
         },
         rules: DEFAULT_RULES,
-    });
+    }))
+}
+
+/// The use cases of a service: warmed up, and where `roles` has workers, with them on `shutdown.tasks`.
+async fn build_app(config: &Config, roles: Roles, shutdown: &Shutdown) -> anyhow::Result<App> {
+    let app = assemble(config, shutdown)?;
     app.warm_up().await;
     shutdown.tasks.spawn(reload_accounts_on_hangup(
         app.clone(),
         config.http.public_base_url.clone(),
-        clock,
+        Arc::new(SystemClock),
         shutdown.soft.clone(),
     ));
     if roles.has_workers() {

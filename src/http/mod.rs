@@ -35,6 +35,7 @@ pub mod operations;
 pub mod paging;
 pub mod payments;
 pub mod problem;
+pub mod reconciliations;
 pub mod refunds;
 pub mod router;
 pub mod serve;

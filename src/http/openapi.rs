@@ -42,6 +42,7 @@ use crate::{
         (name = "payments", description = "Take payments and follow them."),
         (name = "refunds", description = "Give money back, at once or in Alipay's nightly batch, and follow it; undo a payment by the clock."),
         (name = "operations", description = "Read and steer what stays open: the durable schedule, the work-list, decisions."),
+        (name = "reconciliation", description = "Alipay's daily files against the books. The operator imports; a merchant's key sees what is its own."),
         (name = "administration", description = "Who may call, and who did what. A merchant's key with the scope `admin` administers its own merchant, the operator's all of them."),
         (name = "barcodes", description = "Look at scanned codes."),
         (name = "alipay", description = "What Alipay itself calls. Needs no API key; the signature is the key."),
@@ -184,6 +185,9 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
             Problem::validation(vec![example_fault(path)]),
         ]);
     }
+    if path.starts_with("/v1/reconciliations/{id}") {
+        problems.push(Problem::reconciliation_not_found());
+    }
     if path.starts_with("/v1/follow-ups/{id}") {
         problems.push(Problem::follow_up_not_found());
     } else if path.starts_with("/v1/refunds/{id}") {
@@ -231,7 +235,9 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
             | "/v1/follow-ups"
             | "/v1/unresolved"
             | "/v1/admin/api-keys"
-            | "/v1/admin/audit-log",
+            | "/v1/admin/audit-log"
+            | "/v1/reconciliations"
+            | "/v1/reconciliations/{id}/differences",
         ) => {
             problems.push(Problem::new(
                 Kind::InvalidCursor,
@@ -243,6 +249,9 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
         }
         ("post", "/v1/admin/api-keys/{id}/rotate") => {
             problems.push(Problem::api_key_not_active());
+        }
+        ("post", "/v1/reconciliations") => {
+            problems.extend([prefer_invalid(), Problem::operator_required()]);
         }
         ("get", "/health/ready") => {
             problems.push(Problem::new(Kind::NotReady, "not ready: database"));

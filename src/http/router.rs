@@ -24,7 +24,7 @@ use super::{
     operations::{follow_ups, unresolved},
     payments,
     problem::{Kind, Problem},
-    refunds, trace,
+    reconciliations, refunds, trace,
 };
 
 const CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");
@@ -78,6 +78,21 @@ fn api() -> OpenApiRouter<HttpState> {
         .routes(routes!(admin::api_keys::revoke))
         .routes(routes!(admin::api_keys::rotate))
         .routes(routes!(admin::audit_log::list))
+        // Read piece by piece onto disk, so its limit is its own.
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(
+                    reconciliations::import::create,
+                    reconciliations::read::list
+                ))
+                .layer(DefaultBodyLimit::max(
+                    reconciliations::import::MAX_IMPORT_BYTES,
+                )),
+        )
+        .routes(routes!(reconciliations::read::read))
+        .routes(routes!(reconciliations::differences::list))
+        .routes(routes!(reconciliations::differences::acknowledge))
+        .routes(routes!(reconciliations::csv::download))
         .routes(routes!(admin::partners::list))
         // Answers hold what only the caller may see, and are out of date at once.
         .layer(SetResponseHeaderLayer::if_not_present(

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::reconciliation::{Desk, one_row_at, order};
 use crate::support::{
     Options, World,
     alipay::{JsonBody as _, client},
@@ -65,6 +66,7 @@ impl Operation {
             .find(|(prefix, _)| self.path.starts_with(**prefix));
         let (_, id) = known.unwrap_or_else(|| panic!("{}: whose is it?", self.name()));
         let path = self.path.replace("{id}", id);
+        let path = path.replace("{difference_id}", &subject["difference"]);
         assert!(!path.contains('{'), "{}: what is this part?", self.name());
         path
     }
@@ -88,6 +90,11 @@ impl Operation {
             "POST /v1/barcodes/inspect" => json!({"barcode": "28763443825664394"}),
             "POST /v1/admin/api-keys" => json!({"name": "till-9", "scopes": ["admin"]}),
             "POST /v1/admin/api-keys/{id}/rotate" => json!({}),
+            // Refused before it is found to be no form.
+            "POST /v1/reconciliations" => json!({}),
+            "POST /v1/reconciliations/{id}/differences/{difference_id}/acknowledge" => {
+                json!({"reason": "known"})
+            }
             name => panic!("{name}: what does it take?"),
         }
     }
@@ -182,11 +189,15 @@ impl Stage {
         let key = json!({"name": "till-8", "scopes": ["payments:read"]});
         let key = owner.post("/v1/admin/api-keys", &key).await;
 
+        let (reconciliation, difference) = reconciled(&world, &paid).await;
+
         let subject = BTreeMap::from([
             ("/v1/payments/", paid.id().to_owned()),
             ("/v1/refunds/", refund.id().to_owned()),
             ("/v1/follow-ups/", follow_up),
             ("/v1/admin/api-keys/", text(&key.body["id"])),
+            ("/v1/reconciliations/", reconciliation),
+            ("difference", difference),
         ]);
         let mut secrets: Vec<String> = subject.values().cloned().collect();
         secrets.extend([
@@ -218,6 +229,31 @@ impl Stage {
             assert!(!told.contains(secret.as_str()), "{asked}: {answer:?}");
         }
     }
+}
+
+/// A file of the day before, with a row of the merchant's payment of today: their ids.
+async fn reconciled(world: &World, paid: &Answer) -> (String, String) {
+    let yesterday = world.now() - TimeDelta::days(1);
+    let id = text(&paid.body["partner_trans_id"]);
+    let bytes = one_row_at(yesterday, "PAYMENT", &paid.body, "39.25", &id);
+    let desk = Desk::new();
+    let day = (yesterday + TimeDelta::hours(8))
+        .format("%Y%m%d")
+        .to_string();
+    let app = &world.replicas[0].app;
+    let done = app
+        .reconcile(
+            vec![desk.put("transaction", &day, &bytes)],
+            order(false),
+            None,
+        )
+        .await
+        .expect("a good file");
+    let id = done.report.item.id.expect("an id");
+    let operator = world.overseer(&[Scope::Reconciliation]).await;
+    let path = format!("/v1/reconciliations/{id}/differences");
+    let found = operator.get(&path).await;
+    (id.to_string(), text(&found.body["items"][0]["id"]))
 }
 
 fn text(value: &Value) -> String {

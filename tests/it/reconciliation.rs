@@ -11,23 +11,28 @@ use alipayhk_gateway::{
         reconciliation::{Difference, DifferenceClass, DifferenceFilter, Source},
     },
 };
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::support::{PARTNER, World, http::Answer};
+use alipayhk_gateway::domain::merchant::Scope;
+
+use crate::support::{
+    PARTNER, World,
+    http::{Answer, Caller},
+};
 
 /// A directory with files of one test.
-struct Desk(PathBuf);
+pub(crate) struct Desk(PathBuf);
 
 impl Desk {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let path = std::env::temp_dir().join(format!("desk-{}", uuid::Uuid::now_v7()));
         fs::create_dir(&path).expect("a directory");
         Self(path)
     }
 
-    fn put(&self, kind: &str, day: &str, bytes: &[u8]) -> StagedFile {
+    pub(crate) fn put(&self, kind: &str, day: &str, bytes: &[u8]) -> StagedFile {
         let path = self.0.join(format!("{PARTNER}_{kind}_{day}.txt"));
         fs::write(&path, bytes).expect("a file");
         StagedFile::at(&path)
@@ -40,7 +45,7 @@ impl Drop for Desk {
     }
 }
 
-fn order(dry_run: bool) -> Order {
+pub(crate) fn order(dry_run: bool) -> Order {
     Order {
         source: Source::CommandLine,
         by: By::command_line("test"),
@@ -89,9 +94,20 @@ async fn classes(world: &World, found: &Reconciled) -> Vec<(Option<i64>, &'stati
     found.iter().map(|d| (d.line, d.class.as_str())).collect()
 }
 
-/// A transaction file with one row.
+/// A transaction file with one row, of now.
 fn one_row(world: &World, row_type: &str, payment: &Value, amount: &str, id: &str) -> Vec<u8> {
-    let at = world.now() + TimeDelta::hours(8);
+    one_row_at(world.now(), row_type, payment, amount, id)
+}
+
+/// A transaction file with one row.
+pub(crate) fn one_row_at(
+    at: DateTime<Utc>,
+    row_type: &str,
+    payment: &Value,
+    amount: &str,
+    id: &str,
+) -> Vec<u8> {
+    let at = at + TimeDelta::hours(8);
     let (day, time) = (at.format("%Y-%m-%d"), at.format("%Y-%m-%d %H:%M:%S"));
     let alipay = payment["alipay_trans_id"].as_str().unwrap_or_default();
     format!(
@@ -359,5 +375,102 @@ async fn what_is_no_daily_file_is_refused_with_its_name(pool: PgPool) {
             .await,
         0
     );
+    world.finish().await;
+}
+
+/// Uploads a file as a browser does.
+async fn upload(caller: &Caller, name: &str, bytes: &[u8], dry_run: bool) -> Answer {
+    let mut body = format!(
+        "--b\r\nContent-Disposition: form-data; name=\"dry_run\"\r\n\r\n{dry_run}\r\n--b\r\n\
+         Content-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n"
+    )
+    .into_bytes();
+    body.extend_from_slice(bytes);
+    body.extend_from_slice(b"\r\n--b--\r\n");
+    let request = caller
+        .request(reqwest::Method::POST, "/v1/reconciliations")
+        .header("content-type", "multipart/form-data; boundary=b")
+        .body(body);
+    Caller::send(request).await
+}
+
+#[sqlx::test]
+async fn q7_the_operator_imports_and_a_merchant_sees_what_is_its_own(pool: PgPool) {
+    let world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    let payment = world.till.payment(paid.id()).await;
+    let day = today(&world);
+    let plant = json!({"type": "extra_payment", "id": "=PORTAL-1", "amount_minor": 900});
+    world.simulator.plant("transaction", &day, &plant).await;
+    let plant = json!({"type": "wrong_amount", "row": our_id(&payment), "by_minor": 7});
+    world.simulator.plant("transaction", &day, &plant).await;
+    let bytes = world.simulator.daily_file("transaction", &day).await;
+    let bytes = bytes.expect("a file");
+    let name = format!("{PARTNER}_transaction_{day}.txt");
+    let operator = world.overseer(&[Scope::Reconciliation]).await;
+    let merchant = world.caller(0, &[Scope::Reconciliation]).await;
+
+    let refused = upload(&merchant, &name, &bytes, false).await;
+    assert_eq!(refused.summary("code"), (403, "operator_required"));
+    let tried = upload(&operator, &name, &bytes, true).await;
+    assert_eq!(
+        (tried.status, &tried.body["id"]),
+        (200, &Value::Null),
+        "{tried:?}"
+    );
+    assert_eq!(tried.body["found"].as_array().map(Vec::len), Some(2));
+    let made = upload(&operator, &name, &bytes, false).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let path = made.header("location").to_owned();
+    assert_eq!(made.body["open_differences"], 2);
+    let again = upload(&operator, &name, &bytes, false).await;
+    assert_eq!((again.status, again.id()), (200, made.id()));
+    let bad = upload(&operator, "x.txt", b"hello", false).await;
+    assert_eq!(bad.summary("code"), (422, "validation_failed"));
+
+    // More than other bodies may have.
+    let mut large = bytes.clone();
+    large.resize(300 * 1024, b'\n');
+    assert_eq!(upload(&operator, &name, &large, true).await.status, 200);
+
+    let own = merchant.get(&format!("{path}/differences")).await;
+    let items = own.body["items"].as_array().expect("a list").clone();
+    assert_eq!(items.len(), 1, "{own:?}");
+    assert_eq!(items[0]["class"], "amount_differs");
+    assert_eq!(
+        merchant.get(&path).await.body["totals"]
+            .as_array()
+            .map(Vec::len),
+        Some(1)
+    );
+    let listed = operator.get("/v1/reconciliations?kind=transaction").await;
+    assert_eq!(listed.body["items"][0]["id"], made.id());
+    let unknown = operator
+        .get(&format!("{path}/differences?class=unknown_to_us"))
+        .await;
+    let unknown = unknown.body["items"][0]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+
+    let sheet = Caller::send(operator.request(
+        reqwest::Method::GET,
+        &format!("{path}/differences.csv?class=unknown_to_us"),
+    ))
+    .await;
+    assert_eq!(sheet.status, 200);
+    assert!(sheet.header("content-type").starts_with("text/csv"));
+
+    let reason = json!({"reason": "made in the portal"});
+    let foreign = format!("{path}/differences/{unknown}/acknowledge");
+    let refused = merchant.post(&foreign, &reason).await;
+    assert_eq!(refused.summary("code"), (404, "reconciliation_not_found"));
+    let noted = operator.post(&foreign, &reason).await;
+    assert_eq!(noted.body["acknowledged_reason"], "made in the portal");
+    let later = operator.post(&foreign, &json!({"reason": "another"})).await;
+    assert_eq!(later.body["acknowledged_reason"], "made in the portal");
+    let audited = "select count(*) from audit_log where action = 'difference.acknowledged'";
+    assert_eq!(world.count_rows(audited).await, 1);
+    assert_eq!(operator.get(&path).await.body["open_differences"], 1);
     world.finish().await;
 }

@@ -43,6 +43,23 @@ impl App {
         self.finish_reconciliation(files, order, begun, watch).await
     }
 
+    /// The same, going on by itself: whoever waits may stop waiting.
+    pub async fn start_reconciliation(
+        &self,
+        files: Vec<StagedFile>,
+        order: Order,
+    ) -> Result<Started, ReconcileError> {
+        let files = self.identify_files(files, &order).await?;
+        let begun = self.begin_reconciliation(&files, &order).await?;
+        let id = begun.id;
+        let app = self.clone();
+        let work =
+            self.run_detached(
+                async move { app.finish_reconciliation(files, order, begun, None).await },
+            );
+        Ok(Started { id, work })
+    }
+
     /// What files are, told apart from all others; every later step needs it.
     async fn identify_files(
         &self,
@@ -229,6 +246,15 @@ impl App {
         books.end_file(at, kind, end).await?;
         Ok(())
     }
+}
+
+/// A reconciliation that goes on by itself.
+#[derive(Debug)]
+pub struct Started {
+    /// Its identity; of a dry run, one that nobody can look up.
+    pub id: ReconciliationId,
+    /// The work.
+    pub work: tokio::task::JoinHandle<Result<Reconciled, ReconcileError>>,
 }
 
 /// A reconciliation that was begun, and where its statements go.

@@ -16,6 +16,7 @@ use crate::domain::{
     reconciliation::{Reconciliation, Rules, Source},
 };
 
+pub use import::Started;
 pub use staged::StagedFile;
 
 /// How files are to be reconciled.

@@ -6,6 +6,7 @@
 //! [`Refund::apply`](super::refund::Refund::apply) as any truth; what it contradicts is an incident for a
 //! person, and changes nothing (`design/correctness.md` R23, M6).
 
+pub mod csv;
 mod judge;
 mod report;
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use axum::{extract::FromRequestParts, http::request::Parts};
 
 use crate::{
-    domain::id::{ApiKeyId, FollowUpId, PaymentId, RefundId},
+    domain::id::{ApiKeyId, FollowUpId, PaymentId, ReconciliationId, RefundId},
     http::problem::Problem,
 };
 
@@ -34,6 +34,12 @@ impl PathId for RefundId {
 impl PathId for ApiKeyId {
     fn not_found() -> Problem {
         Problem::api_key_not_found()
+    }
+}
+
+impl PathId for ReconciliationId {
+    fn not_found() -> Problem {
+        Problem::reconciliation_not_found()
     }
 }
 

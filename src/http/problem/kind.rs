@@ -39,6 +39,8 @@ pub enum Kind {
     FollowUpNotFound,
     /// No such API key, or another merchant's.
     ApiKeyNotFound,
+    /// No such reconciliation or difference, or none of this merchant.
+    ReconciliationNotFound,
     /// The path does not know the method.
     MethodNotAllowed,
     /// The `Accept` header takes no JSON.
@@ -96,7 +98,7 @@ type Row = (StatusCode, &'static str, &'static str, Retryable);
 
 impl Kind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::MalformedJson,
         Self::UnreadableBody,
         Self::IdempotencyKeyRequired,
@@ -114,6 +116,7 @@ impl Kind {
         Self::RefundNotFound,
         Self::FollowUpNotFound,
         Self::ApiKeyNotFound,
+        Self::ReconciliationNotFound,
         Self::MethodNotAllowed,
         Self::NotAcceptable,
         Self::RequestTimeout,
@@ -160,6 +163,7 @@ impl Kind {
             Self::RefundNotFound => (S::NOT_FOUND, "refund_not_found", "No such refund", No),
             Self::FollowUpNotFound => (S::NOT_FOUND, "follow_up_not_found", "No such follow-up", No),
             Self::ApiKeyNotFound => (S::NOT_FOUND, "api_key_not_found", "No such API key", No),
+            Self::ReconciliationNotFound => (S::NOT_FOUND, "reconciliation_not_found", "No such reconciliation or difference", No),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "The path does not know the method", No),
             Self::NotAcceptable => (S::NOT_ACCEPTABLE, "not_acceptable", "Only JSON can be answered", SameKey),
             Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", "The body did not arrive in time", SameKey),

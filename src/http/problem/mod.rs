@@ -177,6 +177,14 @@ impl Problem {
         Self::new(Kind::ApiKeyNotFound, "there is no API key with this id")
     }
 
+    /// No such reconciliation, or no such difference of it: word for word the same for another merchant's.
+    pub fn reconciliation_not_found() -> Self {
+        Self::new(
+            Kind::ReconciliationNotFound,
+            "there is no reconciliation or difference with this id",
+        )
+    }
+
     /// An API key that is expired or revoked cannot be replaced.
     pub fn api_key_not_active() -> Self {
         Self::new(

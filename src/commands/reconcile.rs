@@ -1,0 +1,186 @@
+//! `alipayhk-gateway reconcile`.
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use anyhow::Context as _;
+use serde_json::json;
+
+use super::{Report, somebody};
+use crate::{
+    alipay::files::progress::{ProgressLine, on_terminal},
+    app::reconciliation::{Order, Reconciled, StagedFile, Watch},
+    config::{Config, process_environment, variables},
+    domain::{
+        merchant::Reach,
+        reconciliation::{Difference, DifferenceFilter, Source},
+    },
+    startup::for_command,
+};
+
+/// How many differences one statement reads.
+const PAGE: u16 = 5_000;
+
+/// Which files, and how to tell what they say.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = variables::help())]
+pub struct ReconcileArgs {
+    /// Alipay's daily files of one account, by their names at Alipay
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Change nothing: tell what would differ
+    #[arg(long)]
+    dry_run: bool,
+    /// Take the layouts of Alipay's other products too
+    #[arg(long)]
+    other_layouts: bool,
+    /// One line of JSON
+    #[arg(long)]
+    json: bool,
+    /// Write every difference to this file, for a spreadsheet
+    #[arg(long, value_name = "OUT")]
+    csv: Option<PathBuf>,
+}
+
+/// Runs the command: 0 where all agrees, 1 for an error, 2 where files and books differ.
+pub async fn run(args: ReconcileArgs) -> anyhow::Result<(Report, u8)> {
+    let config = Config::read(process_environment)?;
+    let app = for_command(&config)?;
+    let order = Order {
+        source: Source::CommandLine,
+        by: somebody(),
+        dry_run: args.dry_run,
+        other_layouts: args.other_layouts,
+    };
+    let files = args.files.iter().map(|path| StagedFile::at(path)).collect();
+    let done = app.reconcile(files, order, watch()).await?;
+    let differences = match done.report.item.id {
+        None => done.differences.clone(),
+        Some(id) => {
+            let mut all = vec![];
+            let mut after = None;
+            loop {
+                let filter = DifferenceFilter::default();
+                let page = app
+                    .list_differences(Reach::Operator, id, filter, after, PAGE)
+                    .await?;
+                all.extend(page.items);
+                after = page.next;
+                if after.is_none() || args.csv.is_none() {
+                    break;
+                }
+            }
+            all
+        }
+    };
+    if let Some(path) = &args.csv {
+        let mut text = crate::domain::reconciliation::csv::HEAD.to_owned();
+        for difference in &differences {
+            crate::domain::reconciliation::csv::line(&mut text, difference);
+        }
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    app.close().await;
+    let text = if args.json {
+        super::json_line(&as_json(&done))
+    } else {
+        in_words(&done, &differences)
+    };
+    let agrees = done.report.agrees();
+    let report = Report {
+        text,
+        all_is_well: agrees,
+    };
+    Ok((report, if agrees { 0 } else { 2 }))
+}
+
+/// One line per file on a terminal.
+fn watch() -> Option<Watch> {
+    let line: std::sync::Mutex<Option<(String, ProgressLine<std::io::Stderr>)>> =
+        std::sync::Mutex::new(None);
+    on_terminal("", None)?;
+    Some(Box::new(move |name, size, progress| {
+        let Ok(mut line) = line.lock() else { return };
+        if line.as_ref().is_none_or(|(of, _)| of != name) {
+            if let Some((_, line)) = line.take() {
+                line.clear();
+            }
+            *line = on_terminal(name, Some(size)).map(|shown| (name.to_owned(), shown));
+        }
+        if let Some((_, line)) = line.as_mut() {
+            line.show(progress);
+        }
+    }))
+}
+
+fn as_json(done: &Reconciled) -> serde_json::Value {
+    let item = &done.report.item;
+    json!({
+        "id": item.id.map(|id| id.to_string()),
+        "partner": item.partner,
+        "agrees": item.agrees(),
+        "replayed": done.is_replay,
+        "open_differences": item.open,
+        "differences": item.counts.iter()
+            .map(|(class, count)| (class.as_str(), *count))
+            .collect::<std::collections::BTreeMap<_, _>>(),
+        "files": item.files.iter().map(|file| json!({
+            "name": file.name,
+            "version": file.version,
+            "rows": file.rows,
+            "matched": file.matched,
+            "faults": file.faults,
+            "warnings": file.warnings,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn in_words(done: &Reconciled, differences: &[Difference]) -> String {
+    let item = &done.report.item;
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    for file in &item.files {
+        let _ = writeln!(
+            text,
+            "{}: {} rows, {} agree with the books, {} could not be read",
+            file.name, file.rows, file.matched, file.faults
+        );
+        for warning in &file.warnings {
+            let _ = writeln!(text, "  warning: {warning}");
+        }
+    }
+    for fault in done.report.faults.iter().take(20) {
+        let column = fault.column.as_deref().map(|column| format!(", {column}"));
+        let _ = writeln!(
+            text,
+            "  {}, line {}{}: {}",
+            fault.file_name,
+            fault.line,
+            column.unwrap_or_default(),
+            fault.reason
+        );
+    }
+    for (class, count) in &item.counts {
+        let _ = writeln!(text, "{count} {}", class.as_str());
+    }
+    for difference in differences.iter().take(20) {
+        let line = difference.line.map(|line| format!(" line {line}"));
+        let _ = writeln!(
+            text,
+            "  {}{}: {} {} of {}: expected {}, found {}",
+            difference.class.as_str(),
+            line.unwrap_or_default(),
+            difference.row_type.as_str(),
+            difference.partner_transaction_id.as_deref().unwrap_or("-"),
+            difference.amount,
+            difference.expected.as_deref().unwrap_or("-"),
+            difference.found.as_deref().unwrap_or("-"),
+        );
+    }
+    let _ = match (item.agrees(), item.id) {
+        (true, Some(id)) => writeln!(text, "all agrees ({id})"),
+        (false, Some(id)) => writeln!(text, "{} differences are open ({id})", item.open),
+        (true, None) => writeln!(text, "all would agree; nothing was changed"),
+        (false, None) => writeln!(text, "{} differences; nothing was changed", item.open),
+    };
+    text
+}
