@@ -4,7 +4,7 @@
 //! |---|---|
 //! | HTTP | `HTTP_LISTEN` `PUBLIC_BASE_URL` `SHUTDOWN_GRACE_MS` `HTTP_HEADER_TIMEOUT_MS` `HTTP_MAX_CONNECTIONS` |
 //! | bounds | `RATE_LIMIT_PER_SECOND` `RATE_LIMIT_BURST` `MAX_WORK` `MAX_WORK_PER_MERCHANT` `MAX_WAITING` |
-//! | database | `DATABASE_URL` `DATABASE_MAX_CONNECTIONS` |
+//! | database | `DATABASE_URL` `MIGRATE_DATABASE_URL` `DATABASE_MAX_CONNECTIONS` |
 //! | Alipay | `ALIPAY_ACCOUNTS_FILE` ([`accounts`]) `ALIPAY_ENDPOINT` `ALIPAY_PARTNER` `ALIPAY_SIGN_TYPE` `ALIPAY_PRIVATE_KEY_FILE` `ALIPAY_PUBLIC_KEY_FILE` `ALIPAY_MD5_KEY_FILE` `ALIPAY_CONNECT_TIMEOUT_MS` `ALIPAY_PAY_TIMEOUT_MS` `ALIPAY_QUERY_TIMEOUT_MS` `ALIPAY_CANCEL_TIMEOUT_MS` `ALIPAY_REFUND_TIMEOUT_MS` `ALIPAY_EXTRA_CA_FILE` |
 //! | secrets | `SECRET_KEY_FILE` |
 //! | follow-up | `FOLLOW_UP_FIRST_QUERY_MS` `FOLLOW_UP_QUERY_INTERVAL_MS` `FOLLOW_UP_POLL_INTERVAL_MS` `FOLLOW_UP_LEASE_MS` `FOLLOW_UP_WORKERS` |
@@ -27,7 +27,7 @@ pub mod variables;
 pub use accounts::{Account, KeyFile, Limits};
 pub use read::{ConfigError, Fault};
 pub use sections::{
-    Alipay, Bounds, Database, FirstMerchant, FollowUp, Http, LogFormat, RefundBatch, SecretKey,
+    Alipay, Bounds, Database, FirstMerchant, FollowUp, Http, LogFormat, Owner, RefundBatch, SecretKey,
     SignType, Telemetry, Timeouts,
 };
 
@@ -55,8 +55,8 @@ pub struct Config {
 /// What `migrate` needs: the database, and the merchant and store it makes on an empty one.
 #[derive(Debug)]
 pub struct MigrateConfig {
-    /// Where state is kept.
-    pub database: Database,
+    /// Where state is kept, as whom it is changed, and who uses it.
+    pub owner: Owner,
     /// The first merchant.
     pub merchant: FirstMerchant,
 }
@@ -132,11 +132,11 @@ impl MigrateConfig {
     /// Reads the settings of `migrate`.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(&lookup);
-        let database = Database::read(&mut reader);
+        let owner = Owner::read(&mut reader);
         let merchant = FirstMerchant::read(&mut reader);
         reader.finish(|| {
             Some(Self {
-                database: database?,
+                owner: owner?,
                 merchant: merchant?,
             })
         })

@@ -115,6 +115,31 @@ impl Database {
     }
 }
 
+/// As whom `migrate` changes the schema, and for whom.
+#[derive(Debug)]
+pub struct Owner {
+    /// The owner's URL; the service's where none is given.
+    pub url: Option<SecretString>,
+    /// The service's own settings: its role gets what it needs.
+    pub service: Database,
+}
+
+impl Owner {
+    pub(super) fn read(reader: &mut Reader) -> Option<Self> {
+        const NAME: &str = "MIGRATE_DATABASE_URL";
+        let service = Database::read(reader);
+        let given = reader.optional(NAME).is_some();
+        let url = given.then(|| reader.database_url(NAME));
+        Some(Self {
+            url: match url {
+                Some(url) => Some(url?),
+                None => None,
+            },
+            service: service?,
+        })
+    }
+}
+
 /// How requests to Alipay are signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignType {

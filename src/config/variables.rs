@@ -40,6 +40,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("MAX_WORK_PER_MERCHANT", Some("512"), "the same of one merchant; more are refused 429"),
     variable("MAX_WAITING", Some("4096"), "most requests whose answers are held at one replica; more are answered at once with what is known"),
     variable("DATABASE_URL", None, "required; postgres://user:password@host/database"),
+    variable("MIGRATE_DATABASE_URL", None, "optional, for migrate alone; the same database as the owner of its tables: migrate then gives the role of DATABASE_URL what the service needs and no more; default DATABASE_URL"),
     variable("DATABASE_MAX_CONNECTIONS", Some("16"), "most connections to Postgres, 2-1000"),
     variable("ALIPAY_ACCOUNTS_FILE", None, "optional; TOML file of several Alipay accounts with their keys, in the place of ALIPAY_ENDPOINT, ALIPAY_SIGN_TYPE and the three key files; read again on SIGHUP"),
     variable("ALIPAY_ENDPOINT", None, "required without ALIPAY_ACCOUNTS_FILE; the gateway's URL, for example https://intlmapi.alipay.com/gateway.do"),

@@ -13,9 +13,11 @@ pub mod follow_ups;
 pub mod intent;
 pub mod operations;
 pub mod payments;
+pub mod privileges;
 pub mod reconciliation;
 pub mod record;
 pub mod refunds;
+pub mod roles;
 
 use std::time::Duration;
 
@@ -32,6 +34,12 @@ use crate::failpoint::{Failpoints, failpoint};
 
 /// The schema's history, forward only.
 static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// The role that a database URL names.
+pub fn role_of(url: &SecretString) -> Result<String, Error> {
+    let options: PgConnectOptions = url.expose_secret().parse()?;
+    Ok(options.get_username().to_owned())
+}
 
 /// The database; cheap to clone.
 #[derive(Clone, Debug)]

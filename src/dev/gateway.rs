@@ -54,6 +54,8 @@ const PROBE_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Gateway {
     pub(super) listen: SocketAddr,
+    /// As which `migrate` runs, where it is not the service's own role.
+    pub(super) owner_url: Option<String>,
     pub(super) database_url: String,
     pub(super) simulator_url: String,
     pub(super) keys: PathBuf,
@@ -114,7 +116,11 @@ fn announced_address(log: &Path) -> Option<String> {
 impl Gateway {
     /// Brings the database up to date.
     pub(super) async fn migrate(&self) -> anyhow::Result<()> {
-        self.run(&["migrate"]).await.map(drop)
+        let owner = self.owner_url.as_ref();
+        let owner = owner.map(|url| ("MIGRATE_DATABASE_URL", url.into()));
+        self.run_with(&["migrate"], owner.as_slice())
+            .await
+            .map(drop)
     }
 
     /// Starts the gateway and waits until it says that it is ready.
@@ -186,11 +192,20 @@ impl Gateway {
 
     /// Runs one of the gateway's own commands to its end; yields what it printed.
     async fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        self.run_with(arguments, &[]).await
+    }
+
+    async fn run_with(
+        &self,
+        arguments: &[&str],
+        more: &[(&str, OsString)],
+    ) -> anyhow::Result<String> {
         let mut command = Command::new(std::env::current_exe()?);
         forget_real_account(&mut command);
         let output = command
             .args(arguments)
             .envs(self.environment())
+            .envs(more.iter().map(|(name, value)| (name, value)))
             .process_group(0)
             .kill_on_drop(true)
             .output()

@@ -75,7 +75,7 @@ pub struct Place {
     /// Directory with `initdb` and `postgres`; `./dev` finds it
     #[arg(long, env = "DEV_POSTGRES_BIN")]
     pub postgres_bin: Option<PathBuf>,
-    /// Postgres to use instead of a private one (for tests: a role that may create databases)
+    /// Postgres to use instead of a private one (for tests: a role that may create databases and roles)
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
 }

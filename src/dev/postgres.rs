@@ -25,7 +25,10 @@ const START_LIMIT: Duration = Duration::from_mins(1);
 /// How often a start is repeated: the port may be taken in between, the last server may still be stopping.
 const START_ATTEMPTS: u32 = 20;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(250);
+/// The owner of everything.
 const ROLE: &str = "postgres";
+/// As which the gateway runs; `migrate` grants it what it needs.
+const SERVICE_ROLE: &str = "gateway";
 
 /// What becomes of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +66,32 @@ pub(super) async fn start(
         Postgres::create_database(&url).await?;
     }
     Ok(url)
+}
+
+/// The URL of the service's role in the database of `owner_url`. The role is made where it is missing; its password is new each
+/// time, so that none need be kept.
+pub(super) async fn service_role(owner_url: &str) -> anyhow::Result<String> {
+    let password = hex::encode(rand::random::<[u8; 16]>());
+    let mut connection = PgConnection::connect(owner_url).await?;
+    let make = format!(
+        "do $$ begin
+            if not exists (select from pg_roles where rolname = '{SERVICE_ROLE}') then
+                create role {SERVICE_ROLE} login;
+            end if;
+        end $$;
+        alter role {SERVICE_ROLE} password '{password}'"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(make))
+        .execute(&mut connection)
+        .await
+        .context("the role of the service cannot be made")?;
+    connection.close().await?;
+    let mut url = url::Url::parse(owner_url)?;
+    let set = url
+        .set_username(SERVICE_ROLE)
+        .and(url.set_password(Some(&password)));
+    ensure!(set.is_ok(), "the database's URL takes no user");
+    Ok(url.into())
 }
 
 /// Whether somebody's own database can be reached: what the driver says of one connection is clearer than what a pool

@@ -63,15 +63,16 @@ async fn start(options: &UpArgs, stack: &mut Stack) -> anyhow::Result<()> {
     step.done(&format!("throw-away keys in {}", keys.display()));
 
     let step = Step::begin("Postgres");
-    let database_url = if let Some(url) = &options.place.database_url {
+    let (owner_url, database_url) = if let Some(url) = &options.place.database_url {
         postgres::check(url).await?;
         step.done("as DATABASE_URL says");
-        url.clone()
+        (None, url.clone())
     } else {
         let bin = options.place.postgres_bin.as_deref();
         let url = postgres::start(stack, Kind::Lasting, &state_dir, bin, DATABASE).await?;
+        let service_url = postgres::service_role(&url).await?;
         step.done(&format!("private, on {}", address_of(&url)));
-        url
+        (Some(url), service_url)
     };
 
     let step = Step::begin("simulator");
@@ -81,6 +82,7 @@ async fn start(options: &UpArgs, stack: &mut Stack) -> anyhow::Result<()> {
     let listen = free_address(options.listen)?;
     let gateway = Gateway {
         listen,
+        owner_url,
         database_url,
         simulator_url,
         keys,

@@ -145,7 +145,7 @@ async fn c8_c9_a_lost_row_is_recreated_once_by_many_reconcilers(pool: PgPool) {
     let reconcilers = TaskTracker::new();
     let mut results = vec![];
     for _ in 0..6 {
-        let db = Db::with_options((*world.pool.connect_options()).clone(), 2);
+        let db = Db::with_options(world.connect.clone(), 2);
         results.push(reconcilers.spawn(async move {
             let created = db.recreate_missing_follow_ups().await;
             db.close().await;
@@ -305,7 +305,7 @@ async fn concurrent_claims_never_share_a_row(pool: PgPool) {
     let workers = TaskTracker::new();
     let mut results = vec![];
     for worker in 0..6 {
-        let db = Db::with_options((*world.pool.connect_options()).clone(), 1);
+        let db = Db::with_options(world.connect.clone(), 1);
         results.push(workers.spawn(async move {
             let mut taken = vec![];
             loop {

@@ -25,6 +25,7 @@
 //! | `guards` | what the database itself refuses |
 //! | `accounts` | Alipay accounts: several at once, read again on SIGHUP, their keys shown and checked |
 //! | `admin` | API keys made, replaced and revoked; who did what, in one chain that shows tampering |
+//! | `roles` | the service's database role may do what the service does, and no more |
 //! | `cost` | two round trips to Postgres, and no connection while Alipay thinks |
 //! | `daily_files` | a daily file of any length takes the same memory |
 //! | `openapi` | the document is the one checked in, and names every route |
@@ -61,6 +62,7 @@ mod redaction;
 mod refund_follow_ups;
 mod refunds;
 mod reversal;
+mod roles;
 mod scenarios;
 mod shutdown;
 mod signing;

@@ -9,6 +9,7 @@ pub(crate) mod oracle;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod refund_oracle;
+pub(crate) mod roles;
 pub(crate) mod violation;
 pub(crate) mod watched;
 
@@ -66,6 +67,7 @@ pub(crate) const PARTNER: &str = "2088000000000001";
 const CLOCK_OF_TEST: &str = "
     create table clock_of_test (now timestamptz not null);
     insert into clock_of_test values (now());
+    grant select on clock_of_test to public;
     create or replace function db_now() returns timestamptz language plpgsql stable as
         $$begin return (select now from clock_of_test); end$$;";
 
@@ -162,6 +164,8 @@ pub(crate) struct World {
     pub(crate) replicas: Vec<Replica>,
     /// A way around the gateway, to look and to move the database's clock.
     pub(crate) pool: PgPool,
+    /// The way of the gateways: as the service's role.
+    pub(crate) connect: PgConnectOptions,
     pub(crate) db: Db,
     pub(crate) merchant_id: MerchantId,
     /// A caller with the usual scopes.
@@ -187,14 +191,11 @@ impl World {
 
     /// As many gateways as the options say, over one database and one simulator.
     pub(crate) async fn start_with(pool: PgPool, options: Options) -> Self {
-        let connect = (*pool.connect_options()).clone();
+        let connect = roles::as_service(&pool).await;
         let proxy = Proxy::start(&connect).await;
         let simulator = Simulator::start(Some(options.now), options.sign_type).await;
         let db = Db::with_options(connect.clone(), 4);
-        let merchant_id = db
-            .upsert_default_merchant(&merchant())
-            .await
-            .expect("a merchant");
+        let merchant_id = default_merchant(&pool).await;
         let mut replicas = vec![];
         for number in 0..options.replicas {
             let connect = if number < options.proxied {
@@ -228,6 +229,7 @@ impl World {
             simulator,
             replicas,
             pool,
+            connect,
             db,
             merchant_id,
             till,
@@ -334,7 +336,7 @@ impl World {
     /// under way goes no further than its next step.
     #[cfg(feature = "failpoints")]
     pub(crate) async fn replace(&mut self, index: usize) {
-        let connect = (*self.pool.connect_options()).clone();
+        let connect = self.connect.clone();
         let fresh = replica(&connect, &self.simulator, &self.options).await;
         let old = std::mem::replace(&mut self.replicas[index], fresh);
         self.set_clock_wrong_by(index, old.wrong_by);
@@ -602,7 +604,15 @@ impl Drop for World {
     }
 }
 
-pub(crate) fn merchant() -> DefaultMerchant {
+/// Makes the default merchant, as `migrate` does.
+pub(crate) async fn default_merchant(pool: &PgPool) -> MerchantId {
+    let owner = roles::as_owner(pool);
+    let made = owner.upsert_default_merchant(&merchant()).await;
+    owner.close().await;
+    made.expect("a merchant")
+}
+
+fn merchant() -> DefaultMerchant {
     DefaultMerchant {
         name: "Demo Cafe".to_owned(),
         store: Store {

@@ -27,10 +27,10 @@ use tokio_util::task::TaskTracker;
 use super::{
     PARTNER, SECRET,
     alipay::{Simulator, keys},
-    api_key, assert_invariants, eventually,
+    api_key, assert_invariants, default_merchant, eventually,
     http::Caller,
-    merchant,
     proxy::Proxy,
+    roles::as_service,
 };
 
 /// Quick follow-ups, so that a test need not wait for minutes; a lease is as short as the calls'
@@ -50,6 +50,8 @@ const QUICK: &[(&str, &str)] = &[
 pub(crate) struct Stage {
     pub(crate) pool: PgPool,
     pub(crate) simulator: Simulator,
+    /// As the service's role.
+    connect: PgConnectOptions,
     db: Db,
     key: String,
 }
@@ -57,14 +59,15 @@ pub(crate) struct Stage {
 impl Stage {
     /// An empty database with the default merchant, and a simulator on the machine's clock.
     pub(crate) async fn set(pool: PgPool) -> Self {
-        let db = Db::with_options((*pool.connect_options()).clone(), 2);
-        let made = db.upsert_default_merchant(&merchant()).await;
-        let merchant_id = made.expect("a merchant");
+        let merchant_id = default_merchant(&pool).await;
+        let connect = as_service(&pool).await;
+        let db = Db::with_options(connect.clone(), 2);
         let scopes = [Scope::PaymentsWrite, Scope::PaymentsRead];
         let key = api_key(&db, Reach::Merchant(merchant_id), &scopes).await;
         Self {
             simulator: Simulator::start(None, SignType::Rsa2).await,
             key,
+            connect,
             db,
             pool,
         }
@@ -74,14 +77,13 @@ impl Stage {
     pub(crate) fn settings(&self) -> Vec<(String, String)> {
         let keys = &keys().dir;
         let path = |name: &str| keys.join(name).display().to_string();
-        let options: PgConnectOptions = (*self.pool.connect_options()).clone();
         let mut settings: Vec<(String, String)> = QUICK
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         for (name, value) in [
             ("HTTP_LISTEN", "127.0.0.1:0".to_owned()),
-            ("DATABASE_URL", options.to_url_lossy().to_string()),
+            ("DATABASE_URL", self.connect.to_url_lossy().to_string()),
             ("ALIPAY_ENDPOINT", self.simulator.endpoint().to_string()),
             ("ALIPAY_PARTNER", PARTNER.to_owned()),
             ("ALIPAY_PRIVATE_KEY_FILE", path("merchant_private_key.pem")),
@@ -95,7 +97,7 @@ impl Stage {
 
     /// The database by way of a proxy.
     pub(crate) fn database_url(&self, proxy: &Proxy) -> String {
-        let options = proxy.through((*self.pool.connect_options()).clone());
+        let options = proxy.through(self.connect.clone());
         options.to_url_lossy().to_string()
     }
 

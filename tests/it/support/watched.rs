@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alipayhk_gateway::{alipay::sign::SignType, db::Db};
+use alipayhk_gateway::alipay::sign::SignType;
 use serde_json::Value;
 use sqlx::{ConnectOptions as _, PgPool};
 use tokio::process::{Child, Command};
@@ -18,8 +18,9 @@ use super::{
     PARTNER,
     alipay::{Simulator, keys},
     collector::Collector,
+    default_merchant,
     http::Caller,
-    merchant,
+    roles::as_service,
 };
 
 /// A running program.
@@ -56,19 +57,9 @@ impl Program {
     pub(crate) async fn start(pool: &PgPool, environment: &[(&str, &str)]) -> Self {
         let simulator = Simulator::start(None, SignType::Rsa2).await;
         let collector = Collector::start().await;
-        let connect = (*pool.connect_options()).clone();
-        let db = Db::with_options(connect.clone(), 1);
-        db.upsert_default_merchant(&merchant())
-            .await
-            .expect("a merchant");
-        db.close().await;
-        let mut database = connect.to_url_lossy();
-        if database.password().is_none() {
-            // Not asked for by this server; there to be hunted for.
-            let planted = database.set_password(Some("unasked-for-hunter2"));
-            planted.expect("the URL takes a password");
-        }
-        let password = database.password().unwrap_or_default().to_owned();
+        default_merchant(pool).await;
+        let database = as_service(pool).await.to_url_lossy();
+        let password = database.password().expect("a password").to_owned();
         let database = database.to_string();
         let logs = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(Uuid::now_v7().to_string());
         fs::create_dir_all(&logs).expect("a directory for logs");
