@@ -27,8 +27,8 @@ pub mod variables;
 pub use accounts::{Account, KeyFile, Limits};
 pub use read::{ConfigError, Fault};
 pub use sections::{
-    Alipay, Bounds, Database, FirstMerchant, FollowUp, Http, LogFormat, Owner, RefundBatch, SecretKey,
-    SignType, Telemetry, Timeouts,
+    Alipay, Bounds, Database, FirstMerchant, FollowUp, Http, LogFormat, Owner, RefundBatch,
+    SecretKey, SignType, Telemetry, Timeouts,
 };
 
 use read::Reader;

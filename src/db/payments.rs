@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{Db, error::Error};
 use crate::domain::{
     attempt::{Answer, AnswerClass, Attempt, AttemptKind},
+    buyer::{BuyerLoginId, BuyerUserId},
     id::{AttemptId, MerchantId, PartnerTransId, PaymentId, RefundId},
     listing::{Page, PaymentFilter},
     money::{Currency, Money},
@@ -150,8 +151,8 @@ impl TryFrom<PaymentRow> for Payment {
             charge: row.charged.then_some(Charge {
                 paid_at: row.paid_at,
                 wallet: row.wallet,
-                buyer_user_id: row.buyer_user_id,
-                buyer_login_id: row.buyer_login_id,
+                buyer_user_id: row.buyer_user_id.as_deref().map(BuyerUserId::mask),
+                buyer_login_id: row.buyer_login_id.as_deref().map(BuyerLoginId::mask),
             }),
             canceling: row
                 .cancel_reason

@@ -96,6 +96,17 @@ pub const TABLES: &[Table] = &[
         "due_at", "fence", "leased_until", "worker", "error_count", "last_error", "parked_at", "queries", "last_query_at", "cancels",
         "last_cancel_at", "cancel_refused", "abandoned_reason", "abandoned_by",
     ]).and_delete(),
+    // Alipay's daily files and what came of them.
+    Table::change("statement_file", &[
+        "size_bytes", "imported_at", "superseded_at", "version", "row_count", "fault_count", "duplicate_count", "warnings",
+    ]),
+    // The refund that a row of the merchant portal was recorded as.
+    Table::change("statement_row", &["refund_id"]),
+    Table::append("statement_fault"),
+    Table::change("reconciliation", &["touched_at", "completed_at"]),
+    Table::change("reconciliation_file", &["matched_at"]),
+    Table::change("reconciliation_difference", &["acknowledged_at", "acknowledged_by", "acknowledged_reason"]),
+    Table::append("reconciliation_total"),
     // What `migrate` did: read by the readiness check.
     Table::read("_sqlx_migrations"),
 ];

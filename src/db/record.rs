@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use super::{Db, error::Error};
 use crate::domain::{
     attempt::{Answer, AttemptKind},
+    buyer::{BuyerLoginId, BuyerUserId},
     id::{ApiKeyId, AttemptId, FollowUpId, MerchantId, NotificationId, PaymentId, RefundId},
     payment::{CancelReason, Payment, PaymentState},
     transition::{Actor, FileLine},
@@ -375,8 +376,10 @@ impl<'a> Columns<'a> {
             money_returned,
             paid_at: charge.and_then(|charge| charge.paid_at),
             wallet: charge.and_then(|charge| charge.wallet.as_deref()),
-            buyer_user_id: charge.and_then(|charge| charge.buyer_user_id.as_deref()),
-            buyer_login_id: charge.and_then(|charge| charge.buyer_login_id.as_deref()),
+            buyer_user_id: charge
+                .and_then(|charge| charge.buyer_user_id.as_ref().map(BuyerUserId::as_str)),
+            buyer_login_id: charge
+                .and_then(|charge| charge.buyer_login_id.as_ref().map(BuyerLoginId::as_str)),
         }
     }
 }

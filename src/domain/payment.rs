@@ -17,6 +17,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::{
     barcode::Barcode,
+    buyer::{BuyerLoginId, BuyerUserId},
     calendar,
     id::{MerchantId, MerchantReference, PartnerTransId, PaymentId, RefundId},
     merchant::Store,
@@ -161,9 +162,9 @@ pub struct Charge {
     /// `payment_inst`: `ALIPAYHK`, `ALIPAYCN` or a wallet not yet known to us.
     pub wallet: Option<String>,
     /// Alipay's number of the buyer.
-    pub buyer_user_id: Option<String>,
-    /// The buyer's login, already masked by Alipay.
-    pub buyer_login_id: Option<String>,
+    pub buyer_user_id: Option<BuyerUserId>,
+    /// The buyer's login.
+    pub buyer_login_id: Option<BuyerLoginId>,
 }
 
 /// A definite refusal.

@@ -18,6 +18,7 @@
 //! | `isolation` | no key, no scope, no other merchant gets anything out of any operation |
 //! | `problems` | every refusal is a problem document and leaves no trace |
 //! | `signing` | payments go through under every signature agreement |
+//! | `privacy` | buyers are masked at rest, whoever wrote them |
 //! | `redaction` | a scanned code and the secrets are nowhere but in memory |
 //! | `telemetry` | traces, metrics and logs tell an operator the truth |
 //! | `follow_ups` | the schedule is claimed once, lost never, and ends around midnight and late payments in the truth |
@@ -53,6 +54,7 @@ mod notifications;
 mod openapi;
 mod operations;
 mod payments;
+mod privacy;
 mod problems;
 #[cfg(feature = "failpoints")]
 mod proof;

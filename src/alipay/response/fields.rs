@@ -6,7 +6,13 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 
 use crate::{
     alipay::{error::Fault, result_code, xml::Element},
-    domain::{calendar::beijing, id::PartnerTransId, money::Money, payment::Charge},
+    domain::{
+        buyer::{BuyerLoginId, BuyerUserId},
+        calendar::beijing,
+        id::PartnerTransId,
+        money::Money,
+        payment::Charge,
+    },
     failpoint::planted,
 };
 
@@ -126,8 +132,8 @@ impl Fields {
         Charge {
             paid_at: self.time("alipay_pay_time"),
             wallet: self.owned("payment_inst"),
-            buyer_user_id: self.owned("alipay_buyer_user_id"),
-            buyer_login_id: self.owned("alipay_buyer_login_id"),
+            buyer_user_id: self.get("alipay_buyer_user_id").map(BuyerUserId::mask),
+            buyer_login_id: self.get("alipay_buyer_login_id").map(BuyerLoginId::mask),
         }
     }
 

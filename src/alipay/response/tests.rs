@@ -19,6 +19,7 @@ use crate::{
         vectors,
     },
     domain::{
+        buyer::{BuyerLoginId, BuyerUserId},
         id::{PartnerRefundId, PartnerTransId},
         money::{Currency, Money},
         payment::{Charge, RetryAdvice},
@@ -227,8 +228,8 @@ fn charge() -> Charge {
     Charge {
         paid_at: Some(utc("2026-01-01T19:04:06Z")),
         wallet: Some("ALIPAYHK".to_owned()),
-        buyer_user_id: Some("2088000000000099".to_owned()),
-        buyer_login_id: Some("852-****0001".to_owned()),
+        buyer_user_id: Some(BuyerUserId::mask("2088********0099")),
+        buyer_login_id: Some(BuyerLoginId::mask("852-****0001")),
     }
 }
 

@@ -10,14 +10,14 @@ use crate::{
     http::answer::{MoneyView, timestamp},
 };
 
-/// Who paid, as Alipay tells it.
+/// Who paid: what may be kept of what Alipay tells.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Buyer)]
 pub struct BuyerView {
-    /// Alipay's number of the buyer.
-    #[schema(required = true, example = "2088000000000000")]
+    /// Alipay's number of the buyer, masked.
+    #[schema(required = true, example = "2088********0000")]
     pub user_id: Option<String>,
-    /// The buyer's login, masked by Alipay.
+    /// The buyer's login, masked.
     #[schema(required = true, example = "852-****0001")]
     pub login_id: Option<String>,
 }
@@ -221,8 +221,14 @@ fn buyer(payment: &Payment) -> Option<BuyerView> {
     let charge = payment.charge.as_ref()?;
     let known = charge.buyer_user_id.is_some() || charge.buyer_login_id.is_some();
     known.then(|| BuyerView {
-        user_id: charge.buyer_user_id.clone(),
-        login_id: charge.buyer_login_id.clone(),
+        user_id: charge
+            .buyer_user_id
+            .as_ref()
+            .map(|id| id.as_str().to_owned()),
+        login_id: charge
+            .buyer_login_id
+            .as_ref()
+            .map(|id| id.as_str().to_owned()),
     })
 }
 
@@ -258,6 +264,7 @@ fn refunds(payment: &Payment) -> RefundsView {
 pub(in crate::http) mod tests {
     use super::*;
     use crate::domain::{
+        buyer::{BuyerLoginId, BuyerUserId},
         id::{MerchantId, PartnerTransId, PaymentId},
         money::{Currency, Money},
         payment::{Charge, Inquiry},
@@ -287,8 +294,8 @@ pub(in crate::http) mod tests {
             charge: Some(Charge {
                 paid_at: Some(at),
                 wallet: Some("ALIPAYHK".to_owned()),
-                buyer_user_id: Some("2088000000000000".to_owned()),
-                buyer_login_id: Some("852-****0001".to_owned()),
+                buyer_user_id: Some(BuyerUserId::mask("2088000000000000")),
+                buyer_login_id: Some(BuyerLoginId::mask("852-****0001")),
             }),
             canceling: None,
             reversal: None,

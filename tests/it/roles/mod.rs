@@ -151,7 +151,7 @@ const DENIED: Option<&str> = Some("42501");
 
 #[sqlx::test]
 async fn q16_the_service_changes_no_schema_and_removes_no_record(pool: PgPool) {
-    let world = World::start(pool).await;
+    let world = World::start(pool.clone()).await;
     world.pay("0001").await;
     let service = PgPoolOptions::new()
         .max_connections(1)
@@ -210,17 +210,21 @@ async fn q16_the_service_changes_no_schema_and_removes_no_record(pool: PgPool) {
         if !table.delete {
             statements.push(format!("delete from {name}"));
         }
-        if table.update.is_empty() && name != "_sqlx_migrations" {
-            statements.push(format!("update {name} set merchant_id = merchant_id"));
+        if table.update.is_empty() {
+            let column: String = sqlx::query_scalar(
+                "select attname::text from pg_attribute
+                where attrelid = $1::text::regclass and attnum = 1",
+            )
+            .bind(name)
+            .fetch_one(&pool)
+            .await
+            .expect("a first column");
+            statements.push(format!("update {name} set {column} = {column}"));
         }
         if !table.insert {
             statements.push(format!("insert into {name} select * from {name} limit 0"));
         }
     }
-    // A column that is not there would be another error.
-    statements.retain(|sql| {
-        !sql.contains("_legal_move set merchant_id") && !sql.contains("audit_head set merchant_id")
-    });
     for sql in statements {
         assert_eq!(sqlstate(&service, &sql).await.as_deref(), DENIED, "{sql}");
     }

@@ -77,9 +77,8 @@ fn assigned(words: &[String]) -> Vec<String> {
     for (at, word) in words.iter().enumerate() {
         match word.as_str() {
             "(" | "case" => depth += 1,
-            ")" if depth == 0 => break,
+            ")" | "where" | "from" | "returning" if depth == 0 => break,
             ")" | "end" => depth -= 1,
-            "where" | "from" | "returning" if depth == 0 => break,
             "," if depth == 0 => expected = true,
             column if depth == 0 && expected => {
                 assert_eq!(words[at + 1], "=", "one column at a time: {words:?}");

@@ -1,0 +1,179 @@
+//! Buyers are masked before they are written, and the database holds no other (`design/correctness.md`
+//! Q14).
+
+use std::path::Path;
+
+use alipayhk_gateway::domain::buyer::{BuyerLoginId, BuyerUserId};
+use sqlx::{
+    PgPool,
+    migrate::{Migrate as _, Migrator},
+};
+
+use crate::support::World;
+
+/// The migration that masks.
+const MASKING: i64 = 8;
+
+type Buyer = (Option<String>, Option<String>);
+
+#[sqlx::test]
+async fn q14_a_buyer_is_shown_and_kept_masked(pool: PgPool) {
+    let world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    let user = paid.body["buyer"]["user_id"].as_str().expect("a user id");
+    assert_eq!(BuyerUserId::mask(user).as_str(), user);
+    assert!(user.starts_with("2088********"), "{user}");
+    let (kept_user, kept_login): Buyer =
+        sqlx::query_as("select buyer_user_id, buyer_login_id from payment")
+            .fetch_one(&world.pool)
+            .await
+            .expect("a payment");
+    assert_eq!(kept_user.as_deref(), Some(user));
+    assert_eq!(
+        kept_login.as_deref(),
+        paid.body["buyer"]["login_id"].as_str()
+    );
+    world.finish().await;
+}
+
+/// One more payment, of this buyer, by raw SQL.
+async fn store(pool: &PgPool, number: i32, status: &str, buyer: &Buyer) -> Result<(), sqlx::Error> {
+    let (reason, returned) = if status == "canceled" {
+        ("'requested'", "true")
+    } else {
+        ("null", "null")
+    };
+    let sql = format!(
+        "insert into payment (merchant_id, payment_id, store_id, merchant_reference, description,
+            amount_minor, currency, barcode_hint, partner, partner_trans_id, cancel_after_seconds, status,
+            status_reason, money_returned, charged, finalized_at, buyer_user_id, buyer_login_id)
+        select merchant_id, gen_random_uuid(), 'ST01', 'R{number}', 'tea', 100, 'HKD', '28', partner,
+            'P{number}', 60, '{status}', {reason}, {returned}, true, db_now(), $1, $2
+        from merchant
+        returning 1"
+    );
+    sqlx::query_scalar::<_, i32>(sqlx::AssertSqlSafe(sql))
+        .bind(&buyer.0)
+        .bind(&buyer.1)
+        .fetch_one(pool)
+        .await
+        .map(drop)
+}
+
+async fn open_shop(pool: &PgPool) {
+    let shop = "insert into merchant (merchant_id, name, partner, secondary_merchant_id,
+            secondary_merchant_name, secondary_merchant_industry, default_store_id, is_default)
+        values (gen_random_uuid(), 'Cafe', '2088000000000001', 'SM001', 'Cafe Ltd', '5812', 'ST01', true);
+        insert into store (merchant_id, store_id, store_name)
+        select merchant_id, 'ST01', 'Cafe' from merchant";
+    let done = sqlx::raw_sql(shop).execute(pool).await;
+    done.expect("a merchant and a store");
+}
+
+fn buyer(user: &str, login: &str) -> Buyer {
+    (Some(user.to_owned()), Some(login.to_owned()))
+}
+
+#[sqlx::test]
+async fn q14_the_database_takes_every_mask_and_no_plain_buyer(pool: PgPool) {
+    open_shop(&pool).await;
+    let texts = [
+        "2088029910344991",
+        "852-98765432",
+        "85298765432",
+        "jonathan@example.com",
+        "a@b@example.com",
+        "@",
+        "-",
+        "1234-5",
+        "陳大文@例.hk",
+        "line\r\nbreak\u{1b}[31m",
+        "\u{0}\u{7f}",
+        "",
+        &"9".repeat(10_000),
+    ];
+    for (number, text) in texts.iter().enumerate() {
+        let masked = (
+            Some(BuyerUserId::mask(text).as_str().to_owned()),
+            Some(BuyerLoginId::mask(text).as_str().to_owned()),
+        );
+        let number = i32::try_from(number).expect("few");
+        let stored = store(&pool, number, "succeeded", &masked).await;
+        stored.unwrap_or_else(|error| panic!("{masked:?}: {error}"));
+    }
+    for plain in [
+        (Some("2088029910344991".to_owned()), None),
+        (Some("208802***0344991".to_owned()), None),
+        (None, Some("852-98765432".to_owned())),
+        (None, Some("jonathan@example.com".to_owned())),
+        (None, Some("jon***@example.com".to_owned())),
+        (None, Some("98765432".to_owned())),
+    ] {
+        let refused = store(&pool, 99, "succeeded", &plain).await;
+        let refused = refused.expect_err("a plain buyer is refused").to_string();
+        assert!(
+            refused.contains("payment_buyer_masked_check"),
+            "{plain:?}: {refused}"
+        );
+    }
+}
+
+#[sqlx::test(migrations = false)]
+async fn q14_payments_from_before_are_masked_by_the_migration(pool: PgPool) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let migrator = Migrator::new(directory).await.expect("the migrations");
+    let mut connection = pool.acquire().await.expect("a connection");
+    let table = &migrator.table_name;
+    connection
+        .ensure_migrations_table(table)
+        .await
+        .expect("made");
+    for migration in migrator.iter().filter(|m| m.version < MASKING) {
+        let applied = connection.apply(table, migration).await;
+        applied.expect("it applies");
+    }
+    drop(connection);
+    open_shop(&pool).await;
+    let before_and_after = [
+        (
+            buyer("2088029910344991", "852-****4991"),
+            buyer("2088********4991", "852-****4991"),
+        ),
+        (
+            buyer("2088********4991", "jon***@example.com"),
+            buyer("2088********4991", "j***@example.com"),
+        ),
+        (
+            buyer("nobody", "852-98765432"),
+            buyer("***", "852-****5432"),
+        ),
+        (buyer("", "陳大文"), buyer("***", "***")),
+        (
+            buyer("2160999988887777", "jonathan@example.com"),
+            buyer("2160********7777", "j***@example.com"),
+        ),
+        ((None, None), (None, None)),
+    ];
+    for (number, (before, _)) in before_and_after.iter().enumerate() {
+        // Final states too, which no update may leave.
+        let status = ["succeeded", "canceled"][number % 2];
+        let number = i32::try_from(number).expect("few");
+        let stored = store(&pool, number, status, before).await;
+        stored.expect("the old schema takes it");
+    }
+    migrator.run(&pool).await.expect("the rest applies");
+    let rows: Vec<(Option<String>, Option<String>, i64)> = sqlx::query_as(
+        "select buyer_user_id, buyer_login_id, version from payment order by merchant_reference",
+    )
+    .fetch_all(&pool)
+    .await
+    .expect("payments");
+    for ((user, login, version), (before, after)) in rows.iter().zip(&before_and_after) {
+        assert_eq!((user, login), (&after.0, &after.1), "{before:?}");
+        assert_eq!(*version, 1);
+    }
+    let guarded = sqlx::raw_sql("update payment set amount_minor = 1")
+        .execute(&pool)
+        .await;
+    assert!(guarded.is_err(), "the guard is back");
+}
