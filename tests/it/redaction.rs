@@ -1,8 +1,8 @@
-//! A hunt for what must stay in memory: the scanned codes, the API key, the secret key, the private
-//! key and the database's password, in everything the real program leaves behind with every log
+//! A hunt for what must stay in memory: the scanned codes, the buyers' ids, the signatures of requests, the API
+//! key, the secret key, the private key and the database's password, in everything the real program leaves behind with every log
 //! target at `trace` (`design/correctness.md` Q13, Q14).
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use chrono::TimeDelta;
@@ -26,8 +26,10 @@ struct Secret {
 }
 
 impl Secret {
-    /// The forms of a text: as it is, as a list of bytes, in hexadecimal, in base64 at each offset.
+    /// The forms of a text: as it is, as a list of bytes, in hexadecimal, percent-encoded as in a URL, in base64 at each
+    /// offset.
     fn new(name: impl Into<String>, text: &str) -> Self {
+        let in_a_url: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
         let text = squeezed(text.as_bytes());
         let list: Vec<String> = text.bytes().map(|byte| byte.to_string()).collect();
         let mut forms = vec![
@@ -35,6 +37,7 @@ impl Secret {
             list.join(","),
             hex::encode(&text),
             hex::encode_upper(&text),
+            squeezed(in_a_url.as_bytes()),
         ];
         for offset in 0..3 {
             let padded: Vec<u8> = std::iter::repeat_n(0, offset).chain(text.bytes()).collect();
@@ -62,7 +65,7 @@ fn squeezed(bytes: &[u8]) -> String {
         rest = match first {
             b' ' | b'+' | b'\n' | b'\r' | b'\t' => more,
             b'%' if more.starts_with(b"20") => &more[2..],
-            b'\\' if more.starts_with(b"n") => &more[1..],
+            b'\\' if more.starts_with(b"n") || more.starts_with(b"r") => &more[1..],
             _ => {
                 squeezed.push(*first);
                 more
@@ -114,6 +117,21 @@ fn the_hunt_finds_a_code_in_every_form() {
     for clean in ["28**************56", "281234567890123457", "[50, 56, 49]"] {
         assert!(!code.is_in(&squeezed(clean.as_bytes())), "{clean}");
     }
+}
+
+#[test]
+fn the_hunt_finds_a_signature_in_xml_in_a_form_and_in_a_log() {
+    let signature = Secret::new("signature", "a1+b2/c3==");
+    for planted in [
+        "<sign>a1+b2/c3==</sign>",
+        "&sign=a1%2Bb2%2Fc3%3D%3D&",
+        r#"{"sign":"a1+b2/c3=="}"#,
+        "a1+b\n2/c3==",
+        "a1+b\r\n2/c3==",
+    ] {
+        assert!(signature.is_in(&squeezed(planted.as_bytes())), "{planted}");
+    }
+    assert!(!signature.is_in(&squeezed(b"a1+b2/c4==")));
 }
 
 /// Everything that was answered, headers included.
@@ -365,12 +383,28 @@ async fn q13_q14_codes_and_secrets_are_nowhere_but_in_memory(pool: PgPool) {
     }
     output.events();
 
+    // What Alipay was sent and what it answered: signatures, and who paid.
+    let requests = program.simulator.requests().await;
+    let signatures = requests.iter().filter_map(|r| r["params"]["sign"].as_str());
+    let signatures: BTreeSet<&str> = signatures.collect();
+    assert!(signatures.len() > 40, "{} signatures", signatures.len());
+    let trades = program.simulator.trades().await;
+    let buyers = trades.iter().filter_map(|t| t["buyer_user_id"].as_str());
+    let buyers: BTreeSet<&str> = buyers.collect();
+    assert!(buyers.len() > 10, "{} buyers", buyers.len());
+
     let mut secrets: Vec<Secret> = answers
         .codes
         .iter()
         .map(|code| Secret::new(format!("a code that ends in {}", &code[14..]), code))
         .collect();
     assert!(secrets.len() > 45);
+    for (number, signature) in signatures.iter().enumerate() {
+        secrets.push(Secret::new(format!("signature {number}"), signature));
+    }
+    for (number, buyer) in buyers.iter().enumerate() {
+        secrets.push(Secret::new(format!("the id of buyer {number}"), buyer));
+    }
     secrets.push(Secret::new("a field of a notification", &buyer));
     secrets.push(Secret::new("the API key", till.key()));
     secrets.push(Secret::new("the database's password", &program.password));
