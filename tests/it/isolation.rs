@@ -89,9 +89,8 @@ impl Operation {
             "POST /v1/follow-ups/{id}/snooze" => json!({"until": "2026-01-02T03:30:00.000Z"}),
             "POST /v1/barcodes/inspect" => json!({"barcode": "28763443825664394"}),
             "POST /v1/admin/api-keys" => json!({"name": "till-9", "scopes": ["admin"]}),
-            "POST /v1/admin/api-keys/{id}/rotate" => json!({}),
-            // Refused before it is found to be no form.
-            "POST /v1/reconciliations" => json!({}),
+            // The second is refused before it is found to be no form.
+            "POST /v1/admin/api-keys/{id}/rotate" | "POST /v1/reconciliations" => json!({}),
             "POST /v1/reconciliations/{id}/differences/{difference_id}/acknowledge" => {
                 json!({"reason": "known"})
             }
