@@ -29,7 +29,7 @@ pub struct Account {
     pub refund_plan: RefundPlan,
     /// Where Alipay reports that an asynchronous refund was done, if anywhere.
     pub notify_url: Option<Url>,
-    /// What its merchants may do where they have no limits of their own.
+    /// What its merchants may do at most: configured and shown; not enforced yet.
     pub limits: Limits,
 }
 

@@ -1,7 +1,7 @@
 //! Alipay's daily files against our books, and back into them (`protocol/operations.md` 5.6,
 //! `design/correctness.md` R23).
 //!
-//! [`App::reconcile`] is the one way in, for uploads, for the command line and for what is fetched: it
+//! [`App::reconcile`](crate::app::App::reconcile) is the one way in, for uploads, for the command line and for what is fetched: it
 //! reads the files, takes what they prove into the books, and compares. The same files again are the
 //! same reconciliation; one that was cut is continued by bringing them again.
 
