@@ -16,7 +16,7 @@ use crate::{
     db::record::Grounds,
     domain::{
         attempt::AnswerClass,
-        id::{FollowUpId, PaymentId},
+        id::{FollowUpId, MerchantId, PaymentId},
         listing::Page,
         merchant::{Identity, Principal, Reach},
         payment::{Payment, PaymentEvent, PaymentState, Resolution},
@@ -121,7 +121,8 @@ impl App {
         resolution: Resolution,
         grounds: &Grounds,
     ) -> Result<Option<Payment>, Error> {
-        let Some(merchant_id) = self.db.merchant_of_payment(identity.reach, id).await? else {
+        let subject = Subject::Payment(id);
+        let Some(merchant_id) = self.merchant_of(identity.reach, subject).await? else {
             return Ok(None);
         };
         let Some(payment) = self.db.payment(merchant_id, id).await? else {
@@ -151,6 +152,19 @@ impl App {
         }
         tracing::warn!(payment.id = %id, api_key.id = %identity.api_key_id, ticket = %grounds.ticket, status = payment.state.status(), "an operator resolved a payment");
         Ok(Some(payment))
+    }
+
+    /// Whose object it is that somebody with this reach names; `None` where the operator names nothing.
+    /// A merchant can only mean its own: whether it has it shows when it is read.
+    pub(super) async fn merchant_of(
+        &self,
+        reach: Reach,
+        subject: Subject,
+    ) -> Result<Option<MerchantId>, Error> {
+        match reach {
+            Reach::Merchant(id) => Ok(Some(id)),
+            Reach::Operator => Ok(self.db.merchant_of(subject).await?),
+        }
     }
 
     async fn now_by_database(&self) -> Result<DateTime<Utc>, Error> {

@@ -3,10 +3,7 @@
 use uuid::Uuid;
 
 use super::{Db, error::Error};
-use crate::domain::{
-    id::{MerchantId, PaymentId, RefundId},
-    merchant::{Reach, Store},
-};
+use crate::domain::{id::MerchantId, merchant::Store, schedule::Subject};
 use crate::failpoint::failpoint;
 
 /// The merchant and the shop that `migrate` makes, from configuration.
@@ -45,41 +42,21 @@ impl Db {
         Ok(store)
     }
 
-    /// Whose payment it is, among the merchants that `reach` allows. `None`: no such payment there.
-    pub async fn merchant_of_payment(
-        &self,
-        reach: Reach,
-        id: PaymentId,
-    ) -> Result<Option<MerchantId>, Error> {
-        // The primary key leads with the merchant: one look per merchant, and no index of its own.
+    /// Whose payment or refund it is. `None`: there is none with this id.
+    pub async fn merchant_of(&self, subject: Subject) -> Result<Option<MerchantId>, Error> {
+        // The primary keys lead with the merchant: one look per merchant, and no index of its own.
         let found = sqlx::query_scalar!(
             "select merchant_id from merchant
-            where ($1::uuid is null or merchant_id = $1)
-                and exists (
+            where case $1
+                when 'payment' then exists (
                     select from payment
-                    where payment.merchant_id = merchant.merchant_id and payment_id = $2)",
-            reach.merchant_id().map(MerchantId::uuid),
-            id.uuid(),
-        )
-        .fetch_optional(&self.pool)
-        .await?;
-        Ok(found.map(MerchantId::from))
-    }
-
-    /// Whose refund it is, among the merchants that `reach` allows. `None`: no such refund there.
-    pub async fn merchant_of_refund(
-        &self,
-        reach: Reach,
-        id: RefundId,
-    ) -> Result<Option<MerchantId>, Error> {
-        let found = sqlx::query_scalar!(
-            "select merchant_id from merchant
-            where ($1::uuid is null or merchant_id = $1)
-                and exists (
+                    where payment.merchant_id = merchant.merchant_id and payment_id = $2)
+                else exists (
                     select from refund
-                    where refund.merchant_id = merchant.merchant_id and refund_id = $2)",
-            reach.merchant_id().map(MerchantId::uuid),
-            id.uuid(),
+                    where refund.merchant_id = merchant.merchant_id and refund_id = $2)
+            end",
+            subject.kind(),
+            subject.uuid(),
         )
         .fetch_optional(&self.pool)
         .await?;

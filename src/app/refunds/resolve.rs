@@ -23,7 +23,8 @@ impl App {
         resolution: RefundResolution,
         grounds: &Grounds,
     ) -> Result<Option<Refund>, Error> {
-        let Some(merchant_id) = self.db.merchant_of_refund(identity.reach, id).await? else {
+        let subject = Subject::Refund(id);
+        let Some(merchant_id) = self.merchant_of(identity.reach, subject).await? else {
             return Ok(None);
         };
         let Some(refund) = self.db.refund(merchant_id, id).await? else {
