@@ -158,26 +158,16 @@ impl Gateway {
             app,
         } = self;
         tracing::info!(%local_addr, "listening");
-        let soft = shutdown.soft.clone();
-        let upkept = app.clone();
+        let (upkept, soft) = (app.clone(), shutdown.soft.clone());
         shutdown.tasks.spawn(async move {
-            while soft
-                .run_until_cancelled(tokio::time::sleep(METRICS_UPKEEP))
-                .await
-                .is_some()
-            {
+            while running_after(METRICS_UPKEEP, &soft).await {
                 metrics.0.run_upkeep();
                 upkept.upkeep();
             }
         });
-        let soft = shutdown.soft.clone();
-        let keys = app.clone();
+        let (keys, soft) = (app.clone(), shutdown.soft.clone());
         shutdown.tasks.spawn(async move {
-            while soft
-                .run_until_cancelled(tokio::time::sleep(KEY_USE_UPKEEP))
-                .await
-                .is_some()
-            {
+            while running_after(KEY_USE_UPKEEP, &soft).await {
                 keys.note_use_of_api_keys().await;
             }
             keys.note_use_of_api_keys().await;
@@ -193,6 +183,12 @@ impl Gateway {
         let closed = tokio::time::timeout(CLOSE_DEADLINE, app.close()).await;
         tracing::info!(drained, closed = closed.is_ok(), "stopped");
     }
+}
+
+/// Waits; says whether the program still runs then, and at once where it is told to stop.
+async fn running_after(pause: Duration, soft: &CancellationToken) -> bool {
+    let slept = soft.run_until_cancelled(tokio::time::sleep(pause)).await;
+    slept.is_some()
 }
 
 /// Says of every metric what it is; Prometheus tools refuse undescribed ones.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use tokio::task::JoinSet;
 use url::Url;
 
 use super::{App, follow_up::Interrupted};
@@ -77,11 +78,15 @@ impl Accounts {
         *current = Arc::new(by_partner(accounts));
     }
 
-    /// Opens a connection for each, so that the first payment need not.
+    /// Opens a connection for each, so that the first payment need not; all at once, so that one
+    /// account that cannot be reached keeps no other waiting.
     pub(super) async fn warm_up(&self) {
+        let mut warming = JoinSet::new();
         for account in self.all().values() {
-            account.alipay.warm_up().await;
+            let alipay = account.alipay.clone();
+            warming.spawn(async move { alipay.warm_up().await });
         }
+        warming.join_all().await;
     }
 }
 
