@@ -213,12 +213,13 @@ impl Keyring {
         moments.sort_unstable();
         moments.dedup();
         let valid_at = |at: DateTime<Utc>| {
-            let signs = own.iter().filter(|key| key.validity.contains(at));
-            let signs = signs.max_by_key(|key| key.validity.not_before);
+            let signs = newest(own.iter().map(|key| key.validity), at);
             let accepted = accepted.iter().filter(|key| key.validity.contains(at));
             Credentials::of(
                 sign_type,
-                signs.map(|key| Arc::clone(&key.key)),
+                signs
+                    .and_then(|at| own.get(at))
+                    .map(|key| Arc::clone(&key.key)),
                 accepted.map(|key| Arc::clone(&key.key)).collect(),
             )
         };
@@ -264,16 +265,25 @@ impl Keyring {
 
     /// Which of [`Self::entries`] signs at an instant.
     pub fn signing(&self, now: DateTime<Utc>) -> Option<usize> {
-        let own = self.0.entries.iter().enumerate();
-        own.filter(|(_, key)| key.role != KeyRole::Alipays && key.validity.contains(now))
-            .max_by_key(|(_, key)| key.validity.not_before)
-            .map(|(index, _)| index)
+        // Ours stand first.
+        let own = self.0.entries.iter();
+        let own = own.take_while(|key| key.role != KeyRole::Alipays);
+        newest(own.map(|key| key.validity), now)
     }
 
     /// Every key, as it may be shown.
     pub fn entries(&self) -> &[KeyEntry] {
         &self.0.entries
     }
+}
+
+/// Which of these is valid and became so last; of two at once, the last.
+fn newest(validities: impl Iterator<Item = Validity>, at: DateTime<Utc>) -> Option<usize> {
+    validities
+        .enumerate()
+        .filter(|(_, validity)| validity.contains(at))
+        .max_by_key(|(_, validity)| validity.not_before)
+        .map(|(index, _)| index)
 }
 
 /// Reads one key file and tells what may be told of it.
