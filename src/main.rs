@@ -110,7 +110,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Openapi => print(openapi::text()),
         Command::ApiKey(command) => return reporting(commands::api_key::run(command)),
         Command::Audit(command) => return reporting(commands::audit::run(command)),
-        Command::Reconcile(args) => return reconcile(args),
+        Command::Reconcile(args) => return reporting(commands::reconcile::run(args)),
         Command::Keys(KeysSubcommand::Make(command)) => keys::run(&command).map_err(Into::into),
         Command::Keys(KeysSubcommand::Check(args)) => {
             return reporting(async move { commands::keys::run(&args).await });
@@ -118,13 +118,6 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Healthcheck(args) => healthcheck(args),
     }?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Tells differences (2) from errors (1).
-fn reconcile(args: ReconcileArgs) -> anyhow::Result<ExitCode> {
-    let (report, code) = with_telemetry(LogTo::Stderr, commands::reconcile::run(args))?;
-    print(&report.text)?;
-    Ok(ExitCode::from(code))
 }
 
 /// Without telemetry: what it prints is for the person at the terminal.
@@ -156,11 +149,7 @@ fn serve(roles: Roles) -> anyhow::Result<()> {
 fn reporting(command: impl Future<Output = anyhow::Result<Report>>) -> anyhow::Result<ExitCode> {
     let report = with_telemetry(LogTo::Stderr, command)?;
     print(&report.text)?;
-    Ok(if report.all_is_well {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(ExitCode::from(report.status))
 }
 
 /// Runs a command between setting telemetry up and flushing it: it is made before the runtime and

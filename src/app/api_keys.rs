@@ -7,20 +7,15 @@ use zeroize::Zeroizing;
 
 use super::{App, error::Error, hashing::SecretKey};
 use crate::{
-    db::{
-        self, Db,
-        api_keys::{Rotated, StoredSecret},
-    },
+    db::{self, Db, api_keys::StoredSecret},
     domain::{
-        api_key::{ApiKey, ApiKeyFilter, NewApiKey},
+        api_key::{ApiKey, ApiKeyFilter, NewApiKey, Rotated, Rotation},
         audit::By,
         id::ApiKeyId,
         listing::Page,
         merchant::Reach,
     },
 };
-
-pub use crate::db::api_keys::Rotation;
 
 /// How every key begins.
 const MARK: &str = "ahk_";
@@ -34,17 +29,6 @@ pub struct MadeApiKey {
     pub api_key: ApiKey,
     /// The key itself: shown once, stored nowhere.
     pub secret: SecretString,
-}
-
-/// What became of the wish to replace a key.
-#[derive(Debug)]
-pub enum Replaced {
-    /// The new key.
-    Made(MadeApiKey),
-    /// The old key is refused already, so nothing can overlap.
-    NotActive,
-    /// There is no such key.
-    Missing,
 }
 
 impl App {
@@ -97,7 +81,7 @@ impl App {
         id: ApiKeyId,
         rotation: Rotation,
         by: &By,
-    ) -> Result<Replaced, Error> {
+    ) -> Result<Rotated<MadeApiKey>, Error> {
         let replaced = rotate(&self.db, &self.secret, (reach, id), rotation, by).await?;
         self.forget_api_key(id);
         Ok(replaced)
@@ -129,7 +113,7 @@ pub async fn rotate(
     (reach, old): (Reach, ApiKeyId),
     rotation: Rotation,
     by: &By,
-) -> Result<Replaced, db::error::Error> {
+) -> Result<Rotated<MadeApiKey>, db::error::Error> {
     let key = random_key();
     let hash = secret.api_key_hash(&key);
     let new = ApiKeyId::mint();
@@ -137,12 +121,12 @@ pub async fn rotate(
         .rotate_api_key(reach, old, new, stored(&key, &hash), rotation, by)
         .await?;
     Ok(match rotated {
-        Rotated::Made(api_key) => Replaced::Made(MadeApiKey {
+        Rotated::Made(api_key) => Rotated::Made(MadeApiKey {
             api_key,
             secret: key.as_str().into(),
         }),
-        Rotated::NotActive => Replaced::NotActive,
-        Rotated::Missing => Replaced::Missing,
+        Rotated::NotActive => Rotated::NotActive,
+        Rotated::Missing => Rotated::Missing,
     })
 }
 

@@ -3,16 +3,18 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context, bail, ensure};
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::{Report, json_line, somebody};
+use super::{Report, instant, json_line, somebody};
 use crate::{
-    app::api_keys::{self, MadeApiKey, Replaced, Rotation},
+    app::api_keys::{self, MadeApiKey},
     config::{ApiKeyConfig, DatabaseConfig, process_environment, variables},
     db::Db,
     domain::{
-        api_key::{ApiKey, ApiKeyFilter, MAX_NAME, MAX_OVERLAP_SECONDS, NewApiKey},
+        api_key::{
+            ApiKey, ApiKeyFilter, MAX_NAME, MAX_OVERLAP_SECONDS, NewApiKey, Rotated, Rotation,
+        },
         id::{ApiKeyId, MerchantId},
         merchant::{Reach, Scope},
     },
@@ -234,12 +236,12 @@ async fn rotate(args: &RotateArgs) -> anyhow::Result<Report> {
         .context("the API key could not be replaced")?;
     db.close().await;
     match replaced {
-        Replaced::Made(made) => Ok(handed_out(&made, args.json)),
-        Replaced::NotActive => bail!(
+        Rotated::Made(made) => Ok(handed_out(&made, args.json)),
+        Rotated::NotActive => bail!(
             "{} is expired or revoked, so nothing can overlap; make a new key",
             args.id
         ),
-        Replaced::Missing => bail!("there is no API key {}", args.id),
+        Rotated::Missing => bail!("there is no API key {}", args.id),
     }
 }
 
@@ -296,8 +298,4 @@ fn in_words(key: &ApiKey) -> String {
     say("revoked", key.revoked_at);
     say("last used", key.last_used_at);
     line + "\n"
-}
-
-fn instant(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

@@ -41,10 +41,7 @@ pub async fn run(command: AuditCommand) -> anyhow::Result<Report> {
     } else {
         in_words(&checked)
     };
-    Ok(Report {
-        text,
-        all_is_well: checked.broken.is_none(),
-    })
+    Ok(Report::of_check(text, checked.broken.is_none()))
 }
 
 fn as_json(checked: &Checked) -> serde_json::Value {

@@ -5,10 +5,10 @@
 
 use std::{fmt::Write as _, os::unix::fs::PermissionsExt as _, path::Path};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::{Report, json_line};
+use super::{Report, instant, json_line};
 use crate::{
     alipay::{
         keyring::{KeyRole, KeyState, Keyring, Validity},
@@ -93,7 +93,7 @@ pub async fn run(args: &CheckArgs) -> anyhow::Result<Report> {
             "some keys CANNOT work: see FAULT above\n"
         });
     }
-    Ok(Report { text, all_is_well })
+    Ok(Report::of_check(text, all_is_well))
 }
 
 impl CheckedAccount {
@@ -284,8 +284,4 @@ fn say(text: &mut String, indent: &str, findings: &[Finding]) {
         let kind = if finding.is_fault { "FAULT" } else { "note" };
         let _ = writeln!(text, "{indent}{kind}: {}", finding.text);
     }
-}
-
-fn instant(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

@@ -13,24 +13,36 @@ pub mod audit;
 pub mod keys;
 pub mod reconcile;
 
+use chrono::{DateTime, SecondsFormat, Utc};
+
 use crate::{config::process_environment, domain::audit::By};
 
-/// What a command prints, and whether it found what it hoped for.
+/// What a command prints, and how the program ends.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The whole text, ending with a line break.
     pub text: String,
-    /// Whether the program ends with success.
-    pub all_is_well: bool,
+    /// The exit status: 0 where all is well.
+    pub status: u8,
 }
 
 impl Report {
     fn good(text: String) -> Self {
+        Self { text, status: 0 }
+    }
+
+    /// The report of a check: 1 where not all is well.
+    fn of_check(text: String, all_is_well: bool) -> Self {
         Self {
             text,
-            all_is_well: true,
+            status: u8::from(!all_is_well),
         }
     }
+}
+
+/// RFC 3339 in UTC, to the second.
+fn instant(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// Who sits at the terminal, as far as the system says.

@@ -12,13 +12,13 @@ use crate::{
     config::{Config, process_environment, variables},
     domain::{
         merchant::Reach,
-        reconciliation::{Difference, DifferenceFilter, Source},
+        reconciliation::{Difference, DifferenceFilter, Source, csv},
     },
     startup::for_command,
 };
 
-/// How many differences one statement reads.
-const PAGE: u16 = 5_000;
+/// How many differences and faults are shown in words.
+const SHOWN: u16 = 20;
 
 /// Which files, and how to tell what they say.
 #[derive(Debug, clap::Args)]
@@ -42,7 +42,7 @@ pub struct ReconcileArgs {
 }
 
 /// Runs the command: 0 where all agrees, 1 for an error, 2 where files and books differ.
-pub async fn run(args: ReconcileArgs) -> anyhow::Result<(Report, u8)> {
+pub async fn run(args: ReconcileArgs) -> anyhow::Result<Report> {
     let config = Config::read(process_environment)?;
     let app = for_command(&config)?;
     let order = Order {
@@ -53,44 +53,39 @@ pub async fn run(args: ReconcileArgs) -> anyhow::Result<(Report, u8)> {
     };
     let files = args.files.iter().map(|path| StagedFile::at(path)).collect();
     let done = app.reconcile(files, order, watch()).await?;
-    let differences = match done.report.item.id {
+    let shown = match done.report.item.id {
         None => done.differences.clone(),
-        Some(id) => {
-            let mut all = vec![];
-            let mut after = None;
-            loop {
-                let filter = DifferenceFilter::default();
-                let page = app
-                    .list_differences(Reach::Operator, id, filter, after, PAGE)
-                    .await?;
-                all.extend(page.items);
-                after = page.next;
-                if after.is_none() || args.csv.is_none() {
-                    break;
-                }
-            }
-            all
-        }
+        Some(id) => app
+            .list_differences(
+                Reach::Operator,
+                id,
+                DifferenceFilter::default(),
+                None,
+                SHOWN,
+            )
+            .await?
+            .map(|page| page.items)
+            .unwrap_or_default(),
     };
     if let Some(path) = &args.csv {
-        let mut text = crate::domain::reconciliation::csv::HEAD.to_owned();
-        for difference in &differences {
-            crate::domain::reconciliation::csv::line(&mut text, difference);
-        }
+        let text = match done.report.item.id {
+            None => csv::of(&done.differences),
+            Some(id) => app
+                .differences_as_csv(Reach::Operator, id, DifferenceFilter::default())
+                .await?
+                .unwrap_or_default(),
+        };
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     app.close().await;
     let text = if args.json {
         super::json_line(&as_json(&done))
     } else {
-        in_words(&done, &differences)
+        in_words(&done, &shown)
     };
-    let agrees = done.report.agrees();
-    let report = Report {
-        text,
-        all_is_well: agrees,
-    };
-    Ok((report, if agrees { 0 } else { 2 }))
+    // Differences are told apart from errors.
+    let status = if done.report.agrees() { 0 } else { 2 };
+    Ok(Report { text, status })
 }
 
 /// One line per file on a terminal.
@@ -148,7 +143,7 @@ fn in_words(done: &Reconciled, differences: &[Difference]) -> String {
             let _ = writeln!(text, "  warning: {warning}");
         }
     }
-    for fault in done.report.faults.iter().take(20) {
+    for fault in done.report.faults.iter().take(SHOWN.into()) {
         let column = fault.column.as_deref().map(|column| format!(", {column}"));
         let _ = writeln!(
             text,
@@ -162,7 +157,7 @@ fn in_words(done: &Reconciled, differences: &[Difference]) -> String {
     for (class, count) in &item.counts {
         let _ = writeln!(text, "{count} {}", class.as_str());
     }
-    for difference in differences.iter().take(20) {
+    for difference in differences.iter().take(SHOWN.into()) {
         let line = difference.line.map(|line| format!(" line {line}"));
         let _ = writeln!(
             text,

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Db, error::Error};
 use crate::domain::{
-    api_key::{ApiKey, ApiKeyFilter, ApiKeyStatus, NewApiKey},
+    api_key::{ApiKey, ApiKeyFilter, ApiKeyStatus, NewApiKey, Rotated, Rotation},
     audit::By,
     id::{ApiKeyId, MerchantId},
     merchant::{Identity, Reach, Scope},
@@ -20,17 +20,6 @@ pub struct StoredSecret<'a> {
     pub hash: &'a [u8],
     /// The first characters, to show.
     pub prefix: &'a str,
-}
-
-/// What became of a rotation.
-#[derive(Clone, Debug)]
-pub enum Rotated {
-    /// The new key.
-    Made(ApiKey),
-    /// The old key is refused already, so nothing can overlap.
-    NotActive,
-    /// There is no such key.
-    Missing,
 }
 
 /// The columns of an [`ApiKey`].
@@ -256,7 +245,7 @@ impl Db {
         secret: StoredSecret<'_>,
         rotation: Rotation,
         by: &By,
-    ) -> Result<Rotated, Error> {
+    ) -> Result<Rotated<ApiKey>, Error> {
         let row = sqlx::query_as!(
             ApiKeyRow,
             r#"with old as materialized (
@@ -321,13 +310,4 @@ impl Db {
         .await?;
         Ok(())
     }
-}
-
-/// How a key is replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rotation {
-    /// For how long the old key is still accepted, in seconds.
-    pub overlap_seconds: i64,
-    /// From when on the new key is refused.
-    pub expires_at: Option<DateTime<Utc>>,
 }

@@ -1,8 +1,6 @@
 //! The audit log, read: for administrators page by page, for the checker as it was hashed.
 
-use chrono::{DateTime, Utc};
 use sqlx::types::Json;
-use uuid::Uuid;
 
 use super::{Db, error::Error};
 use crate::domain::{
@@ -69,21 +67,8 @@ impl Db {
 
     /// The next entries in the order of the chain, as they were hashed; at most 1,000.
     pub async fn sealed_entries(&self, after: i64) -> Result<Vec<Sealed>, Error> {
-        struct Row {
-            entry_no: i64,
-            at: DateTime<Utc>,
-            merchant_id: Option<Uuid>,
-            action: String,
-            subject_kind: String,
-            subject_id: String,
-            by: String,
-            before: Option<String>,
-            after: Option<String>,
-            previous_hash: Vec<u8>,
-            hash: Vec<u8>,
-        }
         let rows = sqlx::query_as!(
-            Row,
+            Sealed,
             r#"select entry_no, at, merchant_id, action, subject_kind, subject_id,
                 by::text as "by!", before::text as before, after::text as after, previous_hash,
                 hash
@@ -95,22 +80,7 @@ impl Db {
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| Sealed {
-                entry_no: row.entry_no,
-                at: row.at,
-                merchant_id: row.merchant_id,
-                action: row.action,
-                subject_kind: row.subject_kind,
-                subject_id: row.subject_id,
-                by: row.by,
-                before: row.before,
-                after: row.after,
-                previous_hash: row.previous_hash,
-                hash: row.hash,
-            })
-            .collect())
+        Ok(rows)
     }
 
     /// Where the chain ends, as the database remembers it.

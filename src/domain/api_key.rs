@@ -69,6 +69,26 @@ pub struct NewApiKey {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+/// How a key is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// For how long the old key is still accepted, in seconds.
+    pub overlap_seconds: i64,
+    /// From when on the new key is refused.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// What became of the wish to replace a key.
+#[derive(Clone, Debug)]
+pub enum Rotated<T> {
+    /// The new key.
+    Made(T),
+    /// The old key is refused already, so nothing can overlap.
+    NotActive,
+    /// There is no such key.
+    Missing,
+}
+
 /// Which keys to list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ApiKeyFilter {

@@ -90,11 +90,11 @@ impl Identity {
     }
 
     /// The same as a merchant's caller; `None` for the operator, who takes no payments.
-    pub fn principal(&self) -> Option<Principal> {
+    pub fn into_principal(self) -> Option<Principal> {
         Some(Principal {
             api_key_id: self.api_key_id,
-            name: self.name.clone(),
             merchant_id: self.reach.merchant_id()?,
+            name: self.name,
         })
     }
 }

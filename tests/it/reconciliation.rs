@@ -85,7 +85,8 @@ async fn differences(world: &World, found: &Reconciled) -> Vec<Difference> {
             200,
         )
         .await
-        .expect("a list");
+        .expect("a list")
+        .expect("the reconciliation");
     items
 }
 

@@ -2,7 +2,6 @@
 
 use crate::{
     app::{App, error::Error},
-    db::reconciliation::Acknowledgement,
     domain::{
         audit::By,
         id::{DifferenceId, ReconciliationId},
@@ -10,9 +9,13 @@ use crate::{
         merchant::Reach,
         reconciliation::{
             Difference, DifferenceFilter, Reconciliation, ReconciliationFilter, ReconciliationItem,
+            csv,
         },
     },
 };
+
+/// How many differences one statement reads for a whole list.
+const CSV_PAGE: u16 = 5_000;
 
 impl App {
     /// Lists reconciliations, newest first.
@@ -40,7 +43,7 @@ impl App {
         Ok(self.db.books().reconciliation(reach, id).await?)
     }
 
-    /// Lists a reconciliation's differences, by file and line.
+    /// Lists a reconciliation's differences, by file and line. `None`: no such reconciliation in reach.
     pub async fn list_differences(
         &self,
         reach: Reach,
@@ -48,12 +51,43 @@ impl App {
         filter: DifferenceFilter<'_>,
         after: Option<DifferenceId>,
         limit: u16,
-    ) -> Result<Page<Difference, DifferenceId>, Error> {
+    ) -> Result<Option<Page<Difference, DifferenceId>>, Error> {
         let mut books = self.db.books();
+        if !books.has_reconciliation(reach, id).await? {
+            return Ok(None);
+        }
         let items = books
             .list_differences(reach, id, filter, after, limit)
             .await?;
-        Ok(Page::cut(items, limit, |difference| difference.id))
+        Ok(Some(Page::cut(items, limit, |difference| difference.id)))
+    }
+
+    /// All differences of a reconciliation as CSV. `None`: no such reconciliation in reach.
+    pub async fn differences_as_csv(
+        &self,
+        reach: Reach,
+        id: ReconciliationId,
+        filter: DifferenceFilter<'_>,
+    ) -> Result<Option<String>, Error> {
+        let mut books = self.db.books();
+        if !books.has_reconciliation(reach, id).await? {
+            return Ok(None);
+        }
+        let mut text = csv::HEAD.to_owned();
+        let mut after = None;
+        loop {
+            let items = books
+                .list_differences(reach, id, filter, after, CSV_PAGE)
+                .await?;
+            let page = Page::cut(items, CSV_PAGE, |difference| difference.id);
+            for difference in &page.items {
+                csv::line(&mut text, difference);
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(Some(text));
+            }
+        }
     }
 
     /// Notes that somebody took note of a difference, and why; the first note stays.
@@ -66,12 +100,8 @@ impl App {
         by: &By,
     ) -> Result<Option<Difference>, Error> {
         let mut books = self.db.books();
-        let noted = books
+        Ok(books
             .acknowledge(reach, reconciliation, id, reason, by)
-            .await?;
-        Ok(match noted {
-            Acknowledgement::Noted(difference) => Some(*difference),
-            Acknowledgement::Missing => None,
-        })
+            .await?)
     }
 }

@@ -21,7 +21,6 @@ use crate::domain::{
 };
 
 pub use load::{Candidate, FileEnd, Pass, SubjectIds};
-pub use read::Acknowledgement;
 
 /// Runs a query where the books are: in the dry run's transaction, or on any connection.
 macro_rules! run {

@@ -23,15 +23,6 @@ use crate::{
     },
 };
 
-/// What became of an acknowledgement.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Acknowledgement {
-    /// Noted now, or before: the difference as it stands.
-    Noted(Box<Difference>),
-    /// There is no such difference in reach.
-    Missing,
-}
-
 impl Books {
     /// Lists reconciliations, newest first, after `after`; one more than `limit` where there are more. A
     /// merchant's reach is what has rows of it.
@@ -124,6 +115,29 @@ impl Books {
             fetch_all
         )?;
         rows.into_iter().map(ReconciliationItem::try_from).collect()
+    }
+
+    /// Whether there is such a reconciliation in reach: of a merchant, one that has rows of it.
+    pub async fn has_reconciliation(
+        &mut self,
+        reach: Reach,
+        id: ReconciliationId,
+    ) -> Result<bool, Error> {
+        Ok(run!(
+            self,
+            sqlx::query_scalar!(
+                r#"select exists (
+                    select from reconciliation
+                    where reconciliation_id = $1
+                        and ($2::uuid is null or exists (
+                            select from reconciliation_total as t
+                            where t.merchant_id = $2 and t.reconciliation_id = $1))
+                ) as "found!""#,
+                id.uuid(),
+                reach.merchant_id().map(MerchantId::uuid),
+            ),
+            fetch_one
+        )?)
     }
 
     /// Reads a reconciliation with its faults and sums: of a merchant's reach, its own sums alone.
@@ -269,7 +283,7 @@ impl Books {
     }
 
     /// Notes who took note of a difference, and why; the first one stays. The audit log has it in the same
-    /// statement.
+    /// statement. `None`: there is no such difference in reach.
     #[tracing::instrument(name = "db.difference.acknowledge", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn acknowledge(
         &mut self,
@@ -278,7 +292,7 @@ impl Books {
         id: DifferenceId,
         reason: &str,
         by: &By,
-    ) -> Result<Acknowledgement, Error> {
+    ) -> Result<Option<Difference>, Error> {
         run!(
             self,
             sqlx::query!(
@@ -317,12 +331,7 @@ impl Books {
                 1,
             )
             .await?;
-        Ok(found
-            .into_iter()
-            .find(|difference| difference.id == id)
-            .map_or(Acknowledgement::Missing, |difference| {
-                Acknowledgement::Noted(Box::new(difference))
-            }))
+        Ok(found.into_iter().find(|difference| difference.id == id))
     }
 }
 

@@ -7,6 +7,15 @@ use super::Difference;
 /// The first line.
 pub const HEAD: &str = "difference_id,class,file,line,row_type,merchant_id,payment_id,refund_id,store,partner_transaction_id,alipay_trans_id,amount,currency,expected,found,acknowledged_at,acknowledged_reason\r\n";
 
+/// Differences as a whole text.
+pub fn of(differences: &[Difference]) -> String {
+    let mut text = HEAD.to_owned();
+    for difference in differences {
+        line(&mut text, difference);
+    }
+    text
+}
+
 /// Adds a difference as a line.
 pub fn line(text: &mut String, difference: &Difference) {
     let cells = [

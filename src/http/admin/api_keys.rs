@@ -11,12 +11,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    app::{
-        App,
-        api_keys::{MadeApiKey, Replaced, Rotation},
-    },
+    app::{App, api_keys::MadeApiKey},
     domain::{
-        api_key::{ApiKey, ApiKeyFilter, MAX_NAME, MAX_OVERLAP_SECONDS, NewApiKey},
+        api_key::{
+            ApiKey, ApiKeyFilter, MAX_NAME, MAX_OVERLAP_SECONDS, NewApiKey, Rotated, Rotation,
+        },
         id::{ApiKeyId, MerchantId},
         merchant::{Identity, Reach, Scope},
     },
@@ -327,9 +326,9 @@ pub async fn rotate(
         .rotate_api_key(overseer.identity.reach, id, rotation, &overseer.by())
         .await?;
     match replaced {
-        Replaced::Made(made) => Ok(handed_out(&made)),
-        Replaced::NotActive => Err(Problem::api_key_not_active()),
-        Replaced::Missing => Err(Problem::api_key_not_found()),
+        Rotated::Made(made) => Ok(handed_out(&made)),
+        Rotated::NotActive => Err(Problem::api_key_not_active()),
+        Rotated::Missing => Err(Problem::api_key_not_found()),
     }
 }
 

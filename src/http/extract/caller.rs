@@ -107,7 +107,7 @@ impl<S: RequiredScopes> FromRequestParts<HttpState> for Caller<S> {
         let identity = identify(parts, state, S::SCOPES).await?;
         // No key of the operator carries such a scope, so this is the second line.
         let principal = identity
-            .principal()
+            .into_principal()
             .ok_or_else(Problem::merchant_key_required)?;
         Ok(Self {
             principal,

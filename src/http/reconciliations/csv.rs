@@ -9,15 +9,12 @@ use axum::{
 use super::differences::filter;
 use crate::{
     app::App,
-    domain::{id::ReconciliationId, reconciliation::csv},
+    domain::id::ReconciliationId,
     http::{
         extract::{Id, Overseer, Reconcile, query::RawPairs},
         problem::Problem,
     },
 };
-
-/// How many differences one statement reads.
-const PAGE: u16 = 5_000;
 
 /// Download a reconciliation's differences
 ///
@@ -46,23 +43,10 @@ pub async fn download(
     let mut reader = query.reader();
     let filter = filter(&mut reader);
     reader.finish()?;
-    app.reconciliation(identity.reach, id)
+    let text = app
+        .differences_as_csv(identity.reach, id, filter)
         .await?
         .ok_or_else(Problem::reconciliation_not_found)?;
-    let mut text = csv::HEAD.to_owned();
-    let mut after = None;
-    loop {
-        let page = app
-            .list_differences(identity.reach, id, filter, after, PAGE)
-            .await?;
-        page.items
-            .iter()
-            .for_each(|item| csv::line(&mut text, item));
-        after = page.next;
-        if after.is_none() {
-            break;
-        }
-    }
     let name = format!("attachment; filename=\"{id}.csv\"");
     let headers = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),

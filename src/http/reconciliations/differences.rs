@@ -17,6 +17,7 @@ use crate::{
     http::{
         extract::{
             Id, JsonBody, Overseer, Reconcile,
+            members::MAX_REASON,
             query::{QueryReader, RawPairs},
             read_fields,
         },
@@ -95,12 +96,10 @@ pub async fn list(
     let mut reader = query.reader();
     let filter = filter(&mut reader);
     let Paging { after, limit } = Paging::<DifferenceId>::read(reader)?;
-    app.reconciliation(identity.reach, id)
-        .await?
-        .ok_or_else(Problem::reconciliation_not_found)?;
     let page = app
         .list_differences(identity.reach, id, filter, after, limit)
-        .await?;
+        .await?
+        .ok_or_else(Problem::reconciliation_not_found)?;
     Ok(Json(DifferenceList {
         items: page.items.iter().map(DifferenceView::from).collect(),
         next_cursor: page.next.map(|last| cursor_after(last.uuid())),
@@ -133,7 +132,7 @@ pub async fn acknowledge(
 ) -> Result<Json<DifferenceView>, Problem> {
     query.reader().finish()?;
     let reason = read_fields(&body, |reader| {
-        let reason = reader.bounded_text("reason", 500);
+        let reason = reader.bounded_text("reason", MAX_REASON);
         reader.require("reason");
         reason.map(str::to_owned)
     })?;
