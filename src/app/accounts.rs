@@ -30,7 +30,7 @@ pub struct Account {
     pub refund_plan: RefundPlan,
     /// Where Alipay reports that an asynchronous refund was done, if anywhere.
     pub notify_url: Option<Url>,
-    /// What its merchants may do at most: configured and shown; not enforced yet.
+    /// What its merchants may do where they have no limits of their own.
     pub limits: Limits,
 }
 
@@ -67,6 +67,17 @@ impl Accounts {
     pub fn refund_plan(&self, partner: &str) -> RefundPlan {
         self.of(partner)
             .map_or(self.default_plan, |account| account.refund_plan)
+    }
+
+    /// The limits of merchants that have none of their own, by account.
+    pub(super) fn limits(&self) -> BTreeMap<String, Limits> {
+        let accounts = self.all();
+        let limited = accounts
+            .iter()
+            .filter(|(_, account)| account.limits != Limits::default());
+        limited
+            .map(|(partner, account)| (partner.clone(), account.limits))
+            .collect()
     }
 
     /// Puts others in their place.

@@ -81,6 +81,19 @@ struct Incoming {
 }
 
 impl App {
+    /// Whether an earlier request of the merchant used this key for a payment: then this one is a
+    /// repeat, and is answered with that payment whatever the merchant's rules say by now.
+    pub async fn is_repeat(
+        &self,
+        principal: &Principal,
+        key: &IdempotencyKey,
+    ) -> Result<bool, Error> {
+        Ok(self
+            .db
+            .has_idempotency_key(principal.merchant_id, ROUTE, key)
+            .await?)
+    }
+
     /// Takes a payment. Holds the answer for at most `wait` while the outcome is open; the work
     /// itself goes on whatever happens to the caller. Dropping the future only stops the waiting.
     pub async fn create_payment(
@@ -386,6 +399,7 @@ fn new_payment(incoming: &Incoming, committed: Committed) -> Payment {
         partner_trans_id: incoming.partner_trans_id.clone(),
         cancel_after_seconds: new.cancel_after_seconds,
         metadata: new.metadata.clone(),
+        allowed_wallets: new.allowed_wallets.clone(),
         state: PaymentState::Processing(ProcessingReason::Submitting),
         alipay_trans_id: None,
         charge: None,

@@ -13,7 +13,8 @@ use uuid::Uuid;
 use super::{App, error::Error};
 use crate::domain::{
     id::{ApiKeyId, MerchantId},
-    merchant::{Identity, Store},
+    merchant::Identity,
+    merchant_rules::Shop,
 };
 
 /// How long a revoked key or a changed store may still be taken for valid.
@@ -26,7 +27,7 @@ const REMEMBER_AT_MOST: usize = 10_000;
 pub(super) struct Directory {
     identities: Remembered<[u8; 32], Identity>,
     used: Used,
-    stores: Remembered<(MerchantId, Option<String>), Store>,
+    shops: Remembered<(MerchantId, Option<String>), Shop>,
 }
 
 impl App {
@@ -64,7 +65,12 @@ impl App {
     pub(super) fn forget_api_key(&self, id: ApiKeyId) {
         self.directory
             .identities
-            .forget(|identity| identity.api_key_id == id);
+            .forget(|_, identity| identity.api_key_id == id);
+    }
+
+    /// Looks the shops of a merchant up afresh from now on: something of them was changed here.
+    pub(super) fn forget_shops(&self, id: MerchantId) {
+        self.directory.shops.forget(|(owner, _), _| *owner == id);
     }
 
     /// Writes down which keys were presented since the last time. What cannot be written is left
@@ -79,19 +85,35 @@ impl App {
         }
     }
 
-    /// Finds a shop of a merchant; without `store_id`, its default shop.
+    /// Finds a shop of a merchant; without `store_id`, its default shop. The limit per payment is the
+    /// merchant's, or else its Alipay account's.
     pub async fn find_store(
         &self,
         merchant_id: MerchantId,
         store_id: Option<&str>,
-    ) -> Result<Option<Store>, Error> {
+    ) -> Result<Option<Shop>, Error> {
+        let found = self.look_up_shop(merchant_id, store_id).await?;
+        Ok(found.map(|mut shop| {
+            // Not remembered with the shop: accounts may be replaced at any time.
+            let account = self.accounts.of(&shop.store.partner);
+            let most = account.and_then(|account| account.limits.max_payment_minor);
+            shop.rules.max_payment_minor = shop.rules.max_payment_minor.or(most);
+            shop
+        }))
+    }
+
+    async fn look_up_shop(
+        &self,
+        merchant_id: MerchantId,
+        store_id: Option<&str>,
+    ) -> Result<Option<Shop>, Error> {
         let key = (merchant_id, store_id.map(str::to_owned));
-        if let Some(store) = self.directory.stores.get(&key) {
-            return Ok(Some(store));
+        if let Some(shop) = self.directory.shops.get(&key) {
+            return Ok(Some(shop));
         }
         let found = self.db.find_store(merchant_id, store_id).await?;
-        if let Some(store) = &found {
-            self.directory.stores.put(key, store.clone());
+        if let Some(shop) = &found {
+            self.directory.shops.put(key, shop.clone());
         }
         Ok(found)
     }
@@ -135,9 +157,9 @@ impl<K: Eq + Hash, V: Clone> Remembered<K, V> {
         entries.insert(key, (Instant::now(), value));
     }
 
-    fn forget(&self, which: impl Fn(&V) -> bool) {
+    fn forget(&self, which: impl Fn(&K, &V) -> bool) {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.retain(|_, (_, value)| !which(value));
+        entries.retain(|key, (_, value)| !which(key, value));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     db,
-    domain::{id::PaymentId, money::Money, schedule::Subject},
+    domain::{id::PaymentId, limits::LimitExceeded, money::Money, schedule::Subject},
 };
 
 /// A refusal or a fault. A declined payment is a result, not an error.
@@ -75,6 +75,14 @@ pub enum Error {
     AccountNotConfigured {
         /// The account.
         partner: String,
+    },
+    /// The merchant does not let so much go back (`design/correctness.md` Q9).
+    #[error("the refund is above the merchant's limit `{}`", exceeded.limit.as_str())]
+    RefundLimitExceeded {
+        /// The payment.
+        payment_id: PaymentId,
+        /// Which limit, and what is left.
+        exceeded: LimitExceeded,
     },
     /// There is no such merchant.
     #[error("there is no such merchant")]

@@ -15,6 +15,7 @@
 //! | [`gate`] | how much is let in |
 //! | [`accounts`] | the Alipay accounts that are paid |
 //! | `directory` | who asks, and for which shop |
+//! | [`merchants`] | merchants and stores: made, changed, disabled |
 //! | [`api_keys`], [`audit`] | keys made, replaced and revoked; who did what |
 
 pub mod accounts;
@@ -28,6 +29,7 @@ pub mod error;
 mod follow_up;
 pub mod gate;
 pub mod hashing;
+pub mod merchants;
 mod operate;
 mod outcome;
 mod read;

@@ -169,6 +169,14 @@ impl App {
                     .record(open_for.to_std().unwrap_or_default());
             }
         }
+        if before.wallet_allowed().is_none() && after.wallet_allowed() == Some(false) {
+            metrics::counter!("payment_wallets_not_allowed_total").increment(1);
+            tracing::warn!(
+                payment.id = %after.id,
+                merchant.id = %after.merchant_id,
+                "the payment was made from a wallet that its merchant does not want; it stands until somebody undoes it"
+            );
+        }
         self.waiters.announce(after);
     }
 }
@@ -184,6 +192,11 @@ pub(super) fn describe_metrics() {
         "payment_open_seconds",
         metrics::Unit::Seconds,
         "Time from a payment's creation to its final status."
+    );
+    metrics::describe_counter!(
+        "payment_wallets_not_allowed_total",
+        metrics::Unit::Count,
+        "Payments made from a wallet that is none of the merchant's allowed ones."
     );
     metrics::describe_counter!(
         "payment_contradictions_total",

@@ -20,7 +20,7 @@
 //! [[account.alipay_public_key]]
 //! file = "alipay.pem"
 //!
-//! [account.limits]                        # in cents; all may be left out; shown, not enforced yet
+//! [account.limits]                        # in cents; all may be left out; a merchant may have its own
 //! max_payment_minor = 500000
 //! max_refund_minor = 500000
 //! max_refunded_per_day_minor = 5000000
@@ -68,7 +68,7 @@ pub struct Account {
     pub alipays_keys: Vec<KeyFile>,
     /// When its asynchronous refunds are done.
     pub refund_batch: RefundBatch,
-    /// What its merchants may do at most: configured and shown; not enforced yet.
+    /// What its merchants may do where they have no limits of their own.
     pub limits: Limits,
 }
 

@@ -2,8 +2,13 @@
 
 use uuid::Uuid;
 
-use super::{Db, error::Error};
-use crate::domain::{id::MerchantId, merchant::Store, schedule::Subject};
+use super::{Db, error::Error, merchants::terminal_rules};
+use crate::domain::{
+    id::MerchantId,
+    merchant::Store,
+    merchant_rules::{Rules, Shop},
+    schedule::Subject,
+};
 use crate::failpoint::failpoint;
 
 /// The merchant and the shop that `migrate` makes, from configuration.
@@ -22,24 +27,43 @@ impl Db {
         &self,
         merchant_id: MerchantId,
         store_id: Option<&str>,
-    ) -> Result<Option<Store>, Error> {
+    ) -> Result<Option<Shop>, Error> {
         failpoint!(self.failpoints, "db.store.before");
-        let store = sqlx::query_as!(
-            Store,
-            "select store.store_id, store.store_name, merchant.partner,
+        let row = sqlx::query!(
+            r#"select store.store_id, store.store_name, merchant.partner,
                 merchant.secondary_merchant_id, merchant.secondary_merchant_name,
-                merchant.secondary_merchant_industry
+                coalesce(store.industry, merchant.secondary_merchant_industry) as "industry!",
+                store.disabled_at is not null as "store_disabled!",
+                merchant.disabled_at is not null as "merchant_disabled!",
+                merchant.terminal_required, merchant.allowed_terminals,
+                merchant.max_payment_minor, merchant.allowed_wallets
             from merchant
             join store on store.merchant_id = merchant.merchant_id
                 and store.store_id = coalesce($2, merchant.default_store_id)
-            where merchant.merchant_id = $1",
+            where merchant.merchant_id = $1"#,
             merchant_id.uuid(),
             store_id,
         )
         .fetch_optional(&self.pool)
         .await?;
         failpoint!(self.failpoints, "db.store.after");
-        Ok(store)
+        Ok(row.map(|row| Shop {
+            store: Store {
+                store_id: row.store_id,
+                store_name: row.store_name,
+                partner: row.partner,
+                secondary_merchant_id: row.secondary_merchant_id,
+                secondary_merchant_name: row.secondary_merchant_name,
+                secondary_merchant_industry: row.industry,
+            },
+            rules: Rules {
+                terminals: terminal_rules(row.terminal_required, row.allowed_terminals),
+                max_payment_minor: row.max_payment_minor,
+                allowed_wallets: row.allowed_wallets,
+            },
+            merchant_disabled: row.merchant_disabled,
+            store_disabled: row.store_disabled,
+        }))
     }
 
     /// Whose payment or refund it is. `None`: there is none with this id.
@@ -85,7 +109,14 @@ impl Db {
                     default_store_id, is_default)
                 values ($1, $2, $3, $4, $5, $6, $7, true)
                 on conflict (is_default) where is_default do update
-                    set name = excluded.name, partner = excluded.partner,
+                    set version = existing.version + case when (existing.name, existing.partner,
+                                existing.secondary_merchant_id, existing.secondary_merchant_name,
+                                existing.secondary_merchant_industry, existing.default_store_id)
+                            is distinct from (excluded.name, excluded.partner,
+                                excluded.secondary_merchant_id, excluded.secondary_merchant_name,
+                                excluded.secondary_merchant_industry, excluded.default_store_id)
+                        then 1 else 0 end,
+                        name = excluded.name, partner = excluded.partner,
                         secondary_merchant_id = excluded.secondary_merchant_id,
                         secondary_merchant_name = excluded.secondary_merchant_name,
                         secondary_merchant_industry = excluded.secondary_merchant_industry,

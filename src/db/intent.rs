@@ -109,9 +109,10 @@ impl Db {
             ), created as (
                 insert into payment (merchant_id, payment_id, store_id, terminal_id,
                     merchant_reference, description, amount_minor, currency, barcode_hint, partner,
-                    partner_trans_id, cancel_after_seconds, metadata, status, status_reason)
+                    partner_trans_id, cancel_after_seconds, metadata, allowed_wallets, status,
+                    status_reason)
                 select $1, scan.payment_id, $8, $9, $6, $10, $11, $12, $13, $14, $15, $16, $17,
-                    'processing', 'submitting'
+                    $24, 'processing', 'submitting'
                 from scan
                 returning payment_id, created_at
             ), referenced as (
@@ -160,6 +161,7 @@ impl Db {
             first_query_ms,
             intent.api_key_id.uuid(),
             intent.gateway_at,
+            new.allowed_wallets.as_deref(),
         )
         .fetch_optional(&self.pool)
         .await?;
@@ -168,6 +170,27 @@ impl Db {
             created_at: row.created_at,
             due_at: row.due_at,
         }))
+    }
+
+    /// Whether a key was used on a route.
+    #[tracing::instrument(name = "db.idempotency_key.exists", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn has_idempotency_key(
+        &self,
+        merchant_id: MerchantId,
+        route: &str,
+        key: &IdempotencyKey,
+    ) -> Result<bool, Error> {
+        let exists = sqlx::query_scalar!(
+            r#"select exists (
+                select from idempotency_key
+                where merchant_id = $1 and route = $2 and idempotency_key = $3) as "exists!""#,
+            merchant_id.uuid(),
+            route,
+            key.as_str(),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(exists)
     }
 
     /// What stands in the way of an intent, read afresh.

@@ -11,6 +11,7 @@ pub mod directory;
 pub mod error;
 pub mod follow_ups;
 pub mod intent;
+pub mod merchants;
 pub mod operations;
 pub mod payments;
 pub mod privileges;
@@ -18,6 +19,7 @@ pub mod reconciliation;
 pub mod record;
 pub mod refunds;
 pub mod roles;
+pub mod stores;
 
 use std::time::Duration;
 

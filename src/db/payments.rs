@@ -40,6 +40,7 @@ pub(super) struct PaymentRow {
     /// Read as whatever it is: a column that the driver cannot decode would fail the whole statement,
     /// and with it every other row of a claim (`design/correctness.md` C10).
     pub(super) metadata: Json<serde_json::Value>,
+    pub(super) allowed_wallets: Option<Vec<String>>,
     pub(super) status: String,
     pub(super) status_reason: Option<String>,
     pub(super) failure_code: Option<String>,
@@ -84,6 +85,7 @@ macro_rules! select_payment {
                 payment.amount_minor, payment.currency, payment.barcode_hint, payment.partner,
                 payment.partner_trans_id, payment.cancel_after_seconds,
                 payment.metadata as "metadata: Json<serde_json::Value>",
+                payment.allowed_wallets,
                 payment.status, payment.status_reason, payment.failure_code,
                 payment.failure_message, payment.failure_retry, payment.money_returned,
                 payment.alipay_trans_id, payment.charged, payment.paid_at, payment.wallet,
@@ -146,6 +148,7 @@ impl TryFrom<PaymentRow> for Payment {
             cancel_after_seconds: row.cancel_after_seconds,
             metadata: serde_json::from_value::<BTreeMap<String, String>>(row.metadata.0)
                 .map_err(|_| inconsistent("metadata"))?,
+            allowed_wallets: row.allowed_wallets,
             state,
             alipay_trans_id: row.alipay_trans_id,
             charge: row.charged.then_some(Charge {

@@ -64,8 +64,12 @@ impl Table {
 #[rustfmt::skip]
 pub const TABLES: &[Table] = &[
     // Who sells, and who may ask.
-    Table::read("merchant"),
-    Table::read("store"),
+    Table::change("merchant", &[
+        "version", "updated_at", "name", "secondary_merchant_id", "secondary_merchant_name", "secondary_merchant_industry",
+        "default_store_id", "terminal_required", "allowed_terminals", "max_payment_minor", "max_refund_minor",
+        "max_refunded_per_day_minor", "allowed_wallets", "disabled_at",
+    ]),
+    Table::change("store", &["version", "updated_at", "store_name", "industry", "disabled_at"]),
     Table::change("api_key", &["revoked_at", "expires_at", "last_used_at"]),
     // Who did what. The end of the chain is moved by a trigger that runs as the owner.
     Table::append("audit_log"),
@@ -80,6 +84,8 @@ pub const TABLES: &[Table] = &[
         "version", "updated_at", "status", "pending_reason", "failure_code", "failure_message", "refusal_code", "refusal_message",
         "accepted_at", "succeeded_at", "finalized_at", "not_found", "submits", "last_submit_at", "checks_done", "last_check_at",
     ]),
+    // What a merchant's refunds of a day come to.
+    Table::change("refund_day", &["refunded_minor", "burst_since", "burst_refunds"]),
     Table::read("payment_legal_move"),
     Table::read("refund_legal_move"),
     // What happened.

@@ -30,6 +30,7 @@ fn open(reason: ProcessingReason, created_at: DateTime<Utc>) -> Payment {
         partner_trans_id: PartnerTransId::for_payment(id),
         cancel_after_seconds: 60,
         metadata: BTreeMap::new(),
+        allowed_wallets: None,
         state: PaymentState::Processing(reason),
         alipay_trans_id: None,
         charge: None,

@@ -1,7 +1,9 @@
 //! What a merchant may do at most.
 
+use serde::Serialize;
+
 /// Limits in minor units; absent ones do not limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Limits {
     /// Most of one payment.
     pub max_payment_minor: Option<i64>,
@@ -21,6 +23,141 @@ impl Limits {
             max_refunded_per_day_minor: self
                 .max_refunded_per_day_minor
                 .or(default.max_refunded_per_day_minor),
+        }
+    }
+}
+
+/// A limit that refunds can meet (`design/correctness.md` Q9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RefundLimit {
+    /// Per refund.
+    PerRefund,
+    /// Per GMT+8 day.
+    PerDay,
+}
+
+impl RefundLimit {
+    /// The name in JSON and in metrics: that of the merchant's field.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PerRefund => "max_refund_minor",
+            Self::PerDay => "max_refunded_per_day_minor",
+        }
+    }
+}
+
+/// A refund that is above a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitExceeded {
+    /// Which.
+    pub limit: RefundLimit,
+    /// The limit, in minor units.
+    pub most_minor: i64,
+    /// What may still be refunded now, in minor units.
+    pub left_minor: i64,
+}
+
+/// A merchant's limits with what was refunded today.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RefundAllowance {
+    /// The limits.
+    pub limits: Limits,
+    /// What the refunds of this GMT+8 day come to, in minor units.
+    pub refunded_today_minor: i64,
+}
+
+impl RefundAllowance {
+    /// The limit that a refund of this amount exceeds. The statement that makes the refund decides the
+    /// same; this only says why it did.
+    pub fn exceeded_by(&self, wanted_minor: i64) -> Option<LimitExceeded> {
+        let left_today = self
+            .limits
+            .max_refunded_per_day_minor
+            .map(|most| (most - self.refunded_today_minor).max(0));
+        if let Some(most_minor) = self.limits.max_refund_minor
+            && wanted_minor > most_minor
+        {
+            return Some(LimitExceeded {
+                limit: RefundLimit::PerRefund,
+                most_minor,
+                left_minor: left_today.map_or(most_minor, |left| left.min(most_minor)),
+            });
+        }
+        let (most_minor, left_minor) = self.limits.max_refunded_per_day_minor.zip(left_today)?;
+        (wanted_minor > left_minor).then_some(LimitExceeded {
+            limit: RefundLimit::PerDay,
+            most_minor,
+            left_minor,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn q9_the_limit_that_is_exceeded_is_named_with_what_is_left() {
+        let allowance = |refund, day, today| RefundAllowance {
+            limits: Limits {
+                max_payment_minor: None,
+                max_refund_minor: refund,
+                max_refunded_per_day_minor: day,
+            },
+            refunded_today_minor: today,
+        };
+        for (refund, day, today, wanted, expected) in [
+            (None, None, 900, 1_000_000, None),
+            (Some(500), None, 0, 500, None),
+            (
+                Some(500),
+                None,
+                0,
+                501,
+                Some((RefundLimit::PerRefund, 500, 500)),
+            ),
+            (Some(0), None, 0, 1, Some((RefundLimit::PerRefund, 0, 0))),
+            (None, Some(1000), 600, 400, None),
+            (
+                None,
+                Some(1000),
+                600,
+                401,
+                Some((RefundLimit::PerDay, 1000, 400)),
+            ),
+            (
+                None,
+                Some(1000),
+                1000,
+                1,
+                Some((RefundLimit::PerDay, 1000, 0)),
+            ),
+            // The limit was lowered during the day.
+            (
+                None,
+                Some(1000),
+                1200,
+                1,
+                Some((RefundLimit::PerDay, 1000, 0)),
+            ),
+            (
+                Some(500),
+                Some(1000),
+                700,
+                600,
+                Some((RefundLimit::PerRefund, 500, 300)),
+            ),
+            (
+                Some(500),
+                Some(1000),
+                700,
+                400,
+                Some((RefundLimit::PerDay, 1000, 300)),
+            ),
+        ] {
+            let exceeded = allowance(refund, day, today).exceeded_by(wanted);
+            let found = exceeded.map(|found| (found.limit, found.most_minor, found.left_minor));
+            assert_eq!(found, expected, "{wanted} of {refund:?}, {day:?}, {today}");
         }
     }
 }

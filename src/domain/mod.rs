@@ -47,6 +47,8 @@ pub mod idempotency;
 pub mod limits;
 pub mod listing;
 pub mod merchant;
+pub mod merchant_rules;
+pub mod merchants;
 pub mod money;
 pub mod next_action;
 pub mod payment;

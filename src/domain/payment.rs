@@ -43,6 +43,8 @@ pub struct NewPayment {
     pub cancel_after_seconds: i32,
     /// The caller's own pairs.
     pub metadata: BTreeMap<String, String>,
+    /// Which wallets the merchant wants to be paid with; `None`: any.
+    pub allowed_wallets: Option<Vec<String>>,
     /// Charge even though the same code, amount and till were just used.
     pub allow_duplicate: bool,
 }
@@ -76,6 +78,8 @@ pub struct Payment {
     pub cancel_after_seconds: i32,
     /// The caller's own pairs, returned as they came.
     pub metadata: BTreeMap<String, String>,
+    /// Which wallets the merchant wanted to be paid with when the payment was made; `None`: any.
+    pub allowed_wallets: Option<Vec<String>>,
     /// Where the payment stands.
     pub state: PaymentState,
     /// Alipay's id, once an answer carried it.
@@ -394,6 +398,14 @@ stored_names!(OutcomeCertainty {
 });
 
 impl Payment {
+    /// Whether the merchant wanted to be paid from the wallet that paid; `None` while that wallet is
+    /// not known.
+    pub fn wallet_allowed(&self) -> Option<bool> {
+        let wallet = self.charge.as_ref()?.wallet.as_ref()?;
+        let allowed = self.allowed_wallets.as_ref();
+        Some(allowed.is_none_or(|allowed| allowed.contains(wallet)))
+    }
+
     /// Applies what happened. `Ok(None)` means the event says nothing new (a repeated or stale
     /// answer, `design/correctness.md` S7); an error means it contradicts what is known and must
     /// be recorded as an incident. `now` is the database's time of the change.

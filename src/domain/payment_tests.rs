@@ -27,6 +27,7 @@ pub(crate) fn payment(state: PaymentState) -> Payment {
         partner_trans_id: PartnerTransId::for_payment(id),
         cancel_after_seconds: 60,
         metadata: BTreeMap::new(),
+        allowed_wallets: None,
         state,
         alipay_trans_id: None,
         charge,

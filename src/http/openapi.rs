@@ -17,7 +17,8 @@ use super::{
 use crate::{
     app::error::{Alternative, Error},
     domain::{
-        id::{PaymentId, RefundId},
+        id::{MerchantId, PaymentId, RefundId},
+        limits::{LimitExceeded, RefundLimit},
         merchant::Scope,
         money::{Currency, Money},
         next_action::NextActionKind,
@@ -170,20 +171,7 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
     }
     // Alipay posts no JSON and gets its own answers.
     if secured && operation.contains_key("requestBody") {
-        problems.extend([
-            Problem::new(Kind::MalformedJson, "expected `:` at line 1 column 9"),
-            Problem::new(Kind::UnreadableBody, "the body ended early or was garbled"),
-            Problem::new(
-                Kind::RequestTimeout,
-                "the body must arrive within 10 seconds",
-            ),
-            Problem::body_too_large(),
-            Problem::new(
-                Kind::UnsupportedMediaType,
-                "send the header `Content-Type: application/json`",
-            ),
-            Problem::validation(vec![example_fault(path)]),
-        ]);
+        problems.extend(refusals_of_bodies(path));
     }
     if path.starts_with("/v1/reconciliations/{id}") {
         problems.push(Problem::reconciliation_not_found());
@@ -194,6 +182,8 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
         problems.push(Problem::refund_not_found());
     } else if path.starts_with("/v1/admin/api-keys/{id}") {
         problems.push(Problem::api_key_not_found());
+    } else if path.starts_with("/v1/admin/merchants/{id}") {
+        problems.extend(refusals_of_merchants(method, path));
     } else if path.contains("{id}") {
         problems.push(Problem::payment_not_found());
     }
@@ -235,6 +225,8 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
             | "/v1/follow-ups"
             | "/v1/unresolved"
             | "/v1/admin/api-keys"
+            | "/v1/admin/merchants"
+            | "/v1/admin/merchants/{id}/stores"
             | "/v1/admin/audit-log"
             | "/v1/reconciliations"
             | "/v1/reconciliations/{id}/differences",
@@ -244,6 +236,10 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
                 "send `next_cursor` exactly as it was answered",
             ));
         }
+        ("post", "/v1/admin/merchants") => problems.extend([
+            Problem::operator_required(),
+            Problem::merchant_exists(example_merchant_id()),
+        ]),
         ("post", "/v1/admin/api-keys") | ("get", "/v1/admin/partners") => {
             problems.push(Problem::operator_required());
         }
@@ -291,10 +287,53 @@ fn begins_work(method: &str, path: &str) -> bool {
                 .any(|end| path.ends_with(end)))
 }
 
+/// What every operation with a body refuses.
+fn refusals_of_bodies(path: &str) -> Vec<Problem> {
+    vec![
+        Problem::new(Kind::MalformedJson, "expected `:` at line 1 column 9"),
+        Problem::new(Kind::UnreadableBody, "the body ended early or was garbled"),
+        Problem::new(
+            Kind::RequestTimeout,
+            "the body must arrive within 10 seconds",
+        ),
+        Problem::body_too_large(),
+        Problem::new(
+            Kind::UnsupportedMediaType,
+            "send the header `Content-Type: application/json`",
+        ),
+        Problem::validation(vec![example_fault(path)]),
+    ]
+}
+
+/// What the routes of one merchant and of its stores refuse.
+fn refusals_of_merchants(method: &str, path: &str) -> Vec<Problem> {
+    let of_stores = path.contains("/stores");
+    let mut problems = vec![Problem::merchant_not_found()];
+    if path.ends_with("{store_id}") {
+        problems.push(Problem::store_not_found());
+    }
+    if method == "patch" {
+        problems.push(Problem::version_mismatch());
+    }
+    if method == "post" && of_stores {
+        problems.push(Problem::store_exists());
+    }
+    if method != "get" && !of_stores {
+        problems.push(Problem::operator_required());
+    }
+    problems
+}
+
 fn example_id() -> PaymentId {
     "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"
         .parse()
         .expect("a payment id")
+}
+
+fn example_merchant_id() -> MerchantId {
+    "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d"
+        .parse()
+        .expect("a merchant id")
 }
 
 fn example_refund_id() -> RefundId {
@@ -340,7 +379,7 @@ fn refusals_of_reverse() -> [Problem; 3] {
     ]
 }
 
-fn refusals_of_refund() -> [Problem; 7] {
+fn refusals_of_refund() -> [Problem; 8] {
     let id = example_refund_id();
     let detail = "the payment is not paid yet; cancel it, or wait for its outcome";
     let [required, invalid] = idempotency_key_faults();
@@ -361,6 +400,15 @@ fn refusals_of_refund() -> [Problem; 7] {
         Error::IdempotencyKeyReused {
             subject: Subject::Refund(id),
             fields: vec!["amount".to_owned()],
+        }
+        .into(),
+        Error::RefundLimitExceeded {
+            payment_id: example_id(),
+            exceeded: LimitExceeded {
+                limit: RefundLimit::PerDay,
+                most_minor: 200_000,
+                left_minor: 7850,
+            },
         }
         .into(),
     ]
@@ -386,7 +434,7 @@ fn idempotency_key_faults() -> [Problem; 2] {
     ]
 }
 
-fn refusals_of_create() -> [Problem; 8] {
+fn refusals_of_create() -> [Problem; 9] {
     let id = example_id();
     let [required, invalid] = idempotency_key_faults();
     [
@@ -408,6 +456,7 @@ fn refusals_of_create() -> [Problem; 8] {
             fields: vec!["amount".to_owned()],
         }
         .into(),
+        Problem::merchant_disabled(),
     ]
 }
 
@@ -437,6 +486,16 @@ fn example_fault(path: &str) -> FieldFault {
         ),
         "/v1/follow-ups/{id}/snooze" => required("/until"),
         "/v1/admin/api-keys" => required("/scopes"),
+        "/v1/admin/merchants" => required("/external_id"),
+        "/v1/admin/merchants/{id}" => fault(
+            "/limits/max_refund_minor",
+            "out_of_range",
+            "must be an integer from 0 to 10000000000",
+        ),
+        "/v1/admin/merchants/{id}/stores" => required("/store_id"),
+        "/v1/admin/merchants/{id}/stores/{store_id}" => {
+            fault("/name", "required", "must not be null")
+        }
         "/v1/admin/api-keys/{id}/rotate" => fault(
             "/overlap_seconds",
             "out_of_range",
@@ -586,6 +645,8 @@ fn mark_growing_names(document: &mut Value) {
             "state",
             &["active", "valid", "next", "expired"],
         ),
+        ("Merchant", "status", &["active", "disabled"]),
+        ("Store", "status", &["active", "disabled"]),
         ("ApiKey", "status", &["active", "expired", "revoked"]),
         ("Inspection", "family", &["alipay", "other", "unknown"]),
         ("Problem", "code", &kinds),

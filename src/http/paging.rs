@@ -17,6 +17,8 @@ const DEFAULT_LIMIT: u16 = 50;
 const MAX_LIMIT: u16 = 200;
 /// The format of what follows in a cursor; other formats are refused.
 const FORMAT: u8 = 1;
+/// The same where a name follows.
+const NAME_FORMAT: u8 = 2;
 
 /// Where a page starts and how long it is: the last parameters of every list.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +31,23 @@ pub struct Paging<T> {
 
 impl<T: From<Uuid>> Paging<T> {
     /// Reads `limit` and `cursor`, and ends the reading: every fault of the query is named.
-    pub fn read(mut reader: QueryReader<'_>) -> Result<Self, Problem> {
+    pub fn read(reader: QueryReader<'_>) -> Result<Self, Problem> {
+        Self::read_with(reader, decode)
+    }
+}
+
+impl Paging<String> {
+    /// The same for a list whose items are told apart by a name.
+    pub fn by_name(reader: QueryReader<'_>) -> Result<Self, Problem> {
+        Self::read_with(reader, decode_name)
+    }
+}
+
+impl<T> Paging<T> {
+    fn read_with(
+        mut reader: QueryReader<'_>,
+        decode: impl Fn(&str) -> Option<T>,
+    ) -> Result<Self, Problem> {
         let limit = reader.parse("limit", "must be a number from 1 to 200", limit);
         let cursor = reader.text("cursor");
         reader.finish()?;
@@ -56,6 +74,18 @@ fn decode<T: From<Uuid>>(cursor: &str) -> Option<T> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
     let uuid = bytes.strip_prefix(&[FORMAT])?;
     Uuid::from_slice(uuid).ok().map(T::from)
+}
+
+/// The cursor that continues after an item that has a name.
+pub fn cursor_after_name(last: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode([&[NAME_FORMAT], last.as_bytes()].concat())
+}
+
+/// The name that a cursor continues after; `None` for what [`cursor_after_name`] did not make.
+fn decode_name(cursor: &str) -> Option<String> {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
+    let name = bytes.strip_prefix(&[NAME_FORMAT])?;
+    String::from_utf8(name.to_vec()).ok()
 }
 
 fn limit(text: &str) -> Option<u16> {
@@ -85,5 +115,9 @@ mod tests {
         ] {
             assert_eq!(decode::<PaymentId>(bad), None, "{bad}");
         }
+        let name = cursor_after_name("ST/01");
+        assert_eq!(decode_name(&name).as_deref(), Some("ST/01"));
+        assert_eq!(decode::<PaymentId>(&name), None);
+        assert_eq!(decode_name(&cursor_after(id.uuid())), None);
     }
 }

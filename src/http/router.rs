@@ -77,6 +77,12 @@ fn api() -> OpenApiRouter<HttpState> {
         .routes(routes!(admin::api_keys::read))
         .routes(routes!(admin::api_keys::revoke))
         .routes(routes!(admin::api_keys::rotate))
+        .routes(routes!(admin::merchants::create, admin::merchants::list))
+        .routes(routes!(admin::merchants::read, admin::merchants::change))
+        .routes(routes!(admin::merchants::disable))
+        .routes(routes!(admin::merchants::enable))
+        .routes(routes!(admin::stores::create, admin::stores::list))
+        .routes(routes!(admin::stores::read, admin::stores::change))
         .routes(routes!(admin::audit_log::list))
         // Read piece by piece onto disk, so its limit is its own.
         .merge(

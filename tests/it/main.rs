@@ -25,7 +25,7 @@
 //! | `shutdown` | the program stops in order, and refuses to start with what cannot work |
 //! | `guards` | what the database itself refuses |
 //! | `accounts` | Alipay accounts: several at once, read again on SIGHUP, their keys shown and checked |
-//! | `admin` | API keys made, replaced and revoked; who did what, in one chain that shows tampering |
+//! | `admin` | merchants, their rules and limits; API keys made, replaced and revoked; who did what, in one chain that shows tampering |
 //! | `roles` | the service's database role may do what the service does, and no more |
 //! | `cost` | two round trips to Postgres, and no connection while Alipay thinks |
 //! | `daily_files` | a daily file of any length takes the same memory |

@@ -10,6 +10,7 @@ use tracing::Instrument;
 
 use super::{
     ask::send_refund,
+    limits,
     outcome::refund_event,
     record::{NextQuestion, RefundNews},
 };
@@ -180,6 +181,7 @@ impl App {
         for attempt in 0..INTENT_TRIES {
             match self.db.insert_refund_intent(&intent).await {
                 Ok(Some(committed)) => {
+                    limits::watch_for_bursts(intent.merchant_id, &committed);
                     return Ok(Intake::New(Box::new(new_refund(incoming, committed))));
                 }
                 Ok(None) | Err(DbError::Constraint(_) | DbError::Conflict(_)) => {}
@@ -223,7 +225,12 @@ impl App {
                 return Ok(Some(Intake::New(Box::new(refund))));
             }
         }
-        let obstacle = self.db.refund_obstacle(intent).await?;
+        let mut obstacle = self.db.refund_obstacle(intent).await?;
+        if let Obstacle::Existing(existing, payment) = &mut obstacle {
+            let account = self.accounts.of(&payment.partner);
+            let default = account.map(|account| account.limits).unwrap_or_default();
+            existing.allowance.limits = existing.allowance.limits.or(default);
+        }
         judge(incoming, obstacle).map_err(Lookup::Refused)
     }
 
@@ -239,6 +246,7 @@ impl App {
             key: incoming.key.as_ref(),
             fingerprint: &incoming.fingerprint,
             new: &incoming.new,
+            account_limits: self.accounts.limits(),
             first_query_after: FIRST_QUERY_AFTER,
             gateway_at: self.clock.now(),
         }
@@ -298,7 +306,18 @@ fn judge(incoming: &Incoming, obstacle: Obstacle) -> Result<Option<Intake>, Erro
         });
     }
     check_refundable(&payment, incoming.new.amount)?;
-    Ok(None)
+    let left = payment.refundable_minor();
+    let wanted_minor = incoming.new.amount.map_or(left, Money::minor);
+    match existing.allowance.exceeded_by(wanted_minor) {
+        Some(exceeded) => {
+            limits::note_refusal(&payment, exceeded);
+            Err(Error::RefundLimitExceeded {
+                payment_id: payment.id,
+                exceeded,
+            })
+        }
+        None => Ok(None),
+    }
 }
 
 /// Whether a payment can be refunded by an amount; by what is left where none is given.

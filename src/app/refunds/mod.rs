@@ -7,6 +7,7 @@
 
 mod ask;
 mod create;
+mod limits;
 mod notify;
 mod outcome;
 mod record;
@@ -29,7 +30,6 @@ pub use create::CreatedRefund;
 pub use notify::{Notified, Posted};
 pub use reverse::{Fee, Reversal, ReversalAction};
 
-pub(super) use notify::describe_metrics;
 pub(super) use record::{NextQuestion, RefundNews};
 pub(super) use reverse::turns_into;
 
@@ -40,6 +40,12 @@ pub struct RefundOutlook {
     pub window: Option<BatchWindow>,
     /// When it becomes `unresolved`, if nothing is learnt before.
     pub gives_up_at: Option<DateTime<Utc>>,
+}
+
+/// Describes the metrics of refunds; call once, after the recorder is installed.
+pub(super) fn describe_metrics() {
+    limits::describe_metrics();
+    notify::describe_metrics();
 }
 
 impl App {

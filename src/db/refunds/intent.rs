@@ -20,6 +20,7 @@ use crate::{
             PartnerTransId, PaymentId, RefundId,
         },
         idempotency::{IdempotencyKey, RequestFingerprint},
+        limits::{Limits, RefundAllowance},
         money::{Currency, Money},
         payment::Payment,
         refund::{NewRefund, RefundMode},
@@ -51,6 +52,8 @@ pub struct RefundIntent<'a> {
     pub fingerprint: &'a RequestFingerprint,
     /// The request.
     pub new: &'a NewRefund,
+    /// By Alipay account, the limits of merchants that have none of their own.
+    pub account_limits: BTreeMap<String, Limits>,
     /// When the follow-up first asks, after creation.
     pub first_query_after: Duration,
     /// The replica's clock, for the transition rows.
@@ -68,6 +71,8 @@ pub struct CommittedRefund {
     pub partner_trans_id: PartnerTransId,
     /// Alipay's id of the payment.
     pub alipay_trans_id: Option<String>,
+    /// How many refunds the merchant made within ten minutes, this one included.
+    pub refunds_in_ten_minutes: i32,
     /// When the refund was created.
     pub created_at: DateTime<Utc>,
     /// When the follow-up is due.
@@ -81,6 +86,8 @@ pub struct ExistingRefund {
     pub by_key: Option<(RefundId, RequestFingerprint)>,
     /// The refund that has the merchant reference.
     pub by_reference: Option<RefundId>,
+    /// The merchant's limits, and what counts against them.
+    pub allowance: RefundAllowance,
 }
 
 /// Why an intent was not written.
@@ -127,11 +134,14 @@ impl Db {
             i64::try_from(intent.first_query_after.as_millis()).unwrap_or(i64::MAX);
         failpoint!(self.failpoints, "db.refund_intent.before");
         // `target` waits for whoever holds the payment and then reads it as it is, so that "all that is
-        // left" is what is left now; `reserved` is the guard, and hangs every other part on it. A key
-        // or a reference taken in the same moment is a unique violation, which undoes the whole.
+        // left" is what is left now. `within` asks for the merchant's limits, and `counted` moves the
+        // row of the day, guarded by the limit per day: refunds of a merchant meet there and see each
+        // other's amounts (Q9). `reserved` is the guard of the payment, and hangs every other part on
+        // it; the payment is held since `target`, so whatever was counted is reserved. A key or a
+        // reference taken in the same moment is a unique violation, which undoes the whole.
         let row = sqlx::query!(
             r#"with target as materialized (
-                select amount_minor, refund_reserved_minor,
+                select amount_minor, refund_reserved_minor, $17::jsonb -> partner as account,
                     coalesce($4, amount_minor - refund_reserved_minor) as wanted_minor
                 from payment
                 where merchant_id = $1 and payment_id = $2 and status = 'succeeded'
@@ -143,24 +153,58 @@ impl Db {
                         select from refund
                         where merchant_id = $1 and merchant_reference = $7)
                 for update
+            ), within as materialized (
+                select target.wanted_minor, coalesce(merchant.max_refunded_per_day_minor,
+                    (account ->> 'max_refunded_per_day_minor')::bigint) as day_max_minor
+                from target
+                join merchant on merchant.merchant_id = $1
+                where target.wanted_minor > 0
+                    and target.refund_reserved_minor + target.wanted_minor <= target.amount_minor
+                    and target.wanted_minor <= coalesce(merchant.max_refund_minor,
+                        (account ->> 'max_refund_minor')::bigint, target.wanted_minor)
+                    and target.wanted_minor <= coalesce(merchant.max_refunded_per_day_minor,
+                        (account ->> 'max_refunded_per_day_minor')::bigint, target.wanted_minor)
+            ), counted as (
+                insert into refund_day as day (merchant_id, business_day, refunded_minor,
+                    burst_since, burst_refunds)
+                select $1, (db_now() at time zone interval '8 hours')::date, wanted_minor,
+                    db_now(), 1
+                from within
+                on conflict (merchant_id, business_day) do update
+                    set refunded_minor = day.refunded_minor + excluded.refunded_minor,
+                        burst_since = case
+                            when day.burst_since > db_now() - interval '10 minutes'
+                            then day.burst_since
+                            else excluded.burst_since
+                        end,
+                        burst_refunds = case
+                            when day.burst_since > db_now() - interval '10 minutes'
+                            then day.burst_refunds + 1
+                            else 1
+                        end
+                    where day.refunded_minor + excluded.refunded_minor <= coalesce(
+                        (select day_max_minor from within),
+                        day.refunded_minor + excluded.refunded_minor)
+                returning business_day, burst_refunds
             ), reserved as (
                 update payment
                 set refund_reserved_minor = payment.refund_reserved_minor + target.wanted_minor,
                     version = payment.version + 1, updated_at = db_now()
-                from target
+                from target, counted
                 where payment.merchant_id = $1 and payment.payment_id = $2
                     and payment.status = 'succeeded' and payment.cancel_reason is null
                     and target.wanted_minor > 0
                     and payment.refund_reserved_minor + target.wanted_minor
                         <= payment.amount_minor
                 returning payment.version, payment.partner, payment.partner_trans_id,
-                    payment.alipay_trans_id, payment.currency, target.wanted_minor
+                    payment.alipay_trans_id, payment.currency, target.wanted_minor,
+                    counted.business_day, counted.burst_refunds
             ), created as (
                 insert into refund (merchant_id, refund_id, payment_id, mode, amount_minor,
                     currency, merchant_reference, reason, partner, partner_trans_id,
-                    partner_refund_id, status, pending_reason, submits, last_submit_at)
+                    partner_refund_id, limit_day, status, pending_reason, submits, last_submit_at)
                 select $1, $3, $2, $6, wanted_minor, currency, $7, $8, partner, partner_trans_id,
-                    $5, 'pending', 'submitting', 1, db_now()
+                    $5, business_day, 'pending', 'submitting', 1, db_now()
                 from reserved
                 returning refund_id, created_at
             ), claimed as (
@@ -189,8 +233,8 @@ impl Db {
                 from reserved
             )
             select reserved.wanted_minor as "amount_minor!", reserved.currency, reserved.partner,
-                reserved.partner_trans_id, reserved.alipay_trans_id, created.created_at,
-                scheduled.due_at
+                reserved.partner_trans_id, reserved.alipay_trans_id, reserved.burst_refunds,
+                created.created_at, scheduled.due_at
             from reserved, created, scheduled"#,
             intent.merchant_id.uuid(),
             intent.payment_id.uuid(),
@@ -208,6 +252,7 @@ impl Db {
             first_query_ms,
             intent.api_key_id.uuid(),
             intent.gateway_at,
+            Json(&intent.account_limits) as _,
         )
         .fetch_optional(&self.pool)
         .await?;
@@ -223,6 +268,7 @@ impl Db {
             partner: row.partner,
             partner_trans_id: PartnerTransId::from_stored(row.partner_trans_id),
             alipay_trans_id: row.alipay_trans_id,
+            refunds_in_ten_minutes: row.burst_refunds,
             created_at: row.created_at,
             due_at: row.due_at,
         }))
@@ -235,12 +281,17 @@ impl Db {
         let row = sqlx::query!(
             r#"select key_owner.refund_id as "key_refund_id?",
                 key_owner.fingerprint as "fingerprint?: Json<BTreeMap<String, String>>",
-                reference_owner.refund_id as "reference_refund_id?"
-            from (select) as request
+                reference_owner.refund_id as "reference_refund_id?",
+                merchant.max_refund_minor, merchant.max_refunded_per_day_minor,
+                coalesce(day.refunded_minor, 0) as "refunded_today_minor!"
+            from merchant
+            left join refund_day as day on day.merchant_id = $1
+                and day.business_day = (db_now() at time zone interval '8 hours')::date
             left join idempotency_key as key_owner on key_owner.merchant_id = $1
                 and key_owner.route = $2 and key_owner.idempotency_key = $3
             left join refund as reference_owner on reference_owner.merchant_id = $1
-                and reference_owner.merchant_reference = $4"#,
+                and reference_owner.merchant_reference = $4
+            where merchant.merchant_id = $1"#,
             intent.merchant_id.uuid(),
             intent.route,
             intent.key.map(IdempotencyKey::as_str),
@@ -264,6 +315,14 @@ impl Db {
         let existing = ExistingRefund {
             by_key,
             by_reference: row.reference_refund_id.map(RefundId::from),
+            allowance: RefundAllowance {
+                limits: Limits {
+                    max_payment_minor: None,
+                    max_refund_minor: row.max_refund_minor,
+                    max_refunded_per_day_minor: row.max_refunded_per_day_minor,
+                },
+                refunded_today_minor: row.refunded_today_minor,
+            },
         };
         Ok(Obstacle::Existing(Box::new(existing), Box::new(payment)))
     }
@@ -294,6 +353,17 @@ impl Db {
                     and reversal_refund_id = $6 and refund_reserved_minor = 0
                     and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
                 returning version, amount_minor, currency, partner, partner_trans_id
+            ), counted as (
+                -- The wish to undo the payment is older than the refund, so no limit stops it; it
+                -- counts all the same.
+                insert into refund_day as day (merchant_id, business_day, refunded_minor,
+                    burst_since, burst_refunds)
+                select $1, (db_now() at time zone interval '8 hours')::date, amount_minor,
+                    db_now(), 1
+                from freed
+                on conflict (merchant_id, business_day) do update
+                    set refunded_minor = day.refunded_minor + excluded.refunded_minor
+                returning business_day
             ), booked as (
                 insert into payment_transition (merchant_id, payment_id, version, event,
                     from_status, to_status, api_key_id, follow_up_id, notification_id, attempt_id,
@@ -303,11 +373,11 @@ impl Db {
                 from freed
             ), created as (
                 insert into refund (merchant_id, refund_id, payment_id, mode, amount_minor,
-                    currency, reason, partner, partner_trans_id, partner_refund_id, status,
-                    pending_reason)
+                    currency, reason, partner, partner_trans_id, partner_refund_id, limit_day,
+                    status, pending_reason)
                 select $1, $6, $2, $18, amount_minor, currency, $8, partner, partner_trans_id, $7,
-                    'pending', 'submitting'
-                from freed
+                    business_day, 'pending', 'submitting'
+                from freed, counted
                 returning refund_id, created_at
             ), recorded as (
                 insert into refund_transition (merchant_id, refund_id, version, payment_id, event,

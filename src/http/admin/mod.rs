@@ -3,4 +3,7 @@
 
 pub mod api_keys;
 pub mod audit_log;
+pub mod merchant_body;
+pub mod merchants;
 pub mod partners;
+pub mod stores;

@@ -53,7 +53,7 @@ pub struct PartnerView {
     /// For how many days refunds are tried.
     #[schema(example = 180)]
     pub refund_give_up_days: i64,
-    /// What its merchants may do at most: configured and shown; not enforced yet.
+    /// What its merchants may do where they have no limits of their own.
     pub limits: LimitsView,
 }
 

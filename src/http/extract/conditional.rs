@@ -1,10 +1,11 @@
-//! Reads that wait for a change (`?wait=`) and spare the caller what it knows (`If-None-Match`).
+//! Reads that wait for a change (`?wait=`) and spare the caller what it knows (`If-None-Match`); changes
+//! of what the caller has read and nothing else (`If-Match`).
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, HeaderValue, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -36,7 +37,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Conditional {
         reader.finish()?;
         Ok(Self {
             wait: seconds.filter(|s| *s > 0).map(Duration::from_secs),
-            known: KnownVersions::read(&parts.headers),
+            known: KnownVersions::read(&parts.headers, &header::IF_NONE_MATCH),
         })
     }
 }
@@ -60,6 +61,33 @@ impl Conditional {
     }
 }
 
+/// Which versions a change may be made to (`If-Match`, RFC 9110, 13.1.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IfMatch(Option<Vec<i64>>);
+
+impl IfMatch {
+    /// The versions; `None`: any.
+    pub fn versions(&self) -> Option<&[i64]> {
+        self.0.as_deref()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        if !parts.headers.contains_key(header::IF_MATCH) {
+            return Ok(Self(None));
+        }
+        Ok(Self(
+            match KnownVersions::read(&parts.headers, &header::IF_MATCH) {
+                KnownVersions::Any => None,
+                KnownVersions::These(versions) => Some(versions),
+            },
+        ))
+    }
+}
+
 /// The versions the caller knows already (`If-None-Match`, RFC 9110, 13.1.2).
 #[derive(Debug, PartialEq, Eq)]
 enum KnownVersions {
@@ -70,8 +98,8 @@ enum KnownVersions {
 }
 
 impl KnownVersions {
-    fn read(headers: &HeaderMap) -> Self {
-        let values = headers.get_all(header::IF_NONE_MATCH);
+    fn read(headers: &HeaderMap, name: &HeaderName) -> Self {
+        let values = headers.get_all(name);
         let tags: Vec<&str> = values
             .iter()
             .filter_map(|value: &HeaderValue| value.to_str().ok())
@@ -115,11 +143,11 @@ mod tests {
         let read = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static(value));
-            KnownVersions::read(&headers)
+            KnownVersions::read(&headers, &header::IF_NONE_MATCH)
         };
         assert_eq!(read("\"3\""), KnownVersions::These(vec![3]));
         assert_eq!(read("W/\"3\", \"abc\", 4"), KnownVersions::These(vec![3]));
         assert_eq!(read("*"), KnownVersions::Any);
-        assert!(!KnownVersions::read(&HeaderMap::new()).include(1));
+        assert!(!KnownVersions::read(&HeaderMap::new(), &header::IF_NONE_MATCH).include(1));
     }
 }

@@ -93,6 +93,33 @@ impl<'j, 'f> ObjectReader<'j, 'f> {
             .filter(|value| !matches!(value, Json::Null))
     }
 
+    /// A member of a merge patch (RFC 7396) that cannot be taken away: `null` is a fault.
+    pub fn change<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&mut Self, &'static str) -> Option<T>,
+    ) -> Option<T> {
+        let change = self.nullable(name, read)?;
+        if change.is_none() {
+            self.fault(name, "required", "must not be null");
+        }
+        change
+    }
+
+    /// A member of a merge patch (RFC 7396) that `null` takes away: then the answer is `Some(None)`.
+    pub fn nullable<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&mut Self, &'static str) -> Option<T>,
+    ) -> Option<Option<T>> {
+        let given = self.members.iter().find(|(member, _)| member == name);
+        if matches!(given, Some((_, Json::Null))) {
+            self.asked.push(name);
+            return Some(None);
+        }
+        read(self, name).map(Some)
+    }
+
     /// Reports a member as missing unless something was read, or was there and faulty.
     pub fn require(&mut self, name: &'static str) {
         if self.optional(name).is_none() {

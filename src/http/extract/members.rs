@@ -15,7 +15,9 @@ use crate::{
 /// Longest `reason` of an operator, in characters.
 pub const MAX_REASON: usize = 500;
 /// Longest `ticket`, in characters.
-const MAX_TICKET: usize = 100;
+pub const MAX_TICKET: usize = 100;
+/// Longest `store_id` and `terminal_id`, in characters.
+const MAX_NAME: usize = 64;
 
 // This type is the documentation; `amount` does the reading.
 /// An amount to charge or to refund.
@@ -80,6 +82,21 @@ pub fn text_for_alipay(
             name,
             "invalid_format",
             "must not contain \" or control characters",
+        );
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+/// A store or terminal: printable ASCII without `"`, since it travels in a JSON text to Alipay.
+pub fn ascii_name(reader: &mut ObjectReader, field: &'static str) -> Option<String> {
+    let text = reader.text(field)?;
+    let printable = text.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"');
+    if !printable || !(1..=MAX_NAME).contains(&text.len()) {
+        reader.fault(
+            field,
+            "invalid_format",
+            "must be 1 to 64 printable ASCII characters without \"",
         );
         return None;
     }

@@ -3,10 +3,10 @@
 //! | file | what it reads |
 //! |---|---|
 //! | [`caller`] | who calls, and whether it may |
-//! | [`path`] | the `{id}` of a path |
+//! | [`path`] | the `{id}` of a path, and the `{store_id}` |
 //! | [`query`] | the query string, every fault at once |
 //! | [`headers`] | `Idempotency-Key`, `Prefer` |
-//! | [`conditional`] | `?wait=` and `If-None-Match` of a read |
+//! | [`conditional`] | `?wait=` and `If-None-Match` of a read, `If-Match` of a change |
 //! | [`body`], [`json`], [`fields`] | a JSON body, member by member, every fault at once |
 //! | [`members`] | members that several requests have: amounts, references, grounds |
 //! | [`accept`] | whether the caller would take the answer |
@@ -27,7 +27,7 @@ pub use caller::{
     Administer, Caller, Operate, Overseer, ReadPayments, Reconcile, Reverse, WritePayments,
     WriteRefunds,
 };
-pub use conditional::Conditional;
+pub use conditional::{Conditional, IfMatch};
 pub use fields::{Faults, ObjectReader, read_fields};
 pub use headers::{Key, PreferWait};
-pub use path::Id;
+pub use path::{Id, StoreOf};

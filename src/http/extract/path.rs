@@ -5,7 +5,7 @@ use std::str::FromStr;
 use axum::{extract::FromRequestParts, http::request::Parts};
 
 use crate::{
-    domain::id::{ApiKeyId, FollowUpId, PaymentId, ReconciliationId, RefundId},
+    domain::id::{ApiKeyId, FollowUpId, MerchantId, PaymentId, ReconciliationId, RefundId},
     http::problem::Problem,
 };
 
@@ -46,6 +46,30 @@ impl PathId for ReconciliationId {
 impl PathId for FollowUpId {
     fn not_found() -> Problem {
         Problem::follow_up_not_found()
+    }
+}
+
+impl PathId for MerchantId {
+    fn not_found() -> Problem {
+        Problem::merchant_not_found()
+    }
+}
+
+/// The `{id}` of a merchant and the `{store_id}` of a path.
+#[derive(Clone, Debug)]
+pub struct StoreOf(pub MerchantId, pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for StoreOf {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = axum::extract::Path::<(String, String)>::from_request_parts(parts, state).await;
+        let path = path.map_err(|_| Problem::store_not_found())?;
+        let (merchant, store_id) = path.0;
+        let id = merchant
+            .parse()
+            .map_err(|_| Problem::merchant_not_found())?;
+        Ok(Self(id, store_id))
     }
 }
 

@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     app::App,
-    domain::{id::MerchantId, merchant::Store},
+    domain::{
+        id::MerchantId,
+        merchant_rules::{Breach, Shop},
+    },
     http::{
         answer::{Made, Resource},
         extract::{Caller, Faults, JsonBody, Key, PreferWait, WritePayments, query::RawPairs},
@@ -79,13 +82,19 @@ pub async fn create(
     query.reader().finish()?;
     let mut faults = Faults::default();
     let draft = Draft::read(&body, &mut faults);
-    let store = find_store(&app, principal.merchant_id, &draft, &mut faults).await?;
-    let new = draft.complete(store, faults)?;
+    let shop = find_shop(&app, principal.merchant_id, &draft, &mut faults).await?;
+    let refusal = refuse_by_rules(&draft, shop.as_ref(), &mut faults);
+    let new = draft.complete(shop, faults)?;
     if key.as_str().contains(new.barcode.expose()) {
         return Err(Problem::new(
             Kind::IdempotencyKeyInvalid,
             "the key is stored, so it must not contain the scanned code",
         ));
+    }
+    if let Some(refusal) = refusal
+        && !app.is_repeat(&principal, &key).await?
+    {
+        return Err(refusal);
     }
     let created = app
         .create_payment(&principal, key, new, prefer.duration())
@@ -102,21 +111,18 @@ pub async fn create(
         }))
 }
 
-/// Looks up the shop. Also where other fields are faulty, if the caller named one, so that an
-/// unknown shop is reported along with them.
-async fn find_store(
+/// Looks up the shop. Also where other fields are faulty, so that an unknown shop, and what breaks the
+/// merchant's rules, is reported along with them.
+async fn find_shop(
     app: &App,
     merchant_id: MerchantId,
     draft: &Draft,
     faults: &mut Faults,
-) -> Result<Option<Store>, Problem> {
-    if draft.store_id.is_none() && !faults.is_empty() {
-        return Ok(None);
-    }
-    let store = app
+) -> Result<Option<Shop>, Problem> {
+    let shop = app
         .find_store(merchant_id, draft.store_id.as_deref())
         .await?;
-    if store.is_none() {
+    if shop.is_none() {
         let (code, detail) = match draft.store_id {
             Some(_) => ("unknown_store", "the merchant has no such store"),
             None => (
@@ -126,5 +132,51 @@ async fn find_store(
         };
         faults.add("/store_id".to_owned(), code, detail);
     }
-    Ok(store)
+    Ok(shop)
+}
+
+/// What the merchant's rules say against the payment. Beside other faults they are among them; alone
+/// they are held back, since they may be younger than the payment that a repeat asks for: "nothing was
+/// attempted" would then be wrong.
+fn refuse_by_rules(draft: &Draft, shop: Option<&Shop>, faults: &mut Faults) -> Option<Problem> {
+    let shop = shop?;
+    let breaches = draft.breaches(shop);
+    if !faults.is_empty() {
+        add_breaches(&breaches, faults);
+        return None;
+    }
+    if shop.merchant_disabled {
+        return Some(Problem::merchant_disabled());
+    }
+    let mut broken = Faults::default();
+    add_breaches(&breaches, &mut broken);
+    broken.into_result().err()
+}
+
+fn add_breaches(breaches: &[Breach], faults: &mut Faults) {
+    for breach in breaches {
+        let (pointer, code, detail) = match breach {
+            Breach::StoreDisabled => (
+                "/store_id",
+                "store_disabled",
+                "the store takes no payments".to_owned(),
+            ),
+            Breach::TerminalMissing => (
+                "/terminal_id",
+                "required",
+                "must be given: the merchant wants to know the till".to_owned(),
+            ),
+            Breach::TerminalNotAllowed => (
+                "/terminal_id",
+                "terminal_not_allowed",
+                "is none of the merchant's tills".to_owned(),
+            ),
+            Breach::AmountAboveLimit { most_minor } => (
+                "/amount/value",
+                "above_limit",
+                format!("must be at most {most_minor}, the merchant's limit per payment"),
+            ),
+        };
+        faults.add(pointer.to_owned(), code, detail);
+    }
 }

@@ -9,7 +9,7 @@ use crate::{
     domain::{
         barcode::{Barcode, BarcodeError},
         id::MerchantReference,
-        merchant::Store,
+        merchant_rules::{Breach, Shop},
         money::Money,
         payment::NewPayment,
     },
@@ -17,7 +17,7 @@ use crate::{
         extract::{
             Faults, ObjectReader, fields,
             json::Json,
-            members::{self, AmountRequest, text_for_alipay},
+            members::{self, AmountRequest, ascii_name, text_for_alipay},
         },
         problem::Problem,
     },
@@ -95,8 +95,6 @@ pub struct CreatePaymentRequest {
 
 /// Longest `description`, in characters (`protocol/wire.md` 3.1, `trans_name`).
 const MAX_DESCRIPTION: usize = 256;
-/// Longest `store_id` and `terminal_id`, in characters.
-const MAX_NAME: usize = 64;
 /// Most `metadata` pairs.
 const MAX_PAIRS: usize = 20;
 /// Longest `metadata` key, in characters.
@@ -137,8 +135,8 @@ impl Draft {
                 members::merchant_reference,
             ),
             description: text_for_alipay(&mut reader, "description", MAX_DESCRIPTION),
-            store_id: name(&mut reader, "store_id"),
-            terminal_id: name(&mut reader, "terminal_id"),
+            store_id: ascii_name(&mut reader, "store_id"),
+            terminal_id: ascii_name(&mut reader, "terminal_id"),
             cancel_after_seconds: reader
                 .integer(
                     "cancel_after_seconds",
@@ -194,19 +192,25 @@ impl Draft {
         }
     }
 
+    /// The rules of the shop that the request breaks.
+    pub(super) fn breaches(&self, shop: &Shop) -> Vec<Breach> {
+        shop.breaches(self.terminal_id.as_deref(), self.amount)
+    }
+
     /// The request, if nothing is wrong with it.
     pub(super) fn complete(
         self,
-        store: Option<Store>,
+        shop: Option<Shop>,
         faults: Faults,
     ) -> Result<NewPayment, Problem> {
         faults.into_result()?;
-        let (Some(amount), Some(barcode), Some(merchant_reference), Some(store)) =
-            (self.amount, self.barcode, self.merchant_reference, store)
+        let (Some(amount), Some(barcode), Some(merchant_reference), Some(shop)) =
+            (self.amount, self.barcode, self.merchant_reference, shop)
         else {
             // Whatever is missing was reported as a fault.
             return Err(Problem::validation(Vec::new()));
         };
+        let Shop { store, rules, .. } = shop;
         Ok(NewPayment {
             amount,
             barcode,
@@ -217,6 +221,7 @@ impl Draft {
             // Within 15–170 by the reader.
             cancel_after_seconds: i32::try_from(self.cancel_after_seconds).unwrap_or(i32::MAX),
             metadata: self.metadata,
+            allowed_wallets: rules.allowed_wallets,
             allow_duplicate: self.allow_duplicate,
         })
     }
@@ -251,21 +256,6 @@ pub const fn barcode_code(error: BarcodeError) -> &'static str {
         BarcodeError::Length => "barcode_length",
         BarcodeError::Prefix => "barcode_prefix",
     }
-}
-
-/// A store or terminal: printable ASCII without `"`, since it travels in a JSON text to Alipay.
-fn name(reader: &mut ObjectReader, field: &'static str) -> Option<String> {
-    let text = reader.text(field)?;
-    let printable = text.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"');
-    if !printable || !(1..=MAX_NAME).contains(&text.len()) {
-        reader.fault(
-            field,
-            "invalid_format",
-            "must be 1 to 64 printable ASCII characters without \"",
-        );
-        return None;
-    }
-    Some(text.to_owned())
 }
 
 fn metadata(reader: &mut ObjectReader) -> BTreeMap<String, String> {

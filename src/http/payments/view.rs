@@ -127,6 +127,11 @@ pub struct PaymentView {
     /// Which wallet paid: `ALIPAYHK`, `ALIPAYCN` or another that Alipay names.
     #[schema(required = true, example = "ALIPAYHK")]
     pub wallet: Option<String>,
+    /// Whether that wallet is one of the merchant's `allowed_wallets` as they were when the payment was
+    /// made; `null` while no wallet is known. Alipay tells the wallet only with the payment, so one
+    /// from another wallet is shown, not undone: cancel or refund it where it must not stand.
+    #[schema(required = true, example = true)]
+    pub wallet_allowed: Option<bool>,
     /// Our id towards Alipay.
     #[schema(example = "P0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")]
     pub partner_trans_id: String,
@@ -194,6 +199,7 @@ impl From<&Payment> for PaymentView {
             description: payment.description.clone(),
             barcode_hint: payment.barcode_hint.clone(),
             wallet: charge.and_then(|charge| charge.wallet.clone()),
+            wallet_allowed: payment.wallet_allowed(),
             partner_trans_id: payment.partner_trans_id.to_string(),
             alipay_trans_id: payment.alipay_trans_id.clone(),
             buyer: buyer(payment),
@@ -289,6 +295,7 @@ pub(in crate::http) mod tests {
             partner_trans_id: PartnerTransId::for_payment(id),
             cancel_after_seconds: 60,
             metadata: BTreeMap::new(),
+            allowed_wallets: None,
             state: PaymentState::Succeeded,
             alipay_trans_id: Some("2026112222001400000000000001".to_owned()),
             charge: Some(Charge {

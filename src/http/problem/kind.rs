@@ -29,6 +29,8 @@ pub enum Kind {
     MerchantKeyRequired,
     /// A merchant's key where the operator's is needed.
     OperatorRequired,
+    /// The merchant takes no payments at present.
+    MerchantDisabled,
     /// The path leads nowhere.
     RouteNotFound,
     /// No such payment, or another merchant's.
@@ -41,6 +43,10 @@ pub enum Kind {
     ApiKeyNotFound,
     /// No such reconciliation or difference, or none of this merchant.
     ReconciliationNotFound,
+    /// No such merchant, or another one than the caller's.
+    MerchantNotFound,
+    /// No such store of the merchant.
+    StoreNotFound,
     /// The path does not know the method.
     MethodNotAllowed,
     /// The `Accept` header takes no JSON.
@@ -57,6 +63,12 @@ pub enum Kind {
     InvalidState,
     /// Alipay no longer takes a cancel.
     CancelWindowClosed,
+    /// The external id belongs to another merchant.
+    MerchantExists,
+    /// The merchant has another store of this id.
+    StoreExists,
+    /// The resource has another version than the caller knows.
+    VersionMismatch,
     /// The body is larger than 64 KiB.
     BodyTooLarge,
     /// The body is not declared as JSON.
@@ -67,6 +79,8 @@ pub enum Kind {
     IdempotencyKeyReused,
     /// More than is left to refund.
     AmountExceedsRefundable,
+    /// The refund is above a limit of the merchant.
+    RefundLimitExceeded,
     /// The API key's requests came too fast.
     RateLimited,
     /// The merchant has as much under way as it may.
@@ -98,7 +112,7 @@ type Row = (StatusCode, &'static str, &'static str, Retryable);
 
 impl Kind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 46] = [
         Self::MalformedJson,
         Self::UnreadableBody,
         Self::IdempotencyKeyRequired,
@@ -111,12 +125,15 @@ impl Kind {
         Self::InsufficientScope,
         Self::MerchantKeyRequired,
         Self::OperatorRequired,
+        Self::MerchantDisabled,
         Self::RouteNotFound,
         Self::PaymentNotFound,
         Self::RefundNotFound,
         Self::FollowUpNotFound,
         Self::ApiKeyNotFound,
         Self::ReconciliationNotFound,
+        Self::MerchantNotFound,
+        Self::StoreNotFound,
         Self::MethodNotAllowed,
         Self::NotAcceptable,
         Self::RequestTimeout,
@@ -125,11 +142,15 @@ impl Kind {
         Self::CanceledBeforeCreation,
         Self::InvalidState,
         Self::CancelWindowClosed,
+        Self::MerchantExists,
+        Self::StoreExists,
+        Self::VersionMismatch,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::ValidationFailed,
         Self::IdempotencyKeyReused,
         Self::AmountExceedsRefundable,
+        Self::RefundLimitExceeded,
         Self::RateLimited,
         Self::MerchantBusy,
         Self::InternalError,
@@ -158,12 +179,15 @@ impl Kind {
             Self::InsufficientScope => (S::FORBIDDEN, "insufficient_scope", "The API key lacks a scope", SameKey),
             Self::MerchantKeyRequired => (S::FORBIDDEN, "merchant_key_required", "A merchant's API key is required", SameKey),
             Self::OperatorRequired => (S::FORBIDDEN, "operator_required", "The operator's API key is required", SameKey),
+            Self::MerchantDisabled => (S::FORBIDDEN, "merchant_disabled", "The merchant takes no payments", SameKey),
             Self::RouteNotFound => (S::NOT_FOUND, "route_not_found", "No such path", No),
             Self::PaymentNotFound => (S::NOT_FOUND, "payment_not_found", "No such payment", No),
             Self::RefundNotFound => (S::NOT_FOUND, "refund_not_found", "No such refund", No),
             Self::FollowUpNotFound => (S::NOT_FOUND, "follow_up_not_found", "No such follow-up", No),
             Self::ApiKeyNotFound => (S::NOT_FOUND, "api_key_not_found", "No such API key", No),
             Self::ReconciliationNotFound => (S::NOT_FOUND, "reconciliation_not_found", "No such reconciliation or difference", No),
+            Self::MerchantNotFound => (S::NOT_FOUND, "merchant_not_found", "No such merchant", No),
+            Self::StoreNotFound => (S::NOT_FOUND, "store_not_found", "No such store", No),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "The path does not know the method", No),
             Self::NotAcceptable => (S::NOT_ACCEPTABLE, "not_acceptable", "Only JSON can be answered", SameKey),
             Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", "The body did not arrive in time", SameKey),
@@ -172,11 +196,15 @@ impl Kind {
             Self::CanceledBeforeCreation => (S::CONFLICT, "canceled_before_creation", "The order was canceled before it was created", No),
             Self::InvalidState => (S::CONFLICT, "invalid_state", "The state does not allow this", No),
             Self::CancelWindowClosed => (S::CONFLICT, "cancel_window_closed", "The payment can no longer be canceled", No),
+            Self::MerchantExists => (S::CONFLICT, "merchant_exists", "The external id belongs to another merchant", No),
+            Self::StoreExists => (S::CONFLICT, "store_exists", "The merchant has a store of this id", No),
+            Self::VersionMismatch => (S::PRECONDITION_FAILED, "version_mismatch", "The version is another one", No),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large", SameKey),
             Self::UnsupportedMediaType => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body must be JSON", SameKey),
             Self::ValidationFailed => (S::UNPROCESSABLE_ENTITY, "validation_failed", "The request has faults", SameKey),
             Self::IdempotencyKeyReused => (S::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The idempotency key belongs to another request", NewKey),
             Self::AmountExceedsRefundable => (S::UNPROCESSABLE_ENTITY, "amount_exceeds_refundable", "The amount is more than what is left to refund", SameKey),
+            Self::RefundLimitExceeded => (S::UNPROCESSABLE_ENTITY, "refund_limit_exceeded", "The refund is above the merchant's limit", SameKey),
             Self::RateLimited => (S::TOO_MANY_REQUESTS, "rate_limited", "Too many requests of this API key", SameKey),
             Self::MerchantBusy => (S::TOO_MANY_REQUESTS, "merchant_busy", "Too much of this merchant is under way", SameKey),
             Self::InternalError => (S::INTERNAL_SERVER_ERROR, "internal_error", "A fault of the gateway", SameKey),

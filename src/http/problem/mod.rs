@@ -27,7 +27,13 @@ use axum::{
 
 use crate::{
     app::{self, error::Alternative},
-    domain::{id::PaymentId, merchant::Scope, money::Money, schedule::Subject},
+    domain::{
+        id::{MerchantId, PaymentId},
+        limits::{LimitExceeded, RefundLimit},
+        merchant::Scope,
+        money::{Currency, Money},
+        schedule::Subject,
+    },
 };
 use kind::Retryable;
 
@@ -133,6 +139,53 @@ impl Problem {
         Self::new(
             Kind::MerchantKeyRequired,
             "this needs an API key of a merchant; the presented one is the operator's",
+        )
+    }
+
+    /// The merchant takes no payments.
+    pub fn merchant_disabled() -> Self {
+        Self::new(
+            Kind::MerchantDisabled,
+            "the operator lets this merchant take no payments at present; refunds, cancels and reads go on",
+        )
+    }
+
+    /// No such merchant: word for word the same for another one than the caller's.
+    pub fn merchant_not_found() -> Self {
+        Self::new(Kind::MerchantNotFound, "there is no merchant with this id")
+    }
+
+    /// No such store.
+    pub fn store_not_found() -> Self {
+        Self::new(
+            Kind::StoreNotFound,
+            "the merchant has no store with this id",
+        )
+    }
+
+    /// The external id is taken by a merchant that is another one than the request describes.
+    pub fn merchant_exists(id: MerchantId) -> Self {
+        Self::new(
+            Kind::MerchantExists,
+            format!(
+                "the merchant {id} has this external_id and differs from the request; change it by PATCH"
+            ),
+        )
+    }
+
+    /// The store's id is taken by a store that is another one than the request describes.
+    pub fn store_exists() -> Self {
+        Self::new(
+            Kind::StoreExists,
+            "the merchant's store of this id differs from the request; change it by PATCH",
+        )
+    }
+
+    /// The resource has changed since the caller read it.
+    pub fn version_mismatch() -> Self {
+        Self::new(
+            Kind::VersionMismatch,
+            "it has changed since the version of If-Match; read it again",
         )
     }
 
@@ -325,6 +378,10 @@ impl From<app::error::Error> for Problem {
                 payment_id,
                 refundable,
             } => amount_exceeds_refundable(payment_id, refundable),
+            E::RefundLimitExceeded {
+                payment_id,
+                exceeded,
+            } => refund_limit_exceeded(payment_id, exceeded),
             E::SuspectedDuplicate { payment_id } => Self::new(
                 Kind::SuspectedDuplicate,
                 "the same code, amount and terminal were used within the last 60 seconds; \
@@ -406,6 +463,28 @@ fn amount_exceeds_refundable(payment_id: PaymentId, refundable: Money) -> Proble
             pointer: Some("/amount".to_owned()),
             parameter: None,
             code: "amount_exceeds_refundable",
+            detail,
+        }])
+        .about(Subject::Payment(payment_id))
+}
+
+/// Names the limit and what is left of it.
+fn refund_limit_exceeded(payment_id: PaymentId, exceeded: LimitExceeded) -> Problem {
+    let hkd = |minor| Money::new(minor, Currency::HKD);
+    let (most, left) = (hkd(exceeded.most_minor), hkd(exceeded.left_minor));
+    let detail = match exceeded.limit {
+        RefundLimit::PerRefund => {
+            format!("a refund may be at most {most}; {left} may be refunded now")
+        }
+        RefundLimit::PerDay => format!(
+            "the refunds of one GMT+8 day may be at most {most}; {left} may still be refunded today"
+        ),
+    };
+    Problem::new(Kind::RefundLimitExceeded, detail.clone())
+        .with_errors(vec![FieldFault {
+            pointer: Some("/amount".to_owned()),
+            parameter: None,
+            code: exceeded.limit.as_str(),
             detail,
         }])
         .about(Subject::Payment(payment_id))

@@ -1,4 +1,5 @@
-//! Who may call, and who did what.
+//! Who sells, who may call, and who did what.
 
 mod api_keys;
 mod audit;
+mod merchants;

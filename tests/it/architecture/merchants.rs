@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 use serde_json::Value;
 
 /// The tables of which every row is one merchant's.
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 12] = [
     "attempt",
     "follow_up",
     "idempotency_key",
@@ -18,12 +18,21 @@ const TABLES: [&str; 11] = [
     "payment_transition",
     "recent_scan",
     "refund",
+    "refund_day",
     "refund_transition",
     "store",
 ];
 
 /// Statements for which no one merchant is meant, by a part of their text, and why that is right.
-const OF_ALL: [(&str, &str); 13] = [
+const OF_ALL: [(&str, &str); 15] = [
+    (
+        "with made as ( insert into merchant (merchant_id, external_id,",
+        "a new merchant with its default store, under the id that was minted for it",
+    ),
+    (
+        "with made as ( insert into store (merchant_id, store_id, store_name, industry,",
+        "a new store: whose it is, is its first value",
+    ),
     (
         "with due as ( select merchant_id, follow_up_id from follow_up where kind = $4",
         "the schedule visits whatever is due, one kind at a time; joined by merchant",

@@ -158,6 +158,16 @@ impl Caller {
         .await
     }
 
+    /// `PATCH` of any path, where it has the version of this entity tag if one is given.
+    pub(crate) async fn patch(&self, path: &str, tag: Option<&str>, body: &Value) -> Answer {
+        let request = self.request(Method::PATCH, path).json_body(body);
+        Self::send(match tag {
+            Some(tag) => request.header("if-match", tag),
+            None => request,
+        })
+        .await
+    }
+
     /// `POST /v1/payments/{id}/refunds` with a key that nobody else has, waiting up to `wait` seconds.
     pub(crate) async fn refund(&self, payment_id: &str, body: &Value, wait: u32) -> Answer {
         let key = Uuid::now_v7().to_string();
