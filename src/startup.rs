@@ -329,6 +329,7 @@ fn build_accounts(
         settings.query_timeout = config.timeouts.query;
         settings.cancel_timeout = config.timeouts.cancel;
         settings.refund_timeout = config.timeouts.refund;
+        settings.breaker_calls = config.breaker_calls;
         settings
             .extra_root_certificates
             .extend(extra_root_certificate.clone());

@@ -7,6 +7,7 @@ use tracing::{Instrument as _, Span, field};
 use url::Url;
 
 use super::{
+    breaker::{self, Switch},
     error::{Fault, SetupError},
     keyring::Keyring,
     notification::{NotificationError, VerifiedNotification},
@@ -52,6 +53,8 @@ pub struct AlipaySettings {
     pub cancel_timeout: Duration,
     /// How long a refund or a registration may take in all.
     pub refund_timeout: Duration,
+    /// How many calls in a row without an answer stop new work; 0: none do ([`crate::domain::breaker`]).
+    pub breaker_calls: u32,
     /// Further root certificates to trust, PEM; usually none.
     pub extra_root_certificates: Vec<Vec<u8>>,
     /// Where tests stop, break or delay a call; of no size in a release.
@@ -71,6 +74,7 @@ impl AlipaySettings {
             query_timeout: Duration::from_secs(5),
             cancel_timeout: Duration::from_secs(10),
             refund_timeout: Duration::from_secs(10),
+            breaker_calls: 5,
             extra_root_certificates: Vec::new(),
             failpoints: Failpoints::default(),
         }
@@ -93,6 +97,7 @@ pub struct Alipay(Arc<Inner>);
 struct Inner {
     settings: AlipaySettings,
     transport: Transport,
+    breaker: Switch,
     clock: Arc<dyn Clock>,
 }
 
@@ -108,9 +113,11 @@ impl Alipay {
             settings.connect_timeout,
             &settings.extra_root_certificates,
         )?;
+        let breaker = Switch::new(partner, settings.breaker_calls);
         Ok(Self(Arc::new(Inner {
             settings,
             transport,
+            breaker,
             clock,
         })))
     }
@@ -133,6 +140,17 @@ impl Alipay {
     /// Whether there is a key to sign with at this moment.
     pub fn can_sign(&self) -> bool {
         self.keys().at(self.0.clock.now()).can_sign()
+    }
+
+    /// Whether new work is refused at present because Alipay does not answer.
+    pub fn is_held_back(&self) -> bool {
+        self.0.breaker.is_open()
+    }
+
+    /// Lets new work through, or says in how many seconds to come again because Alipay does not
+    /// answer. Only for what may be refused: never ask it for a follow-up or a cancel.
+    pub fn admit_new_work(&self) -> Result<(), u32> {
+        self.0.breaker.admit(self.0.clock.now())
     }
 
     /// Takes a payment, unless `too_late` says so when the request is about to leave.
@@ -290,7 +308,14 @@ impl Alipay {
                 "not sent: too long after it was decided",
             ));
         }
-        let body = self.0.transport.post(form, deadline).await?;
+        let begun = self.0.clock.now();
+        let posted = self.0.transport.post(form, deadline).await;
+        let ended = self.0.clock.now();
+        match &posted {
+            Err(fault) if fault.is_outage => self.0.breaker.silent(begun, ended),
+            _ => self.0.breaker.heard(ended),
+        }
+        let body = posted?;
         failpoint!(
             settings.failpoints,
             parameters.service().as_str(),
@@ -328,6 +353,7 @@ impl fmt::Debug for Alipay {
 
 /// Describes the metrics of this module; call once, after the recorder is installed.
 pub fn describe_metrics() {
+    breaker::describe_metrics();
     metrics::describe_counter!(
         "alipay_calls_total",
         "Calls to Alipay by service and by the kind of answer"

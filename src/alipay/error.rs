@@ -108,6 +108,8 @@ pub(super) struct Fault {
     pub(super) code: Option<String>,
     /// What was wrong; never a barcode, a key or text of the answer.
     pub(super) detail: String,
+    /// Whether Alipay was out of reach: no HTTP answer, or a 5xx.
+    pub(super) is_outage: bool,
 }
 
 #[cfg(feature = "failpoints")]
@@ -123,6 +125,14 @@ impl Fault {
             class,
             code: None,
             detail: detail.into(),
+            is_outage: false,
+        }
+    }
+
+    pub(super) fn outage(class: AnswerClass, detail: impl Into<String>) -> Self {
+        Self {
+            is_outage: true,
+            ..Self::new(class, detail)
         }
     }
 

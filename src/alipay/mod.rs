@@ -11,6 +11,7 @@
 //! | [`request`] | what is asked, as parameters |
 //! | [`sign`] | the string to sign, and the keys that sign and verify it |
 //! | [`keyring`] | an account's keys over time |
+//! | `breaker` | whether the account answers at all |
 //! | `transport` | one POST, its deadlines and faults |
 //! | `charset`, `xml` | bytes to a bounded tree |
 //! | `response` | the tree to verified fields, and those to an outcome |
@@ -21,6 +22,7 @@
 //!
 //! The protocol is described in `protocol/wire.md`; what to do with it in `protocol/operations.md`.
 
+mod breaker;
 mod charset;
 pub mod client;
 pub mod error;

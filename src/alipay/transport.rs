@@ -98,11 +98,14 @@ impl Transport {
             .await
             .map_err(|error| fault(&error))?;
         if response.status() != StatusCode::OK {
-            let status = response.status().as_u16();
-            return Err(Fault::new(
-                AnswerClass::HttpStatus,
-                format!("HTTP status {status}"),
-            ));
+            let status = response.status();
+            return Err(Fault {
+                is_outage: status.is_server_error(),
+                ..Fault::new(
+                    AnswerClass::HttpStatus,
+                    format!("HTTP status {}", status.as_u16()),
+                )
+            });
         }
         let bytes = read_bounded(&mut response).await?;
         Ok(Body {
@@ -172,7 +175,7 @@ fn fault(error: &reqwest::Error) -> Fault {
     let (class, what) = if error.is_connect() {
         (AnswerClass::ConnectFailed, "no connection could be made")
     } else if error.is_timeout() {
-        return Fault::new(AnswerClass::TimedOut, "no whole answer before the deadline");
+        return Fault::outage(AnswerClass::TimedOut, "no whole answer before the deadline");
     } else {
         (
             AnswerClass::ConnectionLost,
@@ -187,7 +190,7 @@ fn fault(error: &reqwest::Error) -> Fault {
         Some(cause) => format!("{what}: {cause}"),
         None => what.to_owned(),
     };
-    Fault::new(class, detail)
+    Fault::outage(class, detail)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use tokio::task::JoinSet;
 use url::Url;
 
-use super::{App, follow_up::Interrupted};
+use super::{App, error::Error, follow_up::Interrupted};
 use crate::{
     alipay::{
         client::Alipay,
@@ -80,6 +80,13 @@ impl Accounts {
             .collect()
     }
 
+    /// Whether any of them does not answer at present.
+    pub(super) fn any_is_held_back(&self) -> bool {
+        self.all()
+            .values()
+            .any(|account| account.alipay.is_held_back())
+    }
+
     /// Puts others in their place.
     fn replace(&self, accounts: Vec<Account>) {
         let mut current = self
@@ -109,6 +116,14 @@ fn by_partner(accounts: Vec<Account>) -> BTreeMap<String, Arc<Account>> {
     named.collect()
 }
 
+/// Lets new work through, or refuses it because Alipay does not answer.
+pub(super) fn admit(account: &Account) -> Result<(), Error> {
+    let admitted = account.alipay.admit_new_work();
+    admitted.map_err(|retry_after_seconds| Error::UpstreamUnavailable {
+        retry_after_seconds,
+    })
+}
+
 /// An account as it may be shown: never a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountOverview {
@@ -118,6 +133,8 @@ pub struct AccountOverview {
     pub sign_type: &'static str,
     /// Whether there is a key to sign with.
     pub can_sign: bool,
+    /// Whether new work is refused at present because Alipay does not answer.
+    pub is_held_back: bool,
     /// Its keys, ours first.
     pub keys: Vec<KeyOverview>,
 }
@@ -148,6 +165,7 @@ impl Account {
             endpoint_host: host.unwrap_or_default().to_owned(),
             sign_type: keys.sign_type().as_str(),
             can_sign: keys.at(now).can_sign(),
+            is_held_back: self.alipay.is_held_back(),
             keys: overview(keys, now),
         }
     }
@@ -181,6 +199,13 @@ impl App {
             tracing::error!(alipay.partner = partner, "no such account is configured");
             Interrupted::AccountNotConfigured(partner.to_owned())
         })
+    }
+
+    /// Refuses new work of a partner while Alipay does not answer. Of what exists, follow-ups and
+    /// cancels are never refused: they find out that it answers again.
+    pub(super) fn admit_new_work(&self, partner: &str) -> Result<(), Error> {
+        let account = self.accounts.of(partner);
+        account.map_or(Ok(()), |account| admit(&account))
     }
 
     /// Every configured account.

@@ -10,7 +10,12 @@ use tokio::{
 use tracing::Instrument;
 
 use super::{
-    App, accounts::Account, error::Error, outcome::pay_event, record::News, stopwatch::Stopwatch,
+    App,
+    accounts::{Account, admit},
+    error::Error,
+    outcome::pay_event,
+    record::News,
+    stopwatch::Stopwatch,
 };
 use crate::{
     alipay::{
@@ -202,13 +207,12 @@ impl App {
     /// Commits the intent or finds what stands in its way. A commit in doubt is resolved by reading
     /// (`design/correctness.md` R8): the ids were minted by us, so finding them means it is ours.
     async fn write_intent(&self, incoming: &Incoming) -> Result<Intake, Error> {
-        if incoming.account.is_none() {
+        if let Err(refusal) = Self::may_be_sent(incoming) {
             // A repeat is answered whatever stands in the way of a new payment.
             let existing = self.existing(incoming).await?;
-            let partner = incoming.new.store.partner.clone();
             return match self.judge(incoming, existing).await? {
                 Some(intake) => Ok(intake),
-                None => Err(Error::AccountNotConfigured { partner }),
+                None => Err(refusal),
             };
         }
         let intent = self.intent(incoming);
@@ -243,6 +247,15 @@ impl App {
             || Error::Unavailable("requests collided again and again".into()),
             Error::from,
         ))
+    }
+
+    /// Whether Alipay can be asked for a new payment at all.
+    fn may_be_sent(incoming: &Incoming) -> Result<(), Error> {
+        let Some(account) = &incoming.account else {
+            let partner = incoming.new.store.partner.clone();
+            return Err(Error::AccountNotConfigured { partner });
+        };
+        admit(account)
     }
 
     fn intent<'a>(&self, incoming: &'a Incoming) -> Intent<'a> {

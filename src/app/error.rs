@@ -84,6 +84,12 @@ pub enum Error {
         /// Which limit, and what is left.
         exceeded: LimitExceeded,
     },
+    /// Alipay does not answer for the account at present; nothing was attempted.
+    #[error("Alipay does not answer at present")]
+    UpstreamUnavailable {
+        /// When to come again.
+        retry_after_seconds: u32,
+    },
     /// There is no such merchant.
     #[error("there is no such merchant")]
     NoSuchMerchant,

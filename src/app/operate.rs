@@ -37,6 +37,7 @@ impl App {
         let Some(payment) = self.db.payment(principal.merchant_id, id).await? else {
             return Ok(None);
         };
+        self.admit_new_work(&payment.partner)?;
         let caller = Asker {
             actor: Actor::ApiKey(principal.api_key_id),
             fence: None,

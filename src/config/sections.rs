@@ -204,6 +204,8 @@ pub struct Alipay {
     pub accounts: Vec<Account>,
     /// Deadlines, for every account.
     pub timeouts: Timeouts,
+    /// How many calls in a row without an answer stop new work; 0: none do.
+    pub breaker_calls: u32,
     /// Certificate authorities to trust besides the system's.
     pub extra_ca_file: Option<PathBuf>,
 }
@@ -212,10 +214,12 @@ impl Alipay {
     pub(super) fn read(reader: &mut Reader, refund_batch: Option<RefundBatch>) -> Option<Self> {
         let accounts = accounts::read(reader, refund_batch);
         let timeouts = Timeouts::read(reader);
+        let breaker_calls = reader.number("ALIPAY_BREAKER_CALLS", 0, 1_000);
         let extra_ca_file = reader.optional_file("ALIPAY_EXTRA_CA_FILE");
         Some(Self {
             accounts: accounts?,
             timeouts: timeouts?,
+            breaker_calls: breaker_calls?,
             extra_ca_file,
         })
     }

@@ -38,6 +38,7 @@ pub mod api_key;
 pub mod attempt;
 pub mod audit;
 pub mod barcode;
+pub mod breaker;
 pub mod buyer;
 pub mod calendar;
 pub mod daily_file;

@@ -196,6 +196,7 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
     if begins_work(method, path) {
         problems.extend([Error::MerchantBusy.into(), Error::Overloaded.into()]);
     }
+    problems.extend(held_back(method, path));
     match (method, path) {
         ("post", "/v1/payments") => problems.extend(refusals_of_create()),
         ("post", "/v1/payments/{id}/cancel" | "/v1/payments/cancel") => {
@@ -340,6 +341,24 @@ fn example_refund_id() -> RefundId {
     "ref_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d"
         .parse()
         .expect("a refund id")
+}
+
+/// What is refused before it begins while Alipay does not answer.
+fn held_back(method: &str, path: &str) -> Option<Problem> {
+    let needs_alipay = [
+        "/v1/payments",
+        "/v1/payments/{id}/refunds",
+        "/v1/payments/{id}/reverse",
+        "/v1/payments/{id}/refresh",
+        "/v1/refunds/{id}/refresh",
+    ];
+    let retry_after_seconds = 10;
+    (method == "post" && needs_alipay.contains(&path)).then(|| {
+        Error::UpstreamUnavailable {
+            retry_after_seconds,
+        }
+        .into()
+    })
 }
 
 fn silence(subject: Subject) -> Problem {

@@ -39,6 +39,7 @@ mod acceptance;
 mod accounts;
 mod admin;
 mod architecture;
+mod breaker;
 mod cancellation;
 mod config;
 mod cost;

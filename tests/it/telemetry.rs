@@ -333,7 +333,11 @@ async fn metrics_are_described_and_move(pool: PgPool) {
     }
     // Only the question itself is under way.
     assert_eq!(after.get("http_requests_in_flight", &[]), 1);
-    for gauge in ["follow_ups_due", "follow_ups_parked"] {
+    for gauge in [
+        "follow_ups_due",
+        "follow_ups_parked",
+        "alipay_accounts_held_back",
+    ] {
         assert!(after.0.contains_key(gauge), "{gauge} is set from the start");
     }
     let ids = after.0.keys().find(|sample| {

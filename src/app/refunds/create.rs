@@ -177,6 +177,9 @@ impl App {
     /// (`design/correctness.md` R8): the ids were minted by us, so finding them means it is ours.
     async fn write_refund_intent(&self, incoming: &Incoming) -> Result<Intake, Error> {
         let intent = self.refund_intent(incoming);
+        if let Some(intake) = self.refuse_while_silent(incoming, &intent).await? {
+            return Ok(intake);
+        }
         let mut last = None;
         for attempt in 0..INTENT_TRIES {
             match self.db.insert_refund_intent(&intent).await {
@@ -208,6 +211,29 @@ impl App {
             || Error::Unavailable("requests collided again and again".into()),
             Error::from,
         ))
+    }
+
+    /// Refuses a new refund while Alipay does not answer. A repeat is answered nevertheless, and the
+    /// payment, which tells the account, is read only where some account does not answer.
+    async fn refuse_while_silent(
+        &self,
+        incoming: &Incoming,
+        intent: &RefundIntent<'_>,
+    ) -> Result<Option<Intake>, Error> {
+        if !self.accounts.any_is_held_back() {
+            return Ok(None);
+        }
+        let obstacle = self.db.refund_obstacle(intent).await?;
+        let partner = match &obstacle {
+            Obstacle::Existing(_, payment) => Some(payment.partner.clone()),
+            Obstacle::NoPayment => None,
+        };
+        if let Some(intake) = judge(incoming, obstacle)? {
+            return Ok(Some(intake));
+        }
+        partner.map_or(Ok(None), |partner| {
+            self.admit_new_work(&partner).map(|()| None)
+        })
     }
 
     /// What an intent that was not written, or may have been, means for the request. `None`: nothing

@@ -42,6 +42,9 @@ pub struct PartnerView {
     /// Whether there is a key to sign with now; without one no payment is taken.
     #[schema(example = true)]
     pub can_sign: bool,
+    /// Whether this replica refuses new payments and refunds because Alipay does not answer.
+    #[schema(example = false)]
+    pub held_back: bool,
     /// Its keys, ours first.
     pub keys: Vec<KeyView>,
     /// When its nightly batch of refunds opens, in GMT+8.
@@ -137,6 +140,7 @@ fn view(app: &App, partner: &str, account: &Account) -> PartnerView {
         endpoint_host: facts.endpoint_host,
         sign_type: facts.sign_type,
         can_sign: facts.can_sign,
+        held_back: facts.is_held_back,
         keys: facts.keys.iter().map(KeyView::from).collect(),
         refund_batch_opens: hours.opens.format("%H:%M").to_string(),
         refund_batch_closes: hours.closes.format("%H:%M").to_string(),

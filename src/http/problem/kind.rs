@@ -93,6 +93,8 @@ pub enum Kind {
     AccountNotConfigured,
     /// This replica has as much under way as it takes.
     Overloaded,
+    /// Alipay does not answer at present; it was not asked.
+    UpstreamUnavailable,
     /// This replica must not get requests.
     NotReady,
     /// Alipay gave no usable answer; nothing was changed.
@@ -112,7 +114,7 @@ type Row = (StatusCode, &'static str, &'static str, Retryable);
 
 impl Kind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 47] = [
         Self::MalformedJson,
         Self::UnreadableBody,
         Self::IdempotencyKeyRequired,
@@ -157,6 +159,7 @@ impl Kind {
         Self::ServiceUnavailable,
         Self::AccountNotConfigured,
         Self::Overloaded,
+        Self::UpstreamUnavailable,
         Self::NotReady,
         Self::UpstreamSilent,
     ];
@@ -211,6 +214,7 @@ impl Kind {
             Self::ServiceUnavailable => (S::SERVICE_UNAVAILABLE, "service_unavailable", "The gateway cannot work at the moment", SameKey),
             Self::AccountNotConfigured => (S::SERVICE_UNAVAILABLE, "account_not_configured", "The Alipay account is not configured", SameKey),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too much is under way", SameKey),
+            Self::UpstreamUnavailable => (S::SERVICE_UNAVAILABLE, "upstream_unavailable", "Alipay does not answer at present", SameKey),
             Self::NotReady => (S::SERVICE_UNAVAILABLE, "not_ready", "This replica is not ready", SameKey),
             Self::UpstreamSilent => (S::GATEWAY_TIMEOUT, "upstream_silent", "Alipay gave no usable answer", SameKey),
         }

@@ -210,6 +210,17 @@ impl Problem {
         )
     }
 
+    /// Alipay does not answer, so it is not asked for anything new.
+    fn held_back(retry_after_seconds: u32) -> Self {
+        Self {
+            retry_after: Some(retry_after_seconds),
+            ..Self::new(
+                Kind::UpstreamUnavailable,
+                "Alipay does not answer at present; nothing was attempted",
+            )
+        }
+    }
+
     /// Too much is under way for this to begin.
     fn not_begun(kind: Kind) -> Self {
         Self::new(kind, "nothing was begun; repeat with the same key")
@@ -403,6 +414,9 @@ impl From<app::error::Error> for Problem {
                 Kind::AccountNotConfigured,
                 "the merchant's Alipay account is not configured at this gateway; nothing was attempted",
             ),
+            E::UpstreamUnavailable {
+                retry_after_seconds,
+            } => Self::held_back(retry_after_seconds),
             E::NoSuchMerchant => Self::no_such_merchant(),
             E::CanceledBeforeCreation => Self::new(
                 Kind::CanceledBeforeCreation,

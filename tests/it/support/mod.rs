@@ -101,6 +101,9 @@ pub(crate) struct Options {
     pub(crate) plan: Plan,
     /// How much each gateway lets in.
     pub(crate) bounds: Bounds,
+    /// How many calls without an answer stop new work; none do, unless a test is about that: others
+    /// script silence to see what follows from it.
+    pub(crate) breaker_calls: u32,
 }
 
 impl Default for Options {
@@ -124,6 +127,7 @@ impl Default for Options {
                 waiting: 100_000,
                 ..Bounds::default()
             },
+            breaker_calls: 0,
         }
     }
 }
@@ -664,6 +668,7 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
     let endpoint = endpoint.unwrap_or_else(|| simulator.endpoint());
     let mut settings = AlipaySettings::new(endpoint, PARTNER.to_owned(), credentials);
     settings.pay_timeout = options.pay_timeout;
+    settings.breaker_calls = options.breaker_calls;
     settings.query_timeout = options.ask_timeout;
     settings.cancel_timeout = options.ask_timeout.max(options.pay_timeout);
     settings.refund_timeout = settings.cancel_timeout;
