@@ -206,13 +206,14 @@ impl Alipay {
         VerifiedNotification::verify(credentials, content_type, body)
     }
 
-    /// Registers or changes a store.
+    /// Registers or changes a store, unless `too_late` says so when the request is about to leave.
     pub async fn maintain_store(
         &self,
         request: &MaintainStoreRequest,
+        too_late: impl Fn() -> bool + Sync,
     ) -> Call<MaintainStoreOutcome> {
         let parameters = request.to_parameters(self.partner(), self.0.clock.now());
-        self.call(request, parameters).await
+        self.call_in_time(request, parameters, &too_late).await
     }
 
     /// Asks where a store's registration stands.

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use crate::domain::{
     attempt::Answer,
     payment::{Charge, Failure},
+    registration::Echo,
 };
 
 /// One call: what it means, and the record for the attempt's row.
@@ -187,17 +188,27 @@ pub enum MaintainStoreOutcome {
 pub enum StoreStatusOutcome {
     /// Approved.
     Approved {
+        /// What is registered.
+        echo: Box<Echo>,
         /// `ARCHIVED`, `ACTIVATED`, `INACTIVATE`, or a value not yet known to us.
         store_status: Option<String>,
     },
     /// The first registration is under review.
-    UnderReview,
+    UnderReview {
+        /// What is registered.
+        echo: Box<Echo>,
+    },
     /// A change is under review; what was approved before holds.
-    ModificationUnderReview,
+    ModificationUnderReview {
+        /// What is registered.
+        echo: Box<Echo>,
+    },
     /// Refused.
     Rejected {
         /// Alipay's reason.
         reason: Option<String>,
+        /// What is registered.
+        echo: Box<Echo>,
     },
     /// No such merchant and store.
     NotRegistered,

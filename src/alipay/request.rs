@@ -13,6 +13,7 @@ use crate::domain::{
     calendar::beijing,
     id::{PartnerRefundId, PartnerTransId},
     money::Money,
+    registration::{Driver, MerchantType, PersonalData, ShopFacts},
 };
 
 /// One of Alipay's services.
@@ -171,51 +172,14 @@ pub struct RefundQueryRequest {
 /// Register or change a store (`protocol/wire.md` 3.6). Its `timestamp` is the clock's at sending.
 #[derive(Clone, Debug)]
 pub struct MaintainStoreRequest {
-    /// Letters, digits, underscore, at most 64.
+    /// The merchant: letters, digits, underscore, at most 64.
     pub secondary_merchant_id: String,
-    /// The legal name.
-    pub secondary_merchant_name: String,
-    /// Unique within the merchant.
+    /// The shop, unique within the merchant.
     pub store_id: String,
-    /// The shop's name.
-    pub store_name: String,
-    /// Two-letter country, `HK`.
-    pub store_country: String,
-    /// The shop's address.
-    pub store_address: String,
-    /// Merchant category code.
-    pub store_industry: String,
-    /// Country of registration, two letters.
-    pub register_country: String,
-    /// Address of registration.
-    pub register_address: Option<String>,
-    /// Business registration number.
-    pub registration_no: Option<String>,
-    /// Who stands behind the merchant.
-    pub owner: StoreOwner,
-    /// Telephone: digits and `+ - ( )`.
-    pub contact_no: Option<String>,
-    /// E-mail.
-    pub contact_email: Option<String>,
-}
-
-/// Who stands behind a merchant; decides which person must be named.
-#[derive(Clone, Debug)]
-pub enum StoreOwner {
-    /// A company (`ENTERPRISE`) with its main shareholder.
-    Enterprise {
-        /// The shareholder's name.
-        shareholder_name: String,
-        /// The shareholder's document number.
-        shareholder_id: String,
-    },
-    /// A person (`INDIVIDUAL`).
-    Individual {
-        /// The representative's name.
-        representative_name: String,
-        /// The representative's document number.
-        representative_id: String,
-    },
+    /// What everybody may know of it.
+    pub facts: ShopFacts,
+    /// Who is behind it.
+    pub personal: PersonalData,
 }
 
 /// Ask where a registration stands (`protocol/wire.md` 3.7).
@@ -225,6 +189,34 @@ pub struct StoreStatusRequest {
     pub secondary_merchant_id: String,
     /// The shop.
     pub store_id: String,
+    /// The account that the answer must name, if it names one; sent by the client that asks.
+    pub partner: String,
+}
+
+/// Which of Alipay's products the shop is registered for.
+pub(super) const IN_STORE: &str = "INSTORE_PAYMENT";
+
+/// A driver in `extend_params`, in the order it is serialised and signed.
+#[derive(Serialize)]
+struct DriverEntry {
+    operation_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contact_way: Option<String>,
+    contact_person: String,
+}
+
+/// `extend_params`: the drivers of a taxi as Alipay takes them, in a JSON array. Its text may be no longer
+/// than [`crate::domain::registration::MAX_DRIVERS_TEXT`].
+pub fn drivers_text(drivers: &[Driver]) -> String {
+    let entries: Vec<DriverEntry> = drivers
+        .iter()
+        .map(|driver| DriverEntry {
+            operation_id: leaf(&driver.operation_id),
+            contact_way: driver.contact_way.as_deref().map(leaf),
+            contact_person: leaf(&driver.contact_person),
+        })
+        .collect();
+    serde_json::to_string(&entries).expect("structs of strings always serialise")
 }
 
 /// `extend_info`, in the order it is serialised and signed.
@@ -331,38 +323,49 @@ fn date_time(now: DateTime<Utc>) -> String {
 
 impl MaintainStoreRequest {
     pub(super) fn to_parameters(&self, partner: &str, now: DateTime<Utc>) -> Parameters {
+        let (facts, personal) = (&self.facts, &self.personal);
+        let (owner_name, owner_id) = match facts.secondary_merchant_type {
+            MerchantType::Enterprise => ("shareholder_name", "shareholder_id"),
+            MerchantType::Individual => ("representative_name", "representative_id"),
+        };
         let parameters = Parameters::new(Service::MaintainStore, partner)
             .with("timestamp", &date_time(now))
             .with("secondary_merchant_id", &self.secondary_merchant_id)
             .with(
                 "secondary_merchant_name",
-                &leaf(&self.secondary_merchant_name),
+                &leaf(&facts.secondary_merchant_name),
+            )
+            .with(
+                "secondary_merchant_type",
+                facts.secondary_merchant_type.as_str(),
             )
             .with("store_id", &self.store_id)
-            .with("store_name", &leaf(&self.store_name))
-            .with("store_country", &self.store_country)
-            .with("store_address", &leaf(&self.store_address))
-            .with("store_industry", &self.store_industry)
-            .with("register_country", &self.register_country)
-            .with_text("register_address", self.register_address.as_deref())
-            .with_text("registration_no", self.registration_no.as_deref())
-            .with_text("contact_no", self.contact_no.as_deref())
-            .with_text("contact_email", self.contact_email.as_deref());
-        match &self.owner {
-            StoreOwner::Enterprise {
-                shareholder_name,
-                shareholder_id,
-            } => parameters
-                .with("secondary_merchant_type", "ENTERPRISE")
-                .with("shareholder_name", &leaf(shareholder_name))
-                .with("shareholder_id", &leaf(shareholder_id)),
-            StoreOwner::Individual {
-                representative_name,
-                representative_id,
-            } => parameters
-                .with("secondary_merchant_type", "INDIVIDUAL")
-                .with("representative_name", &leaf(representative_name))
-                .with("representative_id", &leaf(representative_id)),
+            .with("store_name", &leaf(&facts.store_name))
+            .with("store_country", &facts.store_country)
+            .with("store_address", &leaf(&facts.store_address))
+            .with("store_industry", &facts.store_industry)
+            .with_text(
+                "internal_store_photo",
+                facts.internal_store_photo.as_deref(),
+            )
+            .with_text(
+                "external_storefront_photo",
+                facts.external_storefront_photo.as_deref(),
+            )
+            .with("register_country", &facts.register_country)
+            .with_text("register_address", facts.register_address.as_deref())
+            .with_text("registration_no", facts.registration_no.as_deref())
+            .with(owner_name, &leaf(&personal.owner_name))
+            .with(owner_id, &leaf(&personal.owner_id))
+            .with_text("settlement_no", personal.settlement_no.as_deref())
+            .with_text("contact_no", personal.contact_no.as_deref())
+            .with_text("contact_email", personal.contact_email.as_deref())
+            .with_text("cs_no", facts.cs_no.as_deref())
+            .with_text("cs_email", facts.cs_email.as_deref());
+        if personal.drivers.is_empty() {
+            parameters
+        } else {
+            parameters.with("extend_params", &drivers_text(&personal.drivers))
         }
     }
 }
@@ -373,7 +376,7 @@ impl StoreStatusRequest {
             .with("timestamp", &date_time(now))
             .with("secondary_merchant_id", &self.secondary_merchant_id)
             .with("store_id", &self.store_id)
-            .with("payment_method", "INSTORE_PAYMENT")
+            .with("payment_method", IN_STORE)
     }
 }
 

@@ -102,6 +102,7 @@ fn the_other_services_name_what_they_are_about() {
     let status = StoreStatusRequest {
         secondary_merchant_id: "SM001".to_owned(),
         store_id: "ST01".to_owned(),
+        partner: PARTNER.to_owned(),
     };
     assert_eq!(
         canonical(status.to_parameters(PARTNER, now()).signed_pairs()),
@@ -111,44 +112,88 @@ fn the_other_services_name_what_they_are_about() {
     );
 }
 
+fn shop(secondary_merchant_type: MerchantType, drivers: Vec<Driver>) -> MaintainStoreRequest {
+    let text = |text: &str| Some(text.to_owned());
+    MaintainStoreRequest {
+        secondary_merchant_id: "SM001".to_owned(),
+        store_id: "ST01".to_owned(),
+        facts: ShopFacts {
+            secondary_merchant_name: "Demo Cafe Ltd".to_owned(),
+            secondary_merchant_type,
+            store_name: "Demo Cafe Central".to_owned(),
+            store_country: "HK".to_owned(),
+            store_address: "1 Queen's Road".to_owned(),
+            store_industry: "5812".to_owned(),
+            internal_store_photo: text("https://example.com/in.jpg"),
+            external_storefront_photo: text("https://example.com/out.jpg"),
+            registration_no: text("BR-1"),
+            register_country: "HK".to_owned(),
+            register_address: text("2 Queen's Road"),
+            cs_no: text("2345-6789"),
+            cs_email: text("help@example.com"),
+        },
+        personal: PersonalData {
+            owner_name: "Wong".to_owned(),
+            owner_id: "A1".to_owned(),
+            settlement_no: text("0123"),
+            contact_no: text("+852(1)"),
+            contact_email: text("w@example.com"),
+            drivers,
+        },
+    }
+}
+
+#[test]
+fn every_field_of_a_registration_is_sent() {
+    let request = shop(MerchantType::Enterprise, vec![]).to_parameters(PARTNER, now());
+    assert_eq!(
+        canonical(request.signed_pairs()),
+        "_input_charset=UTF-8&contact_email=w@example.com&contact_no=+852(1)&cs_email=help@example.com&\
+         cs_no=2345-6789&external_storefront_photo=https://example.com/out.jpg&\
+         internal_store_photo=https://example.com/in.jpg&partner=2088000000000001&\
+         register_address=2 Queen's Road&register_country=HK&registration_no=BR-1&\
+         secondary_merchant_id=SM001&secondary_merchant_name=Demo Cafe Ltd&\
+         secondary_merchant_type=ENTERPRISE&service=alipay.overseas.secmerchant.offline.maintain&\
+         settlement_no=0123&shareholder_id=A1&shareholder_name=Wong&store_address=1 Queen's Road&\
+         store_country=HK&store_id=ST01&store_industry=5812&store_name=Demo Cafe Central&\
+         timestamp=2026-01-02 03:04:05"
+    );
+}
+
 #[test]
 fn a_stores_owner_decides_which_person_is_named() {
-    let request = |owner| MaintainStoreRequest {
-        secondary_merchant_id: "SM001".to_owned(),
-        secondary_merchant_name: "Demo Cafe Ltd".to_owned(),
-        store_id: "ST01".to_owned(),
-        store_name: "Demo Cafe Central".to_owned(),
-        store_country: "HK".to_owned(),
-        store_address: "1 Queen's Road".to_owned(),
-        store_industry: "5812".to_owned(),
-        register_country: "HK".to_owned(),
-        register_address: None,
-        registration_no: None,
-        owner,
-        contact_no: None,
-        contact_email: None,
-    };
-    let enterprise = request(StoreOwner::Enterprise {
-        shareholder_name: "A".to_owned(),
-        shareholder_id: "1".to_owned(),
-    })
-    .to_parameters(PARTNER, now());
-    assert_eq!(
-        enterprise.get("secondary_merchant_type"),
-        Some("ENTERPRISE")
-    );
-    assert_eq!(enterprise.get("shareholder_name"), Some("A"));
-    assert_eq!(enterprise.get("timestamp"), Some("2026-01-02 03:04:05"));
-    assert_eq!(enterprise.get("register_address"), None);
-    let individual = request(StoreOwner::Individual {
-        representative_name: "B".to_owned(),
-        representative_id: "2".to_owned(),
-    })
-    .to_parameters(PARTNER, now());
+    let individual = shop(MerchantType::Individual, vec![]).to_parameters(PARTNER, now());
     assert_eq!(
         individual.get("secondary_merchant_type"),
         Some("INDIVIDUAL")
     );
-    assert_eq!(individual.get("representative_id"), Some("2"));
+    assert_eq!(individual.get("representative_name"), Some("Wong"));
+    assert_eq!(individual.get("representative_id"), Some("A1"));
     assert_eq!(individual.get("shareholder_name"), None);
+    assert_eq!(individual.get("extend_params"), None);
+}
+
+#[test]
+fn the_drivers_of_a_taxi_are_a_json_array() {
+    let driver = |contact_way: Option<&str>| Driver {
+        operation_id: "OP1".to_owned(),
+        contact_way: contact_way.map(str::to_owned),
+        contact_person: "Chan \"Ming\"".to_owned(),
+    };
+    let drivers = vec![driver(Some("9123 4567")), driver(None)];
+    let taxi = shop(MerchantType::Individual, drivers).to_parameters(PARTNER, now());
+    assert_eq!(
+        taxi.get("extend_params"),
+        Some(
+            r#"[{"operation_id":"OP1","contact_way":"9123 4567","contact_person":"Chan Ming"},{"operation_id":"OP1","contact_person":"Chan Ming"}]"#
+        )
+    );
+}
+
+#[test]
+fn q14_a_registration_prints_nobody() {
+    let printed = format!("{:?}", shop(MerchantType::Enterprise, vec![]));
+    for hidden in ["Wong", "A1", "0123", "+852", "w@example"] {
+        assert!(!printed.contains(hidden), "{hidden}: {printed}");
+    }
 }

@@ -80,6 +80,10 @@ prefixed_id!(
     MerchantId, "mer_", "merchant id"
 );
 prefixed_id!(
+    /// The registration of one shop with Alipay: `reg_...`.
+    RegistrationId, "reg_", "registration id"
+);
+prefixed_id!(
     /// One API key: `key_...` (the id, not the secret).
     ApiKeyId, "key_", "API key id"
 );

@@ -10,6 +10,7 @@
 //! | `alipay_trans_id` | `alipay_trans_id`, `trade_no` | the id they send |
 //! | wallet | `payment_inst` | which wallet paid; unknown values are kept as they are |
 //! | store | store | the merchant's shop (the SQL layer is [`crate::db`]) |
+//! | registration | secmerchant | a shop as Alipay reviews and approves it |
 //! | attempt | – | one upstream call |
 //! | [`daily_file`] | transaction file, settlement file | what is read of each |
 //! | follow-up | – | the durable plan to ask again |
@@ -56,6 +57,7 @@ pub mod payment;
 pub mod reconciliation;
 pub mod refund;
 pub mod refund_follow_up;
+pub mod registration;
 pub mod schedule;
 
 pub mod transition;

@@ -54,9 +54,16 @@ pub(super) trait Readable {
     /// Reads a refusal at the door (`is_success=F`) whose signature was verified. A refusal without
     /// one never comes here: it is unknown.
     fn read_refusal(&self, code: &str) -> Self::Outcome;
+
+    /// Reads a refusal at the door that need not be signed, where the service is documented to give
+    /// its business refusals so and nothing is lost by believing one (`protocol/wire.md` 2.5, 3.6).
+    fn read_business_refusal(&self, _code: &str) -> Option<Reading<Self::Outcome>> {
+        None
+    }
 }
 
-/// Reads any reply. A refusal at the door is believed only if it is signed and its code documented.
+/// Reads any reply. A refusal at the door is believed only if it is signed and its code documented;
+/// the registration of shops, by which no money moves, has refusals that are not signed.
 pub(super) fn interpret<R: Readable>(
     request: &R,
     reply: &Reply,
@@ -65,6 +72,9 @@ pub(super) fn interpret<R: Readable>(
         Reply::Accepted(fields) => return request.read(fields),
         Reply::Refused { code, verified } => (code, *verified),
     };
+    if let Some(reading) = request.read_business_refusal(code) {
+        return Ok(reading);
+    }
     let class = if result_code::is_system_error(code) {
         AnswerClass::SystemError
     } else {

@@ -1,15 +1,32 @@
 //! What answers about a store's registration mean (`protocol/operations.md` 6).
+//!
+//! Alipay gives the business refusals of these two services at the door (`is_success=F`), where it does
+//! not sign. They are believed: no money moves by them, none of them approves anything, and the next
+//! signed answer puts right what they said wrongly. Approval is believed only signed.
 
 use super::{Fields, Readable, Reading, fields::ResultCode, pay_query_cancel::system_error};
 use crate::{
     alipay::{
         error::Fault,
         outcome::{MaintainStoreOutcome, StoreStatusOutcome},
-        request::{MaintainStoreRequest, Service, StoreStatusRequest},
+        request::{IN_STORE, MaintainStoreRequest, Service, StoreStatusRequest},
         result_code::{self, Meaning},
     },
-    domain::attempt::AnswerClass,
+    domain::{attempt::AnswerClass, registration::Echo},
 };
+
+/// What only the answers of other services name; their signatures would be just as good.
+const OF_OTHER_SERVICES: [&str; 6] = [
+    "partner_trans_id",
+    "out_trade_no",
+    "partner_refund_id",
+    "out_return_no",
+    "trade_no",
+    "alipay_trans_id",
+];
+
+/// Longest reason that is kept, in characters.
+const MAX_REASON: usize = 256;
 
 impl Readable for MaintainStoreRequest {
     type Outcome = MaintainStoreOutcome;
@@ -17,6 +34,9 @@ impl Readable for MaintainStoreRequest {
     const SERVICE: Service = Service::MaintainStore;
 
     fn read(&self, fields: &Fields) -> Result<Reading<MaintainStoreOutcome>, Fault> {
+        fields.forbid(&OF_OTHER_SERVICES)?;
+        // Those of a status.
+        fields.forbid(&["status", "store_status"])?;
         fields.agree("secondary_merchant_id", &self.secondary_merchant_id)?;
         fields.agree("store_id", &self.store_id)?;
         if fields.says_system_error() {
@@ -53,6 +73,23 @@ impl Readable for MaintainStoreRequest {
             code: code.to_owned(),
         }
     }
+
+    fn read_business_refusal(&self, code: &str) -> Option<Reading<MaintainStoreOutcome>> {
+        let (outcome, class) = match result_code::meaning(Service::MaintainStore, code)? {
+            Meaning::InProgress => (MaintainStoreOutcome::ReviewUnderWay, AnswerClass::Pending),
+            Meaning::Definite { .. } => (
+                MaintainStoreOutcome::Refused {
+                    code: code.to_owned(),
+                },
+                AnswerClass::Declined,
+            ),
+            // A fault of the set-up, or nothing that is known of this service.
+            Meaning::NotExecuted { .. } | Meaning::NotFound | Meaning::Later | Meaning::Unknown => {
+                return None;
+            }
+        };
+        Some(Reading::new(outcome, class, Some(code)))
+    }
 }
 
 impl Readable for StoreStatusRequest {
@@ -61,8 +98,11 @@ impl Readable for StoreStatusRequest {
     const SERVICE: Service = Service::StoreStatus;
 
     fn read(&self, fields: &Fields) -> Result<Reading<StoreStatusOutcome>, Fault> {
+        fields.forbid(&OF_OTHER_SERVICES)?;
         fields.agree("secondary_merchant_id", &self.secondary_merchant_id)?;
         fields.agree("store_id", &self.store_id)?;
+        fields.agree("partner", &self.partner)?;
+        fields.agree("payment_method", IN_STORE)?;
         if fields.says_system_error() {
             return Ok(system_error(StoreStatusOutcome::Unknown, fields));
         }
@@ -75,21 +115,29 @@ impl Readable for StoreStatusRequest {
         if status != "DATA_NOT_EXIST" {
             fields.require(&["secondary_merchant_id", "store_id"])?;
         }
+        let echo = Box::new(echo(fields));
         let (outcome, class) = match status {
             "SUCCESS" => (
                 StoreStatusOutcome::Approved {
-                    store_status: fields.owned("store_status"),
+                    echo,
+                    store_status: fields
+                        .get("store_status")
+                        .and_then(result_code::presentable),
                 },
                 AnswerClass::Success,
             ),
-            "UNDER_REVIEW" => (StoreStatusOutcome::UnderReview, AnswerClass::Pending),
+            "UNDER_REVIEW" => (
+                StoreStatusOutcome::UnderReview { echo },
+                AnswerClass::Pending,
+            ),
             "MODIFICATION_REVIEW" => (
-                StoreStatusOutcome::ModificationUnderReview,
+                StoreStatusOutcome::ModificationUnderReview { echo },
                 AnswerClass::Pending,
             ),
             "FAILED" => (
                 StoreStatusOutcome::Rejected {
-                    reason: fields.owned("reject_reason"),
+                    reason: fields.get("reject_reason").map(reason),
+                    echo,
                 },
                 AnswerClass::Declined,
             ),
@@ -110,6 +158,23 @@ impl Readable for StoreStatusRequest {
             code: code.to_owned(),
         }
     }
+
+    fn read_business_refusal(&self, code: &str) -> Option<Reading<StoreStatusOutcome>> {
+        let (outcome, class) = match result_code::meaning(Service::StoreStatus, code)? {
+            Meaning::NotFound => (StoreStatusOutcome::NotRegistered, AnswerClass::NotFound),
+            Meaning::Definite { .. } => (
+                StoreStatusOutcome::Refused {
+                    code: code.to_owned(),
+                },
+                AnswerClass::Declined,
+            ),
+            Meaning::NotExecuted { .. }
+            | Meaning::InProgress
+            | Meaning::Later
+            | Meaning::Unknown => return None,
+        };
+        Some(Reading::new(outcome, class, Some(code)))
+    }
 }
 
 fn read_status_failure(fields: &Fields) -> Reading<StoreStatusOutcome> {
@@ -126,4 +191,26 @@ fn read_status_failure(fields: &Fields) -> Reading<StoreStatusOutcome> {
         _ => (StoreStatusOutcome::Unknown, AnswerClass::UnknownCode),
     };
     Reading::new(outcome, class, code)
+}
+
+/// What the answer repeats of the registered data, people left out.
+fn echo(fields: &Fields) -> Echo {
+    let text = |name| fields.owned(name);
+    Echo {
+        secondary_merchant_name: text("secondary_merchant_name"),
+        secondary_merchant_type: text("secondary_merchant_type"),
+        store_name: text("store_name"),
+        store_country: text("store_country"),
+        store_address: text("store_address"),
+        store_industry: text("store_industry"),
+        registration_no: text("registration_no"),
+        register_country: text("register_country"),
+        register_address: text("register_address"),
+    }
+}
+
+/// Alipay's words, fit to be kept and shown.
+fn reason(text: &str) -> String {
+    let visible = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    visible.take(MAX_REASON).collect()
 }

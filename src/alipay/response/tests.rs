@@ -23,6 +23,7 @@ use crate::{
         id::{PartnerRefundId, PartnerTransId},
         money::{Currency, Money},
         payment::{Charge, RetryAdvice},
+        registration::Echo,
     },
 };
 
@@ -940,32 +941,105 @@ fn refund_query_answers_follow_their_two_codes() {
     }
 }
 
-#[test]
-fn registration_answers_are_read_in_the_response_and_in_the_root() {
-    let request = StoreStatusRequest {
+fn store_status() -> StoreStatusRequest {
+    StoreStatusRequest {
         secondary_merchant_id: "SM001".to_owned(),
         store_id: "ST01".to_owned(),
-    };
+        partner: PARTNER.to_owned(),
+    }
+}
+
+fn read_status(fields: &[(&'static str, &'static str)]) -> Result<StoreStatusOutcome, AnswerClass> {
     let ids = [("secondary_merchant_id", "SM001"), ("store_id", "ST01")];
-    let read = |fields: &[(&'static str, &'static str)]| {
-        read_fields(&request, &[&ids, fields].concat()).map(|reading| reading.outcome)
-    };
-    let rejected = [("status", "FAILED"), ("reject_reason", "High risk")];
-    let reason = Some("High risk".to_owned());
-    assert_eq!(read(&rejected), Ok(StoreStatusOutcome::Rejected { reason }));
+    read_fields(&store_status(), &[&ids, fields].concat())
+        .map(|reading| reading.outcome)
+        .map_err(|fault| fault.class)
+}
+
+#[test]
+fn a_registrations_status_comes_with_what_is_registered() {
+    let named = ("store_name", "Demo Cafe Central");
+    let echo = Box::new(Echo {
+        store_name: Some("Demo Cafe Central".to_owned()),
+        ..Echo::default()
+    });
     assert_eq!(
-        read(&[("status", "UNDER_REVIEW")]),
-        Ok(StoreStatusOutcome::UnderReview)
+        read_status(&[("status", "FAILED"), ("reject_reason", "High risk"), named]),
+        Ok(StoreStatusOutcome::Rejected {
+            reason: Some("High risk".to_owned()),
+            echo: echo.clone()
+        })
     );
     assert_eq!(
-        read(&[("error", "DATA_NOT_EXIST")]),
+        read_status(&[("status", "SUCCESS"), ("store_status", "ACTIVATED"), named]),
+        Ok(StoreStatusOutcome::Approved {
+            echo: echo.clone(),
+            store_status: Some("ACTIVATED".to_owned())
+        })
+    );
+    assert_eq!(
+        read_status(&[("status", "UNDER_REVIEW"), named]),
+        Ok(StoreStatusOutcome::UnderReview { echo: echo.clone() })
+    );
+    assert_eq!(
+        read_status(&[("status", "MODIFICATION_REVIEW"), named]),
+        Ok(StoreStatusOutcome::ModificationUnderReview { echo })
+    );
+    assert_eq!(
+        read_status(&[("error", "DATA_NOT_EXIST")]),
         Ok(StoreStatusOutcome::NotRegistered)
     );
     assert_eq!(
-        read(&[("status", "NEW_WORD")]),
+        read_status(&[("status", "NEW_WORD")]),
         Ok(StoreStatusOutcome::Unknown)
     );
+}
 
+#[test]
+fn v1_a_status_about_something_else_is_no_answer() {
+    for foreign in [
+        ("partner", "2088000000000002"),
+        ("payment_method", "ONLINE_PAYMENT"),
+        ("out_trade_no", "HKT0000001"),
+    ] {
+        let read = read_status(&[("status", "SUCCESS"), foreign]);
+        assert_eq!(read, Err(AnswerClass::Mismatch), "{foreign:?}");
+    }
+    let other = [
+        ("secondary_merchant_id", "SM001"),
+        ("store_id", "ST02"),
+        ("status", "SUCCESS"),
+    ];
+    let read = read_fields(&store_status(), &other).map_err(|fault| fault.class);
+    assert_eq!(read, Err(AnswerClass::Mismatch));
+}
+
+#[test]
+fn business_refusals_of_a_registration_need_no_signature_and_approvals_do() {
+    let refused = |code: &str| {
+        let reply = Reply::Refused {
+            code: code.to_owned(),
+            verified: false,
+        };
+        interpret(&store_status(), &reply).expect("a reading")
+    };
+    assert_eq!(
+        refused("DATA_NOT_EXIST").outcome,
+        StoreStatusOutcome::NotRegistered
+    );
+    assert_eq!(refused("DATA_NOT_EXIST").class, AnswerClass::NotFound);
+    let code = "PARAM_ILLEGAL".to_owned();
+    let outcome = StoreStatusOutcome::Refused { code };
+    assert_eq!(refused("PARAM_ILLEGAL").outcome, outcome);
+    for nothing in ["SYSTEM_ERROR", "ILLEGAL_SIGN", "FANTASY", "SUCCESS"] {
+        let reading = refused(nothing);
+        assert_eq!(reading.outcome, StoreStatusOutcome::Unknown, "{nothing}");
+        assert_ne!(reading.class, AnswerClass::Declined, "{nothing}");
+    }
+}
+
+#[test]
+fn registration_answers_are_read_in_the_response_and_in_the_root() {
     let sent = Parameters::new(Service::MaintainStore, PARTNER);
     let fields = [("result_code", "SUCCESS")];
     let signature = sign(&fields, |text| text.as_bytes().to_vec());
