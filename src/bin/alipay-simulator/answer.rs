@@ -5,7 +5,7 @@ use crate::{
     book::{CancelOutcome, PayOutcome, Refund, RefundOutcome, RefundStatus, Status, Trade},
     clock::{compact, spaced},
     fault::Fault,
-    merchants::{Data, Standing},
+    merchants::{Maintained, Standing, Status as Review},
     params::{Message, Service},
     request::{Pay, Request},
     xml::{CDATA, Content, Fields},
@@ -167,33 +167,41 @@ pub(crate) fn refund_query(
 }
 
 /// The answer to offline.maintain: accepted, under review.
-pub(crate) fn maintain(accepted: bool) -> Content {
-    if accepted {
-        Content::Business(fields([("result_code", "SUCCESS")]))
-    } else {
-        Content::Refusal("DUPLICATE_REQUEST".to_owned())
+pub(crate) fn maintain(outcome: Maintained) -> Content {
+    let refusal = |code: &str| Content::Refusal(code.to_owned());
+    match outcome {
+        Maintained::Accepted => Content::Business(fields([("result_code", "SUCCESS")])),
+        Maintained::Duplicate => refusal("DUPLICATE_REQUEST"),
+        Maintained::DriversAreFixed => refusal("PARAM_ILLEGAL"),
+    }
+}
+
+/// As [`pay_effect`], for a registration.
+pub(crate) fn maintain_effect(outcome: Maintained) -> &'static str {
+    match outcome {
+        Maintained::Accepted => "registered",
+        Maintained::Duplicate | Maintained::DriversAreFixed => "none",
     }
 }
 
 /// The answer to maintain.queryStatus.
-pub(crate) fn query_status(status: Option<(Standing, &Data)>, message: &Message) -> Content {
-    let Some((review, data)) = status else {
+pub(crate) fn query_status(status: Option<&Review<'_>>, message: &Message) -> Content {
+    let Some(review) = status else {
         return Content::Refusal("DATA_NOT_EXIST".to_owned());
     };
-    let mut answer: Fields = data.iter().cloned().collect();
+    let mut answer: Fields = review.data.iter().cloned().collect();
     answer.insert(
         "partner",
         message.get("partner").unwrap_or_default().to_owned(),
     );
     answer.insert("payment_method", "INSTORE_PAYMENT".to_owned());
-    answer.insert("status", review.label().to_owned());
-    let store_status = match review {
+    answer.insert("status", review.standing.label().to_owned());
+    let store_status = match review.standing {
         Standing::Success | Standing::ModificationReview => "ACTIVATED",
         Standing::UnderReview | Standing::Failed => "INACTIVATE",
     };
     answer.insert("store_status", store_status.to_owned());
-    if review == Standing::Failed {
-        let reason = "High risk merchant, registration reject.";
+    if let Some(reason) = review.reason {
         answer.insert("reject_reason", reason.to_owned());
     }
     Content::Business(answer)
@@ -213,6 +221,9 @@ pub(crate) fn instead(fault: &Fault, service: Service, message: &Message) -> Opt
         Fault::AccessError { code } => Some(Content::Refusal(code.clone().into_owned())),
         Fault::NotExist if service == Service::RefundQuery => {
             Some(failure(service, message, "NOT_FOUND", None))
+        }
+        Fault::NotExist if service == Service::QueryStatus => {
+            Some(Content::Refusal("DATA_NOT_EXIST".to_owned()))
         }
         Fault::NotExist => Some(failure(service, message, "FAIL", Some("TRADE_NOT_EXIST"))),
         Fault::CancelFail { code, retry_flag } => {
@@ -263,11 +274,16 @@ fn failure(service: Service, message: &Message, result: &str, error: Option<&str
             echo("out_trade_no", "out_trade_no");
             echo("out_return_no", "out_return_no");
         }
-        Service::Pay | Service::Refund | Service::Maintain | Service::QueryStatus => {}
+        Service::QueryStatus => {
+            echo("secondary_merchant_id", "secondary_merchant_id");
+            echo("store_id", "store_id");
+        }
+        Service::Pay | Service::Refund | Service::Maintain => {}
     }
     let (result_field, error_field) = match service {
         Service::RefundQuery => ("response_code", "refund_error_code"),
         Service::Query | Service::Cancel => ("result_code", "detail_error_code"),
+        Service::QueryStatus => ("status", "error"),
         _ => ("result_code", "error"),
     };
     answer.insert(result_field, result.to_owned());
@@ -335,7 +351,12 @@ pub(crate) fn forged(service: Service, message: &Message) -> Fields {
             ("refund_result_code", "SUCCESS"),
             ("response_code", "SUCCESS"),
         ]),
-        Service::Maintain | Service::QueryStatus => fields([("result_code", "SUCCESS")]),
+        Service::Maintain => fields([("result_code", "SUCCESS")]),
+        Service::QueryStatus => fields([
+            ("secondary_merchant_id", param("secondary_merchant_id")),
+            ("status", "SUCCESS"),
+            ("store_id", param("store_id")),
+        ]),
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) enum Fault {
     MissingSignature,
     /// The answer is signed with MD5 instead of the agreed algorithm.
     DowngradeSignType,
-    /// The answer names another payment (and refund).
+    /// The answer names another payment (and refund), or another store.
     WrongId,
     /// The answer shows one dollar more.
     WrongAmount,
@@ -116,7 +116,7 @@ pub(crate) enum Fault {
         /// The `error` element.
         code: Text,
     },
-    /// A query pretends that it does not know the trade (or refund).
+    /// A query pretends that it does not know the trade (or refund, or registration).
     NotExist,
     /// A cancel fails; nothing happened.
     CancelFail {
@@ -149,7 +149,10 @@ impl Fault {
     pub(crate) fn suits(&self, service: Option<Service>) -> bool {
         match self {
             Self::NotExist => {
-                matches!(service, Some(Service::Query | Service::RefundQuery))
+                matches!(
+                    service,
+                    Some(Service::Query | Service::RefundQuery | Service::QueryStatus)
+                )
             }
             Self::CancelFail { .. } => service == Some(Service::Cancel),
             Self::RefundRefuse { .. } => service == Some(Service::Refund),

@@ -46,6 +46,8 @@ pub(crate) enum Request {
         store_id: String,
         /// The registered data, to be echoed by queryStatus.
         data: Vec<(&'static str, String)>,
+        /// `extend_params`: the drivers of a taxi.
+        drivers: Option<String>,
     },
     /// secmerchant.maintain.queryStatus.
     QueryStatus {
@@ -82,6 +84,8 @@ pub(crate) struct Place {
     pub(crate) merchant_name: String,
     /// `secondary_merchant_id`.
     pub(crate) merchant_id: String,
+    /// `store_id`.
+    pub(crate) store_id: String,
     /// `store_name`.
     pub(crate) store_name: String,
 }
@@ -426,6 +430,7 @@ impl Check<'_> {
             industry: text("secondary_merchant_industry"),
             merchant_name: text("secondary_merchant_name"),
             merchant_id: text("secondary_merchant_id"),
+            store_id: text("store_id"),
             store_name: text("store_name"),
         })
     }
@@ -498,8 +503,21 @@ impl Check<'_> {
             industry.len() == 4 && all_digits(&industry),
             "no MCC: store_industry",
         )?;
+        // Only `extend_params` is JSON.
+        for (name, ..) in MAINTAIN
+            .iter()
+            .filter(|(name, ..)| *name != "extend_params")
+        {
+            self.no_quote(name)?;
+        }
+        self.contacts()?;
+        let secondary_merchant_id = self.identifier("secondary_merchant_id")?;
+        let store_id = self.identifier("store_id")?;
+        let drivers = self.optional("extend_params");
         if industry == "4121" {
-            self.required("extend_params")?;
+            self.taxi(&store_id)?;
+        } else {
+            self.ensure(drivers.is_none(), "drivers of no taxi: extend_params")?;
         }
         let data = MAINTAIN
             .iter()
@@ -507,10 +525,70 @@ impl Check<'_> {
             .filter_map(|(name, ..)| Some((*name, self.optional(name)?)))
             .collect();
         Ok(Request::Maintain {
-            secondary_merchant_id: self.identifier("secondary_merchant_id")?,
-            store_id: self.identifier("store_id")?,
+            secondary_merchant_id,
+            store_id,
             data,
+            drivers,
         })
+    }
+
+    /// Numbers and addresses, where they are given.
+    fn contacts(&self) -> Result<(), Refusal> {
+        let made_of = |name: &str, allowed: fn(char) -> bool| {
+            let text = self.message.get(name).unwrap_or_default();
+            self.ensure(
+                text.chars().all(allowed),
+                &format!("wrong characters: {name}"),
+            )
+        };
+        made_of("contact_no", |c| c.is_ascii_digit() || "+-()".contains(c))?;
+        made_of("settlement_no", |c| c.is_ascii_alphanumeric())?;
+        for name in ["internal_store_photo", "external_storefront_photo"] {
+            let url = self.message.get(name);
+            let http = url.is_none_or(|u| u.starts_with("http://") || u.starts_with("https://"));
+            self.ensure(http, &format!("no URL: {name}"))?;
+        }
+        for name in ["contact_email", "cs_email"] {
+            let mail = self.message.get(name).is_none_or(|mail| mail.contains('@'));
+            self.ensure(mail, &format!("no e-mail address: {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// A taxi: its plate is its id and its name, and its drivers are named.
+    fn taxi(&self, store_id: &str) -> Result<(), Refusal> {
+        let plate = |text: &str| -> String {
+            let kept = text.chars().filter(char::is_ascii_alphanumeric);
+            kept.map(|c| c.to_ascii_uppercase()).collect()
+        };
+        let name = self.required("store_name")?;
+        self.ensure(plate(store_id) == plate(&name), "not the plate: store_name")?;
+        let text = self.required("extend_params")?;
+        let drivers: Vec<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(&text)
+            .map_err(|_| self.fault("no JSON array of objects: extend_params"))?;
+        self.ensure(
+            (1..=10).contains(&drivers.len()),
+            "not 1 to 10 drivers: extend_params",
+        )?;
+        let limits = [
+            ("operation_id", 64),
+            ("contact_way", 256),
+            ("contact_person", 64),
+        ];
+        for driver in &drivers {
+            for (name, value) in driver {
+                let limit = limits.iter().find(|(known, _)| known == name);
+                let fits = limit.is_some_and(|(_, longest)| {
+                    let length = value.as_str().map(|text| text.chars().count());
+                    length.is_some_and(|length| (1..=*longest).contains(&length))
+                });
+                self.ensure(fits, "a wrong field of a driver: extend_params")?;
+            }
+            let named =
+                driver.contains_key("operation_id") && driver.contains_key("contact_person");
+            self.ensure(named, "a driver without number or name: extend_params")?;
+        }
+        Ok(())
     }
 
     fn query_status(&self, now: DateTime<Utc>) -> Result<Request, Refusal> {

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::{
     answer,
+    book::PayOutcome,
     fault::{self, Fault},
     line::Line,
     params::{Message, Refusal, Service},
@@ -253,7 +254,13 @@ fn book(
     let now = record.received_at;
     match request {
         Request::Pay(pay) => {
-            let outcome = state.book.pay(now, pay, script);
+            let place = (pay.place.merchant_id.clone(), pay.place.store_id.clone());
+            let known = state.book.trade(now, &pay.partner_trans_id, None).is_some();
+            let outcome = if known || state.merchants.takes_payments(now, &place) {
+                state.book.pay(now, pay, script)
+            } else {
+                PayOutcome::Refused("INVALID_STORE_ID")
+            };
             record.effect = answer::pay_effect(&outcome);
             answer::pay(&outcome, script.waiting)
         }
@@ -292,18 +299,21 @@ fn book(
             secondary_merchant_id,
             store_id,
             data,
+            drivers,
         } => {
-            let id = (secondary_merchant_id.clone(), store_id.clone());
-            let accepted = state.merchants.maintain(now, id, data.clone());
-            record.effect = if accepted { "registered" } else { "none" };
-            answer::maintain(accepted)
+            let place = (secondary_merchant_id.clone(), store_id.clone());
+            let outcome = state
+                .merchants
+                .maintain(now, place, data.clone(), drivers.clone());
+            record.effect = answer::maintain_effect(outcome);
+            answer::maintain(outcome)
         }
         Request::QueryStatus {
             secondary_merchant_id,
             store_id,
         } => {
-            let id = (secondary_merchant_id.clone(), store_id.clone());
-            answer::query_status(state.merchants.status(now, &id), message)
+            let place = (secondary_merchant_id.clone(), store_id.clone());
+            answer::query_status(state.merchants.status(now, &place).as_ref(), message)
         }
     }
 }

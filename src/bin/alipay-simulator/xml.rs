@@ -107,6 +107,7 @@ fn alter(mut fields: Fields, fault: Option<&Fault>) -> Fields {
             for name in ["partner_refund_id", "out_return_no"] {
                 set(name, "ANOTHER_REFUND".to_owned());
             }
+            set("store_id", "ANOTHER_STORE".to_owned());
         }
         Some(Fault::WrongAmount) => {
             for name in ["trans_amount", "refund_amount"] {

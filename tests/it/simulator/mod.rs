@@ -5,6 +5,7 @@
 mod files;
 mod notifications;
 mod refunds;
+mod registrations;
 
 use std::{
     collections::VecDeque,
@@ -146,15 +147,10 @@ impl Shop {
     }
 
     async fn at(simulator: Simulator, sign_type: SignType) -> Self {
-        let settings = AlipaySettings::new(
-            simulator.endpoint(),
-            PARTNER.to_owned(),
-            credentials(sign_type),
-        );
-        let clock = Arc::new(ManualClock::new(noon()));
+        let alipay = client(&simulator, sign_type, noon());
         Self {
             simulator,
-            alipay: Alipay::new(settings, clock).expect("a client"),
+            alipay,
             inbox: Inbox::open().await,
             refunds: 0,
         }
@@ -162,26 +158,9 @@ impl Shop {
 
     /// A payment of 10.00 with the code's ending.
     async fn pay(&self, ending: &str) -> PartnerTransId {
-        let id = PartnerTransId::from_stored(format!("P{}", barcode(ending)));
-        let request = PayRequest {
-            partner_trans_id: id.clone(),
-            amount: money(1000),
-            barcode: Barcode::from_str(&barcode(ending)).expect("a wallet's code"),
-            description: "table 4".to_owned(),
-            created_at: noon(),
-            secondary_merchant: SecondaryMerchant {
-                id: "SM001".to_owned(),
-                name: "Demo Cafe Ltd".to_owned(),
-                industry: "5812".to_owned(),
-                store_id: "ST01".to_owned(),
-                store_name: "Demo Cafe Central".to_owned(),
-                terminal_id: None,
-                service_provider_id: None,
-            },
-        };
-        let call = self.alipay.pay(&request, || false).await;
-        let paid = matches!(call.outcome, PayOutcome::Paid { .. });
-        assert!(paid, "{ending}: {call:?}");
+        let (id, outcome) = pay_at(&self.alipay, ending, "ST01").await;
+        let paid = matches!(outcome, PayOutcome::Paid { .. });
+        assert!(paid, "{ending}: {outcome:?}");
         id
     }
 
@@ -246,6 +225,38 @@ impl Shop {
         let answer = crate::support::alipay::client().get(url).send().await;
         answer.expect("an answer").text().await.expect("text")
     }
+}
+
+/// The gateway's client, by whose clock it is `now`.
+fn client(simulator: &Simulator, sign_type: SignType, now: DateTime<Utc>) -> Alipay {
+    let settings = AlipaySettings::new(
+        simulator.endpoint(),
+        PARTNER.to_owned(),
+        credentials(sign_type),
+    );
+    Alipay::new(settings, Arc::new(ManualClock::new(now))).expect("a client")
+}
+
+/// A payment of 10.00 with the code's ending at a shop.
+async fn pay_at(alipay: &Alipay, ending: &str, store_id: &str) -> (PartnerTransId, PayOutcome) {
+    let id = PartnerTransId::from_stored(format!("P{}", barcode(ending)));
+    let request = PayRequest {
+        partner_trans_id: id.clone(),
+        amount: money(1000),
+        barcode: Barcode::from_str(&barcode(ending)).expect("a wallet's code"),
+        description: "table 4".to_owned(),
+        created_at: noon(),
+        secondary_merchant: SecondaryMerchant {
+            id: "SM001".to_owned(),
+            name: "Demo Cafe Ltd".to_owned(),
+            industry: "5812".to_owned(),
+            store_id: store_id.to_owned(),
+            store_name: "Demo Cafe Central".to_owned(),
+            terminal_id: None,
+            service_provider_id: None,
+        },
+    };
+    (id, alipay.pay(&request, || false).await.outcome)
 }
 
 fn money(minor: i64) -> Money {

@@ -282,6 +282,36 @@ impl Simulator {
             .await
     }
 
+    /// Changes how registrations of shops are reviewed; what is not given stays as it is.
+    pub(crate) async fn set_review_policy(&self, policy: &Value) {
+        self.put("/_control/review_policy", policy).await;
+    }
+
+    /// Every registration there is.
+    pub(crate) async fn registrations(&self) -> Vec<Value> {
+        self.get("/_control/ledger").await["registrations"]
+            .as_array()
+            .expect("a list")
+            .clone()
+    }
+
+    /// Alipay approves now what was submitted of a shop, or refuses it for a reason.
+    pub(crate) async fn decide_registration(
+        &self,
+        secondary_merchant_id: &str,
+        store_id: &str,
+        refusal: Option<&str>,
+    ) -> Value {
+        let path = format!("/_control/registrations/{secondary_merchant_id}/{store_id}");
+        match refusal {
+            Some(reason) => {
+                let body = json!({"reason": reason});
+                self.post(&format!("{path}/reject"), &body).await
+            }
+            None => self.post(&format!("{path}/approve"), &json!({})).await,
+        }
+    }
+
     /// Every notification, with its attempts.
     pub(crate) async fn notifications(&self) -> Vec<Value> {
         self.get("/_control/notifications").await["notifications"]

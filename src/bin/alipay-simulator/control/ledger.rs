@@ -6,7 +6,7 @@ use axum::{Json, Router, extract::State as Shared, http::StatusCode, routing::ge
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::Sim;
+use super::{Sim, registrations::registrations_json};
 use crate::{
     book::{CloseReason, Origin, Refund, Status, Trade},
     clock::rfc3339,
@@ -102,11 +102,13 @@ pub(super) fn one_refund(state: &mut State, partner_refund_id: &str) -> Option<V
 async fn ledger(Shared(simulator): Sim) -> Json<Value> {
     let mut state = simulator.state();
     let refunds = refunds_json(&mut state);
+    let registrations = registrations_json(&mut state);
     let now = state.clock.now();
     let trades = state.book.all(now);
     Json(json!({
         "trades": trades.iter().map(trade_json).collect::<Vec<_>>(),
         "refunds": refunds,
+        "registrations": registrations,
         "charges": trades.iter().filter(|trade| trade.paid_at.is_some()).count(),
     }))
 }

@@ -6,6 +6,7 @@ mod files;
 mod ledger;
 mod notifications;
 mod refunds;
+mod registrations;
 
 use std::sync::Arc;
 
@@ -50,6 +51,7 @@ pub(crate) fn routes() -> Router<Arc<Simulator>> {
         .merge(ledger::routes())
         .merge(notifications::routes())
         .merge(refunds::routes())
+        .merge(registrations::routes())
 }
 
 fn refuse(status: StatusCode, error: &str) -> Response {

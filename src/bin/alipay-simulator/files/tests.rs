@@ -70,6 +70,7 @@ impl Shop {
                 industry: "5812".to_owned(),
                 merchant_name: "Harbour Noodles Ltd".to_owned(),
                 merchant_id: "M0001".to_owned(),
+                store_id: "ST01".to_owned(),
                 store_name: "Central Branch".to_owned(),
             },
         };
