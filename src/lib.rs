@@ -27,7 +27,7 @@
 //! | [`alipay`] | the only place that knows Alipay's words, XML and signatures | `domain`, `clock`, `failpoint` |
 //! | [`db`] | the only place with SQL | `domain`, `failpoint` |
 //! | [`app`] | the use cases: intent, call, record; free of HTTP and of SQL text | `alipay`, `db`, `domain`, `clock`, `failpoint` |
-//! | [`jobs`] | the workers that claim due follow-ups and visit their payments and refunds | `app`, `db`, `domain`, `failpoint` |
+//! | [`jobs`] | the workers that claim due follow-ups and visit what they are about | `app`, `db`, `domain`, `failpoint` |
 //! | [`http`] | the REST surface: requests into types, results into answers | `app`, `domain`, `failpoint`, `shutdown` |
 //! | [`telemetry`] | logs, traces and metrics of the process | `config` |
 //! | [`startup`] | puts the program together and runs it | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `http`, `jobs`, `shutdown` |
@@ -103,8 +103,8 @@
 //!
 //! # A visit of the follow-up worker, function to function
 //!
-//! 1. [`jobs::worker::Worker::run`] wakes on a jittered timer and counts its free places, in two
-//!    lanes: payments and refunds never wait for each other.
+//! 1. [`jobs::worker::Worker::run`] wakes on a jittered timer and counts its free places, in three
+//!    lanes: payments, refunds and registrations never wait for each other.
 //! 2. [`db::Db::claim_due_payments`]: one statement, `skip locked`, which leases due rows on the
 //!    database's time and hands out a fence with each, together with the payment as it stands.
 //! 3. Each claim is visited on the tracker for no longer than its lease. An error or a panic delays or
@@ -127,10 +127,16 @@
 //! cancel and a refund; a cancel that came too late becomes the refund in one statement
 //! ([`db::Db::turn_cancel_into_refund`]), whose id was minted with the wish.
 //!
+//! So does the registration of a shop, which moves no money: [`app::App::register_store`],
+//! [`db::Db::submit_registration`], [`alipay::client::Alipay::maintain_store`], [`db::Db::record_registration`];
+//! and [`db::Db::claim_due_registrations`], [`app::App::follow_up_registration`],
+//! [`domain::registration::next_step`]. What Alipay approves is told by a signed status alone, and only where that is about
+//! what was sent last ([`domain::registration`]).
+//!
 //! # Where to look for what
 //!
 //! The REST conventions are in [`http`], the status table in [`http::problem`], the plans in
-//! [`domain::follow_up`] and [`domain::refund_follow_up`], the table of Alipay's codes in [`alipay::result_code`], settings in
+//! [`domain::follow_up`], [`domain::refund_follow_up`] and [`domain::registration`], the table of Alipay's codes in [`alipay::result_code`], settings in
 //! [`config::variables`], the schema in `migrations/`, and the tests, one module per capability, in
 //! `tests/it/main.rs`.
 

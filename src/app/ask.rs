@@ -267,6 +267,10 @@ fn count_question(payment: &mut Payment, kind: AttemptKind, asked_at: DateTime<U
             inquiry.unanswered_cancel_at = Some(asked_at);
             inquiry.cancel_refused = false;
         }
-        AttemptKind::Pay | AttemptKind::Refund | AttemptKind::RefundQuery => {}
+        AttemptKind::Pay
+        | AttemptKind::Refund
+        | AttemptKind::RefundQuery
+        | AttemptKind::MaintainStore
+        | AttemptKind::StoreStatus => {}
     }
 }

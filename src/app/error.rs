@@ -90,6 +90,24 @@ pub enum Error {
         /// When to come again.
         retry_after_seconds: u32,
     },
+    /// More than one merchant is this secondary merchant: the caller must say which is meant.
+    #[error("more than one merchant is this secondary merchant")]
+    MerchantAmbiguous,
+    /// Other data of the shop are under review, and Alipay takes one registration at a time.
+    #[error("other data of the {} are under review", subject.kind())]
+    ReviewUnderWay {
+        /// Which registration.
+        subject: Subject,
+    },
+    /// The drivers of a taxi cannot be changed once they are approved.
+    #[error("the drivers of the {} cannot be changed", subject.kind())]
+    DriversAreFixed {
+        /// Which registration.
+        subject: Subject,
+    },
+    /// The shop is registered for another merchant of the same Alipay account.
+    #[error("the shop is registered for another merchant of the Alipay account")]
+    RegisteredForAnother,
     /// There is no such merchant.
     #[error("there is no such merchant")]
     NoSuchMerchant,

@@ -1,11 +1,14 @@
-//! Keyed hashes: what the gateway may remember of a code, a request or an API key.
+//! Keyed hashes: what the gateway may remember of a code, a request or an API key; and sealed texts,
+//! which it must be able to open again.
 //!
 //! One secret, one label per purpose, so that a hash made for one purpose is worthless for another.
 
 use std::fmt;
 
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac};
+use rand::RngCore as _;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
@@ -24,6 +27,11 @@ pub struct SecretKey(Zeroizing<Vec<u8>>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the secret key has fewer than 32 bytes")]
 pub struct SecretTooShort;
+
+/// What was sealed under another secret, for another thing, or was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("what was sealed cannot be opened")]
+pub struct UnsealError;
 
 impl SecretKey {
     /// Takes the raw bytes of the secret.
@@ -44,6 +52,55 @@ impl SecretKey {
             mac.update(part.as_bytes());
         }
         mac.finalize().into_bytes().into()
+    }
+
+    /// A keyed hash for one purpose.
+    pub(super) fn keyed(&self, purpose: &str, text: &str) -> Vec<u8> {
+        self.hash(purpose, &[text]).to_vec()
+    }
+
+    /// Encrypts for one purpose what belongs to one thing, so that it can be opened as that thing's
+    /// alone: AES-256-GCM under a key that is derived from the secret, with a random nonce in front.
+    pub(super) fn seal(&self, purpose: &str, belongs_to: &[u8], text: &[u8]) -> Vec<u8> {
+        let mut nonce = [0; NONCE_LEN];
+        rand::thread_rng().fill_bytes(&mut nonce);
+        let mut sealed = text.to_vec();
+        self.sealing_key(purpose)
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(belongs_to),
+                &mut sealed,
+            )
+            .expect("a short text can be sealed");
+        [nonce.as_slice(), &sealed].concat()
+    }
+
+    /// Opens what [`SecretKey::seal`] has sealed.
+    pub(super) fn unseal(
+        &self,
+        purpose: &str,
+        belongs_to: &[u8],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(UnsealError)?;
+        let mut text = Zeroizing::new(sealed.to_vec());
+        let length = self
+            .sealing_key(purpose)
+            .open_in_place(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::from(belongs_to),
+                &mut text,
+            )
+            .map_err(|_| UnsealError)?
+            .len();
+        text.truncate(length);
+        Ok(text)
+    }
+
+    fn sealing_key(&self, purpose: &str) -> LessSafeKey {
+        let key = Zeroizing::new(self.hash("sealing", &[purpose]));
+        let key = UnboundKey::new(&AES_256_GCM, key.as_slice());
+        LessSafeKey::new(key.expect("the hash has the length of the key"))
     }
 
     /// What is stored of an API key.

@@ -5,6 +5,7 @@
 //! | `create` | take a payment: intent, call, record |
 //! | `cancel` | undo a payment, also one whose answer never arrived |
 //! | [`refunds`] | give money back: now, in the batch, by the clock; what Alipay posts about it |
+//! | [`registrations`] | shops registered with Alipay, and their reviews |
 //! | `operate` | ask now, steer the schedule, decide what stayed open |
 //! | `follow_up` | one visit of the schedule to an open payment |
 //! | `ask` | one question to Alipay, by a worker or by a caller |
@@ -36,6 +37,7 @@ mod read;
 pub mod reconciliation;
 mod record;
 pub mod refunds;
+pub mod registrations;
 mod stopwatch;
 mod waiters;
 
@@ -72,6 +74,7 @@ pub fn describe_metrics() {
     record::describe_metrics();
     gate::describe_metrics();
     refunds::describe_metrics();
+    registrations::describe_metrics();
     reconciliation::describe_metrics();
 }
 
@@ -132,16 +135,19 @@ pub struct Deadlines {
     pub query: Duration,
     /// A cancel, connecting included.
     pub cancel: Duration,
-    /// A refund, connecting included.
+    /// A refund or a registration, connecting included.
     pub refund: Duration,
 }
 
 impl Deadlines {
     fn of(self, kind: AttemptKind) -> Duration {
         match kind {
-            AttemptKind::Query | AttemptKind::RefundQuery | AttemptKind::Pay => self.query,
+            AttemptKind::Query
+            | AttemptKind::RefundQuery
+            | AttemptKind::StoreStatus
+            | AttemptKind::Pay => self.query,
             AttemptKind::Cancel => self.cancel,
-            AttemptKind::Refund => self.refund,
+            AttemptKind::Refund | AttemptKind::MaintainStore => self.refund,
         }
     }
 }

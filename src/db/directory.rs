@@ -21,7 +21,8 @@ pub struct DefaultMerchant {
 }
 
 impl Db {
-    /// Finds a shop; without `store_id`, the merchant's default one.
+    /// Finds a shop; without `store_id`, the merchant's default one. What Alipay has approved of it goes
+    /// before what we call it: payments must name the shop as it is registered (`protocol/wire.md` 3.1).
     #[tracing::instrument(name = "db.store.find", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn find_store(
         &self,
@@ -30,9 +31,12 @@ impl Db {
     ) -> Result<Option<Shop>, Error> {
         failpoint!(self.failpoints, "db.store.before");
         let row = sqlx::query!(
-            r#"select store.store_id, store.store_name, merchant.partner,
-                merchant.secondary_merchant_id, merchant.secondary_merchant_name,
-                coalesce(store.industry, merchant.secondary_merchant_industry) as "industry!",
+            r#"select store.store_id, merchant.partner, merchant.secondary_merchant_id,
+                coalesce(registered.in_force_store_name, store.store_name) as "store_name!",
+                coalesce(registered.in_force_merchant_name, merchant.secondary_merchant_name)
+                    as "secondary_merchant_name!",
+                coalesce(registered.in_force_industry, store.industry,
+                    merchant.secondary_merchant_industry) as "industry!",
                 store.disabled_at is not null as "store_disabled!",
                 merchant.disabled_at is not null as "merchant_disabled!",
                 merchant.terminal_required, merchant.allowed_terminals,
@@ -40,6 +44,10 @@ impl Db {
             from merchant
             join store on store.merchant_id = merchant.merchant_id
                 and store.store_id = coalesce($2, merchant.default_store_id)
+            left join store_registration as registered
+                on registered.merchant_id = merchant.merchant_id
+                and registered.secondary_merchant_id = merchant.secondary_merchant_id
+                and registered.store_id = store.store_id
             where merchant.merchant_id = $1"#,
             merchant_id.uuid(),
             store_id,

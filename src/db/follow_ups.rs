@@ -14,11 +14,13 @@ use super::{
     payments::{PaymentRow, select_payment},
     record::Fence,
     refunds::{RefundRow, select_refund},
+    registrations::{RegistrationRow, select_registration},
 };
 use crate::domain::{
     id::{FollowUpId, MerchantId},
     payment::Payment,
     refund::Refund,
+    registration::Registration,
 };
 use crate::failpoint::failpoint;
 
@@ -27,7 +29,7 @@ use crate::failpoint::failpoint;
 pub struct Claimed<T> {
     /// The proof of the claim.
     pub fence: Fence,
-    /// The payment or the refund as it was when claimed.
+    /// The payment, the refund or the registration as it was when claimed.
     pub subject: T,
     /// The database's time of the claim.
     pub now: DateTime<Utc>,
@@ -128,6 +130,28 @@ impl Db {
         Ok(rows.into_iter().filter_map(claimed).collect())
     }
 
+    /// Claims up to `limit` due follow-ups of registrations for `lease`.
+    #[tracing::instrument(name = "db.follow_up.claim_registrations", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn claim_due_registrations(
+        &self,
+        worker: &str,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Claims<Registration>, Error> {
+        let rows = claim!(
+            select_registration,
+            "join claimed as follow_up on follow_up.merchant_id = store_registration.merchant_id
+                and follow_up.subject_id = store_registration.registration_id",
+            limit,
+            worker,
+            lease,
+            "registration"
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().filter_map(claimed).collect())
+    }
+
     /// Gives a claim back with the time of the next visit. `false` when the claim was lost.
     #[tracing::instrument(name = "db.follow_up.reschedule", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn reschedule(
@@ -167,7 +191,7 @@ impl Db {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Removes the follow-up of a payment or a refund that turned out to be settled. `false` when the
+    /// Removes the follow-up of what turned out to be settled. `false` when the
     /// claim was lost.
     pub async fn complete(&self, merchant_id: MerchantId, fence: Fence) -> Result<bool, Error> {
         failpoint!(self.failpoints, "db.complete.before");
@@ -181,11 +205,16 @@ impl Db {
                             and payment.payment_id = follow_up.subject_id
                             and payment.status in ('succeeded', 'failed', 'canceled')
                             and payment.cancel_reason is null)
-                    else exists (
+                    when 'refund' then exists (
                         select from refund
                         where refund.merchant_id = follow_up.merchant_id
                             and refund.refund_id = follow_up.subject_id
                             and refund.status in ('succeeded', 'failed'))
+                    else exists (
+                        select from store_registration
+                        where store_registration.merchant_id = follow_up.merchant_id
+                            and store_registration.registration_id = follow_up.subject_id
+                            and store_registration.status in ('approved', 'rejected'))
                 end",
             merchant_id.uuid(),
             fence.follow_up_id.uuid(),
@@ -228,7 +257,7 @@ impl Db {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Re-creates the follow-up of every open payment and refund that lost its own (R12). Returns
+    /// Re-creates the follow-up of every open payment, refund and registration that lost its own (R12). Returns
     /// how many.
     #[tracing::instrument(name = "db.follow_up.reconcile", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn recreate_missing_follow_ups(&self) -> Result<u64, Error> {
@@ -254,6 +283,17 @@ impl Db {
                     where follow_up.merchant_id = refund.merchant_id
                         and follow_up.kind = 'refund'
                         and follow_up.subject_id = refund.refund_id)
+            limit 1000)
+            union all
+            (select store_registration.merchant_id, 'registration',
+                store_registration.registration_id
+            from store_registration
+            where store_registration.status not in ('approved', 'rejected')
+                and not exists (
+                    select from follow_up
+                    where follow_up.merchant_id = store_registration.merchant_id
+                        and follow_up.kind = 'registration'
+                        and follow_up.subject_id = store_registration.registration_id)
             limit 1000)"#
         )
         .fetch_all(&self.pool)
@@ -272,10 +312,14 @@ impl Db {
                         where merchant_id = $1 and payment_id = $3
                             and (status in ('processing', 'unresolved')
                                 or cancel_reason is not null))
-                    else exists (
+                    when 'refund' then exists (
                         select from refund
                         where merchant_id = $1 and refund_id = $3
                             and status in ('pending', 'unresolved'))
+                    else exists (
+                        select from store_registration
+                        where merchant_id = $1 and registration_id = $3
+                            and status not in ('approved', 'rejected'))
                 end
                 on conflict (merchant_id, kind, subject_id) do nothing",
                 row.merchant_id,
@@ -289,7 +333,7 @@ impl Db {
             tracing::error!(
                 kind = row.kind,
                 subject.id = %row.subject_id,
-                "an open payment or refund had no follow-up; re-created it"
+                "what is open had no follow-up; re-created it"
             );
         }
         Ok(created)
@@ -351,6 +395,18 @@ impl ClaimedRow for PaymentRow {
 
 impl ClaimedRow for RefundRow {
     type Subject = Refund;
+
+    fn claim(&self) -> Option<(Uuid, i64, i32)> {
+        Some((self.follow_up_id?, self.fence?, self.error_count?))
+    }
+
+    fn read_at(&self) -> (Uuid, DateTime<Utc>) {
+        (self.merchant_id, self.now)
+    }
+}
+
+impl ClaimedRow for RegistrationRow {
+    type Subject = Registration;
 
     fn claim(&self) -> Option<(Uuid, i64, i32)> {
         Some((self.follow_up_id?, self.fence?, self.error_count?))

@@ -18,6 +18,7 @@ pub mod privileges;
 pub mod reconciliation;
 pub mod record;
 pub mod refunds;
+pub mod registrations;
 pub mod roles;
 pub mod stores;
 

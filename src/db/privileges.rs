@@ -97,6 +97,14 @@ pub const TABLES: &[Table] = &[
     Table::append("idempotency_key"),
     Table::append("merchant_reference"),
     Table::change("recent_scan", &["payment_id", "seen_at"]).and_delete(),
+    // Shops as Alipay reviews them.
+    Table::change("store_registration", &[
+        "version", "updated_at", "status", "reject_code", "reject_reason", "facts", "masked", "sealed", "submission", "fingerprint",
+        "drivers_fingerprint", "submitted_at", "accepted_at", "after_earlier", "to_send", "submits", "last_submit_at", "checks_done",
+        "last_check_at", "in_force_merchant_name", "in_force_store_name", "in_force_industry", "approved_at", "store_status",
+    ]),
+    Table::change("store_registration_attempt", &["answered_at", "answer_class", "answer_code", "answer_detail", "duration_ms"]),
+    Table::append("store_registration_transition"),
     // The schedule: rows of what is settled are removed.
     Table::change("follow_up", &[
         "due_at", "fence", "leased_until", "worker", "error_count", "last_error", "parked_at", "queries", "last_query_at", "cancels",

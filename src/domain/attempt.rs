@@ -17,6 +17,10 @@ pub enum AttemptKind {
     Refund,
     /// Ask where a refund stands.
     RefundQuery,
+    /// Register or change a shop.
+    MaintainStore,
+    /// Ask where the registration of a shop stands.
+    StoreStatus,
 }
 
 /// What kind of answer came back; never what it means for the payment.
@@ -108,6 +112,8 @@ stored_names!(AttemptKind {
     Cancel = "cancel",
     Refund = "refund",
     RefundQuery = "refund_query",
+    MaintainStore = "maintain_store",
+    StoreStatus = "store_status",
 });
 stored_names!(AnswerClass {
     Success = "success",

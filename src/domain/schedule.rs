@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{
-    id::{FollowUpId, MerchantId, ParseIdError, PaymentId, RefundId},
+    id::{FollowUpId, MerchantId, ParseIdError, PaymentId, RefundId, RegistrationId},
     payment::Payment,
     refund::Refund,
 };
@@ -18,14 +18,20 @@ pub enum Subject {
     Payment(PaymentId),
     /// A refund whose outcome is open.
     Refund(RefundId),
+    /// A registration of a shop whose review is open.
+    Registration(RegistrationId),
 }
 
 impl Subject {
-    /// The kind of row: `payment` or `refund`.
+    /// Every kind of row.
+    pub const KINDS: [&'static str; 3] = ["payment", "refund", "registration"];
+
+    /// The kind of row: one of [`Subject::KINDS`].
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Payment(_) => "payment",
             Self::Refund(_) => "refund",
+            Self::Registration(_) => "registration",
         }
     }
 
@@ -34,6 +40,7 @@ impl Subject {
         match self {
             Self::Payment(id) => id.uuid(),
             Self::Refund(id) => id.uuid(),
+            Self::Registration(id) => id.uuid(),
         }
     }
 
@@ -42,6 +49,7 @@ impl Subject {
         match kind {
             "payment" => Some(Self::Payment(uuid.into())),
             "refund" => Some(Self::Refund(uuid.into())),
+            "registration" => Some(Self::Registration(uuid.into())),
             _ => None,
         }
     }
@@ -52,6 +60,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Payment(id) => id.fmt(f),
             Self::Refund(id) => id.fmt(f),
+            Self::Registration(id) => id.fmt(f),
         }
     }
 }
@@ -62,6 +71,8 @@ impl FromStr for Subject {
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
         if text.starts_with(RefundId::PREFIX) {
             text.parse().map(Self::Refund)
+        } else if text.starts_with(RegistrationId::PREFIX) {
+            text.parse().map(Self::Registration)
         } else {
             text.parse().map(Self::Payment)
         }
@@ -106,7 +117,7 @@ pub struct FollowUpFilter {
     pub due_before: Option<DateTime<Utc>>,
     /// What they are about.
     pub kind: Option<String>,
-    /// Which payment or refund they are about.
+    /// Which payment, refund or registration they are about.
     pub subject: Option<Subject>,
     /// Whether they wait for a person.
     pub parked: Option<bool>,

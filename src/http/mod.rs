@@ -14,7 +14,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`router`] | routes and the middleware stack |
-//! | [`payments`], [`refunds`], [`barcodes`], [`operations`], [`admin`], [`health`] | handlers and what they answer |
+//! | [`payments`], [`refunds`], [`barcodes`], [`operations`], [`secondary_merchants`], [`admin`], [`health`] | handlers and what they answer |
 //! | [`notifications`] | what Alipay posts to us |
 //! | [`extract`] | requests into types; rejections become problems |
 //! | [`answer`], [`paging`] | what answers have in common: versions, money, time; pages of a list |
@@ -38,6 +38,7 @@ pub mod problem;
 pub mod reconciliations;
 pub mod refunds;
 pub mod router;
+pub mod secondary_merchants;
 pub mod serve;
 pub mod trace;
 

@@ -17,11 +17,12 @@ use super::{
 use crate::{
     app::error::{Alternative, Error},
     domain::{
-        id::{MerchantId, PaymentId, RefundId},
+        id::{MerchantId, PaymentId, RefundId, RegistrationId},
         limits::{LimitExceeded, RefundLimit},
         merchant::Scope,
         money::{Currency, Money},
         next_action::NextActionKind,
+        registration::RegistrationStatus,
         schedule::Subject,
     },
 };
@@ -45,6 +46,7 @@ use crate::{
         (name = "operations", description = "Read and steer what stays open: the durable schedule, the work-list, decisions."),
         (name = "reconciliation", description = "Alipay's daily files against the books. The operator imports; a merchant's key sees what is its own."),
         (name = "administration", description = "Who may call, and who did what. A merchant's key with the scope `admin` administers its own merchant, the operator's all of them."),
+        (name = "secondary merchants", description = "Shops registered with Alipay, and where their reviews stand."),
         (name = "barcodes", description = "Look at scanned codes."),
         (name = "alipay", description = "What Alipay itself calls. Needs no API key; the signature is the key."),
         (name = "service", description = "For those who run the gateway. Needs no API key."),
@@ -176,6 +178,7 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
     if path.starts_with("/v1/reconciliations/{id}") {
         problems.push(Problem::reconciliation_not_found());
     }
+    problems.extend(refusals_about_registrations(method, path));
     if path.starts_with("/v1/follow-ups/{id}") {
         problems.push(Problem::follow_up_not_found());
     } else if path.starts_with("/v1/refunds/{id}") {
@@ -225,6 +228,7 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
             | "/v1/payments/{id}/refunds"
             | "/v1/follow-ups"
             | "/v1/unresolved"
+            | "/v1/secondary-merchants"
             | "/v1/admin/api-keys"
             | "/v1/admin/merchants"
             | "/v1/admin/merchants/{id}/stores"
@@ -281,11 +285,12 @@ fn refusals_of_callers(operation: &Map<String, Value>) -> Vec<Problem> {
 
 /// Whether an operation asks Alipay something, and so needs a place among the work under way.
 fn begins_work(method: &str, path: &str) -> bool {
-    method == "post"
-        && (path == "/v1/payments"
-            || ["/cancel", "/refunds", "/reverse", "/refresh"]
-                .iter()
-                .any(|end| path.ends_with(end)))
+    method == "put" && path.starts_with("/v1/secondary-merchants/")
+        || method == "post"
+            && (path == "/v1/payments"
+                || ["/cancel", "/refunds", "/reverse", "/refresh"]
+                    .iter()
+                    .any(|end| path.ends_with(end)))
 }
 
 /// What every operation with a body refuses.
@@ -359,6 +364,38 @@ fn held_back(method: &str, path: &str) -> Option<Problem> {
         }
         .into()
     })
+}
+
+fn example_registration() -> Subject {
+    let id: RegistrationId = "reg_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"
+        .parse()
+        .expect("a registration id");
+    Subject::Registration(id)
+}
+
+fn not_configured() -> Problem {
+    Error::AccountNotConfigured {
+        partner: String::new(),
+    }
+    .into()
+}
+
+fn refusals_about_registrations(method: &str, path: &str) -> Vec<Problem> {
+    if !path.starts_with("/v1/secondary-merchants/{") {
+        return vec![];
+    }
+    let subject = example_registration();
+    let mut problems = vec![Problem::registration_not_found()];
+    match method {
+        "put" => problems.extend([
+            Error::ReviewUnderWay { subject }.into(),
+            Error::RegisteredForAnother.into(),
+            not_configured(),
+        ]),
+        "post" => problems.extend([silence(subject), not_configured()]),
+        _ => {}
+    }
+    problems
 }
 
 fn silence(subject: Subject) -> Problem {
@@ -460,10 +497,7 @@ fn refusals_of_create() -> [Problem; 9] {
         required,
         invalid,
         prefer_invalid(),
-        Error::AccountNotConfigured {
-            partner: String::new(),
-        }
-        .into(),
+        not_configured(),
         Error::CanceledBeforeCreation.into(),
         Error::MerchantReferenceConflict {
             subject: Subject::Payment(id),
@@ -504,6 +538,9 @@ fn example_fault(path: &str) -> FieldFault {
             "must be an integer from 1 to 10000000000",
         ),
         "/v1/follow-ups/{id}/snooze" => required("/until"),
+        "/v1/secondary-merchants/{secondary_merchant_id}/stores/{store_id}" => {
+            required("/shareholder_id")
+        }
         "/v1/admin/api-keys" => required("/scopes"),
         "/v1/admin/merchants" => required("/external_id"),
         "/v1/admin/merchants/{id}" => fault(
@@ -590,6 +627,10 @@ fn limit_metadata(document: &mut Value) {
 fn mark_growing_names(document: &mut Value) {
     let kinds = Kind::ALL.map(Kind::code);
     let next_actions = NextActionKind::ALL.map(NextActionKind::as_str);
+    let registration_statuses: Vec<&str> = RegistrationStatus::ALL
+        .iter()
+        .map(|status| status.as_str())
+        .collect();
     let growing: &[(&str, &str, &[&str])] = &[
         (
             "Payment",
@@ -647,7 +688,13 @@ fn mark_growing_names(document: &mut Value) {
         ("Refund", "origin", &["gateway", "portal"]),
         ("Reversal", "action", &["cancel", "refund", "none"]),
         ("Reversal", "fee", &["returned", "by_contract"]),
-        ("FollowUp", "kind", &["payment", "refund"]),
+        ("FollowUp", "kind", &Subject::KINDS),
+        ("StoreRegistration", "status", &registration_statuses),
+        (
+            "StoreRegistration",
+            "store_status",
+            &["ACTIVATED", "INACTIVATE", "ARCHIVED"],
+        ),
         (
             "Attempt",
             "kind",

@@ -24,7 +24,7 @@ use super::{
     operations::{follow_ups, unresolved},
     payments,
     problem::{Kind, Problem},
-    reconciliations, refunds, trace,
+    reconciliations, refunds, secondary_merchants, trace,
 };
 
 const CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");
@@ -73,6 +73,12 @@ fn api() -> OpenApiRouter<HttpState> {
         .routes(routes!(follow_ups::abandon))
         .routes(routes!(unresolved::list))
         .routes(routes!(barcodes::inspect))
+        .routes(routes!(secondary_merchants::read::list))
+        .routes(routes!(
+            secondary_merchants::register::register,
+            secondary_merchants::read::read
+        ))
+        .routes(routes!(secondary_merchants::refresh::refresh))
         .routes(routes!(admin::api_keys::create, admin::api_keys::list))
         .routes(routes!(admin::api_keys::read))
         .routes(routes!(admin::api_keys::revoke))

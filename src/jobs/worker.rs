@@ -1,6 +1,6 @@
-//! The loop that claims due follow-ups and visits what they are about, in two lanes: payments, for
-//! which somebody waits at a till, and refunds, of which a night's batch may bring thousands. Each
-//! has places of its own, so that neither ever waits for the other.
+//! The loop that claims due follow-ups and visits what they are about, in three lanes: payments, for
+//! which somebody waits at a till, refunds, of which a night's batch may bring thousands, and
+//! registrations of shops. Each has places of its own, so that none ever waits for another.
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
         error::Error as DbError,
         follow_ups::{Claimed, Claims, Unreadable},
     },
-    domain::{id::MerchantId, payment::Payment, refund::Refund},
+    domain::{id::MerchantId, payment::Payment, refund::Refund, registration::Registration},
     failpoint::crashpoint,
 };
 
@@ -44,6 +44,11 @@ impl WorkerSettings {
     /// bounds how fast a night's refunds ask Alipay (`design/correctness.md` T6).
     fn refund_concurrency(&self) -> usize {
         self.concurrency.div_ceil(4)
+    }
+
+    /// How many visits to registrations run at once: a few, since a review takes minutes to days.
+    fn registration_concurrency(&self) -> usize {
+        self.concurrency.div_ceil(8)
     }
 }
 
@@ -76,6 +81,7 @@ pub struct Worker {
     tasks: TaskTracker,
     payments: Lane,
     refunds: Lane,
+    registrations: Lane,
     hard_stop: CancellationToken,
 }
 
@@ -111,9 +117,11 @@ impl Lane {
 struct Look {
     payments: usize,
     refunds: usize,
+    registrations: usize,
     /// Every free place was taken, so more may be due.
     payments_filled: bool,
     refunds_filled: bool,
+    registrations_filled: bool,
 }
 
 /// What a worker visits.
@@ -162,6 +170,20 @@ impl Visited for Refund {
     }
 }
 
+impl Visited for Registration {
+    fn merchant_id(&self) -> MerchantId {
+        self.merchant_id
+    }
+
+    fn name_in(&self, span: &Span) {
+        span.record("registration.id", tracing::field::display(self.id));
+    }
+
+    async fn follow_up(app: App, claimed: Claimed<Self>) -> Result<(), Interrupted> {
+        app.follow_up_registration(claimed).await
+    }
+}
+
 /// A failed claim is as good as none: the next look will see.
 fn or_none<T>(claims: Result<Claims<T>, DbError>) -> Claims<T> {
     claims.unwrap_or_else(|error| {
@@ -175,12 +197,14 @@ impl Worker {
     pub fn new(app: App, settings: WorkerSettings, tasks: TaskTracker) -> Self {
         let payments = Lane::new(settings.concurrency);
         let refunds = Lane::new(settings.refund_concurrency());
+        let registrations = Lane::new(settings.registration_concurrency());
         Self {
             app,
             settings,
             tasks,
             payments,
             refunds,
+            registrations,
             hard_stop: CancellationToken::new(),
         }
     }
@@ -218,8 +242,12 @@ impl Worker {
     /// step on its own, for tests that move the clock by hand.
     pub async fn run_once(&self) -> usize {
         let look = self.visit_due(&CancellationToken::new()).await;
-        tokio::join!(self.payments.drained(), self.refunds.drained());
-        look.payments + look.refunds
+        tokio::join!(
+            self.payments.drained(),
+            self.refunds.drained(),
+            self.registrations.drained()
+        );
+        look.payments + look.refunds + look.registrations
     }
 
     /// Claims what is due and starts the visits, as far as there are places. Claims nothing once
@@ -251,6 +279,19 @@ impl Worker {
             look.refunds_filled = claims.len() == places.len();
             self.start_all(claims, places).await;
         }
+        let places = self.registrations.free();
+        look.registrations_filled = places.is_empty();
+        if !places.is_empty() && !stop.is_cancelled() {
+            let (name, lease) = (&self.settings.name, self.settings.lease);
+            let claims = self
+                .app
+                .db
+                .claim_due_registrations(name, places.len(), lease);
+            let claims = or_none(claims.await);
+            look.registrations = claims.len();
+            look.registrations_filled = claims.len() == places.len();
+            self.start_all(claims, places).await;
+        }
         look
     }
 
@@ -265,6 +306,7 @@ impl Worker {
         tokio::select! {
             () = place_in(&self.payments, look.payments_filled) => {}
             () = place_in(&self.refunds, look.refunds_filled) => {}
+            () = place_in(&self.registrations, look.registrations_filled) => {}
         }
     }
 
@@ -287,6 +329,7 @@ impl Worker {
             follow_up.id = %claimed.fence.follow_up_id,
             payment.id = tracing::field::Empty,
             refund.id = tracing::field::Empty,
+            registration.id = tracing::field::Empty,
         );
         claimed.subject.name_in(&span);
         self.tasks.spawn(
@@ -317,7 +360,7 @@ impl Worker {
         .await;
     }
 
-    /// What keeps the schedule whole: every open payment and refund has a row (R12).
+    /// What keeps the schedule whole: whatever is open has a row (R12).
     pub async fn keep_house(&self) {
         let db = &self.app.db;
         crashpoint!(db.failpoints, "worker.keeping_house");

@@ -17,6 +17,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::reconciliation::{Desk, one_row_at, order};
+use crate::secondary_merchants::{SHOP, shop};
 use crate::support::{
     Options, World,
     alipay::{JsonBody as _, client},
@@ -75,7 +76,11 @@ impl Operation {
             .iter()
             .find(|(prefix, _)| self.path.starts_with(**prefix));
         let (_, id) = known.unwrap_or_else(|| panic!("{}: whose is it?", self.name()));
-        let path = self.path.replace("{id}", id).replace("{store_id}", "ST01");
+        let path = self
+            .path
+            .replace("{id}", id)
+            .replace("{secondary_merchant_id}/stores/{store_id}", id)
+            .replace("{store_id}", "ST01");
         let path = path.replace("{difference_id}", &subject["difference"]);
         assert!(!path.contains('{'), "{}: what is this part?", self.name());
         path
@@ -98,6 +103,7 @@ impl Operation {
             "POST /v1/follow-ups/{id}/abandon" => json!({"reason": "case 7"}),
             "POST /v1/follow-ups/{id}/snooze" => json!({"until": "2026-01-02T03:30:00.000Z"}),
             "POST /v1/barcodes/inspect" => json!({"barcode": "28763443825664394"}),
+            "PUT /v1/secondary-merchants/{secondary_merchant_id}/stores/{store_id}" => shop(),
             "POST /v1/admin/api-keys" => json!({"name": "till-9", "scopes": ["admin"]}),
             // The second is refused before it is found to be no form.
             "POST /v1/admin/api-keys/{id}/rotate" | "POST /v1/reconciliations" => json!({}),
@@ -198,6 +204,8 @@ impl Stage {
         let part = json!({"amount": {"value": 100, "currency": "HKD"}});
         let refund = owner.refund_under(paid.id(), "theirs-2", &part, 10).await;
         assert_eq!(refund.status, 201, "{refund:?}");
+        let registered = owner.put(SHOP, &shop()).await;
+        assert_eq!(registered.status, 202, "{registered:?}");
         let open = owner.pay_without_waiting("0102").await;
         world.settle_calls().await;
         let rows = owner.get("/v1/follow-ups").await;
@@ -211,6 +219,10 @@ impl Stage {
             ("/v1/payments/", paid.id().to_owned()),
             ("/v1/refunds/", refund.id().to_owned()),
             ("/v1/follow-ups/", follow_up),
+            (
+                "/v1/secondary-merchants/",
+                SHOP.replace("/v1/secondary-merchants/", ""),
+            ),
             ("/v1/admin/api-keys/", text(&key.body["id"])),
             ("/v1/reconciliations/", reconciliation),
             ("difference", difference),
@@ -223,6 +235,7 @@ impl Stage {
             text(&paid.body["partner_trans_id"]),
             text(&paid.body["alipay_trans_id"]),
             open.id().to_owned(),
+            registered.id().to_owned(),
             text(&open.body["merchant_reference"]),
             "theirs-1".to_owned(),
             "theirs-2".to_owned(),
@@ -288,6 +301,9 @@ async fn same_merchant(world: &World, caller: &Caller) -> Caller {
 
 /// An id like this one that nothing has.
 fn missing(id: &str) -> String {
+    if id.contains("/stores/") {
+        return format!("SM{0}/stores/ST{0}", Uuid::now_v7().simple());
+    }
     let (prefix, _) = id.split_once('_').expect("a prefix");
     format!("{prefix}_{}", Uuid::now_v7().simple())
 }

@@ -208,6 +208,14 @@ impl<'j, 'f> ObjectReader<'j, 'f> {
         (values.len() == items.len()).then_some(values)
     }
 
+    /// The items of an array.
+    pub fn array(&mut self, name: &'static str) -> Option<&'j [Json]> {
+        match self.optional(name)? {
+            Json::Array(items) => Some(items),
+            _ => self.wrong_type(name, "must be an array"),
+        }
+    }
+
     /// The members of an object, and where it is.
     pub fn object(&mut self, name: &'static str) -> Option<(&'j [(String, Json)], String)> {
         match self.optional(name)? {

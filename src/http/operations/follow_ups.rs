@@ -65,8 +65,8 @@ pub struct AbandonRequest {
     security(("api_key" = ["operations"])),
     params(
         ("due_before" = Option<DateTime<Utc>>, Query, description = "Due before this instant (RFC 3339)."),
-        ("kind" = Option<String>, Query, description = "What they are about: `payment` or `refund`.", example = "payment"),
-        ("subject" = Option<String>, Query, description = "The payment or the refund they are about.", example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
+        ("kind" = Option<String>, Query, description = "What they are about: `payment`, `refund` or `registration`.", example = "payment"),
+        ("subject" = Option<String>, Query, description = "The payment, the refund or the registration they are about.", example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
         ("parked" = Option<bool>, Query, description = "Only those that wait for a person (`true`), or only the others (`false`)."),
         ("limit" = Option<i32>, Query, minimum = 1, maximum = 200, description = "Most items on the page; 50 where it is left out."),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
@@ -81,12 +81,16 @@ pub async fn list(
     let mut reader = query.reader();
     let filter = FollowUpFilter {
         due_before: reader.instant("due_before"),
-        kind: reader.parse("kind", "must be `payment` or `refund`", |text| {
-            matches!(text, "payment" | "refund").then(|| text.to_owned())
-        }),
-        subject: reader.parse("subject", "must be a payment's or a refund's id", |text| {
-            text.parse::<Subject>().ok()
-        }),
+        kind: reader.parse(
+            "kind",
+            "must be `payment`, `refund` or `registration`",
+            |text| Subject::KINDS.contains(&text).then(|| text.to_owned()),
+        ),
+        subject: reader.parse(
+            "subject",
+            "must be a payment's, a refund's or a registration's id",
+            |text| text.parse::<Subject>().ok(),
+        ),
         parked: reader.parse("parked", "must be true or false", |text| text.parse().ok()),
     };
     let Paging { after, limit } = Paging::read(reader)?;
@@ -152,8 +156,8 @@ pub async fn snooze(
 
 /// Abandon a follow-up
 ///
-/// Takes it off the schedule. Its payment or refund stays open, stays on the work-list of
-/// `GET /v1/unresolved`, and still accepts the truth.
+/// Takes it off the schedule. What it is about stays open and still accepts the truth; a payment or a
+/// refund stays on the work-list of `GET /v1/unresolved`.
 #[utoipa::path(
     post,
     path = "/v1/follow-ups/{id}/abandon",

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::{domain::schedule::FollowUp, http::answer::timestamp};
 
-/// One row of the durable schedule: the gateway's obligation to ask about a payment or a refund again.
+/// One row of the durable schedule: the gateway's obligation to ask about a payment, a refund or the registration of a shop again.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = FollowUp)]
 pub struct FollowUpView {
@@ -21,10 +21,10 @@ pub struct FollowUpView {
     /// Always `follow_up`.
     #[schema(example = "follow_up")]
     pub object: &'static str,
-    /// What it is about: `payment` or `refund`.
+    /// What it is about: `payment`, `refund` or `registration`.
     #[schema(example = "payment")]
     pub kind: &'static str,
-    /// The payment or the refund it is about.
+    /// The payment, the refund or the registration it is about.
     #[schema(example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")]
     pub subject_id: String,
     /// When it is visited next.

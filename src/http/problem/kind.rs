@@ -47,6 +47,8 @@ pub enum Kind {
     MerchantNotFound,
     /// No such store of the merchant.
     StoreNotFound,
+    /// No such registration of a shop, or another merchant's.
+    RegistrationNotFound,
     /// The path does not know the method.
     MethodNotAllowed,
     /// The `Accept` header takes no JSON.
@@ -69,6 +71,8 @@ pub enum Kind {
     StoreExists,
     /// The resource has another version than the caller knows.
     VersionMismatch,
+    /// Other data of the shop are under review.
+    ReviewUnderWay,
     /// The body is larger than 64 KiB.
     BodyTooLarge,
     /// The body is not declared as JSON.
@@ -114,7 +118,7 @@ type Row = (StatusCode, &'static str, &'static str, Retryable);
 
 impl Kind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 49] = [
         Self::MalformedJson,
         Self::UnreadableBody,
         Self::IdempotencyKeyRequired,
@@ -136,6 +140,7 @@ impl Kind {
         Self::ReconciliationNotFound,
         Self::MerchantNotFound,
         Self::StoreNotFound,
+        Self::RegistrationNotFound,
         Self::MethodNotAllowed,
         Self::NotAcceptable,
         Self::RequestTimeout,
@@ -147,6 +152,7 @@ impl Kind {
         Self::MerchantExists,
         Self::StoreExists,
         Self::VersionMismatch,
+        Self::ReviewUnderWay,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::ValidationFailed,
@@ -191,6 +197,7 @@ impl Kind {
             Self::ReconciliationNotFound => (S::NOT_FOUND, "reconciliation_not_found", "No such reconciliation or difference", No),
             Self::MerchantNotFound => (S::NOT_FOUND, "merchant_not_found", "No such merchant", No),
             Self::StoreNotFound => (S::NOT_FOUND, "store_not_found", "No such store", No),
+            Self::RegistrationNotFound => (S::NOT_FOUND, "registration_not_found", "No such registration", No),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "The path does not know the method", No),
             Self::NotAcceptable => (S::NOT_ACCEPTABLE, "not_acceptable", "Only JSON can be answered", SameKey),
             Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", "The body did not arrive in time", SameKey),
@@ -202,6 +209,7 @@ impl Kind {
             Self::MerchantExists => (S::CONFLICT, "merchant_exists", "The external id belongs to another merchant", No),
             Self::StoreExists => (S::CONFLICT, "store_exists", "The merchant has a store of this id", No),
             Self::VersionMismatch => (S::PRECONDITION_FAILED, "version_mismatch", "The version is another one", No),
+            Self::ReviewUnderWay => (S::CONFLICT, "review_under_way", "Other data are under review", SameKey),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large", SameKey),
             Self::UnsupportedMediaType => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body must be JSON", SameKey),
             Self::ValidationFailed => (S::UNPROCESSABLE_ENTITY, "validation_failed", "The request has faults", SameKey),

@@ -206,7 +206,7 @@ impl Problem {
     pub fn follow_up_not_found() -> Self {
         Self::new(
             Kind::FollowUpNotFound,
-            "there is no follow-up with this id; a settled payment or refund has none",
+            "there is no follow-up with this id; what is settled has none",
         )
     }
 
@@ -260,6 +260,59 @@ impl Problem {
     /// No such refund: word for word the same for another merchant's.
     pub fn refund_not_found() -> Self {
         Self::new(Kind::RefundNotFound, "there is no refund with this id")
+    }
+
+    /// No such registration, or no such secondary merchant: word for word the same for another
+    /// merchant's.
+    pub fn registration_not_found() -> Self {
+        Self::new(
+            Kind::RegistrationNotFound,
+            "there is no registration of such a secondary merchant and store",
+        )
+    }
+
+    /// Other data of the shop are under review.
+    fn review_under_way(subject: Subject) -> Self {
+        Self::new(
+            Kind::ReviewUnderWay,
+            "other data of this store are under review, and Alipay takes one registration at a time; \
+             read it, and send these when the review has ended",
+        )
+        .about(subject)
+    }
+
+    /// What Alipay takes for one shop is one merchant's.
+    fn registered_for_another() -> Self {
+        Self::new(
+            Kind::InvalidState,
+            "the store is registered for another merchant of the same Alipay account",
+        )
+    }
+
+    /// What Alipay does not take of a taxi.
+    fn drivers_are_fixed(subject: Subject) -> Self {
+        Self::validation(vec![FieldFault {
+            pointer: Some("/drivers".to_owned()),
+            parameter: None,
+            code: "cannot_be_changed",
+            detail: "the drivers of a taxi cannot be changed once they are approved".to_owned(),
+        }])
+        .about(subject)
+    }
+
+    /// More than one merchant is meant.
+    fn merchant_ambiguous() -> Self {
+        let detail = "must be given: more than one merchant has this id at Alipay";
+        Self::new(
+            Kind::InvalidQuery,
+            format!("the parameter `merchant_id` {detail}"),
+        )
+        .with_errors(vec![FieldFault {
+            pointer: None,
+            parameter: Some("merchant_id".to_owned()),
+            code: "required",
+            detail: detail.to_owned(),
+        }])
     }
 
     /// A handler panicked. What it had done is not known here; a repeat with the same key finds
@@ -325,11 +378,11 @@ impl Problem {
             alternative: self.alternative,
             payment_id: match self.subject {
                 Some(Subject::Payment(id)) => Some(id.to_string()),
-                Some(Subject::Refund(_)) | None => None,
+                Some(Subject::Refund(_) | Subject::Registration(_)) | None => None,
             },
             refund_id: match self.subject {
                 Some(Subject::Refund(id)) => Some(id.to_string()),
-                Some(Subject::Payment(_)) | None => None,
+                Some(Subject::Payment(_) | Subject::Registration(_)) | None => None,
             },
             errors: self.errors.iter().map(FieldFault::without_codes).collect(),
         }
@@ -374,17 +427,7 @@ impl From<app::error::Error> for Problem {
                     .with_errors(errors)
                     .about(subject)
             }
-            E::MerchantReferenceConflict { subject } => {
-                let detail = match subject {
-                    Subject::Payment(_) => {
-                        "another payment has this merchant_reference; read it before charging again"
-                    }
-                    Subject::Refund(_) => {
-                        "another refund has this merchant_reference; read it before refunding again"
-                    }
-                };
-                Self::new(Kind::MerchantReferenceConflict, detail).about(subject)
-            }
+            E::MerchantReferenceConflict { subject } => merchant_reference_conflict(subject),
             E::AmountExceedsRefundable {
                 payment_id,
                 refundable,
@@ -418,6 +461,10 @@ impl From<app::error::Error> for Problem {
                 retry_after_seconds,
             } => Self::held_back(retry_after_seconds),
             E::NoSuchMerchant => Self::no_such_merchant(),
+            E::MerchantAmbiguous => Self::merchant_ambiguous(),
+            E::ReviewUnderWay { subject } => Self::review_under_way(subject),
+            E::DriversAreFixed { subject } => Self::drivers_are_fixed(subject),
+            E::RegisteredForAnother => Self::registered_for_another(),
             E::CanceledBeforeCreation => Self::new(
                 Kind::CanceledBeforeCreation,
                 "a cancel with this reference or key came first; start over with new ones",
@@ -428,20 +475,7 @@ impl From<app::error::Error> for Problem {
             E::CancelWindowClosed {
                 payment_id,
                 alternative,
-            } => {
-                let detail = match alternative {
-                    Alternative::Refund => {
-                        "Alipay takes a cancel on the day of the payment only; refund it"
-                    }
-                    Alternative::Wait => {
-                        "Alipay takes no cancel any more; the outcome is being asked for"
-                    }
-                };
-                let mut problem =
-                    Self::new(Kind::CancelWindowClosed, detail).about(Subject::Payment(payment_id));
-                problem.alternative = Some(alternative.as_str());
-                problem
-            }
+            } => cancel_window_closed(payment_id, alternative),
             E::UpstreamSilent { subject, class } => Self::new(
                 Kind::UpstreamSilent,
                 format!("Alipay was asked and did not tell ({class}); nothing was changed"),
@@ -462,6 +496,31 @@ impl From<app::error::Error> for Problem {
                 )
             }
         }
+    }
+}
+
+fn merchant_reference_conflict(subject: Subject) -> Problem {
+    let detail = match subject {
+        Subject::Payment(_) => {
+            "another payment has this merchant_reference; read it before charging again"
+        }
+        Subject::Refund(_) => {
+            "another refund has this merchant_reference; read it before refunding again"
+        }
+        Subject::Registration(_) => "something else has this merchant_reference",
+    };
+    Problem::new(Kind::MerchantReferenceConflict, detail).about(subject)
+}
+
+/// Says what to do instead.
+fn cancel_window_closed(payment_id: PaymentId, alternative: Alternative) -> Problem {
+    let detail = match alternative {
+        Alternative::Refund => "Alipay takes a cancel on the day of the payment only; refund it",
+        Alternative::Wait => "Alipay takes no cancel any more; the outcome is being asked for",
+    };
+    Problem {
+        alternative: Some(alternative.as_str()),
+        ..Problem::new(Kind::CancelWindowClosed, detail).about(Subject::Payment(payment_id))
     }
 }
 

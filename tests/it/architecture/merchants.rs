@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 use serde_json::Value;
 
 /// The tables of which every row is one merchant's.
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 15] = [
     "attempt",
     "follow_up",
     "idempotency_key",
@@ -21,6 +21,9 @@ const TABLES: [&str; 12] = [
     "refund_day",
     "refund_transition",
     "store",
+    "store_registration",
+    "store_registration_attempt",
+    "store_registration_transition",
 ];
 
 /// Statements for which no one merchant is meant, by a part of their text, and why that is right.

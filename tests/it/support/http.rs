@@ -168,6 +168,11 @@ impl Caller {
         .await
     }
 
+    /// `PUT` of any path.
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
+        Self::send(self.request(Method::PUT, path).json_body(body)).await
+    }
+
     /// `POST /v1/payments/{id}/refunds` with a key that nobody else has, waiting up to `wait` seconds.
     pub(crate) async fn refund(&self, payment_id: &str, body: &Value, wait: u32) -> Answer {
         let key = Uuid::now_v7().to_string();

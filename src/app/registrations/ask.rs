@@ -1,0 +1,360 @@
+//! One question to Alipay about a registration, or the data sent again: its intent, the call, the
+//! record; by a worker under its claim, or by a caller under nothing but the registration's version.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use super::{
+    Shop,
+    outcome::{maintain_event, status_event},
+    record::{RegistrationNews, sent},
+};
+use crate::{
+    alipay::request::{MaintainStoreRequest, StoreStatusRequest},
+    app::{
+        App,
+        accounts::Account,
+        ask::INSIST_ON_RECORDING,
+        error::Error,
+        follow_up::{Interrupted, settle},
+        operate::unrecorded,
+        record::RecordError,
+        stopwatch::Stopwatch,
+    },
+    db::{
+        follow_ups::Claimed,
+        record::Fence,
+        registrations::{Asked, RegistrationQuestion},
+    },
+    domain::{
+        attempt::{Answer, AttemptKind},
+        id::AttemptId,
+        merchant::Identity,
+        registration::{
+            PersonalData, Registration, RegistrationActor, RegistrationEvent, RegistrationStep,
+            next_step,
+        },
+        schedule::Subject,
+    },
+};
+
+/// How often a registration that keeps changing is read again before the caller is told to try later.
+const TRIES: usize = 5;
+/// How long after it was decided a request may still leave: what was held for longer must not put old
+/// data over newer ones.
+const SEND_WITHIN: Duration = Duration::from_secs(12);
+
+/// Who asks, and in what standing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker {
+    /// For the history.
+    pub(super) actor: RegistrationActor,
+    /// A worker's claim.
+    pub(super) fence: Option<Fence>,
+}
+
+/// What is asked.
+#[derive(Debug)]
+pub(super) enum Ask {
+    /// To register these people's shop.
+    Submit(Box<PersonalData>),
+    /// Where it stands.
+    Status,
+}
+
+/// A question whose intent is committed.
+pub(super) struct Begun {
+    pub(super) registration: Registration,
+    pub(super) attempt_id: AttemptId,
+    pub(super) asked_at: DateTime<Utc>,
+    /// Runs since before the intent was committed.
+    pub(super) decided: Stopwatch,
+    /// Whom to ask: the account as it was when the intent was committed.
+    pub(super) account: Arc<Account>,
+    pub(super) ask: Ask,
+}
+
+/// What became of the intent to ask.
+enum Beginning {
+    /// Committed: ask.
+    Begun(Box<Begun>),
+    /// It has changed since it was read: read and decide again.
+    Changed,
+    /// The claim passed to another worker: stop.
+    FenceLost,
+    /// It was to be sent again and cannot be: people are not kept, or cannot be opened.
+    NothingToSend,
+}
+
+impl App {
+    /// Asks Alipay now where the registration of a shop stands, and records what it says. Nothing
+    /// changes where no usable answer comes. `Ok(None)`: no such registration.
+    pub async fn refresh_registration(
+        &self,
+        identity: &Identity,
+        shop: Shop<'_>,
+    ) -> Result<Option<Registration>, Error> {
+        for _ in 0..TRIES {
+            let Some(registration) = self.find_registration(identity.reach, shop).await? else {
+                return Ok(None);
+            };
+            let id = registration.id;
+            let asker = Asker {
+                actor: RegistrationActor::ApiKey(identity.api_key_id),
+                fence: None,
+            };
+            let place = self.gate.enter(registration.merchant_id)?;
+            let app = self.clone();
+            // Detached: a caller that hangs up must not leave an answer unrecorded.
+            let work = async move {
+                let _place = place;
+                let kind = AttemptKind::StoreStatus;
+                match app.begin_registration(registration, asker, kind).await? {
+                    Beginning::Begun(begun) => app
+                        .ask_registration(*begun, asker)
+                        .await
+                        .map(Some)
+                        .map_err(unrecorded),
+                    Beginning::Changed | Beginning::FenceLost | Beginning::NothingToSend => {
+                        Ok(None)
+                    }
+                }
+            };
+            let outcome: Result<_, Error> = self
+                .run_detached(work)
+                .await
+                .map_err(|error| Error::Internal(Box::new(error)))?;
+            let Some(told) = outcome? else {
+                continue;
+            };
+            return if told.tells_something {
+                Ok(Some(told.registration))
+            } else {
+                Err(Error::UpstreamSilent {
+                    subject: Subject::Registration(id),
+                    class: told.answer.class.as_str(),
+                })
+            };
+        }
+        Err(Error::Unavailable("the registration kept changing".into()))
+    }
+
+    /// Does what the plan asks for now about a claimed registration, and says when to come again.
+    pub async fn follow_up_registration(
+        &self,
+        claimed: Claimed<Registration>,
+    ) -> Result<(), Interrupted> {
+        let Claimed {
+            fence,
+            subject: registration,
+            now,
+            ..
+        } = claimed;
+        let merchant_id = registration.merchant_id;
+        match next_step(&registration, now) {
+            RegistrationStep::Settled => {
+                self.db.complete(merchant_id, fence).await?;
+                Ok(())
+            }
+            RegistrationStep::WaitUntil(due) => {
+                self.db.reschedule(merchant_id, fence, due).await?;
+                Ok(())
+            }
+            RegistrationStep::Query => {
+                let kind = AttemptKind::StoreStatus;
+                self.visit_registration(registration, fence, now, kind)
+                    .await
+            }
+            RegistrationStep::Submit => {
+                let kind = AttemptKind::MaintainStore;
+                self.visit_registration(registration, fence, now, kind)
+                    .await
+            }
+            RegistrationStep::GiveUp => self.give_up_registration(registration, fence, now).await,
+        }
+    }
+
+    /// Asks one question under the claim.
+    async fn visit_registration(
+        &self,
+        registration: Registration,
+        fence: Fence,
+        now: DateTime<Utc>,
+        kind: AttemptKind,
+    ) -> Result<(), Interrupted> {
+        let (merchant_id, id) = (registration.merchant_id, registration.id);
+        let asker = Asker {
+            actor: RegistrationActor::FollowUp(fence.follow_up_id),
+            fence: Some(fence),
+        };
+        let before = registration.clone();
+        match self.begin_registration(registration, asker, kind).await? {
+            Beginning::Begun(begun) => {
+                settle(self.ask_registration(*begun, asker).await.map(|_| ()))
+            }
+            Beginning::Changed => {
+                // Somebody changed it meanwhile: look again at once.
+                self.db.reschedule(merchant_id, fence, now).await?;
+                Ok(())
+            }
+            Beginning::FenceLost => {
+                tracing::warn!(registration.id = %id, "the claim on the follow-up was lost before asking");
+                Ok(())
+            }
+            Beginning::NothingToSend => {
+                tracing::error!(registration.id = %id, "the data of a registration cannot be opened to be sent again; register it once more");
+                self.give_up_registration(before, fence, now).await
+            }
+        }
+    }
+
+    /// The plan is exhausted: a person must look, and the slow questions go on.
+    async fn give_up_registration(
+        &self,
+        registration: Registration,
+        fence: Fence,
+        now: DateTime<Utc>,
+    ) -> Result<(), Interrupted> {
+        let about = sent(&registration);
+        let news = RegistrationNews {
+            actor: RegistrationActor::FollowUp(fence.follow_up_id),
+            answered: None,
+            event: Some(RegistrationEvent::PlanExhausted),
+            about,
+            fence: Some(fence),
+            reschedule: true,
+            now,
+        };
+        let recorded = self
+            .record_registration(registration, &news, INSIST_ON_RECORDING)
+            .await;
+        settle(recorded.map(|_| ()))
+    }
+
+    /// Commits the intent to ask.
+    async fn begin_registration(
+        &self,
+        mut registration: Registration,
+        asker: Asker,
+        kind: AttemptKind,
+    ) -> Result<Beginning, Interrupted> {
+        let account = self.account(&registration.partner)?;
+        let decided = Stopwatch::start(&self.clock);
+        let attempt_id = AttemptId::mint();
+        let question = RegistrationQuestion {
+            registration: &registration,
+            fence: asker.fence,
+            attempt_id,
+            kind,
+            deadline_ms: i64::try_from(self.deadlines.of(kind).as_millis()).unwrap_or(i64::MAX),
+        };
+        let (asked_at, sealed) = match self.db.begin_registration_question(&question).await? {
+            Asked::Begun { at, sealed } => (at, sealed),
+            Asked::Stale => return Ok(Beginning::Changed),
+            Asked::FenceLost => return Ok(Beginning::FenceLost),
+        };
+        let submission = &mut registration.submission;
+        let ask = if kind == AttemptKind::MaintainStore {
+            submission.submits += 1;
+            submission.last_submit_at = Some(asked_at);
+            submission.to_send = false;
+            let people = sealed.map(|sealed| self.secret.unseal_people(registration.id, &sealed));
+            match people {
+                Some(Ok(people)) => Ask::Submit(Box::new(people)),
+                Some(Err(_)) | None => return Ok(Beginning::NothingToSend),
+            }
+        } else {
+            submission.checks_done += 1;
+            submission.last_check_at = Some(asked_at);
+            Ask::Status
+        };
+        Ok(Beginning::Begun(Box::new(Begun {
+            registration,
+            attempt_id,
+            asked_at,
+            decided,
+            account,
+            ask,
+        })))
+    }
+
+    /// Asks and records. No database connection is held during the call.
+    pub(super) async fn ask_registration(
+        &self,
+        begun: Begun,
+        asker: Asker,
+    ) -> Result<Told, RecordError> {
+        let Begun {
+            registration,
+            attempt_id,
+            asked_at,
+            decided,
+            account,
+            ask,
+        } = begun;
+        let started = Instant::now();
+        let is_submission = matches!(ask, Ask::Submit(_));
+        let (event, answer) = call(&account, &registration, ask, &decided).await;
+        let tells_something = event.is_some();
+        let news = RegistrationNews {
+            actor: asker.actor,
+            answered: Some((attempt_id, &answer)),
+            event,
+            about: sent(&registration),
+            fence: asker.fence,
+            // A caller's question is besides the plan; what was sent is its beginning.
+            reschedule: asker.fence.is_some() || is_submission,
+            now: asked_at + started.elapsed(),
+        };
+        let registration = self
+            .record_registration(registration, &news, INSIST_ON_RECORDING)
+            .await?;
+        Ok(Told {
+            registration,
+            tells_something,
+            answer,
+        })
+    }
+}
+
+/// A registration after a question about it.
+pub(super) struct Told {
+    pub(super) registration: Registration,
+    tells_something: bool,
+    answer: Answer,
+}
+
+/// One upstream call.
+async fn call(
+    account: &Account,
+    registration: &Registration,
+    ask: Ask,
+    decided: &Stopwatch,
+) -> (Option<RegistrationEvent>, Answer) {
+    let secondary_merchant_id = registration.secondary_merchant_id.clone();
+    let store_id = registration.store_id.clone();
+    match ask {
+        Ask::Submit(people) => {
+            let request = MaintainStoreRequest {
+                secondary_merchant_id,
+                store_id,
+                facts: registration.facts.clone(),
+                personal: *people,
+            };
+            let too_late = || decided.is_over(SEND_WITHIN);
+            let call = account.alipay.maintain_store(&request, too_late).await;
+            (Some(maintain_event(call.outcome)), call.answer)
+        }
+        Ask::Status => {
+            let request = StoreStatusRequest {
+                secondary_merchant_id,
+                store_id,
+                partner: registration.partner.clone(),
+            };
+            let call = account.alipay.query_store_status(&request).await;
+            (status_event(call.outcome), call.answer)
+        }
+    }
+}

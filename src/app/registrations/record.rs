@@ -1,0 +1,188 @@
+//! Persisting news of a registration: the only path to the database for anything Alipay said of it.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use chrono::{DateTime, Utc};
+
+use crate::{
+    app::{App, record::RecordError},
+    db::{
+        error::Error as DbError,
+        record::{Fence, Recorded},
+        registrations::RegistrationRecord,
+    },
+    domain::{
+        attempt::Answer,
+        id::AttemptId,
+        registration::{
+            Registration, RegistrationActor, RegistrationEvent, RegistrationStatus, next_check_at,
+        },
+    },
+};
+
+/// Something that was learnt of a registration.
+#[derive(Debug)]
+pub(super) struct RegistrationNews<'a> {
+    /// Who asked.
+    pub(super) actor: RegistrationActor,
+    /// The call and its answer.
+    pub(super) answered: Option<(AttemptId, &'a Answer)>,
+    /// What it means, if anything.
+    pub(super) event: Option<RegistrationEvent>,
+    /// The submission, and how many times it had been sent, when this was asked: an answer says nothing
+    /// of what was sent later.
+    pub(super) about: (i32, i32),
+    /// The claim of the worker that asked.
+    pub(super) fence: Option<Fence>,
+    /// Whether the plan goes on from this news.
+    pub(super) reschedule: bool,
+    /// The time of the news, near the database's clock.
+    pub(super) now: DateTime<Utc>,
+}
+
+/// What was sent of a registration so far.
+pub(super) const fn sent(registration: &Registration) -> (i32, i32) {
+    (
+        registration.submission.number,
+        registration.submission.submits,
+    )
+}
+
+impl App {
+    /// Applies news to a registration and writes it, guarded by the version that was read. Another
+    /// writer's change leads to reading and deciding again; an outage or a commit in doubt to repeating
+    /// the guarded statement for `insist_for` (`design/correctness.md` R8). Returns the registration as
+    /// it stands.
+    pub(super) async fn record_registration(
+        &self,
+        mut registration: Registration,
+        news: &RegistrationNews<'_>,
+        insist_for: Duration,
+    ) -> Result<Registration, RecordError> {
+        let mut pauses = ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(50))
+            .with_max_delay(Duration::from_secs(2))
+            .with_jitter()
+            .without_max_times()
+            .with_total_delay(Some(insist_for))
+            .build();
+        loop {
+            let after = decide(&registration, news);
+            let standing = after.as_ref().unwrap_or(&registration);
+            let due = news.reschedule.then(|| next_check_at(standing, news.now));
+            match self
+                .write_registration(&registration, after.as_ref(), due, news)
+                .await
+            {
+                Ok(Recorded::Written(at)) => {
+                    let mut registration = match after {
+                        Some(mut after) => {
+                            after.updated_at = at;
+                            self.announce_registration(&registration, &after);
+                            after
+                        }
+                        None => registration,
+                    };
+                    if registration.status.is_settled() {
+                        registration.next_check_at = None;
+                    } else if due.is_some() {
+                        registration.next_check_at = due;
+                    }
+                    return Ok(registration);
+                }
+                Ok(Recorded::FenceLost) => return Err(RecordError::FenceLost),
+                Ok(Recorded::Stale) => {}
+                Err(error) if error.is_transient() => {
+                    let Some(pause) = pauses.next() else {
+                        return Err(error.into());
+                    };
+                    tracing::warn!(registration.id = %registration.id, error = %error, "recording an answer failed; repeating");
+                    tokio::time::sleep(pause).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            let (merchant_id, id) = (registration.merchant_id, registration.id);
+            match self.db.registration(merchant_id, id).await {
+                Ok(Some(current)) => registration = current,
+                Ok(None) => return Err(RecordError::Missing),
+                // Still away: the guarded statement is repeated on what was read last.
+                Err(error) if error.is_transient() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn write_registration(
+        &self,
+        before: &Registration,
+        after: Option<&Registration>,
+        next_check_at: Option<DateTime<Utc>>,
+        news: &RegistrationNews<'_>,
+    ) -> Result<Recorded, DbError> {
+        let event = news.event.as_ref().map(RegistrationEvent::name);
+        self.db
+            .record_registration(&RegistrationRecord {
+                before,
+                change: after.zip(event),
+                actor: news.actor,
+                answered: news.answered,
+                fence: news.fence,
+                next_check_at,
+                gateway_at: self.clock.now(),
+            })
+            .await
+    }
+
+    /// Counts, and lets payments know.
+    fn announce_registration(&self, before: &Registration, after: &Registration) {
+        if before.status != after.status {
+            metrics::counter!("registration_transitions_total",
+                "from" => before.status.as_str(), "to" => after.status.as_str())
+            .increment(1);
+        }
+        match after.status {
+            RegistrationStatus::Approved => {
+                tracing::info!(registration.id = %after.id, store.id = %after.store_id, "Alipay has approved the registration of a shop");
+            }
+            RegistrationStatus::Rejected => {
+                tracing::warn!(registration.id = %after.id, store.id = %after.store_id, "Alipay has refused the registration of a shop");
+            }
+            RegistrationStatus::Unresolved => {
+                tracing::error!(registration.id = %after.id, store.id = %after.store_id, "the review of a shop's registration did not end in 72 hours: unresolved");
+            }
+            RegistrationStatus::Submitting
+            | RegistrationStatus::Unknown
+            | RegistrationStatus::UnderReview
+            | RegistrationStatus::ModificationReview => {}
+        }
+        if before.in_force != after.in_force {
+            self.forget_shops(after.merchant_id);
+        }
+    }
+}
+
+/// Describes the metrics of this module; call once, after the recorder is installed.
+pub(in crate::app) fn describe_metrics() {
+    metrics::describe_counter!(
+        "registration_transitions_total",
+        metrics::Unit::Count,
+        "Changes of the status of a shop's registration, by the old and the new one."
+    );
+}
+
+/// The registration after the news; `None` where it says nothing new, or is about something else.
+fn decide(registration: &Registration, news: &RegistrationNews<'_>) -> Option<Registration> {
+    let event = news.event.as_ref()?;
+    if sent(registration) != news.about {
+        return None;
+    }
+    let after = registration.apply(event, news.now);
+    if after.is_none()
+        && *event == RegistrationEvent::NotRegistered
+        && registration.status == RegistrationStatus::Approved
+    {
+        tracing::error!(registration.id = %registration.id, "Alipay does not know a registration that it had approved; nothing was changed and a person must look");
+    }
+    after
+}

@@ -1,0 +1,232 @@
+//! Registering a shop, or changing what is registered: intent, call, record. The work is detached from
+//! the caller, so that one who hangs up changes nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Shop,
+    ask::{Ask, Asker, Begun},
+    only,
+};
+use crate::{
+    app::{App, accounts::Account, error::Error, gate::Place, stopwatch::Stopwatch},
+    db::{
+        error::Error as DbError,
+        registrations::{SecondaryMerchantOwner, SubmissionIntent},
+    },
+    domain::{
+        audit::By,
+        id::{AttemptId, RegistrationId},
+        merchant::{Identity, Reach},
+        registration::{
+            Fingerprint, PersonalData, Registration, RegistrationActor, ShopFacts, Wish,
+        },
+        schedule::Subject,
+    },
+};
+
+/// How often a registration that keeps changing is read again before the caller is told to try later.
+const TRIES: usize = 5;
+/// When the follow-up first asks where the process dies before the answer is recorded.
+const FIRST_CHECK_AFTER: Duration = Duration::from_secs(30);
+
+/// What somebody wants to be registered.
+#[derive(Clone, Debug)]
+pub struct RegistrationWish {
+    /// What everybody may know of the shop.
+    pub facts: ShopFacts,
+    /// Who is behind it.
+    pub personal: PersonalData,
+}
+
+/// What became of a wish.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    /// The registration as it stands.
+    pub registration: Registration,
+    /// Whether nothing was asked, since this is what was sent last.
+    pub is_unchanged: bool,
+}
+
+/// A wish under the identity it was given when it came in.
+struct Incoming {
+    wish: RegistrationWish,
+    secondary_merchant_id: String,
+    store_id: String,
+    owner: SecondaryMerchantOwner,
+    account: Arc<Account>,
+    fingerprint: Fingerprint,
+    drivers: Option<Fingerprint>,
+    identity: Identity,
+    by: By,
+}
+
+/// What the database says of a wish.
+enum Intake {
+    /// Committed, and to be sent.
+    New(Box<Begun>),
+    /// What was sent last is just this.
+    Unchanged(Box<Registration>),
+}
+
+impl App {
+    /// Registers a shop with Alipay, or changes what is registered. The answer is awaited for as long as
+    /// the call may take; the work goes on whatever happens to the caller. `Ok(None)`: no merchant within
+    /// reach is this secondary merchant.
+    pub async fn register_store(
+        &self,
+        identity: &Identity,
+        by: &By,
+        shop: Shop<'_>,
+        wish: RegistrationWish,
+    ) -> Result<Option<Registered>, Error> {
+        let found = self
+            .db
+            .secondary_merchant(identity.reach, shop.merchant_id, shop.secondary_merchant_id)
+            .await?;
+        let Some(owner) = only(found)? else {
+            return Ok(None);
+        };
+        let account = self.account(&owner.partner)?;
+        let (secondary_merchant_id, store_id) = (shop.secondary_merchant_id, shop.store_id);
+        let incoming = Incoming {
+            fingerprint: self
+                .secret
+                .submission_fingerprint(&wish.facts, &wish.personal),
+            drivers: self.secret.drivers_fingerprint(&wish.personal.drivers),
+            secondary_merchant_id: secondary_merchant_id.to_owned(),
+            store_id: store_id.to_owned(),
+            wish,
+            owner,
+            account,
+            identity: identity.clone(),
+            by: by.clone(),
+        };
+        let place = self.gate.enter(incoming.owner.merchant_id)?;
+        let app = self.clone();
+        let registered = self
+            .run_detached(async move { app.take_registration(incoming, place).await })
+            .await
+            .map_err(|error| Error::Internal(Box::new(error)))??;
+        Ok(Some(registered))
+    }
+
+    /// The detached work: writes the intent, calls Alipay, records.
+    async fn take_registration(
+        &self,
+        incoming: Incoming,
+        _place: Place,
+    ) -> Result<Registered, Error> {
+        let begun = match self.write_submission(&incoming).await? {
+            Intake::New(begun) => begun,
+            Intake::Unchanged(registration) => {
+                return Ok(Registered {
+                    registration: *registration,
+                    is_unchanged: true,
+                });
+            }
+        };
+        let asker = Asker {
+            actor: RegistrationActor::ApiKey(incoming.identity.api_key_id),
+            fence: None,
+        };
+        let submitted = begun.registration.clone();
+        let registration = match self.ask_registration(*begun, asker).await {
+            Ok(told) => told.registration,
+            Err(error) => {
+                // Nothing is lost: the follow-up asks Alipay.
+                tracing::error!(registration.id = %submitted.id, error = %error, "the answer was not recorded; the follow-up will ask");
+                submitted
+            }
+        };
+        Ok(Registered {
+            registration,
+            is_unchanged: false,
+        })
+    }
+
+    /// Commits the intent, or finds that nothing is to be done, or what stands in its way.
+    async fn write_submission(&self, incoming: &Incoming) -> Result<Intake, Error> {
+        let merchant = Reach::Merchant(incoming.owner.merchant_id);
+        let shop = Shop {
+            secondary_merchant_id: &incoming.secondary_merchant_id,
+            store_id: &incoming.store_id,
+            merchant_id: None,
+        };
+        let mut last = None;
+        for attempt in 0..TRIES {
+            let existing = self.find_registration(merchant, shop).await?;
+            if let Some(existing) = &existing {
+                let subject = Subject::Registration(existing.id);
+                match existing.judge(&incoming.fingerprint, incoming.drivers.as_ref()) {
+                    Wish::Unchanged => {
+                        return Ok(Intake::Unchanged(Box::new(existing.clone())));
+                    }
+                    Wish::ReviewUnderWay => return Err(Error::ReviewUnderWay { subject }),
+                    Wish::DriversAreFixed => return Err(Error::DriversAreFixed { subject }),
+                    Wish::Submit => {}
+                }
+            }
+            match self.submit_once(incoming, existing.as_ref()).await {
+                Ok(Some(begun)) => return Ok(Intake::New(Box::new(begun))),
+                Ok(None) => {}
+                Err(DbError::Constraint(name)) if name == "store_registration_partner_key" => {
+                    return Err(Error::RegisteredForAnother);
+                }
+                // In doubt: what is there now is read again. If it is this submission, it was
+                // committed, and the follow-up sends it.
+                Err(error) if error.is_transient() => {
+                    last = Some(error);
+                    tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(last.map_or_else(
+            || Error::Unavailable("the registration kept changing".into()),
+            Error::from,
+        ))
+    }
+
+    async fn submit_once(
+        &self,
+        incoming: &Incoming,
+        existing: Option<&Registration>,
+    ) -> Result<Option<Begun>, DbError> {
+        let decided = Stopwatch::start(&self.clock);
+        let attempt_id = AttemptId::mint();
+        let new_id = existing.map_or_else(RegistrationId::mint, |existing| existing.id);
+        let sealed = self.secret.seal_people(new_id, &incoming.wish.personal);
+        let masked = incoming.wish.personal.masked();
+        let intent = SubmissionIntent {
+            owner: &incoming.owner,
+            new_id,
+            expected_version: existing.map(|existing| existing.version),
+            secondary_merchant_id: &incoming.secondary_merchant_id,
+            store_id: &incoming.store_id,
+            facts: &incoming.wish.facts,
+            masked: &masked,
+            sealed: &sealed,
+            fingerprint: &incoming.fingerprint,
+            drivers: incoming.drivers.as_ref(),
+            attempt_id,
+            api_key_id: incoming.identity.api_key_id,
+            by: &incoming.by,
+            first_check_after: FIRST_CHECK_AFTER,
+            gateway_at: self.clock.now(),
+        };
+        let Some(committed) = self.db.submit_registration(&intent).await? else {
+            return Ok(None);
+        };
+        let merchant_id = incoming.owner.merchant_id;
+        let registration = self.db.registration(merchant_id, committed.id).await?;
+        Ok(registration.map(|registration| Begun {
+            asked_at: registration.submission.submitted_at,
+            registration,
+            attempt_id,
+            decided,
+            account: Arc::clone(&incoming.account),
+            ask: Ask::Submit(Box::new(incoming.wish.personal.clone())),
+        }))
+    }
+}

@@ -1,0 +1,156 @@
+//! Writing the intent to register: one statement that commits the data, the call, the follow-up, the
+//! history and the audit entry before a byte goes to Alipay (`design/correctness.md` R1).
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+
+use super::SecondaryMerchantOwner;
+use crate::{
+    db::{Db, error::Error},
+    domain::{
+        audit::By,
+        id::{ApiKeyId, AttemptId, FollowUpId, RegistrationId},
+        registration::{Fingerprint, PersonalData, ShopFacts},
+    },
+};
+
+/// What is about to be sent.
+#[derive(Debug)]
+pub struct SubmissionIntent<'a> {
+    /// Whose shop it is.
+    pub owner: &'a SecondaryMerchantOwner,
+    /// The id where there is no registration yet.
+    pub new_id: RegistrationId,
+    /// The version of the registration that was read; `None` where there was none.
+    pub expected_version: Option<i64>,
+    /// The merchant at Alipay.
+    pub secondary_merchant_id: &'a str,
+    /// The shop.
+    pub store_id: &'a str,
+    /// What everybody may know.
+    pub facts: &'a ShopFacts,
+    /// People, masked.
+    pub masked: &'a PersonalData,
+    /// People, sealed.
+    pub sealed: &'a [u8],
+    /// Of all data.
+    pub fingerprint: &'a Fingerprint,
+    /// Of a taxi's drivers.
+    pub drivers: Option<&'a Fingerprint>,
+    /// The call's id.
+    pub attempt_id: AttemptId,
+    /// Who asks.
+    pub api_key_id: ApiKeyId,
+    /// The same for the audit log.
+    pub by: &'a By,
+    /// When the follow-up first asks.
+    pub first_check_after: Duration,
+    /// The replica's clock.
+    pub gateway_at: DateTime<Utc>,
+}
+
+/// A submission that is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommittedSubmission {
+    /// Of which registration.
+    pub id: RegistrationId,
+}
+
+impl Db {
+    /// Commits a submission; the shop is opened where it is new. `None`: the registration has changed
+    /// since it was read, or was made meanwhile. A constraint error means that it is registered for
+    /// another merchant of the account.
+    ///
+    /// The follow-up is locked first, as by every writer.
+    #[tracing::instrument(name = "db.registration.submit", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn submit_registration(
+        &self,
+        intent: &SubmissionIntent<'_>,
+    ) -> Result<Option<CommittedSubmission>, Error> {
+        let id = sqlx::query_scalar!(
+            r#"with held as materialized (
+                select follow_up_id from follow_up
+                where merchant_id = $1 and kind = 'registration' and subject_id = (
+                    select registration_id from store_registration
+                    where merchant_id = $1 and secondary_merchant_id = $4 and store_id = $5)
+                for update
+            ), before as materialized (
+                select store_registration_facts(store_registration) as facts, status
+                from store_registration
+                where merchant_id = $1 and secondary_merchant_id = $4 and store_id = $5
+                    and (select count(*) from held) >= 0
+            ), opened as (
+                insert into store (merchant_id, store_id, store_name)
+                values ($1, $5, $6)
+                on conflict (merchant_id, store_id) do nothing
+            ), written as (
+                insert into store_registration as old (merchant_id, registration_id, partner,
+                    secondary_merchant_id, store_id, facts, masked, sealed, fingerprint,
+                    drivers_fingerprint, submits, last_submit_at)
+                select $1, $2, $3, $4, $5, $7, $8, $9, $10, $11, 1, db_now()
+                where (select count(*) from before) >= 0
+                on conflict (merchant_id, secondary_merchant_id, store_id) do update
+                    set version = old.version + 1, updated_at = db_now(), status = 'submitting',
+                        reject_code = null, reject_reason = null, facts = excluded.facts,
+                        masked = excluded.masked, sealed = excluded.sealed,
+                        submission = old.submission + 1, fingerprint = excluded.fingerprint,
+                        drivers_fingerprint = excluded.drivers_fingerprint, submitted_at = db_now(),
+                        accepted_at = null, after_earlier = false, to_send = false, submits = 1,
+                        last_submit_at = db_now(), checks_done = 0, last_check_at = null
+                    where old.version = $12
+                returning old as registration, old.registration_id, old.version, old.submission
+            ), attempted as (
+                insert into store_registration_attempt (merchant_id, attempt_id, registration_id,
+                    kind)
+                select $1, $13, registration_id, 'maintain_store' from written
+            ), scheduled as (
+                insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
+                select $1, $14, 'registration', registration_id,
+                    db_now() + $15::bigint * interval '1 millisecond'
+                from written
+                on conflict (merchant_id, kind, subject_id) do update
+                    -- Whoever was asking about the data of before has lost the claim.
+                    set due_at = excluded.due_at, fence = follow_up.fence + 1, leased_until = null,
+                        worker = null, error_count = 0, last_error = null, parked_at = null,
+                        abandoned_reason = null, abandoned_by = null
+            ), recorded as (
+                insert into store_registration_transition (merchant_id, registration_id, version,
+                    event, from_status, to_status, submission, api_key_id, attempt_id, gateway_at)
+                select $1, registration_id, version, 'submitted', (select status from before),
+                    'submitting', submission, $16, $13, $17
+                from written
+            ), audited as (
+                insert into audit_log (merchant_id, action, subject_kind, subject_id, by, before,
+                    after)
+                select $1, 'store_registration.submitted', 'store_registration',
+                    public_id('reg_', registration_id), $18, (select facts from before),
+                    store_registration_facts(registration)
+                from written
+            )
+            select registration_id from written"#,
+            intent.owner.merchant_id.uuid(),
+            intent.new_id.uuid(),
+            intent.owner.partner,
+            intent.secondary_merchant_id,
+            intent.store_id,
+            intent.facts.store_name,
+            Json(intent.facts) as _,
+            Json(intent.masked) as _,
+            intent.sealed,
+            intent.fingerprint.0,
+            intent.drivers.map(|drivers| drivers.0.as_slice()),
+            intent.expected_version,
+            intent.attempt_id.uuid(),
+            FollowUpId::mint().uuid(),
+            i64::try_from(intent.first_check_after.as_millis()).unwrap_or(i64::MAX),
+            intent.api_key_id.uuid(),
+            intent.gateway_at,
+            Json(intent.by) as _,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(id.map(|id| CommittedSubmission { id: id.into() }))
+    }
+}

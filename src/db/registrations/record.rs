@@ -1,0 +1,262 @@
+//! Asking about a registration, and writing what was learnt: one guarded statement each
+//! (`design/correctness.md` R3, R10, C7).
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::{
+    db::{
+        Db,
+        error::Error,
+        record::{Fence, Recorded},
+    },
+    domain::{
+        attempt::{Answer, AttemptKind},
+        id::{AttemptId, FollowUpId},
+        registration::{Registration, RegistrationActor},
+    },
+};
+
+/// A question about to be asked about a registration, or the request to be sent again.
+#[derive(Debug)]
+pub struct RegistrationQuestion<'a> {
+    /// The registration as it was read; its version guards the statement.
+    pub registration: &'a Registration,
+    /// The claim under which a worker asks; `None` for a caller's own request.
+    pub fence: Option<Fence>,
+    /// The call's id.
+    pub attempt_id: AttemptId,
+    /// What is asked: `maintain_store` or `store_status`.
+    pub kind: AttemptKind,
+    /// How long the call may take, in milliseconds; the lease must outlast it.
+    pub deadline_ms: i64,
+}
+
+/// What became of a [`RegistrationQuestion`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Committed: ask.
+    Begun {
+        /// When, by the database's clock.
+        at: DateTime<Utc>,
+        /// People, sealed; absent where they are no longer kept.
+        sealed: Option<Vec<u8>>,
+    },
+    /// The registration has changed since it was read.
+    Stale,
+    /// The claim has passed to another worker: stop.
+    FenceLost,
+}
+
+/// One thing to write about a registration.
+#[derive(Debug)]
+pub struct RegistrationRecord<'a> {
+    /// The registration before; its version and what was sent guard the write.
+    pub before: &'a Registration,
+    /// The registration after, and the event's name; `None` where the news changes nothing.
+    pub change: Option<(&'a Registration, &'static str)>,
+    /// Who asked.
+    pub actor: RegistrationActor,
+    /// The upstream call that was answered.
+    pub answered: Option<(AttemptId, &'a Answer)>,
+    /// The claim under which a worker writes; `None` for any other writer.
+    pub fence: Option<Fence>,
+    /// When the follow-up asks next; `None` leaves the schedule as it is. What is settled loses its
+    /// follow-up whatever this says.
+    pub next_check_at: Option<DateTime<Utc>>,
+    /// The replica's clock.
+    pub gateway_at: DateTime<Utc>,
+}
+
+impl Db {
+    /// Writes the intent to ask, before the call: the attempt and the plan's counters. Refused when the
+    /// registration has changed since it was read, when a worker's claim is lost, or when its lease
+    /// would not outlast the call.
+    #[tracing::instrument(name = "db.registration_attempt.insert", skip_all, fields(registration.id = %question.registration.id, otel.kind = "client", db.system = "postgresql"))]
+    pub async fn begin_registration_question(
+        &self,
+        question: &RegistrationQuestion<'_>,
+    ) -> Result<Asked, Error> {
+        let registration = question.registration;
+        let row = sqlx::query!(
+            r#"with held as materialized (
+                select follow_up_id from follow_up
+                where merchant_id = $1 and kind = 'registration' and subject_id = $2
+                    and ($3::uuid is null
+                        or (follow_up_id = $3 and fence = $4
+                            and leased_until > db_now() + $5::bigint * interval '1 millisecond'))
+                for update
+            ), asked as (
+                update store_registration
+                set submits = submits + case when $6 = 'maintain_store' then 1 else 0 end,
+                    last_submit_at = case
+                        when $6 = 'maintain_store' then db_now()
+                        else last_submit_at
+                    end,
+                    to_send = to_send and $6 <> 'maintain_store',
+                    checks_done = checks_done + case when $6 = 'store_status' then 1 else 0 end,
+                    last_check_at = case
+                        when $6 = 'store_status' then db_now()
+                        else last_check_at
+                    end
+                where merchant_id = $1 and registration_id = $2 and version = $7
+                    and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
+                returning sealed
+            ), attempted as (
+                insert into store_registration_attempt (merchant_id, attempt_id, registration_id,
+                    kind)
+                select $1, $8, $2, $6 from asked
+                returning sent_at
+            ), counted as (
+                update follow_up
+                set queries = queries + case when $6 = 'store_status' then 1 else 0 end
+                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
+                    and exists (select from asked)
+            )
+            select (select count(*) from held) as "held!",
+                (select sent_at from attempted) as sent_at,
+                (select sealed from asked) as sealed"#,
+            registration.merchant_id.uuid(),
+            registration.id.uuid(),
+            question.fence.map(|fence| fence.follow_up_id.uuid()),
+            question.fence.map(|fence| fence.fence),
+            question.deadline_ms,
+            question.kind.as_str(),
+            registration.version,
+            question.attempt_id.uuid(),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(match row.sent_at {
+            Some(at) => Asked::Begun {
+                at,
+                sealed: row.sealed,
+            },
+            None if question.fence.is_some() && row.held == 0 => Asked::FenceLost,
+            None => Asked::Stale,
+        })
+    }
+
+    /// Records an answer and the change it makes. What has become settled forgets people.
+    ///
+    /// Every writer locks the follow-up first and the registration second.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one statement, and its parameters one by one"
+    )]
+    #[tracing::instrument(name = "db.registration.record", skip_all, fields(registration.id = %record.before.id, otel.kind = "client", db.system = "postgresql"))]
+    pub async fn record_registration(
+        &self,
+        record: &RegistrationRecord<'_>,
+    ) -> Result<Recorded, Error> {
+        let before = record.before;
+        let (attempt_id, answer) = record.answered.unzip();
+        let (after, event) = record.change.unzip();
+        let rejection = after.and_then(|after| after.rejection.as_ref());
+        let in_force = after.and_then(|after| after.in_force.as_ref());
+        let submission = after.map(|after| &after.submission);
+        let (api_key_id, follow_up_id) = actor_columns(record.actor);
+        let row = sqlx::query!(
+            r#"with held as materialized (
+                select follow_up_id from follow_up
+                where merchant_id = $1 and kind = 'registration' and subject_id = $2
+                    and ($3::uuid is null or (follow_up_id = $3 and fence = $4))
+                for update
+            ), changed as (
+                update store_registration
+                set version = version + 1, updated_at = db_now(), status = $7, reject_code = $8,
+                    reject_reason = $9, accepted_at = $10, after_earlier = $11, to_send = $12,
+                    sealed = case when $13 then sealed end, in_force_merchant_name = $14,
+                    in_force_store_name = $15, in_force_industry = $16, approved_at = $17,
+                    store_status = $18
+                where merchant_id = $1 and registration_id = $2 and version = $5
+                    and $7::text is not null
+                    -- What an answer means was decided in knowledge of all that was sent.
+                    and submits = $6
+                    and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
+                returning version, updated_at, submission
+            ), recorded as (
+                insert into store_registration_transition (merchant_id, registration_id, version,
+                    event, from_status, to_status, submission, api_key_id, follow_up_id, attempt_id,
+                    gateway_at)
+                select $1, $2, version, $19, $20, $7, submission, $21, $22, $23, $24
+                from changed
+            ), answered as (
+                update store_registration_attempt
+                set answered_at = db_now(), answer_class = $25, answer_code = $26,
+                    answer_detail = $27, duration_ms = $28
+                where merchant_id = $1 and attempt_id = $23 and answered_at is null
+            ), settled as (
+                delete from follow_up
+                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
+                    and $7 in ('approved', 'rejected') and exists (select from changed)
+            ), rescheduled as (
+                update follow_up
+                set due_at = $29, error_count = 0, last_error = null,
+                    -- Another writer leaves a worker's lease alone.
+                    leased_until = case when $3::uuid is null then leased_until end,
+                    worker = case when $3::uuid is null then worker end
+                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
+                    and $29::timestamptz is not null
+                    and not (coalesce($7, '') in ('approved', 'rejected')
+                        and exists (select from changed))
+                    and ($7::text is null or exists (select from changed))
+            ), reopened as (
+                -- What was settled and is under review again has lost its follow-up.
+                insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
+                select $1, $30, 'registration', $2, coalesce($29, db_now())
+                from changed
+                where $7 not in ('approved', 'rejected') and not exists (select from held)
+                on conflict (merchant_id, kind, subject_id) do nothing
+            )
+            select (select count(*) from held) as "held!",
+                (select updated_at from changed) as changed_at,
+                db_now() as "now!""#,
+            before.merchant_id.uuid(),
+            before.id.uuid(),
+            record.fence.map(|fence| fence.follow_up_id.uuid()),
+            record.fence.map(|fence| fence.fence),
+            before.version,
+            before.submission.submits,
+            after.map(|after| after.status.as_str()),
+            rejection.and_then(|rejection| rejection.code.as_deref()),
+            rejection.and_then(|rejection| rejection.reason.as_deref()),
+            submission.and_then(|submission| submission.accepted_at),
+            submission.is_some_and(|submission| submission.after_earlier),
+            submission.is_some_and(|submission| submission.to_send),
+            submission.is_some_and(|submission| submission.is_kept),
+            in_force.map(|in_force| in_force.secondary_merchant_name.as_str()),
+            in_force.map(|in_force| in_force.store_name.as_str()),
+            in_force.map(|in_force| in_force.store_industry.as_str()),
+            in_force.map(|in_force| in_force.approved_at),
+            after.and_then(|after| after.store_status.as_deref()),
+            event,
+            before.status.as_str(),
+            api_key_id,
+            follow_up_id,
+            attempt_id.map(AttemptId::uuid),
+            record.gateway_at,
+            answer.map(|answer| answer.class.as_str()),
+            answer.and_then(|answer| answer.code.as_deref()),
+            answer.and_then(|answer| answer.detail.as_deref()),
+            answer.map(|answer| answer.duration_ms),
+            record.next_check_at,
+            FollowUpId::mint().uuid(),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(match (record.fence, after, row.changed_at) {
+            (Some(_), _, _) if row.held == 0 => Recorded::FenceLost,
+            (_, Some(_), None) => Recorded::Stale,
+            (_, _, Some(at)) => Recorded::Written(at),
+            (_, None, None) => Recorded::Written(row.now),
+        })
+    }
+}
+
+fn actor_columns(actor: RegistrationActor) -> (Option<Uuid>, Option<Uuid>) {
+    match actor {
+        RegistrationActor::ApiKey(id) => (Some(id.uuid()), None),
+        RegistrationActor::FollowUp(id) => (None, Some(id.uuid())),
+    }
+}
