@@ -218,6 +218,40 @@ async fn m9_d3_ids_and_references_are_unique_for_ever(pool: PgPool) {
     world.finish().await;
 }
 
+/// Unique keys that cannot begin with the merchant. Their tables are small, and would be kept whole
+/// everywhere where the others are distributed; so would those of an account (its daily files) and of
+/// everybody (API keys, the audit log), whose rows need not be a merchant's at all.
+const KEYS_OF_ALL: [(&str, &str); 3] = [
+    ("merchant_default_key", "one merchant is the environment's"),
+    ("merchant_external_id_key", "merchants are told apart by it"),
+    (
+        "store_registration_partner_key",
+        "Alipay takes a shop for one merchant of the account",
+    ),
+];
+
+/// `design/correctness.md` section 5: a distributed table keeps only keys with its merchant in them.
+#[sqlx::test]
+async fn merchant_id_leads_every_key_of_what_is_a_merchants(pool: PgPool) {
+    let world = World::start(pool).await;
+    let others: Vec<String> = sqlx::query_scalar(
+        "select index_class.relname::text
+        from pg_index
+        join pg_class as index_class on index_class.oid = indexrelid
+        join pg_class as of_table on of_table.oid = indrelid
+        join pg_namespace on pg_namespace.oid = of_table.relnamespace and nspname = 'public'
+        join pg_attribute as merchant on merchant.attrelid = indrelid
+            and merchant.attname = 'merchant_id' and merchant.attnotnull
+        where indisunique and indkey[0] <> merchant.attnum
+        order by 1",
+    )
+    .fetch_all(&world.pool)
+    .await
+    .expect("the catalogue");
+    assert_eq!(others, KEYS_OF_ALL.map(|(name, _reason)| name));
+    world.finish().await;
+}
+
 /// S8: what happened stays written.
 #[sqlx::test]
 async fn s8_payments_and_transitions_cannot_be_removed_or_rewritten(pool: PgPool) {

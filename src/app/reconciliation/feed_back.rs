@@ -175,7 +175,7 @@ impl App {
                 }
                 // The payment has changed meanwhile.
                 Ok(Recorded::Stale | Recorded::FenceLost) => {}
-                // The same row again, or an id that somebody else's refund has.
+                // The same row again, or an id that another refund of the merchant has.
                 Err(DbError::Constraint(name)) if name == "refund_partner_refund_id_key" => {
                     return Ok(());
                 }

@@ -145,7 +145,7 @@ impl Db {
                 from refund
                 where merchant_id = $1 and refund_id = $2 and $31::text is not null
                     and ($5::bigint is null or exists (select from changed))
-                on conflict (partner, notify_id) do nothing
+                on conflict (merchant_id, partner, notify_id) do nothing
             ), recorded as (
                 insert into refund_transition (merchant_id, refund_id, version, payment_id, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
