@@ -4,7 +4,7 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::Hash,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -53,9 +53,10 @@ impl App {
         } else {
             self.gate.look_up().await
         };
+        let asked = self.directory.identities.ask();
         let found = self.db.find_api_key(&hash).await?;
         match &found {
-            Some(identity) => self.directory.identities.put(hash, identity.clone()),
+            Some(identity) => self.directory.identities.put(asked, hash, identity.clone()),
             None => self.directory.identities.remove(&hash),
         }
         Ok(found)
@@ -111,9 +112,10 @@ impl App {
         if let Some(shop) = self.directory.shops.get(&key) {
             return Ok(Some(shop));
         }
+        let asked = self.directory.shops.ask();
         let found = self.db.find_store(merchant_id, store_id).await?;
         if let Some(shop) = &found {
-            self.directory.shops.put(key, shop.clone());
+            self.directory.shops.put(asked, key, shop.clone());
         }
         Ok(found)
     }
@@ -121,45 +123,71 @@ impl App {
 
 /// A small map whose entries are believed for [`REMEMBER_FOR`].
 #[derive(Debug)]
-struct Remembered<K, V>(Mutex<HashMap<K, (Instant, V)>>);
+struct Remembered<K, V>(Mutex<Memory<K, V>>);
+
+#[derive(Debug)]
+struct Memory<K, V> {
+    entries: HashMap<K, (Instant, V)>,
+    /// How often something was forgotten.
+    forgotten: u64,
+}
+
+/// When a look-up began: what is forgotten after it may be what it finds.
+#[derive(Clone, Copy, Debug)]
+struct Asked(u64);
 
 impl<K, V> Default for Remembered<K, V> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self(Mutex::new(Memory {
+            entries: HashMap::new(),
+            forgotten: 0,
+        }))
     }
 }
 
 impl<K: Eq + Hash, V: Clone> Remembered<K, V> {
     fn get(&self, key: &K) -> Option<V> {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        entries
-            .get(key)
+        let memory = self.lock();
+        let entry = memory.entries.get(key);
+        entry
             .filter(|(since, _)| since.elapsed() < REMEMBER_FOR)
             .map(|(_, value)| value.clone())
     }
 
     /// Whether the entry is there, however old.
     fn was_known(&self, key: &K) -> bool {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.contains_key(key)
+        self.lock().entries.contains_key(key)
     }
 
     fn remove(&self, key: &K) {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.remove(key);
+        self.lock().entries.remove(key);
     }
 
-    fn put(&self, key: K, value: V) {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.len() >= REMEMBER_AT_MOST {
-            entries.clear();
+    /// To be called before the database is.
+    fn ask(&self) -> Asked {
+        Asked(self.lock().forgotten)
+    }
+
+    /// Remembers what was found, unless something was forgotten meanwhile: it may have been this.
+    fn put(&self, asked: Asked, key: K, value: V) {
+        let mut memory = self.lock();
+        if memory.forgotten != asked.0 {
+            return;
         }
-        entries.insert(key, (Instant::now(), value));
+        if memory.entries.len() >= REMEMBER_AT_MOST {
+            memory.entries.clear();
+        }
+        memory.entries.insert(key, (Instant::now(), value));
     }
 
     fn forget(&self, which: impl Fn(&K, &V) -> bool) {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.retain(|key, (_, value)| !which(key, value));
+        let mut memory = self.lock();
+        memory.forgotten += 1;
+        memory.entries.retain(|key, (_, value)| !which(key, value));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory<K, V>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -176,5 +204,21 @@ impl Used {
     fn take(&self) -> Vec<Uuid> {
         let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         ids.drain().map(ApiKeyId::uuid).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_revoked_during_its_look_up_is_not_remembered() {
+        let keys = Remembered::default();
+        let asked = keys.ask();
+        keys.forget(|key, _| *key == "revoked");
+        keys.put(asked, "revoked", 1);
+        assert_eq!(keys.get(&"revoked"), None);
+        keys.put(keys.ask(), "other", 2);
+        assert_eq!(keys.get(&"other"), Some(2));
     }
 }
