@@ -110,7 +110,8 @@ impl Reversal {
 }
 
 impl App {
-    /// Says how a payment would be undone now, and changes nothing. `Ok(None)`: no such payment.
+    /// Says how a payment would be undone now, or what would refuse it, and changes nothing.
+    /// `Ok(None)`: no such payment.
     pub async fn preview_reversal(
         &self,
         principal: &Principal,
@@ -122,7 +123,11 @@ impl App {
         let action = choose(&payment, self.db.now().await?)?;
         let refund = match action {
             ReversalAction::None => self.latest_refund(&payment).await?,
-            ReversalAction::Cancel | ReversalAction::Refund => None,
+            ReversalAction::Refund => {
+                self.check_limits(&payment).await?;
+                None
+            }
+            ReversalAction::Cancel => None,
         };
         Ok(Some(reversal(action, payment, refund)))
     }
@@ -231,6 +236,21 @@ impl App {
             Err(Error::AmountExceedsRefundable { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the merchant's limits let all that is left go back now.
+    async fn check_limits(&self, payment: &Payment) -> Result<(), Error> {
+        let mut allowance = self.db.refund_allowance(payment.merchant_id).await?;
+        let account = self.accounts.of(&payment.partner);
+        let default = account.map(|account| account.limits).unwrap_or_default();
+        allowance.limits = allowance.limits.or(default);
+        let exceeded = allowance.exceeded_by(payment.refundable_minor());
+        exceeded.map_or(Ok(()), |exceeded| {
+            Err(Error::RefundLimitExceeded {
+                payment_id: payment.id,
+                exceeded,
+            })
+        })
     }
 
     async fn latest_refund(&self, payment: &Payment) -> Result<Option<Refund>, Error> {

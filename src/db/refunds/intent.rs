@@ -327,6 +327,34 @@ impl Db {
         Ok(Obstacle::Existing(Box::new(existing), Box::new(payment)))
     }
 
+    /// What a merchant's own limits leave of this GMT+8 day; what its account's limits are is
+    /// configuration.
+    #[tracing::instrument(name = "db.refund_allowance", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn refund_allowance(
+        &self,
+        merchant_id: MerchantId,
+    ) -> Result<RefundAllowance, Error> {
+        let row = sqlx::query!(
+            r#"select merchant.max_refund_minor, merchant.max_refunded_per_day_minor,
+                coalesce(day.refunded_minor, 0) as "refunded_today_minor!"
+            from merchant
+            left join refund_day as day on day.merchant_id = merchant.merchant_id
+                and day.business_day = (db_now() at time zone interval '8 hours')::date
+            where merchant.merchant_id = $1"#,
+            merchant_id.uuid(),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(RefundAllowance {
+            limits: Limits {
+                max_payment_minor: None,
+                max_refund_minor: row.max_refund_minor,
+                max_refunded_per_day_minor: row.max_refunded_per_day_minor,
+            },
+            refunded_today_minor: row.refunded_today_minor,
+        })
+    }
+
     /// Ends a cancel that Alipay refused and makes the refund of the reversal in its place, in one
     /// statement, so that no crash leaves neither (`design/correctness.md` T4).
     #[tracing::instrument(name = "db.refund_intent.turn", skip_all, fields(refund.id = %turned.refund_id, otel.kind = "client", db.system = "postgresql"))]

@@ -488,6 +488,37 @@ async fn q9_refunds_stay_within_the_limits_of_a_refund_and_of_a_day(pool: PgPool
     world.finish().await;
 }
 
+/// Q9: a reversal says beforehand that its refund would be refused, and by which limit.
+#[sqlx::test]
+async fn q9_the_preview_of_a_reversal_knows_the_limits(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let operator = world.overseer(&[Scope::Admin]).await;
+    let paid = world.pay("0001").await;
+    // A cancel is not limited.
+    let limits = json!({"limits": {"max_refunded_per_day_minor": 3924}});
+    change(&world, &operator, limits).await;
+    let preview = format!("/v1/payments/{}/reverse?preview=true", paid.id());
+    let told = world.till.post(&preview, &json!({})).await;
+    assert_eq!(told.summary("action"), (200, "cancel"), "{told:?}");
+    // On the next day it would be a refund of 39.25.
+    world.advance(TimeDelta::hours(13)).await;
+    for refused in [
+        world.till.post(&preview, &json!({})).await,
+        world.till.reverse(paid.id()).await,
+    ] {
+        assert_eq!(
+            refused.summary("code"),
+            (422, "refund_limit_exceeded"),
+            "{refused:?}"
+        );
+    }
+    let limits = json!({"limits": {"max_refunded_per_day_minor": 3925}});
+    change(&world, &operator, limits).await;
+    let told = world.till.post(&preview, &json!({})).await;
+    assert_eq!(told.summary("action"), (200, "refund"), "{told:?}");
+    world.finish().await;
+}
+
 /// Q9: a refund that failed returned nothing, so it no longer counts.
 #[sqlx::test]
 async fn q9_a_failed_refund_gives_its_part_of_the_day_back(pool: PgPool) {
