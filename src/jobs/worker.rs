@@ -399,11 +399,11 @@ async fn visit<T: Visited>(
         Ok(Ok(Ok(()))) => return,
         Ok(Ok(Err(interrupted))) => {
             use std::error::Error as _;
-            let source = interrupted
-                .source()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            format!("{interrupted}: {source}")
+            let source = interrupted.source();
+            source.map_or_else(
+                || interrupted.to_string(),
+                |source| format!("{interrupted}: {source}"),
+            )
         }
         Ok(Err(_)) => "the visit panicked".to_owned(),
         Err(_) => "the visit outlasted its lease".to_owned(),

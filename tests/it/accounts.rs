@@ -6,6 +6,7 @@ use alipayhk_gateway::{
     domain::merchant::Scope,
     keys::{GenerateArgs, generate},
 };
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -209,6 +210,41 @@ async fn a_payment_to_an_account_that_is_not_configured_stores_nothing(pool: PgP
     assert_eq!(refused.summary("code"), (503, "account_not_configured"));
     assert_eq!(refused.body["attempted"], "false");
     assert_eq!(world.rows().await, rows, "nothing was stored");
+    world.finish().await;
+}
+
+/// S4: what an account that is no longer configured owes stays owed, and is found out when it is back.
+#[sqlx::test]
+async fn a_payment_whose_account_is_gone_is_parked_and_settled_when_it_is_back(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let unheard = world.pay_unheard().await;
+    let app = world.replicas[0].app.clone();
+    let accounts = app.accounts();
+    let account = (*accounts[PARTNER]).clone();
+    app.replace_accounts(vec![]).await;
+    // Twenty errors of our own in a row park it.
+    for _ in 0..30 {
+        world.advance(TimeDelta::hours(1)).await;
+        world.run_due().await;
+    }
+    let parked = "select count(*) from follow_up where parked_at is not null
+        and last_error = 'no Alipay account 2088000000000001 is configured'";
+    assert_eq!(world.count_rows(parked).await, 1);
+    assert_eq!(world.simulator.count("query").await, 0, "nobody was asked");
+    let waits = world.till.payment(unheard.id()).await;
+    assert_eq!(waits["outcome_certainty"], "unknown", "{waits}");
+
+    app.replace_accounts(vec![account]).await;
+    let operator = world.overseer(&[Scope::Operations]).await;
+    let rows = operator.get("/v1/follow-ups?parked=true").await;
+    let path = format!(
+        "/v1/follow-ups/{}/run",
+        rows.body["items"][0]["id"].as_str().expect("an id")
+    );
+    assert_eq!(operator.post(&path, &json!({})).await.status, 200);
+    world.run_due().await;
+    let settled = world.till.payment(unheard.id()).await;
+    assert_eq!(settled["status"], "succeeded", "{settled}");
     world.finish().await;
 }
 

@@ -230,6 +230,24 @@ impl Metrics {
     }
 }
 
+/// Q9: what looks like a stolen key is told, once.
+#[sqlx::test]
+async fn q9_a_burst_of_refunds_is_counted_and_logged(pool: PgPool) {
+    let mut program = Program::start(&pool, FIRST_QUERY_LATE).await;
+    let till = &program.till;
+    let paid = create(till, "0001", ("prefer", "handling=strict")).await;
+    let small = json!({"amount": {"value": 1, "currency": "HKD"}});
+    for made in 1..=31 {
+        let refund = till.refund(paid.id(), &small, 20).await;
+        assert_eq!(refund.status, 201, "{refund:?}");
+        let bursts = Metrics::read(till).await.get("refund_bursts_total", &[]);
+        assert_eq!(bursts, i64::from(made >= 30), "after {made}");
+    }
+    let output = program.stop().await;
+    let told = "the merchant made 30 refunds within ten minutes";
+    assert_eq!(output.stdout.matches(told).count(), 1);
+}
+
 #[sqlx::test]
 async fn metrics_are_described_and_move(pool: PgPool) {
     type Labels = &'static [(&'static str, &'static str)];
