@@ -30,7 +30,7 @@
 //! | [`jobs`] | the workers that claim due follow-ups and visit what they are about | `app`, `db`, `domain`, `failpoint` |
 //! | [`http`] | the REST surface: requests into types, results into answers | `app`, `domain`, `failpoint`, `shutdown` |
 //! | [`telemetry`] | logs, traces and metrics of the process | `config` |
-//! | [`startup`] | puts the program together and runs it | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `http`, `jobs`, `shutdown` |
+//! | [`startup`] | puts the program together and runs it | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `http`, `jobs`, `keys`, `shutdown` |
 //! | [`commands`] | what administrators do at a terminal: `api-key`, `audit`, `keys check` | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `startup` |
 //! | [`dev`] | `dev up` and its like: uses the programs by their command line | `keys` |
 //!

@@ -126,7 +126,17 @@ pub struct KeyFacts {
     pub fingerprint: Option<String>,
     /// The length of the modulus; absent of a shared key.
     pub bits: Option<usize>,
+    /// Whether everybody has its private half: it stands in the protocol's test vectors.
+    pub is_published: bool,
 }
+
+/// SHA-256 of the keys of `protocol/wire.md` 2.6 whose private halves are published: V3 and V5 as
+/// SubjectPublicKeyInfo, and the MD5 key of V5. V4 is Alipay's own.
+const PUBLISHED: [&str; 3] = [
+    "8d65e375d2e96d4f39ee09a273b53f3c341555a981fb61d87e81b6bc31fd1847",
+    "01aa3daf1f2e121c6054caf0e93b5d542692380edcd035188ed7e517a60c5bda",
+    "3eb1bd439947eb762998e566ccc2e099c791118b2f40579cc4f7da2b5061b7f9",
+];
 
 enum Signer {
     Modern(RsaKeyPair),
@@ -273,9 +283,10 @@ impl OwnKey {
     /// Reads the text of our private key, or of the shared one.
     pub(super) fn read(sign_type: SignType, text: &[u8]) -> Result<Self, KeyFault> {
         if sign_type == SignType::Md5 {
+            let key = shared_key(text)?;
             return Ok(Self {
-                signer: Signer::Md5(shared_key(text)?),
-                facts: KeyFacts::of_shared_key(),
+                facts: KeyFacts::of_shared_key(&key),
+                signer: Signer::Md5(key),
             });
         }
         let key = keys::private_key(text)?;
@@ -297,9 +308,10 @@ impl AlipaysKey {
     pub(super) fn read(sign_type: SignType, text: &[u8]) -> Result<Self, KeyFault> {
         let algorithm = match sign_type {
             SignType::Md5 => {
+                let key = shared_key(text)?;
                 return Ok(Self {
-                    verifier: Verifier::Md5(shared_key(text)?),
-                    facts: KeyFacts::of_shared_key(),
+                    facts: KeyFacts::of_shared_key(&key),
+                    verifier: Verifier::Md5(key),
                 });
             }
             SignType::Rsa2 => &RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
@@ -322,16 +334,21 @@ impl AlipaysKey {
 
 impl KeyFacts {
     fn of(key: &RsaPublicKey) -> Result<Self, KeyFault> {
+        let fingerprint = keys::fingerprint(&keys::public_key_info(key)?);
         Ok(Self {
-            fingerprint: Some(keys::fingerprint(&keys::public_key_info(key)?)),
+            is_published: PUBLISHED.contains(&fingerprint.as_str()),
+            fingerprint: Some(fingerprint),
             bits: Some(key.n().bits()),
         })
     }
 
-    const fn of_shared_key() -> Self {
+    /// Nothing of a shared key is shown, a hash neither: it could be guessed from it.
+    fn of_shared_key(key: &SecretString) -> Self {
+        let hash = keys::fingerprint(key.expose_secret().as_bytes());
         Self {
             fingerprint: None,
             bits: None,
+            is_published: PUBLISHED.contains(&hash.as_str()),
         }
     }
 }

@@ -246,3 +246,22 @@ proptest! {
         );
     }
 }
+
+/// A key whose private half is published protects nothing; Alipay's own is not among them.
+#[test]
+fn keys_of_the_test_vectors_are_known_as_such() {
+    let public = |text: &str| {
+        let key = AlipaysKey::read(SignType::Rsa, text.as_bytes()).expect("a key");
+        key.facts().is_published
+    };
+    assert!(public(vectors::V3_PUBLIC_KEY) && public(vectors::V5_PUBLIC_KEY));
+    assert!(!public(vectors::V4_PUBLIC_KEY));
+    let own = OwnKey::read(SignType::Rsa2, vectors::V5_PRIVATE_KEY.as_bytes()).expect("a key");
+    assert!(own.facts().is_published);
+    let shared = |text: &str| {
+        let key = OwnKey::read(SignType::Md5, text.as_bytes()).expect("a key");
+        key.facts().is_published
+    };
+    assert!(shared(vectors::V5_MD5_KEY));
+    assert!(!shared("9f86d081884c7d659a2feaa0c55ad015"));
+}

@@ -146,6 +146,12 @@ fn check_key(sign_type: SignType, role: KeyRole, file: &KeyFile, now: DateTime<U
     let facts = match key_of(sign_type, role, &file.path) {
         Ok(facts) => {
             findings.extend(length(sign_type, role, &facts));
+            if facts.is_published {
+                findings.push(fault(
+                    "it stands in the protocol's test vectors: anybody can sign with it, and a release \
+                     does not start with it",
+                ));
+            }
             Some(facts)
         }
         Err(error) => {

@@ -6,7 +6,7 @@
 //! | bounds | `RATE_LIMIT_PER_SECOND` `RATE_LIMIT_BURST` `MAX_WORK` `MAX_WORK_PER_MERCHANT` `MAX_WAITING` |
 //! | database | `DATABASE_URL` `MIGRATE_DATABASE_URL` `DATABASE_MAX_CONNECTIONS` |
 //! | Alipay | `ALIPAY_ACCOUNTS_FILE` ([`accounts`]) `ALIPAY_ENDPOINT` `ALIPAY_PARTNER` `ALIPAY_SIGN_TYPE` `ALIPAY_PRIVATE_KEY_FILE` `ALIPAY_PUBLIC_KEY_FILE` `ALIPAY_MD5_KEY_FILE` `ALIPAY_CONNECT_TIMEOUT_MS` `ALIPAY_PAY_TIMEOUT_MS` `ALIPAY_QUERY_TIMEOUT_MS` `ALIPAY_CANCEL_TIMEOUT_MS` `ALIPAY_REFUND_TIMEOUT_MS` `ALIPAY_BREAKER_CALLS` `ALIPAY_EXTRA_CA_FILE` |
-//! | secrets | `SECRET_KEY_FILE` |
+//! | secrets | `SECRET_KEY_FILE` `TRIAL_MODE` |
 //! | follow-up | `FOLLOW_UP_FIRST_QUERY_MS` `FOLLOW_UP_QUERY_INTERVAL_MS` `FOLLOW_UP_POLL_INTERVAL_MS` `FOLLOW_UP_LEASE_MS` `FOLLOW_UP_WORKERS` |
 //! | refunds | `REFUND_BATCH_OPENS` `REFUND_BATCH_CLOSES` `REFUND_GIVE_UP_DAYS` |
 //! | first merchant | `MERCHANT_NAME` `SECONDARY_MERCHANT_ID` `SECONDARY_MERCHANT_NAME` `SECONDARY_MERCHANT_INDUSTRY` `STORE_ID` `STORE_NAME` |
@@ -28,7 +28,7 @@ pub use accounts::{Account, KeyFile, Limits};
 pub use read::{ConfigError, Fault};
 pub use sections::{
     Alipay, Bounds, Database, FirstMerchant, FollowUp, Http, LogFormat, Owner, RefundBatch,
-    SecretKey, SignType, Telemetry, Timeouts,
+    SecretKey, SignType, Strictness, Telemetry, Timeouts,
 };
 
 use read::Reader;
@@ -50,6 +50,8 @@ pub struct Config {
     pub follow_up: FollowUp,
     /// When Alipay does asynchronous refunds.
     pub refund_batch: RefundBatch,
+    /// What becomes of what only a trial may have.
+    pub strictness: Strictness,
 }
 
 /// What `migrate` needs: the database, and the merchant and store it makes on an empty one.
@@ -82,6 +84,8 @@ pub struct ApiKeyConfig {
 pub struct AccountsConfig {
     /// How to reach Alipay.
     pub alipay: Alipay,
+    /// What becomes of what only a trial may have.
+    pub strictness: Strictness,
 }
 
 impl AccountsConfig {
@@ -90,7 +94,13 @@ impl AccountsConfig {
         let mut reader = Reader::new(&lookup);
         let refund_batch = RefundBatch::read(&mut reader);
         let alipay = Alipay::read(&mut reader, refund_batch);
-        reader.finish(|| Some(Self { alipay: alipay? }))
+        let strictness = Strictness::read(&mut reader);
+        reader.finish(|| {
+            Some(Self {
+                alipay: alipay?,
+                strictness: strictness?,
+            })
+        })
     }
 }
 
@@ -113,6 +123,7 @@ impl Config {
         let refund_batch = RefundBatch::read(&mut reader);
         let alipay = Alipay::read(&mut reader, refund_batch);
         let secret_key = SecretKey::read(&mut reader);
+        let strictness = Strictness::read(&mut reader);
         let follow_up = FollowUp::read(&mut reader, alipay.as_ref().map(|alipay| &alipay.timeouts));
         reader.finish(|| {
             Some(Self {
@@ -123,6 +134,7 @@ impl Config {
                 secret_key: secret_key?,
                 follow_up: follow_up?,
                 refund_batch: refund_batch?,
+                strictness: strictness?,
             })
         })
     }

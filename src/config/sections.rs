@@ -284,6 +284,29 @@ impl SecretKey {
     }
 }
 
+/// What becomes of keys, endpoints and secrets that only a trial may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// The program does not start with them.
+    Refuse,
+    /// It starts, and warns of each.
+    Warn,
+    /// It starts: a debug build takes no real money.
+    Ignore,
+}
+
+impl Strictness {
+    pub(super) fn read(reader: &mut Reader) -> Option<Self> {
+        const NAME: &str = "TRIAL_MODE";
+        match reader.optional(NAME).as_deref() {
+            None if cfg!(debug_assertions) => Some(Self::Ignore),
+            None | Some("false") => Some(Self::Refuse),
+            Some("true") => Some(Self::Warn),
+            Some(_) => reader.fault(NAME, "must be true or false"),
+        }
+    }
+}
+
 /// How to find out what stayed open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FollowUp {

@@ -56,6 +56,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("ALIPAY_REFUND_TIMEOUT_MS", Some("10000"), "how long a refund call may take"),
     variable("ALIPAY_BREAKER_CALLS", Some("5"), "how many calls in a row without an answer (time-outs, broken connections, HTTP 5xx) stop new payments and refunds until Alipay answers again, 0-1000; 0: none do"),
     variable("ALIPAY_EXTRA_CA_FILE", None, "optional; PEM of certificate authorities to trust besides the system's"),
+    variable("TRIAL_MODE", None, "true: start with test keys, plain http to Alipay and example secrets, and warn of each; false: refuse them; default false in a release and true, without warnings, in a debug build. Never true with real money"),
     variable("SECRET_KEY_FILE", None, "required; base64 of at least 32 random bytes, the key of stored hashes; the same on every replica"),
     variable("FOLLOW_UP_FIRST_QUERY_MS", Some("5000"), "when to ask first about a payment whose outcome is open"),
     variable("FOLLOW_UP_QUERY_INTERVAL_MS", Some("3000"), "how long after one query to ask again"),

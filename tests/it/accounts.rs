@@ -122,6 +122,115 @@ async fn accounts_are_read_again_on_sighup_and_faults_change_nothing(pool: PgPoo
     stage.close().await;
 }
 
+/// What only a trial may have: a published key, a stand-in for Alipay, plain http to other machines.
+fn for_a_trial(folder: &Folder) -> String {
+    fs::write(
+        folder.0.join("md5.key"),
+        "0123456789abcdef0123456789abcdef\n",
+    )
+    .expect("a file");
+    let text = format!(
+        "[[account]]\npartner = \"2088000000000098\"\nendpoint = \"https://alipay.invalid/gateway.do\"\n\
+         sign_type = \"MD5\"\n[[account.md5_key]]\nfile = \"md5.key\"\n\
+         [[account]]\npartner = \"{PARTNER}\"\nendpoint = \"http://alipay.invalid/gateway.do\"\n\
+         [[account.private_key]]\nfile = \"merchant_private_key.pem\"\n\
+         [[account.alipay_public_key]]\nfile = \"{}\"\n",
+        keys().dir.join("alipay_public_key.pem").display(),
+    );
+    fs::write(folder.file(), text).expect("the file can be written");
+    folder.file()
+}
+
+/// Q13: a release takes no money with what everybody has, and names all of it at once.
+#[sqlx::test]
+async fn q13_a_release_refuses_test_keys_plain_http_and_default_secrets(pool: PgPool) {
+    let stage = Stage::set(pool).await;
+    let folder = Folder::new("trial");
+    let file = for_a_trial(&folder);
+    let mut settings = stage.settings();
+    for (name, value) in UNSET {
+        settings.push((name.to_owned(), value.to_owned()));
+    }
+    for (name, value) in [
+        ("ALIPAY_ACCOUNTS_FILE", file.as_str()),
+        // What a release does where nothing is said.
+        ("TRIAL_MODE", "false"),
+        (
+            "DATABASE_URL",
+            "postgres://gateway:change-me@127.0.0.1:5432/gateway",
+        ),
+    ] {
+        settings.push((name.to_owned(), value.to_owned()));
+    }
+    let output = gateway_command(&["serve"], &settings).output().await;
+    let output = output.expect("the program runs");
+    let error = String::from_utf8(output.stderr).expect("text");
+    assert!(!output.status.success());
+    for fault in [
+        "5 fault(s)",
+        "SECRET_KEY_FILE: the key has fewer than 12 different bytes",
+        "DATABASE_URL: the password is one of our examples",
+        "account 2088000000000098: the MD5 key is the published one",
+        "account 2088000000000001: the endpoint http://alipay.invalid is plain http",
+        "alipay_public_key.pem is no key of Alipay's: its private half lies beside it",
+        "TRIAL_MODE=true",
+    ] {
+        assert!(error.contains(fault), "{fault} is missing: {error}");
+    }
+    for secret in ["change-me", "0123456789abcdef"] {
+        assert!(!error.contains(secret), "{error}");
+    }
+
+    // A trial may have it all, and is told so each time.
+    let changes = [
+        &UNSET[..],
+        &[
+            ("ALIPAY_ACCOUNTS_FILE", file.as_str()),
+            ("TRIAL_MODE", "true"),
+        ],
+    ];
+    let program = stage.gateway(&changes.concat()).await;
+    program.logged("TRIAL_MODE is on").await;
+    for warned in [
+        "SECRET_KEY_FILE",
+        "is plain http",
+        "no key of Alipay's",
+        "published one",
+    ] {
+        program.logged(warned).await;
+    }
+    program.stop().await;
+    stage.close().await;
+}
+
+/// Q13: nor does it begin to when it reads its accounts again.
+#[sqlx::test]
+async fn q13_accounts_that_a_release_would_refuse_are_not_taken_on_sighup(pool: PgPool) {
+    let stage = Stage::set(pool).await;
+    let folder = Folder::new("later");
+    folder.write(
+        stage.simulator.endpoint().as_str(),
+        &[(&Folder::good_key(), "")],
+    );
+    let (file, secret) = (folder.file(), folder.0.join("secret.key"));
+    let secret = secret.display().to_string();
+    let changes = [
+        &UNSET[..],
+        &[
+            ("ALIPAY_ACCOUNTS_FILE", file.as_str()),
+            ("TRIAL_MODE", "false"),
+            ("SECRET_KEY_FILE", secret.as_str()),
+        ],
+    ];
+    let program = stage.gateway(&changes.concat()).await;
+    for_a_trial(&folder);
+    hang_up(&program).await;
+    let refused = program.logged("were not read again").await;
+    assert!(refused.contains("is plain http"), "{refused}");
+    program.stop().await;
+    stage.close().await;
+}
+
 /// Payments that are under way while accounts are read again end with those they began with.
 #[sqlx::test]
 async fn no_payment_fails_while_accounts_are_read_again(pool: PgPool) {

@@ -1,5 +1,7 @@
 //! Puts the program together and runs it until it is told to stop.
 
+mod production;
+
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
@@ -214,12 +216,16 @@ pub(crate) fn for_command(config: &Config) -> anyhow::Result<App> {
 fn assemble(config: &Config, shutdown: &Shutdown) -> anyhow::Result<App> {
     let timeouts = config.alipay.timeouts;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let accounts = build_accounts(
+        &config.alipay,
+        &config.http.public_base_url,
+        &clock,
+        config.strictness,
+        production::of_secrets(config),
+    )?;
     Ok(App::new(Parts {
         db: connect(&config.database)?,
-        accounts: Accounts::new(
-            build_accounts(&config.alipay, &config.http.public_base_url, &clock)?,
-            refund_plan(config.refund_batch),
-        ),
+        accounts: Accounts::new(accounts, refund_plan(config.refund_batch)),
         clock,
         tasks: shutdown.tasks.clone(),
         stopping: shutdown.soft.clone(),
@@ -248,6 +254,7 @@ fn assemble(config: &Config, shutdown: &Shutdown) -> anyhow::Result<App> {
 /// The use cases of a service: warmed up, and where `roles` has workers, with them on `shutdown.tasks`.
 async fn build_app(config: &Config, roles: Roles, shutdown: &Shutdown) -> anyhow::Result<App> {
     let app = assemble(config, shutdown)?;
+    production::advise(config);
     app.warm_up().await;
     shutdown.tasks.spawn(reload_accounts_on_hangup(
         app.clone(),
@@ -294,11 +301,14 @@ fn refund_plan(batch: config::RefundBatch) -> RefundPlan {
     }
 }
 
-/// The accounts with their keys, read and parsed once. An error names every file that is wrong.
+/// The accounts with their keys, read and parsed once. An error names every file that is wrong, and
+/// what only a trial may have: of the accounts, and what was `found` before.
 fn build_accounts(
     config: &config::Alipay,
     public_base_url: &Url,
     clock: &Arc<dyn Clock>,
+    strictness: config::Strictness,
+    mut found: Vec<String>,
 ) -> anyhow::Result<Vec<Account>> {
     let extra_root_certificate = config
         .extra_ca_file
@@ -322,6 +332,7 @@ fn build_accounts(
                 continue;
             }
         };
+        found.extend(production::of_account(account, &keys));
         let mut settings =
             AlipaySettings::new(account.endpoint.clone(), account.partner.clone(), keys);
         settings.connect_timeout = config.timeouts.connect;
@@ -344,9 +355,16 @@ fn build_accounts(
             },
         });
     }
+    let refused = production::judge(strictness, found);
+    let hint = if refused.is_empty() {
+        ""
+    } else {
+        "\n(a trial without real money may have them: TRIAL_MODE=true)"
+    };
+    faults.extend(refused);
     ensure!(
         faults.is_empty(),
-        "the keys of the Alipay accounts have {} fault(s)\n  {}",
+        "keys, endpoints and secrets have {} fault(s)\n  {}{hint}",
         faults.len(),
         faults.join("\n  ")
     );
@@ -415,7 +433,7 @@ async fn reload_accounts_on_hangup(
         let (base, clock) = (public_base_url.clone(), Arc::clone(&clock));
         let read = tokio::task::spawn_blocking(move || {
             let config = AccountsConfig::read(process_environment)?;
-            build_accounts(&config.alipay, &base, &clock)
+            build_accounts(&config.alipay, &base, &clock, config.strictness, vec![])
         });
         let outcome = match read.await.map_err(anyhow::Error::from).flatten() {
             Ok(accounts) => {

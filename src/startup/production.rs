@@ -1,0 +1,211 @@
+//! What a gateway for real money does not start with (`design/correctness.md` Q13, Q14): keys that
+//! everybody has, plain `http` to Alipay, and secrets that stand in a document.
+//!
+//! An account whose endpoint is this machine's own loopback is never real: nothing is asked of its
+//! keys there, so that a release can be tried out against the simulator.
+
+use std::path::Path;
+
+use secrecy::ExposeSecret;
+use url::{Host, Url};
+
+use crate::{
+    alipay::{
+        keyring::{KeyRole, Keyring},
+        sign::KeyFacts,
+    },
+    config::{Account, Config, Database, KeyFile, SecretKey, Strictness},
+    keys::ALIPAY_PRIVATE_KEY,
+};
+
+/// A random key of 32 bytes has fewer different ones about never.
+const FEWEST_DIFFERENT_BYTES: usize = 12;
+
+/// Passwords that stand in our own examples, or that everybody tries first.
+const KNOWN_PASSWORDS: [&str; 9] = [
+    "change-me",
+    "change-me-too",
+    "changeme",
+    "gateway",
+    "gateway-local-only",
+    "service-local-only",
+    "password",
+    "postgres",
+    "secret",
+];
+
+/// What is left of the findings as faults: all of them where they are to be refused. Those that are
+/// let pass on purpose are logged, each time.
+pub(super) fn judge(strictness: Strictness, findings: Vec<String>) -> Vec<String> {
+    match strictness {
+        Strictness::Refuse => findings,
+        Strictness::Warn => {
+            tracing::warn!(
+                "TRIAL_MODE is on: this gateway runs with what nobody may take real money with"
+            );
+            for finding in findings {
+                tracing::warn!(finding, "let pass by TRIAL_MODE");
+            }
+            vec![]
+        }
+        Strictness::Ignore => vec![],
+    }
+}
+
+/// What is wrong with the secrets that are not an account's.
+pub(super) fn of_secrets(config: &Config) -> Vec<String> {
+    let weak = is_weak(&config.secret_key).then(|| {
+        format!(
+            "SECRET_KEY_FILE: the key has fewer than {FEWEST_DIFFERENT_BYTES} different bytes, so it was not \
+             made at random: make one with `keys generate`"
+        )
+    });
+    let known = has_known_password(&config.database).then(|| {
+        "DATABASE_URL: the password is one of our examples: give the role another".to_owned()
+    });
+    weak.into_iter().chain(known).collect()
+}
+
+/// What is wrong with an account.
+pub(super) fn of_account(account: &Account, keys: &Keyring) -> Vec<String> {
+    if is_loopback(&account.endpoint) {
+        return vec![];
+    }
+    let of = |finding: String| format!("account {}: {finding}", account.partner);
+    let mut findings = vec![];
+    if account.endpoint.scheme() != "https" {
+        findings.push(of(format!(
+            "the endpoint {} is plain http: only https keeps payments from being read and forged",
+            account.endpoint.origin().ascii_serialization()
+        )));
+    }
+    let mut published: Vec<KeyRole> = keys
+        .entries()
+        .iter()
+        .filter(|key| key.facts.is_published)
+        .map(|key| key.role)
+        .collect();
+    published.dedup();
+    findings.extend(published.into_iter().map(|role| {
+        let purpose = role.purpose();
+        of(format!(
+            "{purpose} is the published one of the protocol's test vectors: anybody can sign with it"
+        ))
+    }));
+    for file in &account.alipays_keys {
+        if stands_in_for_alipay(file, keys) {
+            findings.push(of(format!(
+                "{} is no key of Alipay's: its private half lies beside it",
+                file.path.display()
+            )));
+        }
+    }
+    findings
+}
+
+/// What people should know though it is let pass.
+pub(super) fn advise(config: &Config) {
+    let base = &config.http.public_base_url;
+    if base.scheme() != "https" && !is_loopback(base) {
+        tracing::warn!(
+            "PUBLIC_BASE_URL is plain http: what Alipay posts can be read on its way; its signature is verified all the same"
+        );
+    }
+}
+
+fn is_weak(key: &SecretKey) -> bool {
+    let mut bytes = [false; 256];
+    for byte in key.0.expose_secret() {
+        bytes[usize::from(*byte)] = true;
+    }
+    bytes.iter().filter(|there| **there).count() < FEWEST_DIFFERENT_BYTES
+}
+
+fn has_known_password(database: &Database) -> bool {
+    let url = Url::parse(database.url.expose_secret());
+    url.is_ok_and(|url| {
+        let password = url.password().unwrap_or_default();
+        KNOWN_PASSWORDS.contains(&password)
+    })
+}
+
+/// Whether the private half of a key of Alipay's lies beside it, as `keys generate --with-alipay`
+/// leaves it.
+fn stands_in_for_alipay(file: &KeyFile, keys: &Keyring) -> bool {
+    let sign_type = keys.sign_type();
+    let look_at = |role, path: &Path| crate::alipay::keyring::look_at(sign_type, role, path).ok();
+    let beside = file.path.with_file_name(ALIPAY_PRIVATE_KEY);
+    let fingerprint = |facts: KeyFacts| facts.fingerprint;
+    let private = look_at(KeyRole::Own, &beside).and_then(fingerprint);
+    let public = look_at(KeyRole::Alipays, &file.path).and_then(fingerprint);
+    private.is_some() && private == public
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::{SecretSlice, SecretString};
+
+    use super::*;
+
+    #[test]
+    fn a_secret_key_that_was_typed_is_told_from_a_random_one() {
+        let key = |bytes: Vec<u8>| SecretKey(SecretSlice::from(bytes));
+        assert!(is_weak(&key(vec![7; 32])));
+        assert!(is_weak(&key(b"01234567890123456789012345678901".to_vec())));
+        assert!(!is_weak(&key((0..32).map(|i| i * 7 + 3).collect())));
+    }
+
+    #[test]
+    fn passwords_of_the_examples_are_known() {
+        let database = |url: &str| Database {
+            url: SecretString::from(url),
+            max_connections: 2,
+        };
+        for known in [
+            "postgres://gateway:change-me@127.0.0.1:5432/gateway",
+            "postgres://gateway_service:service-local-only@postgres:5432/gateway",
+        ] {
+            assert!(has_known_password(&database(known)), "{known}");
+        }
+        for unknown in [
+            "postgres://gateway:7Yw0xq@db.internal/gateway",
+            // Let in by its certificate or its socket.
+            "postgres://gateway@db.internal/gateway",
+        ] {
+            assert!(!has_known_password(&database(unknown)), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn this_machine_is_told_from_all_others() {
+        for (url, here) in [
+            ("http://127.0.0.1:8081/gateway.do", true),
+            ("http://127.8.8.8/", true),
+            ("http://[::1]:8081/gateway.do", true),
+            ("http://localhost/gateway.do", true),
+            ("http://localhost.example.com/gateway.do", false),
+            ("http://simulator:8081/gateway.do", false),
+            ("https://intlmapi.alipay.com/gateway.do", false),
+            ("http://10.0.0.1/gateway.do", false),
+        ] {
+            assert_eq!(is_loopback(&url.parse().expect("a URL")), here, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_let_pass_is_no_fault() {
+        let findings = || vec!["a".to_owned()];
+        assert_eq!(judge(Strictness::Refuse, findings()), ["a"]);
+        assert!(judge(Strictness::Warn, findings()).is_empty());
+        assert!(judge(Strictness::Ignore, findings()).is_empty());
+    }
+}
