@@ -13,6 +13,8 @@ pub mod audit;
 pub mod keys;
 pub mod reconcile;
 
+use std::os::unix::fs::MetadataExt as _;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::{config::process_environment, domain::audit::By};
@@ -45,12 +47,18 @@ fn instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// Who sits at the terminal, as far as the system says.
+/// Who sits at the terminal, as far as the system says: the name, or in a container, where there is
+/// none, the number of the account.
 fn somebody() -> By {
-    let account = ["SUDO_USER", "LOGNAME", "USER"]
+    let named = ["SUDO_USER", "LOGNAME", "USER"]
         .into_iter()
-        .find_map(process_environment)
-        .filter(|name| !name.is_empty());
+        .filter_map(process_environment)
+        .find(|name| !name.is_empty());
+    let numbered = || {
+        let process = std::fs::metadata("/proc/self").ok()?;
+        Some(format!("uid {}", process.uid()))
+    };
+    let account = named.or_else(numbered);
     By::command_line(account.unwrap_or_else(|| "unknown".to_owned()))
 }
 

@@ -291,6 +291,15 @@ async fn keys_are_looked_after_at_the_terminal(pool: PgPool) {
     let (done, _, error) = run(&["api-key", "revoke", unknown]).await;
     assert!(!done && error.contains("there is no API key"), "{error}");
 
+    // No name is in the environment: the account's number is.
+    let number = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").expect("us"));
+    let acts: Vec<Option<String>> =
+        sqlx::query_scalar("select distinct by ->> 'name' from audit_log")
+            .fetch_all(&stage.pool)
+            .await
+            .expect("entries");
+    assert!(acts.contains(&Some(format!("uid {number}"))), "{acts:?}");
+
     let (intact, report, _) = run(&["audit", "verify"]).await;
     assert!(intact && report.contains("is intact"), "{report}");
     stage.close().await;
