@@ -3,6 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::RngCore;
 use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::{App, error::Error, hashing::SecretKey};
@@ -21,6 +22,10 @@ use crate::{
 const MARK: &str = "ahk_";
 /// How many random characters of a key are shown; each is 6 of its 256 bits.
 const SHOWN: usize = 6;
+/// How many characters are random: 32 bytes in base64.
+const RANDOM: usize = 43;
+/// What is left of the seal's hash.
+const SEAL_BYTES: usize = 6;
 
 /// An API key that was just made.
 #[derive(Debug)]
@@ -95,7 +100,7 @@ pub async fn create(
     new: &NewApiKey,
     by: &By,
 ) -> Result<MadeApiKey, db::error::Error> {
-    let key = random_key();
+    let key = random_key(secret);
     let hash = secret.api_key_hash(&key);
     let api_key = db
         .insert_api_key(ApiKeyId::mint(), new, stored(&key, &hash), by)
@@ -114,7 +119,7 @@ pub async fn rotate(
     rotation: Rotation,
     by: &By,
 ) -> Result<Rotated<MadeApiKey>, db::error::Error> {
-    let key = random_key();
+    let key = random_key(secret);
     let hash = secret.api_key_hash(&key);
     let new = ApiKeyId::mint();
     let rotated = db
@@ -130,12 +135,29 @@ pub async fn rotate(
     })
 }
 
-/// `ahk_` and 256 random bits in URL-safe base64.
-fn random_key() -> Zeroizing<String> {
+/// `ahk_`, 256 random bits and a seal of 48 bits, in URL-safe base64. The seal is keyed, so that what
+/// was invented elsewhere is told without a look into the database ([`is_sealed`]).
+fn random_key(secret: &SecretKey) -> Zeroizing<String> {
     let mut bytes = Zeroizing::new([0_u8; 32]);
     rand::rngs::OsRng.fill_bytes(bytes.as_mut());
-    let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()));
-    Zeroizing::new([MARK, text.as_str()].concat())
+    let random = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()));
+    Zeroizing::new([MARK, random.as_str(), &seal(secret, &random)].concat())
+}
+
+fn seal(secret: &SecretKey, random: &str) -> String {
+    let hash = secret.keyed("api-key-seal", random);
+    URL_SAFE_NO_PAD.encode(&hash[..SEAL_BYTES])
+}
+
+/// Whether a key was made under this secret: most likely it is, or was, a key of somebody's. Keys of
+/// versions before the seal are not, and work all the same.
+pub(super) fn is_sealed(secret: &SecretKey, presented: &str) -> bool {
+    let sealed = presented
+        .strip_prefix(MARK)
+        .and_then(|text| text.split_at_checked(RANDOM));
+    sealed.is_some_and(|(random, mark)| {
+        bool::from(seal(secret, random).as_bytes().ct_eq(mark.as_bytes()))
+    })
 }
 
 fn stored<'a>(key: &'a str, hash: &'a [u8]) -> StoredSecret<'a> {
@@ -148,5 +170,35 @@ impl MadeApiKey {
     /// The text to hand out.
     pub fn key(&self) -> &str {
         self.secret.expose_secret()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(byte: u8) -> SecretKey {
+        SecretKey::new(vec![byte; 32]).expect("32 bytes suffice")
+    }
+
+    #[test]
+    fn q8_a_key_made_here_is_told_from_an_invented_one() {
+        let key = random_key(&secret(1));
+        assert_eq!(key.len(), MARK.len() + RANDOM + 8);
+        assert!(is_sealed(&secret(1), &key));
+        assert!(!is_sealed(&secret(2), &key), "made elsewhere");
+        let mut changed = key.to_string();
+        let swapped = if changed.ends_with('A') { "B" } else { "A" };
+        changed.replace_range(changed.len() - 1.., swapped);
+        for invented in [
+            changed.as_str(),
+            &key[..MARK.len() + RANDOM],
+            "ahk_nobody",
+            "ahk_",
+            "",
+            "ahk_\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}AAAAAAAA",
+        ] {
+            assert!(!is_sealed(&secret(1), invented), "{invented}");
+        }
     }
 }

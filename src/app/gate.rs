@@ -23,9 +23,11 @@ use crate::domain::{
     merchant::Identity,
 };
 
-/// Look-ups of keys that were not known lately, at once: a flood of invented keys gets no more of the
+/// Look-ups of keys that were not made here, at once: a flood of invented keys gets no more of the
 /// database than this.
 const LOOK_UPS: usize = 4;
+/// How many more may wait for their turn.
+const LOOK_UPS_WAITING: usize = 1024;
 
 /// The bounds of one replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,7 @@ pub(super) struct Gate {
     waiting: Semaphore,
     notifications: Semaphore,
     look_ups: Semaphore,
+    look_ups_waiting: Semaphore,
 }
 
 /// A place among the work under way; given up when dropped, which is when the work ends, whether or
@@ -110,6 +113,7 @@ impl Gate {
             waiting: Semaphore::new(bounds.waiting),
             notifications: Semaphore::new(bounds.notifications),
             look_ups: Semaphore::new(LOOK_UPS),
+            look_ups_waiting: Semaphore::new(LOOK_UPS_WAITING),
         }
     }
 
@@ -164,9 +168,13 @@ impl Gate {
             .map_err(|_| refused("notification", Error::Overloaded))
     }
 
-    /// A turn to look up a key that was not known lately.
-    pub(super) async fn look_up(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        self.look_ups.acquire().await.ok()
+    /// A turn to look up a key that was not made here; refused where too many wait for theirs.
+    pub(super) async fn look_up(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Error> {
+        let busy = |_| refused("look_up", Error::Overloaded);
+        let waiting = self.look_ups_waiting.try_acquire().map_err(busy)?;
+        let turn = self.look_ups.acquire().await;
+        drop(waiting);
+        turn.map_err(|_| Error::Overloaded)
     }
 }
 
@@ -200,7 +208,7 @@ impl App {
 pub(super) fn describe_metrics() {
     metrics::describe_counter!(
         "requests_refused_total",
-        "Requests that were refused before anything was begun: rate_limited, merchant_busy, overloaded, notification"
+        "Requests that were refused before anything was begun: rate_limited, merchant_busy, overloaded, notification, look_up"
     );
 }
 
@@ -243,6 +251,23 @@ mod tests {
         drop(place);
         assert_eq!(gate.work.available_permits(), 2);
         assert!(gate.by_merchant.lock().expect("free").is_empty());
+    }
+
+    #[tokio::test]
+    async fn q8_look_ups_of_invented_keys_wait_in_a_bounded_queue() {
+        let gate = gate(1, 1, 1);
+        let mut turns = vec![];
+        for _ in 0..LOOK_UPS {
+            turns.push(gate.look_up().await.expect("a turn"));
+        }
+        let places = gate
+            .look_ups_waiting
+            .try_acquire_many(u32::try_from(LOOK_UPS_WAITING).expect("a small number"))
+            .expect("nobody waits");
+        assert!(matches!(gate.look_up().await, Err(Error::Overloaded)));
+        drop(places);
+        drop(turns.pop());
+        let _turn = gate.look_up().await.expect("the turn that was given up");
     }
 
     #[test]

@@ -163,6 +163,36 @@ async fn q8_a_flood_of_invented_keys_locks_nobody_out(pool: PgPool) {
     world.finish().await;
 }
 
+/// Q8: while invented keys hold every turn at the database, a key that this replica has never seen is
+/// looked up all the same.
+#[cfg(feature = "failpoints")]
+#[sqlx::test]
+async fn q8_a_new_key_does_not_wait_behind_invented_ones(pool: PgPool) {
+    use alipayhk_gateway::{domain::merchant::Scope, failpoint::Action};
+
+    let world = World::start(pool).await;
+    let unseen = world.caller(0, &[Scope::PaymentsRead]).await;
+    let points = world.replicas[0].app.failpoints().clone();
+    for _ in 0..4 {
+        points.arm("db.api_key.before", 0, Action::Pause);
+    }
+    let mut flood = JoinSet::new();
+    for number in 0..50 {
+        let caller = Caller::new(&world.replicas[0].url, &format!("ahk_invented-{number}"));
+        flood.spawn(async move { caller.get("/v1/payments").await.status });
+    }
+    crate::support::eventually("every turn is taken", async || {
+        points.fired("db.api_key.before") == 4
+    })
+    .await;
+    assert_eq!(unseen.get("/v1/payments").await.status, 200);
+    assert_eq!(points.hits()["db.api_key.before"], 5, "nobody else's turn");
+    points.resume();
+    let refused = flood.join_all().await;
+    assert!(refused.iter().all(|status| *status == 401), "{refused:?}");
+    world.finish().await;
+}
+
 /// Q8: five hundred clients that never end their request's head neither stop payments nor stay.
 #[sqlx::test]
 async fn q8_slow_clients_neither_stop_payments_nor_stay(pool: PgPool) {

@@ -144,7 +144,7 @@ pub struct MadeApiKeyView {
     #[serde(flatten)]
     api_key: ApiKeyView,
     /// The key itself: shown here, once, and stored nowhere.
-    #[schema(example = "ahk_5RDtg8w6CRiwImLJg580OtWlU6aNJk1LbapGxNlFuTc")]
+    #[schema(example = "ahk_5RDtg8w6CRiwImLJg580OtWlU6aNJk1LbapGxNlFuTcq1Zt0b_x")]
     key: String,
 }
 
