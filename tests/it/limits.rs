@@ -102,6 +102,90 @@ async fn q8_work_beyond_the_bound_is_refused_and_work_under_way_is_not_touched(p
     world.finish().await;
 }
 
+/// Q8: ten times the load that a replica takes, most of it one merchant's. What is refused was not
+/// begun and may be repeated under its key; what was begun ends in its true state; the other merchant is
+/// served; and when it is over nothing is left of it.
+#[sqlx::test]
+async fn q8_at_ten_times_the_bound_what_began_ends_well_and_the_rest_was_not_begun(pool: PgPool) {
+    const PLACES: usize = 8;
+    let options = bounded(Bounds {
+        work: PLACES,
+        work_per_merchant: PLACES - 2,
+        waiting: PLACES,
+        ..Options::default().bounds
+    });
+    let world = World::start_with(pool, options).await;
+    let quiet = world.stranger().await;
+    let hold = serde_json::json!({"type": "hold"});
+    world.simulator.script("pay", 80, hold).await;
+    let orders: Vec<(String, Value)> = (0..10 * PLACES)
+        .map(|number| (format!("flood-{number}"), body("0001")))
+        .collect();
+    let flood = |orders: &[(String, Value)]| {
+        let mut flood = JoinSet::new();
+        for (key, order) in orders.iter().cloned() {
+            let till = world.till.at(&world.replicas[0].url);
+            flood.spawn(async move {
+                let answer = till.create(&key, &order, 0).await;
+                (key, order, answer)
+            });
+        }
+        flood.join_all()
+    };
+    let (begun, refused): (Vec<_>, Vec<_>) = flood(&orders)
+        .await
+        .into_iter()
+        .partition(|(_, _, answer)| answer.status == 202);
+    assert_eq!(begun.len(), PLACES - 2, "the merchant's places");
+    for (_, _, answer) in &refused {
+        assert_eq!(answer.summary("code"), (429, "merchant_busy"), "{answer:?}");
+        assert_eq!(answer.body["attempted"], "false");
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+    // The other merchant has the places that are left, and beyond them is told so too.
+    let (one, two) = (body("0001"), body("0001"));
+    assert_eq!(quiet.create("quiet-1", &one, 0).await.status, 202);
+    assert_eq!(quiet.create("quiet-2", &two, 0).await.status, 202);
+    let full = quiet.create("quiet-3", &body("0001"), 0).await;
+    assert_eq!(full.summary("code"), (503, "overloaded"), "{full:?}");
+    assert_eq!(quiet.get("/v1/payments").await.status, 200, "reads go on");
+    world.until_received("pay", PLACES).await;
+    let kept = "select count(*) from payment";
+    assert_eq!(
+        world.count_rows(kept).await,
+        8,
+        "what was refused left no row"
+    );
+
+    world.simulator.release().await;
+    world.simulator.clear_faults().await;
+    world.settle_calls().await;
+    for (_, _, answer) in &begun {
+        let paid = world.till.payment(answer.id()).await;
+        assert_eq!(paid["status"], "succeeded", "{paid}");
+    }
+    // Who comes again with the same keys is served, a few at a time.
+    let mut waiting: Vec<(String, Value)> = refused
+        .into_iter()
+        .map(|(key, order, _)| (key, order))
+        .collect();
+    while !waiting.is_empty() {
+        let answers = flood(&waiting).await;
+        world.settle_calls().await;
+        let before = waiting.len();
+        waiting = answers
+            .into_iter()
+            .filter(|(_, _, answer)| answer.status == 429)
+            .map(|(key, order, _)| (key, order))
+            .collect();
+        assert!(waiting.len() < before, "nobody was served");
+    }
+    let paid = "select count(*) from payment where status = 'succeeded'";
+    assert_eq!(world.count_rows(paid).await, 82);
+    assert_eq!(world.simulator.trades().await.len(), 82, "one charge each");
+    world.finish().await;
+}
+
 /// Q8: one merchant cannot take all places.
 #[sqlx::test]
 async fn q8_a_busy_merchant_leaves_room_for_another(pool: PgPool) {
