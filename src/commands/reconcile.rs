@@ -1,6 +1,9 @@
 //! `alipayhk-gateway reconcile`.
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use serde_json::json;
@@ -12,7 +15,7 @@ use crate::{
     config::{Config, process_environment, variables},
     domain::{
         merchant::Reach,
-        reconciliation::{Difference, DifferenceFilter, Source, csv},
+        reconciliation::{Difference, DifferenceFilter, Source, csv, statement},
     },
     startup::for_command,
 };
@@ -39,6 +42,9 @@ pub struct ReconcileArgs {
     /// Write every difference to this file, for a spreadsheet
     #[arg(long, value_name = "OUT")]
     csv: Option<PathBuf>,
+    /// Write a statement to print to this file
+    #[arg(long, value_name = "OUT")]
+    html: Option<PathBuf>,
 }
 
 /// Runs the command: 0 where all agrees, 1 for an error, 2 where files and books differ.
@@ -50,6 +56,11 @@ pub async fn run(args: ReconcileArgs) -> anyhow::Result<Report> {
         by: somebody(),
         dry_run: args.dry_run,
         other_layouts: args.other_layouts,
+        kept_of_dry_run: if args.csv.is_some() {
+            usize::MAX - 1
+        } else {
+            usize::from(statement::MOST_DIFFERENCES)
+        },
     };
     let files = args.files.iter().map(|path| StagedFile::at(path)).collect();
     let done = app.reconcile(files, order, watch()).await?;
@@ -75,7 +86,22 @@ pub async fn run(args: ReconcileArgs) -> anyhow::Result<Report> {
                 .await?
                 .unwrap_or_default(),
         };
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        write(path, &text)?;
+    }
+    if let Some(path) = &args.html {
+        let text = match done.report.item.id {
+            None => {
+                let most = usize::from(statement::MOST_DIFFERENCES);
+                let shown = done.differences.get(..most).unwrap_or(&done.differences);
+                let are_all = done.are_all && shown.len() == done.differences.len();
+                statement::page(&done.report, shown, are_all)
+            }
+            Some(id) => app
+                .statement(Reach::Operator, id)
+                .await?
+                .unwrap_or_default(),
+        };
+        write(path, &text)?;
     }
     app.close().await;
     let text = if args.json {
@@ -86,6 +112,10 @@ pub async fn run(args: ReconcileArgs) -> anyhow::Result<Report> {
     // Differences are told apart from errors.
     let status = if done.report.agrees() { 0 } else { 2 };
     Ok(Report { text, status })
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// One line per file on a terminal.

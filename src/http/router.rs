@@ -105,6 +105,7 @@ fn api() -> OpenApiRouter<HttpState> {
         .routes(routes!(reconciliations::differences::list))
         .routes(routes!(reconciliations::differences::acknowledge))
         .routes(routes!(reconciliations::csv::download))
+        .routes(routes!(reconciliations::statement::print))
         .routes(routes!(admin::partners::list))
         // Answers hold what only the caller may see, and are out of date at once.
         .layer(SetResponseHeaderLayer::if_not_present(
@@ -112,7 +113,7 @@ fn api() -> OpenApiRouter<HttpState> {
             HeaderValue::from_static("no-store"),
         ))
         // Before the handler: a caller that will not take the answer must not start a payment.
-        .layer(middleware::from_fn(accept::require_json))
+        .layer(middleware::from_fn(accept::require))
 }
 
 /// The whole service.

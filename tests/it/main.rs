@@ -61,6 +61,7 @@ mod problems;
 #[cfg(feature = "failpoints")]
 mod proof;
 mod readme;
+mod reconcile_command;
 mod reconciliation;
 mod redaction;
 mod refund_follow_ups;

@@ -236,7 +236,7 @@ async fn headers_and_query_of_a_create_are_refused_by_name(pool: PgPool) {
     Refusal::new(
         406,
         "not_acceptable",
-        "Only JSON can be answered",
+        "The Accept header excludes the answer",
         "the Accept header must allow application/json",
     )
     .of(post(till, "key-1")

@@ -32,6 +32,11 @@ impl Desk {
         Self(path)
     }
 
+    /// Where a file of this name is, or would be.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
     pub(crate) fn put(&self, kind: &str, day: &str, bytes: &[u8]) -> StagedFile {
         let path = self.0.join(format!("{PARTNER}_{kind}_{day}.txt"));
         fs::write(&path, bytes).expect("a file");
@@ -51,6 +56,7 @@ pub(crate) fn order(dry_run: bool) -> Order {
         by: By::command_line("test"),
         dry_run,
         other_layouts: false,
+        kept_of_dry_run: 1_000,
     }
 }
 
@@ -461,6 +467,30 @@ async fn q7_the_operator_imports_and_a_merchant_sees_what_is_its_own(pool: PgPoo
     .await;
     assert_eq!(sheet.status, 200);
     assert!(sheet.header("content-type").starts_with("text/csv"));
+
+    // To print: all of it for the operator, its own for a merchant.
+    let statement = format!("{path}/statement");
+    let page = operator.get(&statement).await;
+    assert_eq!(page.status, 200);
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    let policy = page.header("content-security-policy");
+    assert!(
+        policy.starts_with("default-src 'none'; style-src 'sha256-") && !policy.contains("unsafe"),
+        "{policy}"
+    );
+    let shown = page.body.as_str().expect("a page");
+    assert!(shown.contains("=PORTAL-1") && shown.contains("2 differences are open"));
+    let own = merchant.get(&statement).await;
+    let own = own.body.as_str().expect("a page");
+    assert!(
+        !own.contains("=PORTAL-1") && own.contains(our_id(&payment)),
+        "{own}"
+    );
+    let as_image = operator
+        .request(reqwest::Method::GET, &statement)
+        .header("accept", "image/png");
+    let refused = Caller::send(as_image).await;
+    assert_eq!(refused.summary("code"), (406, "not_acceptable"));
 
     let reason = json!({"reason": "made in the portal"});
     let foreign = format!("{path}/differences/{unknown}/acknowledge");

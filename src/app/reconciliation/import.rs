@@ -14,8 +14,9 @@ use crate::{
     domain::{
         daily_file::{FaultLog, FileKind, FileRow, FileSummary, RowFault},
         id::ReconciliationId,
+        listing::Page,
         merchant::Reach,
-        reconciliation::{DifferenceFilter, Reconciliation, Source},
+        reconciliation::{Difference, DifferenceFilter, Reconciliation, Source},
     },
 };
 
@@ -25,8 +26,8 @@ const BATCH: usize = 5_000;
 /// How many batches wait to be loaded: with them the memory of an import is bounded.
 const AHEAD: usize = 2;
 
-/// How many differences a dry run shows; they are stored nowhere.
-const SHOWN_OF_DRY_RUN: u16 = 1_000;
+/// How many differences of a dry run one statement reads.
+const PAGE_OF_DRY_RUN: u16 = 5_000;
 
 impl App {
     /// Reconciles files of one Alipay account: imports them, takes what they prove into the books, and
@@ -77,7 +78,7 @@ impl App {
                 known
             })
             .await
-            .map_err(|error| ReconcileError::Record(Box::new(error)))??;
+            .map_err(ReconcileError::ReadingEnded)??;
         check(&known)?;
         Ok(known)
     }
@@ -196,18 +197,10 @@ impl App {
                 id: id.to_string(),
             })
         })?;
-        let mut differences = vec![];
+        let (mut differences, mut are_all) = (vec![], true);
         if order.dry_run {
-            differences = books
-                .list_differences(
-                    Reach::Operator,
-                    id,
-                    DifferenceFilter::default(),
-                    None,
-                    SHOWN_OF_DRY_RUN,
-                )
-                .await?;
-            differences.truncate(usize::from(SHOWN_OF_DRY_RUN));
+            (differences, are_all) =
+                differences_of_dry_run(&mut books, id, order.kept_of_dry_run).await?;
             report.item.id = None;
             books.undo().await?;
         } else if !is_replay {
@@ -217,6 +210,7 @@ impl App {
             report,
             is_replay,
             differences,
+            are_all,
         })
     }
 
@@ -236,9 +230,7 @@ impl App {
         while let Some(rows) = batches.recv().await {
             books.add_rows(at, kind, &rows).await?;
         }
-        let (summary, faults) = reading
-            .await
-            .map_err(|error| ReconcileError::Record(Box::new(error)))??;
+        let (summary, faults) = reading.await.map_err(ReconcileError::ReadingEnded)??;
         let end = FileEnd {
             summary: &summary,
             faults: &faults,
@@ -246,6 +238,36 @@ impl App {
         books.end_file(at, kind, end).await?;
         Ok(())
     }
+}
+
+/// The first differences of a dry run, before it is undone, and whether they are all.
+async fn differences_of_dry_run(
+    books: &mut Books,
+    id: ReconciliationId,
+    at_most: usize,
+) -> Result<(Vec<Difference>, bool), ReconcileError> {
+    let mut kept = vec![];
+    let mut after = None;
+    while kept.len() <= at_most {
+        let items = books
+            .list_differences(
+                Reach::Operator,
+                id,
+                DifferenceFilter::default(),
+                after,
+                PAGE_OF_DRY_RUN,
+            )
+            .await?;
+        let page = Page::cut(items, PAGE_OF_DRY_RUN, |difference| difference.id);
+        kept.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let are_all = kept.len() <= at_most;
+    kept.truncate(at_most);
+    Ok((kept, are_all))
 }
 
 /// A reconciliation that goes on by itself.

@@ -30,6 +30,8 @@ pub struct Order {
     pub dry_run: bool,
     /// Whether the layouts of other products are taken.
     pub other_layouts: bool,
+    /// How many differences of a dry run are kept for whoever asked: they are stored nowhere.
+    pub kept_of_dry_run: usize,
 }
 
 /// A reconciliation as it stands.
@@ -41,6 +43,8 @@ pub struct Reconciled {
     pub is_replay: bool,
     /// Of a dry run, the first differences: they are stored nowhere.
     pub differences: Vec<crate::domain::reconciliation::Difference>,
+    /// Whether those are all.
+    pub are_all: bool,
 }
 
 /// Why files could not be reconciled.
@@ -83,6 +87,9 @@ pub enum ReconcileError {
     /// An order could not be settled.
     #[error("what a file proves could not be recorded")]
     Record(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The thread that read a file ended early.
+    #[error("the reading of a file ended early")]
+    ReadingEnded(#[source] tokio::task::JoinError),
 }
 
 /// Told of the reading of each file, if somebody watches.

@@ -9,7 +9,7 @@ use crate::{
         merchant::Reach,
         reconciliation::{
             Difference, DifferenceFilter, Reconciliation, ReconciliationFilter, ReconciliationItem,
-            csv,
+            csv, statement,
         },
     },
 };
@@ -88,6 +88,25 @@ impl App {
                 return Ok(Some(text));
             }
         }
+    }
+
+    /// A reconciliation as a page to print. `None`: no such reconciliation in reach.
+    pub async fn statement(
+        &self,
+        reach: Reach,
+        id: ReconciliationId,
+    ) -> Result<Option<String>, Error> {
+        let mut books = self.db.books();
+        let Some(report) = books.reconciliation(reach, id).await? else {
+            return Ok(None);
+        };
+        let most = statement::MOST_DIFFERENCES;
+        let items = books
+            .list_differences(reach, id, DifferenceFilter::default(), None, most)
+            .await?;
+        let page = Page::cut(items, most, |difference| difference.id);
+        let are_all = page.next.is_none();
+        Ok(Some(statement::page(&report, &page.items, are_all)))
     }
 
     /// Notes that somebody took note of a difference, and why; the first note stays.

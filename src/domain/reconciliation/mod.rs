@@ -9,6 +9,7 @@
 pub mod csv;
 mod judge;
 mod report;
+pub mod statement;
 
 pub use judge::{Companions, Verdict, judge_payment, judge_portal_refund, judge_refund};
 pub use report::{

@@ -92,6 +92,27 @@ stored_names!(DifferenceClass {
     Corrected = "corrected",
 });
 
+impl DifferenceClass {
+    /// In words, for people.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::AmountDiffers => "the file has another amount",
+            Self::CurrencyDiffers => "the file has another currency",
+            Self::FeeDiffers => "Alipay keeps another fee than the configured rate makes",
+            Self::NetDiffers => "what is paid out is not the amount less the fee",
+            Self::StatusDiffers => "money moved by the file, and did not by the books",
+            Self::DayDiffers => "the file has another day",
+            Self::MissingInFile => "ours, and not in the file",
+            Self::UnknownToUs => "in the file, and not ours",
+            Self::PortalRefund => "refunded in Alipay's merchant portal, and now in the books",
+            Self::Duplicate => "the same row again",
+            Self::SettledTwice => "paid out before",
+            Self::NotSettled => "due to be paid out, and in no settlement file",
+            Self::Corrected => "was open in the books, and the row settled it",
+        }
+    }
+}
+
 /// One difference.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {

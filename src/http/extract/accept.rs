@@ -10,22 +10,35 @@ use axum::{
 
 use crate::http::problem::{Kind, Problem};
 
-/// The middleware: `406` where an `Accept` header excludes JSON.
-pub async fn require_json(request: Request, next: Next) -> Response<Body> {
-    if takes_json(request.headers()) {
+/// The middleware: `406` where an `Accept` header excludes what the path answers. Refusals are JSON
+/// everywhere.
+pub async fn require(request: Request, next: Next) -> Response<Body> {
+    let answer = answer_of(request.uri().path());
+    if takes(request.headers(), answer) {
         next.run(request).await
     } else {
         Problem::new(
             Kind::NotAcceptable,
-            "the Accept header must allow application/json",
+            format!("the Accept header must allow {answer}"),
         )
         .into_response()
     }
 }
 
-/// Whether some media range of the header allows JSON with a weight above zero; a header that
+/// The media type of a path's answers.
+fn answer_of(path: &str) -> &'static str {
+    if path.ends_with("/differences.csv") {
+        "text/csv"
+    } else if path.ends_with("/statement") {
+        "text/html"
+    } else {
+        "application/json"
+    }
+}
+
+/// Whether some media range of the header allows the answer with a weight above zero; a header that
 /// cannot be read is taken as absent (RFC 9110, 12.5.1).
-fn takes_json(headers: &HeaderMap) -> bool {
+fn takes(headers: &HeaderMap, answer: &str) -> bool {
     let values = headers.get_all(header::ACCEPT);
     let mut ranges = values
         .iter()
@@ -34,10 +47,10 @@ fn takes_json(headers: &HeaderMap) -> bool {
         .map(str::trim)
         .filter(|range| !range.is_empty())
         .peekable();
-    ranges.peek().is_none() || ranges.any(allows_json)
+    ranges.peek().is_none() || ranges.any(|range| allows(range, answer))
 }
 
-fn allows_json(range: &str) -> bool {
+fn allows(range: &str, answer: &str) -> bool {
     let mut parts = range.split(';').map(str::trim);
     let media = parts.next().unwrap_or_default().to_ascii_lowercase();
     let refused = parts.any(|parameter| {
@@ -46,9 +59,16 @@ fn allows_json(range: &str) -> bool {
             .or(parameter.strip_prefix("Q="));
         weight.is_some_and(|q| !q.is_empty() && q.chars().all(|c| matches!(c, '0' | '.')))
     });
-    let json = ["*/*", "application/*", "application/json"].contains(&media.as_str())
-        || media == crate::http::problem::MEDIA_TYPE;
-    json && !refused
+    let all_of_its_kind = media
+        .strip_suffix("/*")
+        .is_some_and(|kind| kind == "*" || answer.split('/').next() == Some(kind));
+    // Who asks for JSON takes any answer of ours: so it was before there were others.
+    let json = [
+        "application/*",
+        "application/json",
+        crate::http::problem::MEDIA_TYPE,
+    ];
+    (all_of_its_kind || media == answer || json.contains(&media.as_str())) && !refused
 }
 
 #[cfg(test)]
@@ -61,9 +81,9 @@ mod tests {
         let takes = |accept: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
-            takes_json(&headers)
+            super::takes(&headers, "application/json")
         };
-        assert!(takes_json(&HeaderMap::new()));
+        assert!(super::takes(&HeaderMap::new(), "application/json"));
         for good in [
             "",
             "*/*",
@@ -82,6 +102,32 @@ mod tests {
             "*/*;q=0.0",
         ] {
             assert!(!takes(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_asked_for_by_its_own_type() {
+        let takes = |path: &str, accept: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+            super::takes(&headers, answer_of(path))
+        };
+        let (sheet, page) = (
+            "/v1/reconciliations/x/differences.csv",
+            "/v1/reconciliations/x/statement",
+        );
+        for (path, accept, is_taken) in [
+            (sheet, "text/csv", true),
+            (sheet, "text/*", true),
+            (sheet, "application/json", true),
+            (sheet, "text/html", false),
+            (sheet, "text/csv;q=0", false),
+            (page, "text/html", true),
+            (page, "text/html,application/xhtml+xml,*/*;q=0.8", true),
+            (page, "image/*", false),
+            ("/v1/payments", "text/*", false),
+        ] {
+            assert_eq!(takes(path, accept), is_taken, "{path} {accept}");
         }
     }
 }

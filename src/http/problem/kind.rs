@@ -51,7 +51,7 @@ pub enum Kind {
     RegistrationNotFound,
     /// The path does not know the method.
     MethodNotAllowed,
-    /// The `Accept` header takes no JSON.
+    /// The `Accept` header excludes the answer.
     NotAcceptable,
     /// The body did not arrive in time.
     RequestTimeout,
@@ -199,7 +199,7 @@ impl Kind {
             Self::StoreNotFound => (S::NOT_FOUND, "store_not_found", "No such store", No),
             Self::RegistrationNotFound => (S::NOT_FOUND, "registration_not_found", "No such registration", No),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "The path does not know the method", No),
-            Self::NotAcceptable => (S::NOT_ACCEPTABLE, "not_acceptable", "Only JSON can be answered", SameKey),
+            Self::NotAcceptable => (S::NOT_ACCEPTABLE, "not_acceptable", "The Accept header excludes the answer", SameKey),
             Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", "The body did not arrive in time", SameKey),
             Self::MerchantReferenceConflict => (S::CONFLICT, "merchant_reference_conflict", "The merchant reference belongs to something else", No),
             Self::SuspectedDuplicate => (S::CONFLICT, "suspected_duplicate", "This looks like a payment that was just made", SameKey),

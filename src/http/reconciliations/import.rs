@@ -74,6 +74,7 @@ pub async fn create(
         by: caller.by(),
         dry_run,
         other_layouts: false,
+        kept_of_dry_run: 1_000,
     };
     let mut started = app
         .start_reconciliation(files, order)
@@ -193,7 +194,7 @@ fn problem(error: ReconcileError) -> Problem {
         | ReconcileError::Unnamed { .. }
         | ReconcileError::Together(_) => fault("file", &error.to_string()),
         ReconcileError::Db(error) => crate::app::error::Error::from(error).into(),
-        ReconcileError::Io { .. } | ReconcileError::Record(_) => {
+        ReconcileError::Io { .. } | ReconcileError::Record(_) | ReconcileError::ReadingEnded(_) => {
             tracing::error!(%error, "a reconciliation failed; the same files again continue it");
             Problem::new(
                 Kind::InternalError,

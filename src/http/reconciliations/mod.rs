@@ -5,4 +5,5 @@ pub mod csv;
 pub mod differences;
 pub mod import;
 pub mod read;
+pub mod statement;
 pub mod view;

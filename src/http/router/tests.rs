@@ -21,7 +21,7 @@ fn under_test() -> Router {
     }
     let json_only = Router::new()
         .route("/json", get(async || "{}"))
-        .layer(middleware::from_fn(accept::require_json));
+        .layer(middleware::from_fn(accept::require));
     let routes = Router::new()
         .route("/take", post(take))
         .route("/panic", get(panic))
