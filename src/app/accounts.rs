@@ -12,13 +12,13 @@ use chrono::{DateTime, Utc};
 use tokio::task::JoinSet;
 use url::Url;
 
-use super::{App, error::Error, follow_up::Interrupted};
+use super::{App, error::Error, follow_up::Interrupted, reconciliation::DEFAULT_RULES};
 use crate::{
     alipay::{
         client::Alipay,
         keyring::{KeyRole, KeyState, Keyring},
     },
-    domain::{limits::Limits, refund_follow_up::RefundPlan},
+    domain::{limits::Limits, reconciliation::Rules, refund_follow_up::RefundPlan},
 };
 
 /// One Alipay account.
@@ -32,6 +32,8 @@ pub struct Account {
     pub notify_url: Option<Url>,
     /// What its merchants may do where they have no limits of their own.
     pub limits: Limits,
+    /// How its daily files are compared with the books.
+    pub rules: Rules,
 }
 
 /// Every account, by its partner id. Looking one up is a map access under a lock that is never held
@@ -67,6 +69,12 @@ impl Accounts {
     pub fn refund_plan(&self, partner: &str) -> RefundPlan {
         self.of(partner)
             .map_or(self.default_plan, |account| account.refund_plan)
+    }
+
+    /// How a partner's daily files are compared with the books.
+    pub(super) fn rules(&self, partner: &str) -> Rules {
+        self.of(partner)
+            .map_or(DEFAULT_RULES, |account| account.rules)
     }
 
     /// The limits of merchants that have none of their own, by account.

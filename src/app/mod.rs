@@ -55,10 +55,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     clock::Clock,
     db::Db,
-    domain::{
-        attempt::AttemptKind, follow_up::Plan, payment::Payment, reconciliation::Rules,
-        refund::Refund,
-    },
+    domain::{attempt::AttemptKind, follow_up::Plan, payment::Payment, refund::Refund},
 };
 pub use crate::{
     db::record::Grounds,
@@ -95,7 +92,6 @@ pub struct Inner {
     secret: hashing::SecretKey,
     plan: Plan,
     deadlines: Deadlines,
-    rules: Rules,
     directory: directory::Directory,
     gate: gate::Gate,
     waiters: waiters::Waiters<Payment>,
@@ -124,8 +120,6 @@ pub struct Parts {
     pub deadlines: Deadlines,
     /// How much this replica lets in.
     pub bounds: gate::Bounds,
-    /// How daily files are compared with the books.
-    pub rules: Rules,
 }
 
 /// How long the calls of a follow-up may take; a claim's lease must outlast them.
@@ -184,7 +178,6 @@ impl App {
             plan,
             deadlines,
             bounds,
-            rules,
         } = parts;
         Self {
             inner: Arc::new(Inner {
@@ -196,7 +189,6 @@ impl App {
                 secret,
                 plan,
                 deadlines,
-                rules,
                 directory: directory::Directory::default(),
                 gate: gate::Gate::new(bounds),
                 waiters: waiters::Waiters::default(),

@@ -24,6 +24,12 @@
 //! max_payment_minor = 500000
 //! max_refund_minor = 500000
 //! max_refunded_per_day_minor = 5000000
+//!
+//! [account.reconciliation]                # the contract; the defaults are the variables RECONCILIATION_...
+//! fee_basis_points = 80
+//! fee_tolerance_minor = 1
+//! fee_of_refunds = "returned"             # or "kept"
+//! settled_within_days = 5
 //! ```
 
 use std::{
@@ -38,7 +44,7 @@ use url::Url;
 
 use super::{
     read::{Reader, is_plain_http},
-    sections::{RefundBatch, SignType, is_partner, time_of_day},
+    sections::{Reconciliation, RefundBatch, SignType, is_partner, time_of_day},
 };
 
 const FILE: &str = "ALIPAY_ACCOUNTS_FILE";
@@ -70,6 +76,8 @@ pub struct Account {
     pub refund_batch: RefundBatch,
     /// What its merchants may do where they have no limits of their own.
     pub limits: Limits,
+    /// How its daily files are compared with the books.
+    pub reconciliation: Reconciliation,
 }
 
 /// A key file and when its key is valid.
@@ -105,7 +113,11 @@ pub struct Limits {
 }
 
 /// Reads the accounts: of the file where one is named, else the one of the environment.
-pub(super) fn read(reader: &mut Reader, refund_batch: Option<RefundBatch>) -> Option<Vec<Account>> {
+pub(super) fn read(
+    reader: &mut Reader,
+    refund_batch: Option<RefundBatch>,
+    reconciliation: Option<Reconciliation>,
+) -> Option<Vec<Account>> {
     if reader.optional(FILE).is_none() {
         let endpoint = reader.url("ALIPAY_ENDPOINT");
         let partner = super::sections::partner(reader);
@@ -131,6 +143,7 @@ pub(super) fn read(reader: &mut Reader, refund_batch: Option<RefundBatch>) -> Op
             alipays_keys: public,
             refund_batch: refund_batch?,
             limits: Limits::default(),
+            reconciliation: reconciliation?,
         }]);
     }
     for name in OF_ONE_ACCOUNT {
@@ -146,7 +159,7 @@ pub(super) fn read(reader: &mut Reader, refund_batch: Option<RefundBatch>) -> Op
         Ok(text) => parse(
             &text,
             path.parent().unwrap_or(Path::new(".")),
-            refund_batch?,
+            (refund_batch?, reconciliation?),
         ),
         Err(error) => Err(vec![format!("cannot read {}: {error}", path.display())]),
     };
@@ -165,7 +178,7 @@ pub(super) fn read(reader: &mut Reader, refund_batch: Option<RefundBatch>) -> Op
 pub(super) fn parse(
     text: &str,
     folder: &Path,
-    refund_batch: RefundBatch,
+    defaults: (RefundBatch, Reconciliation),
 ) -> Result<Vec<Account>, Vec<String>> {
     let table: Table = match text.parse() {
         Ok(table) => table,
@@ -176,7 +189,7 @@ pub(super) fn parse(
     let mut accounts = Vec::new();
     let mut partners = HashSet::new();
     for (at, table) in file.tables("account", &mut faults) {
-        let account = account(table, &at, folder, refund_batch, &mut faults);
+        let account = account(table, &at, folder, defaults, &mut faults);
         if let Some(account) = account {
             if !partners.insert(account.partner.clone()) {
                 faults.push(format!("{at}partner: {} stands twice", account.partner));
@@ -199,7 +212,7 @@ fn account(
     table: &Table,
     at: &str,
     folder: &Path,
-    refund_batch: RefundBatch,
+    (refund_batch, reconciliation): (RefundBatch, Reconciliation),
     faults: &mut Vec<String>,
 ) -> Option<Account> {
     let mut members = Members::new(table, at.to_owned());
@@ -238,6 +251,7 @@ fn account(
     let shared = keys("md5_key", md5, faults);
     let refund_batch = read_refund_batch(&mut members, refund_batch, faults);
     let limits = read_limits(&mut members, faults);
+    let reconciliation = read_reconciliation(&mut members, reconciliation, faults);
     members.finish(faults);
     Some(Account {
         endpoint: endpoint?,
@@ -247,6 +261,7 @@ fn account(
         alipays_keys: public,
         refund_batch,
         limits,
+        reconciliation,
     })
 }
 
@@ -322,6 +337,33 @@ fn read_limits(members: &mut Members, faults: &mut Vec<String>) -> Limits {
     };
     limits.finish(faults);
     read
+}
+
+fn read_reconciliation(
+    members: &mut Members,
+    default: Reconciliation,
+    faults: &mut Vec<String>,
+) -> Reconciliation {
+    let Some((at, table)) = members.table("reconciliation", faults) else {
+        return default;
+    };
+    let mut rules = Members::new(table, at);
+    let mut number = |name, min, max, faults: &mut Vec<String>| {
+        let number = rules.integer(name, min, max, faults);
+        number.and_then(|number| u32::try_from(number).ok())
+    };
+    let rate = number("fee_basis_points", 0, 10_000, faults);
+    let tolerance = number("fee_tolerance_minor", 0, 1_000, faults);
+    let days = number("settled_within_days", 1, 60, faults);
+    let detail = "must be \"returned\" or \"kept\"";
+    let of_refunds = rules.text("fee_of_refunds", faults, detail, |text| text.parse().ok());
+    rules.finish(faults);
+    Reconciliation {
+        fee_basis_points: rate.or(default.fee_basis_points),
+        fee_tolerance_minor: tolerance.unwrap_or(default.fee_tolerance_minor),
+        fee_of_refunds: of_refunds.or(default.fee_of_refunds),
+        settled_within_days: days.unwrap_or(default.settled_within_days),
+    }
 }
 
 /// Reads a table member by member.
@@ -461,12 +503,19 @@ mod tests {
         give_up_days: 180,
     };
 
+    const RULES: Reconciliation = Reconciliation {
+        fee_basis_points: Some(60),
+        fee_tolerance_minor: 0,
+        fee_of_refunds: None,
+        settled_within_days: 5,
+    };
+
     fn here() -> &'static Path {
         Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/alipay/testdata"))
     }
 
     fn faults(text: &str) -> Vec<String> {
-        parse(text, here(), BATCH).expect_err("faults")
+        parse(text, here(), (BATCH, RULES)).expect_err("faults")
     }
 
     #[test]
@@ -487,6 +536,9 @@ mod tests {
             file = "other-ca.pem"
             [account.limits]
             max_refund_minor = 500000
+            [account.reconciliation]
+            fee_basis_points = 80
+            fee_of_refunds = "kept"
 
             [[account]]
             partner = "2160000000000018"
@@ -496,7 +548,7 @@ mod tests {
             file = "ca.pem"
             "#,
             here(),
-            BATCH,
+            (BATCH, RULES),
         )
         .expect("two accounts");
         let [first, second] = accounts.as_slice() else {
@@ -508,6 +560,16 @@ mod tests {
         assert_eq!(first.refund_batch.opens.to_string(), "22:30:00");
         assert_eq!(first.refund_batch.closes, BATCH.closes);
         assert_eq!(first.limits.max_refund_minor, Some(500_000));
+        let kept = Some(crate::config::FeeOfRefunds::Kept);
+        assert_eq!(
+            first.reconciliation,
+            Reconciliation {
+                fee_basis_points: Some(80),
+                fee_of_refunds: kept,
+                ..RULES
+            }
+        );
+        assert_eq!(second.reconciliation, RULES);
         assert_eq!(second.sign_type, SignType::Md5);
         assert_eq!((second.own_keys.len(), second.alipays_keys.len()), (1, 0));
     }
@@ -534,6 +596,10 @@ mod tests {
                 not_after = 2026-01-01T00:00:00Z
                 [account.limits]
                 max_refund_minor = 1.5
+                [account.reconciliation]
+                fee_basis_points = 10001
+                fee_of_refunds = "lost"
+                days = 3
                 [[account]]
                 sign_type = "MD5"
                 [[account.alipay_public_key]]
@@ -554,6 +620,9 @@ mod tests {
                 "account 1: alipay_public_key: must be given for this sign_type",
                 "account 1: refund_give_up_days: must be a whole number from 1 to 1000",
                 "account 1: limits: max_refund_minor: must be a whole number from 1 to 10000000000",
+                "account 1: reconciliation: fee_basis_points: must be a whole number from 0 to 10000",
+                "account 1: reconciliation: fee_of_refunds: must be \"returned\" or \"kept\"",
+                "account 1: reconciliation: days: is no member",
                 "account 1: amuont: is no member",
                 "account 2: partner: must be given",
                 "account 2: endpoint: must be given",

@@ -9,6 +9,7 @@
 //! | secrets | `SECRET_KEY_FILE` `TRIAL_MODE` |
 //! | follow-up | `FOLLOW_UP_FIRST_QUERY_MS` `FOLLOW_UP_QUERY_INTERVAL_MS` `FOLLOW_UP_POLL_INTERVAL_MS` `FOLLOW_UP_LEASE_MS` `FOLLOW_UP_WORKERS` |
 //! | refunds | `REFUND_BATCH_OPENS` `REFUND_BATCH_CLOSES` `REFUND_GIVE_UP_DAYS` |
+//! | daily files | `RECONCILIATION_FEE_BASIS_POINTS` `RECONCILIATION_FEE_TOLERANCE_MINOR` `RECONCILIATION_FEE_OF_REFUNDS` `RECONCILIATION_SETTLED_WITHIN_DAYS` |
 //! | first merchant | `MERCHANT_NAME` `SECONDARY_MERCHANT_ID` `SECONDARY_MERCHANT_NAME` `SECONDARY_MERCHANT_INDUSTRY` `STORE_ID` `STORE_NAME` |
 //! | telemetry | `LOG_FORMAT` `LOG_FILTER` `OTEL_EXPORTER_OTLP_ENDPOINT` `OTEL_SERVICE_NAME` |
 //!
@@ -27,8 +28,8 @@ pub mod variables;
 pub use accounts::{Account, KeyFile, Limits};
 pub use read::{ConfigError, Fault};
 pub use sections::{
-    Alipay, Bounds, Database, FirstMerchant, FollowUp, Http, LogFormat, Owner, RefundBatch,
-    SecretKey, SignType, Strictness, Telemetry, Timeouts,
+    Alipay, Bounds, Database, FeeOfRefunds, FirstMerchant, FollowUp, Http, LogFormat, Owner,
+    Reconciliation, RefundBatch, SecretKey, SignType, Strictness, Telemetry, Timeouts,
 };
 
 use read::Reader;

@@ -212,7 +212,8 @@ pub struct Alipay {
 
 impl Alipay {
     pub(super) fn read(reader: &mut Reader, refund_batch: Option<RefundBatch>) -> Option<Self> {
-        let accounts = accounts::read(reader, refund_batch);
+        let reconciliation = Reconciliation::read(reader);
+        let accounts = accounts::read(reader, refund_batch, reconciliation);
         let timeouts = Timeouts::read(reader);
         let breaker_calls = reader.number("ALIPAY_BREAKER_CALLS", 0, 1_000);
         let extra_ca_file = reader.optional_file("ALIPAY_EXTRA_CA_FILE");
@@ -393,6 +394,64 @@ pub(super) fn time_of_day(text: &str) -> Option<NaiveTime> {
         return None;
     }
     NaiveTime::from_hms_opt(hour.parse().ok()?, minute.parse().ok()?, 0)
+}
+
+/// How daily files are compared with the books: what the contract with Alipay says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reconciliation {
+    /// What Alipay keeps of a payment, in hundredths of a percent; absent: not checked.
+    pub fee_basis_points: Option<u32>,
+    /// By how much a fee may differ from that, in minor units.
+    pub fee_tolerance_minor: u32,
+    /// What becomes of the fee of what is refunded; absent: not checked.
+    pub fee_of_refunds: Option<FeeOfRefunds>,
+    /// After how many days a transaction must have been settled.
+    pub settled_within_days: u32,
+}
+
+/// What Alipay does with its fee when a payment is refunded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeeOfRefunds {
+    /// It gives back its part.
+    Returned,
+    /// It keeps it.
+    Kept,
+}
+
+impl FromStr for FeeOfRefunds {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "returned" => Ok(Self::Returned),
+            "kept" => Ok(Self::Kept),
+            _ => Err(()),
+        }
+    }
+}
+
+impl Reconciliation {
+    pub(super) fn read(reader: &mut Reader) -> Option<Self> {
+        const RATE: &str = "RECONCILIATION_FEE_BASIS_POINTS";
+        const REFUNDS: &str = "RECONCILIATION_FEE_OF_REFUNDS";
+        // Absent is none; present and wrong is a fault, and no rules at all.
+        let rate = match reader.optional(RATE) {
+            None => Some(None),
+            Some(_) => reader.number(RATE, 0, 10_000).map(Some),
+        };
+        let tolerance = reader.number("RECONCILIATION_FEE_TOLERANCE_MINOR", 0, 1_000);
+        let of_refunds = match reader.optional(REFUNDS) {
+            None => Some(None),
+            Some(_) => reader.parse(REFUNDS, "returned or kept").map(Some),
+        };
+        let days = reader.number("RECONCILIATION_SETTLED_WITHIN_DAYS", 1, 60);
+        Some(Self {
+            fee_basis_points: rate?,
+            fee_tolerance_minor: tolerance?,
+            fee_of_refunds: of_refunds?,
+            settled_within_days: days?,
+        })
+    }
 }
 
 /// The merchant and store that `migrate` makes where there is none, so that `store_id` may be left

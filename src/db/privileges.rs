@@ -117,7 +117,7 @@ pub const TABLES: &[Table] = &[
     // The refund that a row of the merchant portal was recorded as.
     Table::change("statement_row", &["refund_id"]),
     Table::append("statement_fault"),
-    Table::change("reconciliation", &["touched_at", "completed_at"]),
+    Table::change("reconciliation", &["touched_at", "completed_at", "fee_basis_points"]),
     Table::change("reconciliation_file", &["matched_at"]),
     Table::change("reconciliation_difference", &["acknowledged_at", "acknowledged_by", "acknowledged_reason"]),
     Table::append("reconciliation_total"),

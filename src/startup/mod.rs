@@ -28,13 +28,16 @@ use crate::{
         accounts::{Account, Accounts},
         gate::Bounds,
         hashing::SecretKey,
-        reconciliation::DEFAULT_RULES,
     },
     clock::{Clock, SystemClock},
     config::{self, AccountsConfig, Config, MigrateConfig, process_environment},
     db::{self, Db, directory::DefaultMerchant},
     domain::{
-        calendar::BatchHours, follow_up::Plan, limits::Limits, merchant::Store,
+        calendar::BatchHours,
+        follow_up::Plan,
+        limits::Limits,
+        merchant::Store,
+        reconciliation::{FeeOfRefunds, Rules},
         refund_follow_up::RefundPlan,
     },
     http::{
@@ -247,7 +250,6 @@ fn assemble(config: &Config, shutdown: &Shutdown) -> anyhow::Result<App> {
             cancel: timeouts.cancel,
             refund: timeouts.refund,
         },
-        rules: DEFAULT_RULES,
     }))
 }
 
@@ -298,6 +300,20 @@ fn refund_plan(batch: config::RefundBatch) -> RefundPlan {
             closes: batch.closes,
         },
         horizon: TimeDelta::days(i64::from(batch.give_up_days)),
+    }
+}
+
+fn rules(configured: config::Reconciliation) -> Rules {
+    Rules {
+        fee_basis_points: configured
+            .fee_basis_points
+            .and_then(|points| i32::try_from(points).ok()),
+        fee_tolerance_minor: i64::from(configured.fee_tolerance_minor),
+        fee_of_refunds: configured.fee_of_refunds.map(|fee| match fee {
+            config::FeeOfRefunds::Returned => FeeOfRefunds::Returned,
+            config::FeeOfRefunds::Kept => FeeOfRefunds::Kept,
+        }),
+        settled_within_days: i32::try_from(configured.settled_within_days).unwrap_or(i32::MAX),
     }
 }
 
@@ -353,6 +369,7 @@ fn build_accounts(
                 max_refund_minor: account.limits.max_refund_minor,
                 max_refunded_per_day_minor: account.limits.max_refunded_per_day_minor,
             },
+            rules: rules(account.reconciliation),
         });
     }
     let refused = production::judge(strictness, found);

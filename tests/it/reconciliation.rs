@@ -1,14 +1,19 @@
 //! Alipay's daily files against the books, and back into them.
 
-use std::{fs, path::PathBuf};
+use std::{fmt::Write as _, fs, path::PathBuf};
 
 use alipayhk_gateway::{
-    app::reconciliation::{Order, ReconcileError, Reconciled, StagedFile},
+    app::{
+        accounts::Account,
+        reconciliation::{DEFAULT_RULES, Order, ReconcileError, Reconciled, StagedFile},
+    },
     domain::{
         audit::By,
         listing::Page,
         merchant::Reach,
-        reconciliation::{Difference, DifferenceClass, DifferenceFilter, Source},
+        reconciliation::{
+            Difference, DifferenceClass, DifferenceFilter, FeeOfRefunds, Rules, Source,
+        },
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -306,6 +311,201 @@ async fn m3_a_refund_above_what_is_left_is_an_incident_and_not_in_the_books(pool
     assert!(all.contains(&(Some(3), "unknown_to_us")), "{all:?}");
     assert!(all.contains(&(None, "missing_in_file")), "{all:?}");
     assert_eq!(version_of(&world, &paid).await, version);
+    world.finish().await;
+}
+
+/// The world's account under other rules.
+async fn under(world: &World, rules: Rules) {
+    let app = &world.replicas[0].app;
+    let account = Account::clone(&app.accounts()[PARTNER]);
+    app.replace_accounts(vec![Account { rules, ..account }])
+        .await;
+}
+
+/// A settlement file of the world's day with these rows: kind, our id, Alipay's id, amount, fee and net in
+/// dollars, currency.
+fn settlement(world: &World, rows: &[(&str, &str, &Value, [&str; 3], &str)]) -> Vec<u8> {
+    let at = (world.now() + TimeDelta::hours(8)).format("%Y-%m-%d %H:%M:%S");
+    let mut text = "Partner_transaction_id|Transaction_id|Amount|Fee|Settlement|Currency|Payment_time|Settlement_time|Type|Status|Remarks|Secondary_merchant_industry|Secondary_merchant_name|Secondary_merchant_id|Operator_name|Order_scene|Trans_currency|Trans_amount|Trans_forex_rate|Issue\n".to_owned();
+    for (kind, id, payment, [amount, fee, net], currency) in rows {
+        let alipay = payment["alipay_trans_id"].as_str().unwrap_or_default();
+        writeln!(
+            text,
+            "{id}|{alipay}|{amount}|{fee}|{net}|{currency}|{at}|{at}|{kind}|L||5812|M|SM001|B||{currency}|{amount}|1|ALIPAYHK"
+        )
+        .expect("a text takes it");
+    }
+    text.into_bytes()
+}
+
+/// Fees by contract: half up to the cent, with a tolerance; those of refunds given back or kept.
+#[sqlx::test]
+async fn fees_are_checked_against_the_configured_rate(pool: PgPool) {
+    let world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    let part = json!({"amount": {"value": 1000, "currency": "HKD"}});
+    let refund = world.till.refund(paid.id(), &part, 5).await;
+    assert_eq!(refund.summary("status"), (201, "succeeded"));
+    let payment = world.till.payment(paid.id()).await;
+    let refund_id = refund.body["partner_refund_id"].as_str().expect("an id");
+    let desk = Desk::new();
+    let day = today(&world);
+    let rules = |tolerance, fee_of_refunds| Rules {
+        // 39.25 at 0.8 % is 0.314, of a refund of 10.00 it is 0.08.
+        fee_basis_points: Some(80),
+        fee_tolerance_minor: tolerance,
+        fee_of_refunds,
+        ..DEFAULT_RULES
+    };
+    let file = |fee: &str, net: &str, refund_fee: &str, refund_net: &str| {
+        settlement(
+            &world,
+            &[
+                ("P", our_id(&payment), &payment, ["39.25", fee, net], "HKD"),
+                (
+                    "R",
+                    refund_id,
+                    &payment,
+                    ["10.00", refund_fee, refund_net],
+                    "HKD",
+                ),
+            ],
+        )
+    };
+    let fee_differs = |lines: &[i64]| -> Vec<(Option<i64>, &'static str)> {
+        lines
+            .iter()
+            .map(|line| (Some(*line), "fee_differs"))
+            .collect()
+    };
+    for (rules, bytes, expected) in [
+        (DEFAULT_RULES, file("0.99", "38.26", "0.05", "9.95"), vec![]),
+        (
+            rules(0, None),
+            file("0.31", "38.94", "0.05", "9.95"),
+            vec![],
+        ),
+        (
+            rules(0, None),
+            file("0.32", "38.93", "0.05", "9.95"),
+            fee_differs(&[2]),
+        ),
+        (
+            rules(1, None),
+            file("0.32", "38.93", "0.06", "9.94"),
+            vec![],
+        ),
+        (
+            rules(0, Some(FeeOfRefunds::Returned)),
+            file("0.31", "38.94", "0.00", "10.00"),
+            fee_differs(&[3]),
+        ),
+        (
+            rules(0, Some(FeeOfRefunds::Returned)),
+            file("0.31", "38.94", "0.08", "9.92"),
+            vec![],
+        ),
+        (
+            rules(0, Some(FeeOfRefunds::Kept)),
+            file("0.31", "38.94", "0.08", "9.92"),
+            fee_differs(&[3]),
+        ),
+    ] {
+        under(&world, rules).await;
+        let tried = world.replicas[0]
+            .app
+            .reconcile(
+                vec![desk.put("settlement", &day, &bytes)],
+                order(true),
+                None,
+            )
+            .await
+            .expect("a good file");
+        let told: Vec<_> = tried
+            .differences
+            .iter()
+            .map(|difference| (difference.line, difference.class.as_str()))
+            .collect();
+        assert_eq!(told, expected, "{rules:?}");
+        assert_eq!(tried.report.item.fee_basis_points, rules.fee_basis_points);
+    }
+    // What we expect to be paid out, and what Alipay pays out.
+    under(&world, rules(0, Some(FeeOfRefunds::Kept))).await;
+    let bytes = file("0.32", "38.93", "0.00", "10.00");
+    let found = reconcile(&world, desk.put("settlement", &day, &bytes)).await;
+    let sums = found
+        .report
+        .totals
+        .iter()
+        .fold((0, 0), |(net, expected), total| {
+            (net + total.net_minor, expected + total.expected_net_minor)
+        });
+    assert_eq!(sums, (2_893, 2_894));
+    world.finish().await;
+}
+
+/// Settlement rows tie to what was paid and refunded: each way in which they can differ.
+#[sqlx::test]
+async fn settlement_rows_tie_to_payments_and_refunds(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let mut payments = vec![];
+    for _ in 0..4 {
+        let paid = world.pay("0001").await;
+        payments.push(world.till.payment(paid.id()).await);
+    }
+    let desk = Desk::new();
+    let transactions = todays_file(&world, &desk).await;
+    reconcile(&world, transactions).await;
+    let [good, foreign, short, left] = payments.as_slice() else {
+        panic!("four payments");
+    };
+    let whole = ["39.25", "0.00", "39.25"];
+    let rows = [
+        ("P", our_id(good), good, whole, "HKD"),
+        (
+            "P",
+            our_id(foreign),
+            foreign,
+            ["39.25", "0.00", "39.25"],
+            "USD",
+        ),
+        ("P", our_id(short), short, ["39.25", "0.10", "39.25"], "HKD"),
+        (
+            "P",
+            "STRANGER",
+            &Value::Null,
+            ["5.00", "0.00", "5.00"],
+            "HKD",
+        ),
+        // The same row again.
+        ("P", our_id(good), good, whole, "HKD"),
+    ];
+    let bytes = settlement(&world, &rows);
+    let day = today(&world);
+    let found = reconcile(&world, desk.put("settlement", &day, &bytes)).await;
+    assert_eq!(
+        classes(&world, &found).await,
+        [
+            (Some(3), "currency_differs"),
+            (Some(4), "net_differs"),
+            (Some(5), "unknown_to_us"),
+            (Some(6), "settled_twice"),
+        ]
+    );
+    // Paid out again on another day; and what never was is told when its time is over, once.
+    world.advance(TimeDelta::days(6)).await;
+    let bytes = settlement(&world, &rows[..1]);
+    let day = today(&world);
+    let found = reconcile(&world, desk.put("settlement", &day, &bytes)).await;
+    let told = classes(&world, &found).await;
+    assert!(told.contains(&(Some(2), "settled_twice")), "{told:?}");
+    let late: Vec<_> = differences(&world, &found)
+        .await
+        .into_iter()
+        .filter(|difference| difference.class == DifferenceClass::NotSettled)
+        .map(|difference| difference.partner_transaction_id)
+        .collect();
+    assert_eq!(late, [Some(our_id(left).to_owned())]);
     world.finish().await;
 }
 

@@ -105,7 +105,7 @@ impl App {
                 &fingerprint(files, order.dry_run),
                 order.source,
                 &order.by,
-                self.rules,
+                self.accounts.rules(partner),
             )
             .await?;
         Ok(Begun {
@@ -135,6 +135,7 @@ impl App {
             .map(|known| known.identity.partner.clone())
             .unwrap_or_default();
         if !is_complete {
+            let rules = self.accounts.rules(&partner);
             let mut places = vec![];
             let watch = watch.map(std::sync::Arc::new);
             // All of them are loaded before anything is compared: they may be about one another.
@@ -170,7 +171,7 @@ impl App {
                         day: *day,
                     };
                     if compares {
-                        books.compare(at, *kind, self.rules).await?;
+                        books.compare(at, *kind, rules).await?;
                     } else if !is_dry_run {
                         self.feed_back(&mut books, at, *kind).await?;
                     }

@@ -122,5 +122,7 @@ pub(super) fn describe_metrics() {
 /// The rules that hold where nothing is configured.
 pub const DEFAULT_RULES: Rules = Rules {
     fee_basis_points: None,
+    fee_tolerance_minor: 0,
+    fee_of_refunds: None,
     settled_within_days: 5,
 };

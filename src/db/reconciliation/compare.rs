@@ -5,7 +5,11 @@ use chrono::NaiveTime;
 
 use crate::{
     db::error::Error,
-    domain::{calendar, daily_file::FileKind, reconciliation::Rules},
+    domain::{
+        calendar,
+        daily_file::FileKind,
+        reconciliation::{FeeOfRefunds, Rules},
+    },
 };
 
 impl Books {
@@ -93,8 +97,10 @@ impl Books {
                         case when type = 'payment' then 1 else -1 end as sign,
                         -- What becomes of the fee of a refund is in the contract.
                         case
-                            when $7::integer is null or type = 'refund' or not is_ours
+                            when $7::integer is null or not is_ours
+                                or type = 'refund' and $11::text is null
                                 then fee_minor
+                            when type = 'refund' and $11 = 'kept' then 0
                             else (our_amount_minor * $7 + 5000) / 10000
                         end as our_fee_minor
                     from compared
@@ -136,7 +142,9 @@ impl Books {
                 ), absent as materialized (
                     select missing.*, case when row_type = 'payment' then 1 else -1 end as sign,
                         case
-                            when $7::integer is null or row_type = 'refund' then 0
+                            when $7::integer is null
+                                or row_type = 'refund' and $11::text is distinct from 'returned'
+                                then 0
                             else (amount_minor * $7 + 5000) / 10000
                         end as our_fee_minor
                     from missing
@@ -204,7 +212,7 @@ impl Books {
                                 then money_text(trans_amount_minor, trans_currency)
                                 else money_text(amount_minor, currency)
                             end),
-                        ('fee_differs', is_ours and fee_minor <> our_fee_minor,
+                        ('fee_differs', is_ours and abs(fee_minor - our_fee_minor) > $10::bigint,
                             money_text(our_fee_minor, currency), money_text(fee_minor, currency)),
                         ('net_differs', net_minor <> abs(amount_minor - fee_minor),
                             money_text(abs(amount_minor - fee_minor), currency),
@@ -283,6 +291,8 @@ impl Books {
                 rules.fee_basis_points,
                 calendar::in_beijing(at.day, NaiveTime::MIN),
                 rules.settled_within_days,
+                rules.fee_tolerance_minor,
+                rules.fee_of_refunds.map(FeeOfRefunds::as_str),
             ),
             execute
         )?;

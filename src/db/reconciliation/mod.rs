@@ -109,7 +109,12 @@ impl Books {
                 r#"insert into reconciliation (partner, reconciliation_id, fingerprint, source, by,
                     fee_basis_points)
                 values ($1, $2, $3, $4, $5, $6)
-                on conflict (partner, fingerprint) do update set touched_at = db_now()
+                on conflict (partner, fingerprint) do update
+                    set touched_at = db_now(),
+                        -- What is continued is compared by the rules of now.
+                        fee_basis_points = case when reconciliation.completed_at is null
+                            then excluded.fee_basis_points
+                            else reconciliation.fee_basis_points end
                 returning reconciliation_id, completed_at is not null as "is_complete!""#,
                 partner,
                 minted.uuid(),

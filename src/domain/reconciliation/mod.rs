@@ -38,12 +38,30 @@ pub struct FileIdentity {
     pub size_bytes: i64,
 }
 
+/// What Alipay does with its fee when a payment is refunded (`protocol/operations.md` 5.6: by contract).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeeOfRefunds {
+    /// It gives back its part.
+    Returned,
+    /// It keeps it.
+    Kept,
+}
+
+stored_names!(FeeOfRefunds {
+    Returned = "returned",
+    Kept = "kept",
+});
+
 /// How files are compared with the books.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// What Alipay keeps of a payment by contract, in hundredths of a percent, rounded half up; fees
     /// are not checked where it is absent.
     pub fee_basis_points: Option<i32>,
+    /// By how much a fee may differ from that, in minor units: Alipay's rounding is not documented.
+    pub fee_tolerance_minor: i64,
+    /// What becomes of the fee of what is refunded; not checked where it is absent.
+    pub fee_of_refunds: Option<FeeOfRefunds>,
     /// After how many days a transaction must have been settled.
     pub settled_within_days: i32,
 }

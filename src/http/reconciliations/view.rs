@@ -98,6 +98,10 @@ pub struct SummaryView {
     /// How many of them nobody acknowledged yet; what was `corrected` needs no acknowledgement.
     #[schema(example = 1)]
     pub open_differences: i64,
+    /// The rate that fees were checked against, in hundredths of a percent; `null` where none was
+    /// configured, and so none was checked.
+    #[schema(required = true, example = 80)]
+    pub fee_basis_points: Option<i32>,
     /// The files.
     pub files: Vec<FileView>,
     /// When it began.
@@ -120,6 +124,7 @@ impl From<&ReconciliationItem> for SummaryView {
             agrees: item.agrees(),
             differences: counts.map(|(class, n)| (class.as_str(), *n)).collect(),
             open_differences: item.open,
+            fee_basis_points: item.fee_basis_points,
             files: item.files.iter().map(FileView::from).collect(),
             created_at: timestamp(item.created_at),
             completed_at: item.completed_at.map(timestamp),

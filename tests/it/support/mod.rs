@@ -697,6 +697,7 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
         refund_plan: RefundPlan::default(),
         notify_url: Some(notify_url),
         limits: Limits::default(),
+        rules: alipayhk_gateway::app::reconciliation::DEFAULT_RULES,
     };
     let app = App::new(Parts {
         db,
@@ -708,7 +709,6 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
         plan: options.plan,
         deadlines,
         bounds: options.bounds,
-        rules: alipayhk_gateway::app::reconciliation::DEFAULT_RULES,
     });
     app.set_workers_running(true);
     let cut = CancellationToken::new();
