@@ -314,6 +314,200 @@ async fn m3_a_refund_above_what_is_left_is_an_incident_and_not_in_the_books(pool
     world.finish().await;
 }
 
+/// A payment in each state that a row may meet, made under the world's present day.
+#[cfg(feature = "failpoints")]
+async fn payment_that_is(world: &World, state: &str) -> Value {
+    let id = match state {
+        "processing" => world.pay_unheard().await.id().to_owned(),
+        "succeeded" => world.pay("0001").await.id().to_owned(),
+        "failed" => world.pay("1016").await.id().to_owned(),
+        "canceled, never charged" | "canceled, returned" => {
+            let id = if state == "canceled, returned" {
+                world.pay("0001").await.id().to_owned()
+            } else {
+                let open = world.pay_until_open("0102").await;
+                open["id"].as_str().expect("an id").to_owned()
+            };
+            let path = format!("/v1/payments/{id}/cancel");
+            let canceled = world.till.post(&path, &Value::Null).await;
+            assert_eq!(
+                canceled.summary("status"),
+                (200, "canceled"),
+                "{canceled:?}"
+            );
+            id
+        }
+        other => panic!("{other}?"),
+    };
+    world.till.payment(&id).await
+}
+
+/// R23, S1: every kind of row against every state of a payment. What is open is settled by what the row
+/// proves, with the file as its cause; what is final stays, and the contradiction waits for a person.
+#[cfg(feature = "failpoints")]
+#[sqlx::test]
+async fn r23_s1_every_row_settles_what_is_open_and_changes_nothing_final(pool: PgPool) {
+    const ROWS: [&str; 4] = ["PAYMENT", "CANCEL", "REVERSAL", "REFUND"];
+    // What each of the four makes of the state, and how it is told.
+    let open = [
+        ("succeeded", "corrected"),
+        ("canceled", "corrected"),
+        ("canceled", "corrected"),
+        ("", "unknown_to_us"),
+    ];
+    let cases: [(&str, [(&str, &str); 4]); 6] = [
+        ("unresolved", open),
+        ("processing", open),
+        (
+            "succeeded",
+            [
+                ("", ""),
+                ("", "status_differs"),
+                ("", "status_differs"),
+                ("", "portal_refund"),
+            ],
+        ),
+        (
+            "failed",
+            [
+                ("", "status_differs"),
+                ("", "status_differs"),
+                ("", "status_differs"),
+                ("", "unknown_to_us"),
+            ],
+        ),
+        (
+            "canceled, never charged",
+            [
+                ("", "status_differs"),
+                ("", "status_differs"),
+                ("", "status_differs"),
+                ("", "unknown_to_us"),
+            ],
+        ),
+        (
+            "canceled, returned",
+            [("", ""), ("", ""), ("", ""), ("", "unknown_to_us")],
+        ),
+    ];
+    let mut world = World::start(pool).await;
+    let silence = json!({"type": "drop_before_effect"});
+    world.simulator.script("any", 1000, silence).await;
+    let mut unresolved = vec![];
+    for _ in ROWS {
+        unresolved.push(world.till.pay_without_waiting("0001").await.id().to_owned());
+    }
+    world.settle_calls().await;
+    world.advance(TimeDelta::days(8)).await;
+    world.run_due().await;
+    world.simulator.clear_faults().await;
+
+    let at = (world.now() + TimeDelta::hours(8)).format("%Y-%m-%d %H:%M:%S");
+    let (mut lines, mut expected) = (String::new(), vec![]);
+    for (state, outcomes) in cases {
+        for (row, (becomes, class)) in ROWS.into_iter().zip(outcomes) {
+            let payment = match state {
+                "unresolved" => {
+                    let id = unresolved.pop().expect("one per row");
+                    world.till.payment(&id).await
+                }
+                state => payment_that_is(&world, state).await,
+            };
+            let was = payment["status"].as_str().expect("a status");
+            let becomes = if becomes.is_empty() { was } else { becomes };
+            let portal = format!("PORTAL-{}", expected.len());
+            let id = if row == "REFUND" {
+                &portal
+            } else {
+                our_id(&payment)
+            };
+            let alipay = payment["alipay_trans_id"].as_str().unwrap_or_default();
+            let amount = amount_of(&payment);
+            writeln!(lines, "{id}|{alipay}|{amount}|0.00|HKD|{at}|{row}||5812|M|SM001|B||HKD|{amount}|1|ALIPAYHK")
+                .expect("a text takes it");
+            let line = i64::try_from(expected.len()).expect("a small number") + 3;
+            let what = format!("{state} and {row}");
+            expected.push((payment["id"].clone(), becomes.to_owned(), line, class, what));
+        }
+    }
+    // A portal refund of a trade whose id Alipay never told us names nothing of ours.
+    let day = today(&world);
+    let head = one_row(&world, "PAYMENT", &Value::Null, "0.01", "X");
+    let head = String::from_utf8(head).expect("text");
+    let head: Vec<&str> = head.lines().take(2).collect();
+    let text = format!("{}\n{lines}", head.join("\n"));
+    let desk = Desk::new();
+    let found = reconcile(&world, desk.put("transaction", &day, text.as_bytes())).await;
+    let told = classes(&world, &found).await;
+    for (id, becomes, line, class, what) in &expected {
+        let id = id.as_str().expect("an id");
+        let now = world.till.payment(id).await;
+        assert_eq!(now["status"], becomes.as_str(), "{what}: {now}");
+        let classes: Vec<&str> = told
+            .iter()
+            .filter(|(of, _)| of == &Some(*line))
+            .map(|(_, class)| *class)
+            .collect();
+        let wanted: Vec<&str> = Some(*class).into_iter().filter(|c| !c.is_empty()).collect();
+        assert_eq!(classes, wanted, "{what}");
+        if *class == "corrected" {
+            let timeline = world.till.timeline(id).await;
+            let by_file = timeline
+                .iter()
+                .any(|entry| entry["actor"]["type"] == "file" && entry["actor"]["line"] == *line);
+            assert!(by_file, "{what}: {timeline:#?}");
+        }
+    }
+    // The ledger of the simulator was not what the file says.
+    world.end_without_checks().await;
+}
+
+/// R23: the same of refunds.
+#[cfg(feature = "failpoints")]
+#[sqlx::test]
+async fn r23_s1_a_refund_row_settles_an_open_refund_and_changes_no_final_one(pool: PgPool) {
+    let world = World::start(pool).await;
+    let desk = Desk::new();
+    let mut rows = vec![];
+    for (code, mode, status) in [
+        ("0001", "sync", "succeeded"),
+        ("0001", "async", "pending"),
+        // The balance is too low.
+        ("4004", "sync", "failed"),
+    ] {
+        let paid = world.pay(code).await;
+        let refund = world
+            .till
+            .refund(paid.id(), &json!({"mode": mode}), 5)
+            .await;
+        assert_eq!(refund.body["status"], status, "{refund:?}");
+        rows.push((world.till.payment(paid.id()).await, refund));
+    }
+    let mut text = String::new();
+    for (index, (payment, refund)) in rows.iter().enumerate() {
+        let id = refund.body["partner_refund_id"].as_str().expect("an id");
+        let one = one_row(&world, "REFUND", payment, "39.25", id);
+        let one = String::from_utf8(one).expect("text");
+        let skipped = if index == 0 { 0 } else { 2 };
+        for line in one.lines().skip(skipped) {
+            writeln!(text, "{line}").expect("a text takes it");
+        }
+    }
+    let day = today(&world);
+    let found = reconcile(&world, desk.put("transaction", &day, text.as_bytes())).await;
+    let told: Vec<_> = classes(&world, &found)
+        .await
+        .into_iter()
+        .filter(|(line, _)| line.is_some())
+        .collect();
+    assert_eq!(told, [(Some(4), "corrected"), (Some(5), "status_differs")]);
+    for ((_, refund), status) in rows.iter().zip(["succeeded", "succeeded", "failed"]) {
+        let now = world.till.get_refund(refund.id()).await;
+        assert_eq!(now["status"], status, "{now}");
+    }
+    world.end_without_checks().await;
+}
+
 /// The world's account under other rules.
 async fn under(world: &World, rules: Rules) {
     let app = &world.replicas[0].app;
