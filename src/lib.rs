@@ -24,13 +24,14 @@
 //! | [`keys`] | `keys generate`: key files | |
 //! | [`failpoint`] | points at which tests stop, break or delay the program; nothing without the feature | |
 //! | [`shutdown`] | two stops, and a tracker of all that must be waited for | |
+//! | [`oidc`] | the only place that knows access tokens and their issuer | `clock`, `config`, `domain` |
 //! | [`alipay`] | the only place that knows Alipay's words, XML and signatures | `domain`, `clock`, `failpoint` |
 //! | [`db`] | the only place with SQL | `domain`, `failpoint` |
-//! | [`app`] | the use cases: intent, call, record; free of HTTP and of SQL text | `alipay`, `db`, `domain`, `clock`, `failpoint` |
+//! | [`app`] | the use cases: intent, call, record; free of HTTP and of SQL text | `alipay`, `db`, `domain`, `clock`, `failpoint`, `oidc` |
 //! | [`jobs`] | the workers that claim due follow-ups and visit what they are about | `app`, `db`, `domain`, `failpoint` |
 //! | [`http`] | the REST surface: requests into types, results into answers | `app`, `domain`, `failpoint`, `shutdown` |
 //! | [`telemetry`] | logs, traces and metrics of the process | `config` |
-//! | [`startup`] | puts the program together and runs it | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `http`, `jobs`, `keys`, `shutdown` |
+//! | [`startup`] | puts the program together and runs it | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `http`, `jobs`, `keys`, `oidc`, `shutdown` |
 //! | [`commands`] | what administrators do at a terminal: `api-key`, `audit`, `keys check` | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `startup` |
 //! | [`dev`] | `dev up` and its like: uses the programs by their command line | `keys` |
 //!
@@ -152,6 +153,7 @@ pub mod failpoint;
 pub mod http;
 pub mod jobs;
 pub mod keys;
+pub mod oidc;
 pub mod shutdown;
 pub mod startup;
 pub mod telemetry;

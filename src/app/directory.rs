@@ -15,12 +15,15 @@ use crate::domain::{
     id::{ApiKeyId, MerchantId},
     merchant::Identity,
     merchant_rules::Shop,
+    token::{Bearer, Recorded},
 };
 
 /// How long a revoked key or a changed store may still be taken for valid.
 const REMEMBER_FOR: Duration = Duration::from_secs(10);
 /// Above this many entries the memory starts afresh; a merchant has a handful of keys and stores.
 const REMEMBER_AT_MOST: usize = 10_000;
+/// Longest API key that is looked up, in bytes; ours are far shorter.
+const MAX_API_KEY: usize = 512;
 
 /// What was looked up lately. Only what exists is remembered, so a new key or store works at once.
 #[derive(Debug, Default)]
@@ -31,9 +34,16 @@ pub(super) struct Directory {
 }
 
 impl App {
-    /// Finds who presented an API key; `None` when no live key matches. A revoked key is refused
-    /// within ten seconds.
+    /// Finds who presented an API key, or an access token where there is an issuer; `None` when no live
+    /// key matches. A revoked key or subject is refused within ten seconds.
     pub async fn authenticate(&self, presented: &str) -> Result<Option<Identity>, Error> {
+        // No API key has a dot in it, and every JWT has two.
+        if let Some(issuer) = self.issuer.as_ref().filter(|_| presented.contains('.')) {
+            return self.authenticate_token(issuer, presented).await.map(Some);
+        }
+        if presented.len() > MAX_API_KEY {
+            return Ok(None);
+        }
         let hash = self.secret.api_key_hash(presented);
         let found = match self.directory.identities.get(&hash) {
             Some(identity) => Some(identity),
@@ -60,6 +70,31 @@ impl App {
         match &found {
             Some(identity) => self.directory.identities.put(asked, hash, identity.clone()),
             None => self.directory.identities.remove(&hash),
+        }
+        Ok(found)
+    }
+
+    /// Finds the subject of a token as it is recorded here, and records it where it is new.
+    pub(super) async fn find_subject(&self, bearer: &Bearer) -> Result<Recorded, Error> {
+        let hash = self.secret.subject_hash(bearer);
+        let found = match self.directory.identities.get(&hash) {
+            Some(identity) => Recorded::Known(identity),
+            None => self.look_up_subject(hash, bearer).await?,
+        };
+        if let Recorded::Known(identity) = &found {
+            self.directory.used.note(identity.api_key_id);
+        }
+        Ok(found)
+    }
+
+    async fn look_up_subject(&self, hash: [u8; 32], bearer: &Bearer) -> Result<Recorded, Error> {
+        let asked = self.directory.identities.ask();
+        let found = self.db.record_subject(ApiKeyId::mint(), bearer).await?;
+        match &found {
+            Recorded::Known(identity) => {
+                self.directory.identities.put(asked, hash, identity.clone());
+            }
+            Recorded::Revoked | Recorded::NoMerchant => self.directory.identities.remove(&hash),
         }
         Ok(found)
     }

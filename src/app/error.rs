@@ -2,7 +2,9 @@
 
 use crate::{
     db,
-    domain::{id::PaymentId, limits::LimitExceeded, money::Money, schedule::Subject},
+    domain::{
+        id::PaymentId, limits::LimitExceeded, money::Money, schedule::Subject, token::TokenFault,
+    },
 };
 
 /// A refusal or a fault. A declined payment is a result, not an error.
@@ -57,6 +59,12 @@ pub enum Error {
         /// What came in place of an answer.
         class: &'static str,
     },
+    /// The access token is not believed.
+    #[error("{}", .0.detail())]
+    InvalidToken(TokenFault),
+    /// The issuer of access tokens was never reached, so no token can be judged; nothing was attempted.
+    #[error("the keys of the token issuer are not known")]
+    IssuerSilent,
     /// The key's requests came too fast; nothing was begun.
     #[error("too many requests of this API key")]
     RateLimited {

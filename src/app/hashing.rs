@@ -15,8 +15,10 @@ use zeroize::Zeroizing;
 use crate::domain::{
     id::{MerchantReference, PaymentId},
     idempotency::RequestFingerprint,
+    merchant::Reach,
     payment::NewPayment,
     refund::NewRefund,
+    token::Bearer,
 };
 
 /// The secret behind every keyed hash: at least 32 bytes (`SECRET_KEY_FILE`).
@@ -106,6 +108,15 @@ impl SecretKey {
     /// What is stored of an API key.
     pub fn api_key_hash(&self, key: &str) -> [u8; 32] {
         self.hash("api-key", &[key])
+    }
+
+    /// What a token's subject is remembered by.
+    pub fn subject_hash(&self, bearer: &Bearer) -> [u8; 32] {
+        let whose = match bearer.reach {
+            Reach::Merchant(id) => id.to_string(),
+            Reach::Operator => "operator".to_owned(),
+        };
+        self.hash("subject", &[&whose, &bearer.issuer, &bearer.subject])
     }
 
     /// What two payments with the same code, amount and till have in common.

@@ -16,6 +16,7 @@
 //! | [`gate`] | how much is let in |
 //! | [`accounts`] | the Alipay accounts that are paid |
 //! | `directory` | who asks, and for which shop |
+//! | `tokens` | who asks with an access token |
 //! | [`merchants`] | merchants and stores: made, changed, disabled |
 //! | [`api_keys`], [`audit`] | keys made, replaced and revoked; who did what |
 
@@ -39,6 +40,7 @@ mod record;
 pub mod refunds;
 pub mod registrations;
 mod stopwatch;
+mod tokens;
 mod waiters;
 
 use std::{
@@ -56,6 +58,7 @@ use crate::{
     clock::Clock,
     db::Db,
     domain::{attempt::AttemptKind, follow_up::Plan, payment::Payment, refund::Refund},
+    oidc::Issuer,
 };
 pub use crate::{
     db::record::Grounds,
@@ -70,6 +73,7 @@ pub use read::{Timeline, Wait};
 pub fn describe_metrics() {
     record::describe_metrics();
     gate::describe_metrics();
+    tokens::describe_metrics();
     refunds::describe_metrics();
     registrations::describe_metrics();
     reconciliation::describe_metrics();
@@ -93,6 +97,7 @@ pub struct Inner {
     plan: Plan,
     deadlines: Deadlines,
     directory: directory::Directory,
+    issuer: Option<Issuer>,
     gate: gate::Gate,
     waiters: waiters::Waiters<Payment>,
     refund_waiters: waiters::Waiters<Refund>,
@@ -120,6 +125,8 @@ pub struct Parts {
     pub deadlines: Deadlines,
     /// How much this replica lets in.
     pub bounds: gate::Bounds,
+    /// Whose access tokens are believed, if anybody's.
+    pub issuer: Option<Issuer>,
 }
 
 /// How long the calls of a follow-up may take; a claim's lease must outlast them.
@@ -178,6 +185,7 @@ impl App {
             plan,
             deadlines,
             bounds,
+            issuer,
         } = parts;
         Self {
             inner: Arc::new(Inner {
@@ -190,6 +198,7 @@ impl App {
                 plan,
                 deadlines,
                 directory: directory::Directory::default(),
+                issuer,
                 gate: gate::Gate::new(bounds),
                 waiters: waiters::Waiters::default(),
                 refund_waiters: waiters::Waiters::default(),

@@ -238,7 +238,8 @@ async fn rotate(args: &RotateArgs) -> anyhow::Result<Report> {
     match replaced {
         Rotated::Made(made) => Ok(handed_out(&made, args.json)),
         Rotated::NotActive => bail!(
-            "{} is expired or revoked, so nothing can overlap; make a new key",
+            "{} is expired or revoked, or no key but a subject of access tokens, so nothing can \
+             overlap; make a new key",
             args.id
         ),
         Rotated::Missing => bail!("there is no API key {}", args.id),
@@ -262,6 +263,8 @@ fn as_json(key: &ApiKey) -> Value {
         "merchant_id": key.reach.merchant_id().map(|id| id.to_string()),
         "name": key.name,
         "prefix": key.prefix,
+        "issuer": key.subject.as_ref().map(|of| &of.issuer),
+        "subject": key.subject.as_ref().map(|of| &of.subject),
         "scopes": scopes,
         "status": key.status.as_str(),
         "created_at": instant(key.created_at),

@@ -7,6 +7,7 @@
 //! | database | `DATABASE_URL` `MIGRATE_DATABASE_URL` `DATABASE_MAX_CONNECTIONS` |
 //! | Alipay | `ALIPAY_ACCOUNTS_FILE` ([`accounts`]) `ALIPAY_ENDPOINT` `ALIPAY_PARTNER` `ALIPAY_SIGN_TYPE` `ALIPAY_PRIVATE_KEY_FILE` `ALIPAY_PUBLIC_KEY_FILE` `ALIPAY_MD5_KEY_FILE` `ALIPAY_CONNECT_TIMEOUT_MS` `ALIPAY_PAY_TIMEOUT_MS` `ALIPAY_QUERY_TIMEOUT_MS` `ALIPAY_CANCEL_TIMEOUT_MS` `ALIPAY_REFUND_TIMEOUT_MS` `ALIPAY_BREAKER_CALLS` `ALIPAY_EXTRA_CA_FILE` |
 //! | secrets | `SECRET_KEY_FILE` `TRIAL_MODE` |
+//! | access tokens | `OIDC_ISSUER` `OIDC_AUDIENCE` `OIDC_JWKS_URL` `OIDC_JWKS_FILE` `OIDC_EXTRA_CA_FILE` `OIDC_SCOPE_CLAIM` `OIDC_MERCHANT_CLAIM` `OIDC_OPERATOR_VALUE` `OIDC_LEEWAY_SECONDS` `OIDC_MAX_LIFETIME_SECONDS` |
 //! | follow-up | `FOLLOW_UP_FIRST_QUERY_MS` `FOLLOW_UP_QUERY_INTERVAL_MS` `FOLLOW_UP_POLL_INTERVAL_MS` `FOLLOW_UP_LEASE_MS` `FOLLOW_UP_WORKERS` |
 //! | refunds | `REFUND_BATCH_OPENS` `REFUND_BATCH_CLOSES` `REFUND_GIVE_UP_DAYS` |
 //! | daily files | `RECONCILIATION_FEE_BASIS_POINTS` `RECONCILIATION_FEE_TOLERANCE_MINOR` `RECONCILIATION_FEE_OF_REFUNDS` `RECONCILIATION_SETTLED_WITHIN_DAYS` |
@@ -21,12 +22,14 @@
 //! [`DatabaseConfig`].
 
 pub mod accounts;
+mod oidc;
 mod read;
 mod sections;
 pub mod variables;
 
 pub use accounts::{Account, KeyFile, Limits};
-pub use read::{ConfigError, Fault};
+pub use oidc::{Oidc, OidcKeys};
+pub use read::{ConfigError, Fault, is_https_or_loopback};
 pub use sections::{
     Alipay, Bounds, Database, FeeOfRefunds, FirstMerchant, FollowUp, Http, LogFormat, Owner,
     Reconciliation, RefundBatch, SecretKey, SignType, Strictness, Telemetry, Timeouts,
@@ -53,6 +56,8 @@ pub struct Config {
     pub refund_batch: RefundBatch,
     /// What becomes of what only a trial may have.
     pub strictness: Strictness,
+    /// Whose access tokens are believed, if anybody's.
+    pub oidc: Option<Oidc>,
 }
 
 /// What `migrate` needs: the database, and the merchant and store it makes on an empty one.
@@ -125,6 +130,7 @@ impl Config {
         let alipay = Alipay::read(&mut reader, refund_batch);
         let secret_key = SecretKey::read(&mut reader);
         let strictness = Strictness::read(&mut reader);
+        let oidc = Oidc::read(&mut reader);
         let follow_up = FollowUp::read(&mut reader, alipay.as_ref().map(|alipay| &alipay.timeouts));
         reader.finish(|| {
             Some(Self {
@@ -136,6 +142,7 @@ impl Config {
                 follow_up: follow_up?,
                 refund_batch: refund_batch?,
                 strictness: strictness?,
+                oidc: oidc?,
             })
         })
     }

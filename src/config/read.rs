@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use secrecy::SecretString;
-use url::Url;
+use url::{Host, Url};
 
 use super::variables::default_of;
 
@@ -169,6 +169,17 @@ impl<'l> Reader<'l> {
         self.optional(name)?;
         self.file(name)
     }
+}
+
+/// Whether what is read from a URL can be relied on: by TLS, or because it never leaves the machine.
+pub fn is_https_or_loopback(url: &Url) -> bool {
+    let is_loopback = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    is_plain_http(url) && (url.scheme() == "https" || is_loopback)
 }
 
 /// Whether a URL is one that can be called without credentials in it.

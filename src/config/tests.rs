@@ -331,3 +331,112 @@ fn every_variable_of_the_table_is_read() {
         .collect();
     assert_eq!(*read.borrow(), table);
 }
+
+/// A good environment with these settings of an issuer.
+fn oidc_with(files: &Files, settings: &[(&str, &str)]) -> Result<Option<Oidc>, ConfigError> {
+    let mut environment = files.environment();
+    for (name, value) in settings {
+        environment.insert((*name).to_owned(), (*value).to_owned());
+    }
+    Config::read(|name| environment.get(name).cloned()).map(|config| config.oidc)
+}
+
+#[test]
+fn q6_no_issuer_is_believed_unless_one_is_named() {
+    let files = Files::new("oidc-none");
+    assert_eq!(oidc_with(&files, &[]), Ok(None));
+    let needed = [
+        ("OIDC_ISSUER", "https://issuer.example/shops"),
+        ("OIDC_AUDIENCE", "gateway"),
+    ];
+    let oidc = oidc_with(&files, &needed).expect("enough").expect("one");
+    assert_eq!(oidc.issuer, "https://issuer.example/shops");
+    assert_eq!(oidc.keys, OidcKeys::Discovery);
+    assert_eq!(
+        (oidc.scope_claim.as_str(), oidc.merchant_claim.as_str()),
+        ("scope", "merchant_id")
+    );
+    assert_eq!(oidc.operator_value, None);
+    assert_eq!(
+        (oidc.leeway.as_secs(), oidc.max_lifetime.as_secs()),
+        (60, 86_400)
+    );
+}
+
+#[test]
+fn q6_every_fault_of_an_issuers_settings_is_named() {
+    let files = Files::new("oidc-faults");
+    let orphans = [
+        ("OIDC_AUDIENCE", "gateway"),
+        ("OIDC_LEEWAY_SECONDS", "0"),
+        ("OIDC_OPERATOR_VALUE", "operator"),
+    ];
+    let error = oidc_with(&files, &orphans).expect_err("no issuer");
+    assert_eq!(
+        names(&error),
+        [
+            "OIDC_AUDIENCE",
+            "OIDC_OPERATOR_VALUE",
+            "OIDC_LEEWAY_SECONDS"
+        ]
+    );
+    let wrong = [
+        ("OIDC_ISSUER", "http://issuer.example"),
+        ("OIDC_JWKS_URL", "http://10.0.0.1/keys"),
+        ("OIDC_EXTRA_CA_FILE", "/no/such/file.pem"),
+        ("OIDC_SCOPE_CLAIM", "the scopes"),
+        (
+            "OIDC_OPERATOR_VALUE",
+            "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c",
+        ),
+        ("OIDC_LEEWAY_SECONDS", "601"),
+        ("OIDC_MAX_LIFETIME_SECONDS", "59"),
+    ];
+    let error = oidc_with(&files, &wrong).expect_err("nothing here is right");
+    assert_eq!(
+        names(&error),
+        [
+            "OIDC_ISSUER",
+            "OIDC_AUDIENCE",
+            "OIDC_JWKS_URL",
+            "OIDC_EXTRA_CA_FILE",
+            "OIDC_SCOPE_CLAIM",
+            "OIDC_OPERATOR_VALUE",
+            "OIDC_LEEWAY_SECONDS",
+            "OIDC_MAX_LIFETIME_SECONDS",
+        ]
+    );
+    for (changes, fault) in [
+        (
+            [
+                ("OIDC_ISSUER", "https://i.example?a"),
+                ("OIDC_AUDIENCE", "a"),
+            ],
+            "OIDC_ISSUER",
+        ),
+        (
+            [
+                ("OIDC_ISSUER", "https://u:p@i.example"),
+                ("OIDC_AUDIENCE", "a"),
+            ],
+            "OIDC_ISSUER",
+        ),
+        (
+            [("OIDC_ISSUER", "ftp://127.0.0.1"), ("OIDC_AUDIENCE", "a")],
+            "OIDC_ISSUER",
+        ),
+    ] {
+        let error = oidc_with(&files, &changes).expect_err("no issuer's URL");
+        assert_eq!(names(&error), [fault], "{changes:?}");
+    }
+    let file = files.write("jwks.json", "{}");
+    let twice = [
+        ("OIDC_ISSUER", "http://127.0.0.1:9000"),
+        ("OIDC_AUDIENCE", "gateway"),
+        ("OIDC_JWKS_URL", "http://[::1]:9000/keys"),
+        ("OIDC_JWKS_FILE", &file),
+        ("OIDC_SCOPE_CLAIM", "merchant_id"),
+    ];
+    let error = oidc_with(&files, &twice).expect_err("two sources, one claim");
+    assert_eq!(names(&error), ["OIDC_JWKS_FILE", "OIDC_MERCHANT_CLAIM"]);
+}

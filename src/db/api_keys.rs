@@ -6,10 +6,11 @@ use uuid::Uuid;
 
 use super::{Db, error::Error};
 use crate::domain::{
-    api_key::{ApiKey, ApiKeyFilter, ApiKeyStatus, NewApiKey, Rotated, Rotation},
+    api_key::{ApiKey, ApiKeyFilter, ApiKeyStatus, NewApiKey, Rotated, Rotation, TokenSubject},
     audit::By,
     id::{ApiKeyId, MerchantId},
-    merchant::{Identity, Reach, Scope},
+    merchant::{Credential, Identity, Reach, Scope},
+    token::{Bearer, Recorded},
 };
 use crate::failpoint::failpoint;
 
@@ -28,6 +29,8 @@ struct ApiKeyRow {
     api_key_id: Uuid,
     name: String,
     key_prefix: Option<String>,
+    issuer: Option<String>,
+    subject: Option<String>,
     scopes: Vec<String>,
     created_at: DateTime<Utc>,
     expires_at: Option<DateTime<Utc>>,
@@ -51,6 +54,10 @@ impl From<ApiKeyRow> for ApiKey {
             reach: reach(row.merchant_id),
             name: row.name,
             prefix: row.key_prefix,
+            subject: row
+                .issuer
+                .zip(row.subject)
+                .map(|(issuer, subject)| TokenSubject { issuer, subject }),
             scopes: scopes(&row.scopes),
             created_at: row.created_at,
             expires_at: row.expires_at,
@@ -97,6 +104,7 @@ impl Db {
         .await?;
         failpoint!(self.failpoints, "db.api_key.after");
         Ok(row.map(|row| Identity {
+            credential: Credential::ApiKey,
             api_key_id: row.api_key_id.into(),
             name: row.name,
             reach: reach(row.merchant_id),
@@ -126,8 +134,8 @@ impl Db {
                     $8, api_key_facts(key)
                 from made
             )
-            select merchant_id, api_key_id, name, key_prefix, scopes, created_at, expires_at,
-                revoked_at, last_used_at, replaces, db_now() as "now!"
+            select merchant_id, api_key_id, name, key_prefix, issuer, subject, scopes, created_at,
+                expires_at, revoked_at, last_used_at, replaces, db_now() as "now!"
             from made"#,
             new.reach.merchant_id().map(MerchantId::uuid),
             id.uuid(),
@@ -154,8 +162,8 @@ impl Db {
     ) -> Result<Vec<ApiKey>, Error> {
         let rows = sqlx::query_as!(
             ApiKeyRow,
-            r#"select merchant_id, api_key_id, name, key_prefix, scopes, created_at, expires_at,
-                revoked_at, last_used_at, replaces, db_now() as "now!"
+            r#"select merchant_id, api_key_id, name, key_prefix, issuer, subject, scopes, created_at,
+                expires_at, revoked_at, last_used_at, replaces, db_now() as "now!"
             from api_key
             where ($1::uuid is null or merchant_id = $1)
                 and ($2::uuid is null or merchant_id = $2)
@@ -180,8 +188,8 @@ impl Db {
     pub async fn api_key(&self, reach: Reach, id: ApiKeyId) -> Result<Option<ApiKey>, Error> {
         let row = sqlx::query_as!(
             ApiKeyRow,
-            r#"select merchant_id, api_key_id, name, key_prefix, scopes, created_at, expires_at,
-                revoked_at, last_used_at, replaces, db_now() as "now!"
+            r#"select merchant_id, api_key_id, name, key_prefix, issuer, subject, scopes, created_at,
+                expires_at, revoked_at, last_used_at, replaces, db_now() as "now!"
             from api_key
             where ($1::uuid is null or merchant_id = $1) and api_key_id = $2"#,
             reach.merchant_id().map(MerchantId::uuid),
@@ -221,7 +229,7 @@ impl Db {
                     api_key_facts(revoked.key)
                 from old, revoked
             )
-            select merchant_id, api_key_id, name, key_prefix, scopes, created_at, expires_at,
+            select merchant_id, api_key_id, name, key_prefix, issuer, subject, scopes, created_at, expires_at,
                 coalesce(revoked_at, (select revoked_at from revoked)) as "revoked_at?",
                 last_used_at, replaces, db_now() as "now!"
             from old"#,
@@ -252,7 +260,7 @@ impl Db {
                 select api_key as key, api_key.*
                 from api_key
                 where ($1::uuid is null or merchant_id = $1) and api_key_id = $2
-                    and revoked_at is null and (expires_at is null or expires_at > db_now())
+                    and subject is null and revoked_at is null and (expires_at is null or expires_at > db_now())
                 for update
             ), made as (
                 insert into api_key (merchant_id, api_key_id, name, key_hash, key_prefix, scopes,
@@ -275,8 +283,8 @@ impl Db {
                         || jsonb_build_object('replaced_by', public_id('key_', made.api_key_id))
                 from old, ending, made
             )
-            select merchant_id, api_key_id, name, key_prefix, scopes, created_at, expires_at,
-                revoked_at, last_used_at, replaces, db_now() as "now!"
+            select merchant_id, api_key_id, name, key_prefix, issuer, subject, scopes, created_at,
+                expires_at, revoked_at, last_used_at, replaces, db_now() as "now!"
             from made"#,
             reach.merchant_id().map(MerchantId::uuid),
             old.uuid(),
@@ -294,6 +302,55 @@ impl Db {
             None if self.api_key(reach, old).await?.is_some() => Rotated::NotActive,
             None => Rotated::Missing,
         })
+    }
+
+    /// Finds whoever a token was issued for, and records it where it is new.
+    #[tracing::instrument(name = "db.api_key.subject", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn record_subject(&self, new: ApiKeyId, bearer: &Bearer) -> Result<Recorded, Error> {
+        // Who loses the race to record it reads what the winner recorded.
+        for _ in 0..2 {
+            let row = sqlx::query!(
+                r#"with known as (
+                    select api_key_id, name, revoked_at is not null as is_revoked
+                    from api_key
+                    where subject = $3 and issuer = $2
+                        and (merchant_id = $1 or ($1::uuid is null and merchant_id is null))
+                ), made as (
+                    insert into api_key (merchant_id, api_key_id, name, scopes, issuer, subject)
+                    select $1, $4, $5, '{}', $2, $3
+                    where not exists (select from known)
+                        and ($1::uuid is null
+                            or exists (select from merchant where merchant_id = $1))
+                    on conflict (subject, issuer, merchant_id) where subject is not null do nothing
+                    returning api_key_id, name
+                )
+                select api_key_id as "api_key_id!", name as "name!", is_revoked as "is_revoked!"
+                from known
+                union all
+                select api_key_id, name, false from made"#,
+                bearer.reach.merchant_id().map(MerchantId::uuid),
+                bearer.issuer,
+                bearer.subject,
+                new.uuid(),
+                bearer.name(),
+            )
+            .fetch_optional(&self.pool)
+            .await?;
+            match row {
+                Some(row) if row.is_revoked => return Ok(Recorded::Revoked),
+                Some(row) => {
+                    return Ok(Recorded::Known(Identity {
+                        credential: Credential::Token,
+                        api_key_id: row.api_key_id.into(),
+                        name: row.name,
+                        reach: bearer.reach,
+                        scopes: Vec::new(),
+                    }));
+                }
+                None => {}
+            }
+        }
+        Ok(Recorded::NoMerchant)
     }
 
     /// Notes when keys were last presented. A later time is kept.

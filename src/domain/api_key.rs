@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     id::ApiKeyId,
-    merchant::{Reach, Scope},
+    merchant::{Credential, Reach, Scope},
 };
 
 /// What people call a key: at most this many characters.
@@ -23,6 +23,8 @@ pub struct ApiKey {
     pub name: String,
     /// Its first characters, by which people tell keys apart; absent of the oldest keys.
     pub prefix: Option<String>,
+    /// Of whom it stands for where it is no key: whoever presented access tokens.
+    pub subject: Option<TokenSubject>,
     /// What it may do.
     pub scopes: Vec<Scope>,
     /// When it was made.
@@ -37,6 +39,25 @@ pub struct ApiKey {
     pub replaces: Option<ApiKeyId>,
     /// Whether it is accepted, by the database's clock.
     pub status: ApiKeyStatus,
+}
+
+impl ApiKey {
+    /// Whether it is a key.
+    pub const fn credential(&self) -> Credential {
+        match self.subject {
+            None => Credential::ApiKey,
+            Some(_) => Credential::Token,
+        }
+    }
+}
+
+/// Whoever access tokens are issued for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenSubject {
+    /// Who issues them.
+    pub issuer: String,
+    /// For whom, by the issuer's own name.
+    pub subject: String,
 }
 
 /// Whether a key is accepted.

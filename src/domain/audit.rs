@@ -18,7 +18,7 @@ use super::{id::MerchantId, merchant::Identity};
 pub struct By {
     /// `api_key`, `jwt`, or `command_line`.
     pub kind: &'static str,
-    /// The key's id, or the account of the operating system.
+    /// The id of the key or of the token's subject, or the account of the operating system.
     pub id: String,
     /// What people call it.
     pub name: String,
@@ -34,10 +34,10 @@ pub struct By {
 }
 
 impl By {
-    /// Whoever presented an API key.
+    /// Whoever presented an API key or an access token.
     pub fn identity(identity: &Identity) -> Self {
         Self {
-            kind: "api_key",
+            kind: identity.credential.as_str(),
             id: identity.api_key_id.to_string(),
             name: identity.name.clone(),
             request_id: None,

@@ -70,10 +70,26 @@ impl Reach {
     }
 }
 
-/// Whoever presented a valid API key: a merchant's, or the operator's.
+/// By what somebody is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// An API key.
+    ApiKey,
+    /// An access token of the configured issuer: its subject.
+    Token,
+}
+
+stored_names!(Credential {
+    ApiKey = "api_key",
+    Token = "jwt",
+});
+
+/// Whoever presented a valid API key or access token: a merchant's, or the operator's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The key's id, for the audit trail; not the secret.
+    /// What was presented.
+    pub credential: Credential,
+    /// The key's id, or that of the token's subject, for the audit trail; not the secret.
     pub api_key_id: ApiKeyId,
     /// The key's name, for example `till-1`.
     pub name: String,

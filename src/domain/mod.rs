@@ -59,5 +59,6 @@ pub mod refund;
 pub mod refund_follow_up;
 pub mod registration;
 pub mod schedule;
+pub mod token;
 
 pub mod transition;

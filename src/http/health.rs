@@ -2,7 +2,8 @@
 //!
 //! Readiness is the database, its schema and the follow-up workers. Alipay is deliberately not part
 //! of it: its outage must not evict replicas that still answer from the database
-//! (`design/api.md` 4).
+//! (`design/api.md` 4). Nor is the issuer of access tokens, without whom API keys work; the answer says
+//! so.
 
 use axum::{Json, extract::State};
 use serde::Serialize;
@@ -19,6 +20,11 @@ pub struct Health {
     /// Always `ok`; anything else is a problem document.
     #[schema(example = "ok")]
     pub status: &'static str,
+    /// What does not work while the rest does: `access_tokens`, while the keys of the token issuer are not
+    /// known. Absent where all works.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false, example = json!(["access_tokens"]))]
+    pub degraded: Vec<&'static str>,
 }
 
 /// Liveness
@@ -32,7 +38,10 @@ pub struct Health {
     responses((status = 200, description = "The program runs.", body = Health)),
 )]
 pub async fn live() -> Json<Health> {
-    Json(Health { status: "ok" })
+    Json(Health {
+        status: "ok",
+        degraded: Vec::new(),
+    })
 }
 
 /// Readiness
@@ -60,7 +69,11 @@ pub async fn ready(State(state): State<HttpState>) -> Result<Json<Health>, Probl
     .filter_map(|(ok, name)| (!ok).then_some(name))
     .collect();
     if failing.is_empty() {
-        Ok(Json(Health { status: "ok" }))
+        let degraded = (!state.app.knows_issuer_keys()).then_some("access_tokens");
+        Ok(Json(Health {
+            status: "ok",
+            degraded: degraded.into_iter().collect(),
+        }))
     } else {
         Err(not_ready(&format!("not ready: {}", failing.join(", "))))
     }

@@ -24,6 +24,7 @@ use crate::{
         next_action::NextActionKind,
         registration::RegistrationStatus,
         schedule::Subject,
+        token::TokenFault,
     },
 };
 
@@ -65,14 +66,24 @@ pub fn document() -> Value {
     let (_, openapi) = router::routes().split_for_parts();
     let mut document =
         serde_json::to_value(openapi).expect("the document is made of strings, numbers and maps");
-    document["components"]["securitySchemes"] = json!({"api_key": {
-        "type": "http",
-        "scheme": "bearer",
-        "description": format!(
-            "An API key, made by `alipayhk-gateway api-key create`. Scopes: {}.",
-            Scope::ALL.map(|scope| format!("`{}`", scope.as_str())).join(", "),
-        ),
-    }});
+    let scopes = Scope::ALL.map(|scope| format!("`{}`", scope.as_str()));
+    document["components"]["securitySchemes"] = json!({
+        "api_key": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": format!(
+                "An API key, made by `alipayhk-gateway api-key create`. Scopes: {}.",
+                scopes.join(", "),
+            ),
+        },
+        "access_token": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "Where an issuer is configured (`OIDC_ISSUER`): a signed JWT of it for this \
+                service, with the same scopes in a claim and the merchant's id in another.",
+        },
+    });
     for (path, method, operation) in operations(&mut document) {
         complete(&path, &method, operation);
     }
@@ -116,7 +127,12 @@ fn operations(document: &mut Value) -> Vec<(String, String, &mut Map<String, Val
 /// Adds what every operation has: an explicit `security`, the headers of every answer, and the
 /// refusals that apply.
 fn complete(path: &str, method: &str, operation: &mut Map<String, Value>) {
-    operation.entry("security").or_insert_with(|| json!([]));
+    let security = operation.entry("security").or_insert_with(|| json!([]));
+    // Whatever takes an API key takes an access token with the same scopes.
+    if let Some(scopes) = security[0].get("api_key").cloned() {
+        let alternatives = security.as_array_mut().into_iter();
+        alternatives.for_each(|list| list.push(json!({"access_token": scopes})));
+    }
     let parameters = operation
         .get_mut("parameters")
         .and_then(Value::as_array_mut);
@@ -267,6 +283,7 @@ fn refusals_of_callers(operation: &Map<String, Value>) -> Vec<Problem> {
     vec![
         Problem::authentication_required(),
         Problem::invalid_api_key(),
+        Problem::invalid_token(TokenFault::Expired),
         Problem::insufficient_scope(&scopes_of(operation)),
         Problem::new(
             Kind::NotAcceptable,

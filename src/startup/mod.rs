@@ -39,12 +39,14 @@ use crate::{
         merchant::Store,
         reconciliation::{FeeOfRefunds, Rules},
         refund_follow_up::RefundPlan,
+        token::TokenRules,
     },
     http::{
         Draining, HttpState, metrics, router,
         serve::{self, Doors},
     },
     jobs::worker::{Worker, WorkerSettings},
+    oidc::{Issuer, IssuerSettings, source::KeySource},
     shutdown::Shutdown,
 };
 
@@ -69,6 +71,11 @@ pub enum Roles {
 }
 
 impl Roles {
+    /// Whether callers are answered here.
+    pub const fn has_api(self) -> bool {
+        matches!(self, Self::ApiAndWorkers | Self::Api)
+    }
+
     /// Whether follow-up workers run here.
     pub const fn has_workers(self) -> bool {
         matches!(self, Self::ApiAndWorkers | Self::Workers)
@@ -229,7 +236,6 @@ fn assemble(config: &Config, shutdown: &Shutdown) -> anyhow::Result<App> {
     Ok(App::new(Parts {
         db: connect(&config.database)?,
         accounts: Accounts::new(accounts, refund_plan(config.refund_batch)),
-        clock,
         tasks: shutdown.tasks.clone(),
         stopping: shutdown.soft.clone(),
         secret: secret_key(&config.secret_key)?,
@@ -250,7 +256,43 @@ fn assemble(config: &Config, shutdown: &Shutdown) -> anyhow::Result<App> {
             cancel: timeouts.cancel,
             refund: timeouts.refund,
         },
+        issuer: config
+            .oidc
+            .as_ref()
+            .map(|oidc| build_issuer(oidc, &clock))
+            .transpose()?,
+        clock,
     }))
+}
+
+/// The issuer of access tokens. Nobody is asked for its keys yet.
+fn build_issuer(config: &config::Oidc, clock: &Arc<dyn Clock>) -> anyhow::Result<Issuer> {
+    let extra_root_certificate = config
+        .extra_ca_file
+        .as_ref()
+        .map(|file| {
+            std::fs::read(file)
+                .with_context(|| format!("cannot read {} (OIDC_EXTRA_CA_FILE)", file.display()))
+        })
+        .transpose()?;
+    let settings = IssuerSettings {
+        issuer: config.issuer.clone(),
+        audience: config.audience.clone(),
+        rules: TokenRules {
+            scope_claim: config.scope_claim.clone(),
+            merchant_claim: config.merchant_claim.clone(),
+            operator_value: config.operator_value.clone(),
+            leeway: TimeDelta::from_std(config.leeway)?,
+            max_lifetime: TimeDelta::from_std(config.max_lifetime)?,
+        },
+        keys: match &config.keys {
+            config::OidcKeys::Url(url) => KeySource::Url(url.clone()),
+            config::OidcKeys::File(path) => KeySource::File(path.clone()),
+            config::OidcKeys::Discovery => KeySource::Discovery,
+        },
+        extra_root_certificates: extra_root_certificate.into_iter().collect(),
+    };
+    Ok(Issuer::new(settings, Arc::clone(clock))?)
 }
 
 /// The use cases of a service: warmed up, and where `roles` has workers, with them on `shutdown.tasks`.
@@ -264,6 +306,12 @@ async fn build_app(config: &Config, roles: Roles, shutdown: &Shutdown) -> anyhow
         Arc::new(SystemClock),
         shutdown.soft.clone(),
     ));
+    if roles.has_api() {
+        app.refresh_issuer_keys().await;
+        shutdown
+            .tasks
+            .spawn(app.clone().keep_issuer_keys(shutdown.soft.clone()));
+    }
     if roles.has_workers() {
         let settings = WorkerSettings {
             name: replica_name(),

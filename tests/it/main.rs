@@ -15,6 +15,7 @@
 //! | `acceptance` | Alipay's acceptance items, each by its id |
 //! | `simulator` | the simulated Alipay refunds and notifies as the documents say |
 //! | `limits` | too much at once is refused before it begins, and what is under way is not touched |
+//! | `tokens` | access tokens of an issuer: believed for what they say, refused for every fault, through new keys and outages |
 //! | `isolation` | no key, no scope, no other merchant gets anything out of any operation |
 //! | `problems` | every refusal is a problem document and leaves no trace |
 //! | `signing` | payments go through under every signature agreement |
@@ -75,3 +76,4 @@ mod signing;
 mod simulator;
 mod support;
 mod telemetry;
+mod tokens;

@@ -175,10 +175,13 @@ fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]
     format!("{}{}{rows}", line(&head), line(&rule))
 }
 
-/// The scopes an operation wants; none for those that anybody may ask.
+/// The scopes an operation wants, the same of every way to say who one is; none for those that anybody
+/// may ask.
 fn scopes(operation: &Value) -> String {
     let wanted = operation["security"].as_array().into_iter().flatten();
-    let names = wanted.flat_map(|way| way.as_object().into_iter().flatten());
+    let names = wanted
+        .take(1)
+        .flat_map(|way| way.as_object().into_iter().flatten());
     let scopes: Vec<String> = names
         .flat_map(|(_, scopes)| scopes.as_array().into_iter().flatten())
         .filter_map(|scope| Some(format!("`{}`", scope.as_str()?)))

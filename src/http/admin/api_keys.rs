@@ -95,7 +95,16 @@ pub struct ApiKeyView {
     /// Its first characters; `null` of the oldest keys.
     #[schema(required = true, example = "ahk_5RDtg8")]
     pub prefix: Option<String>,
-    /// What it may do.
+    /// `api_key`; or `jwt`, which is no key but whoever presented access tokens: `revoke` shuts them out.
+    #[schema(example = "api_key")]
+    pub kind: &'static str,
+    /// Who issues its access tokens; `null` of a key.
+    #[schema(required = true, example = json!(null))]
+    pub issuer: Option<String>,
+    /// For whom they are issued; `null` of a key.
+    #[schema(required = true, example = json!(null))]
+    pub subject: Option<String>,
+    /// What it may do. Of `jwt` nothing by itself: each token says what it may do.
     #[schema(example = json!(["payments:write", "payments:read"]))]
     pub scopes: Vec<&'static str>,
     /// `active`, `expired` or `revoked`.
@@ -126,6 +135,9 @@ impl From<&ApiKey> for ApiKeyView {
             merchant_id: key.reach.merchant_id().map(|id| id.to_string()),
             name: key.name.clone(),
             prefix: key.prefix.clone(),
+            kind: key.credential().as_str(),
+            issuer: key.subject.as_ref().map(|of| of.issuer.clone()),
+            subject: key.subject.as_ref().map(|of| of.subject.clone()),
             scopes: key.scopes.iter().map(|scope| scope.as_str()).collect(),
             status: key.status.as_str(),
             created_at: timestamp(key.created_at),

@@ -23,6 +23,8 @@ pub enum Kind {
     AuthenticationRequired,
     /// No live API key matches what was presented.
     InvalidApiKey,
+    /// An access token that is not believed.
+    InvalidToken,
     /// The key lacks a scope.
     InsufficientScope,
     /// The operator's key where a merchant's is needed.
@@ -118,7 +120,7 @@ type Row = (StatusCode, &'static str, &'static str, Retryable);
 
 impl Kind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
         Self::MalformedJson,
         Self::UnreadableBody,
         Self::IdempotencyKeyRequired,
@@ -128,6 +130,7 @@ impl Kind {
         Self::InvalidCursor,
         Self::AuthenticationRequired,
         Self::InvalidApiKey,
+        Self::InvalidToken,
         Self::InsufficientScope,
         Self::MerchantKeyRequired,
         Self::OperatorRequired,
@@ -185,6 +188,7 @@ impl Kind {
             Self::InvalidCursor => (S::BAD_REQUEST, "invalid_cursor", "The cursor was not made by this API", No),
             Self::AuthenticationRequired => (S::UNAUTHORIZED, "authentication_required", "An API key is required", SameKey),
             Self::InvalidApiKey => (S::UNAUTHORIZED, "invalid_api_key", "The API key is not valid", SameKey),
+            Self::InvalidToken => (S::UNAUTHORIZED, "invalid_token", "The access token is not valid", SameKey),
             Self::InsufficientScope => (S::FORBIDDEN, "insufficient_scope", "The API key lacks a scope", SameKey),
             Self::MerchantKeyRequired => (S::FORBIDDEN, "merchant_key_required", "A merchant's API key is required", SameKey),
             Self::OperatorRequired => (S::FORBIDDEN, "operator_required", "The operator's API key is required", SameKey),

@@ -33,6 +33,7 @@ use crate::{
         merchant::Scope,
         money::{Currency, Money},
         schedule::Subject,
+        token::TokenFault,
     },
 };
 use kind::Retryable;
@@ -112,6 +113,17 @@ impl Problem {
         problem.authenticate = Some(Box::new(HeaderValue::from_static(
             "Bearer realm=\"alipayhk-gateway\", error=\"invalid_token\"",
         )));
+        problem
+    }
+
+    /// The access token is not believed.
+    pub fn invalid_token(fault: TokenFault) -> Self {
+        let mut problem = Self::new(Kind::InvalidToken, fault.detail());
+        let challenge = format!(
+            "Bearer realm=\"alipayhk-gateway\", error=\"invalid_token\", error_description=\"{}\"",
+            fault.detail()
+        );
+        problem.authenticate = HeaderValue::try_from(challenge).ok().map(Box::new);
         problem
     }
 
@@ -253,7 +265,8 @@ impl Problem {
     pub fn api_key_not_active() -> Self {
         Self::new(
             Kind::InvalidState,
-            "the API key is expired or revoked, so nothing can overlap; make a new one",
+            "the API key is expired or revoked, or is no key but a subject of access tokens, so \
+             nothing can overlap; make a new one",
         )
     }
 
@@ -451,6 +464,11 @@ impl From<app::error::Error> for Problem {
                     "requests of this API key come faster than it may send them; nothing was begun",
                 )
             },
+            E::InvalidToken(fault) => Self::invalid_token(fault),
+            E::IssuerSilent => Self::new(
+                Kind::ServiceUnavailable,
+                "the issuer of access tokens cannot be reached; nothing was attempted",
+            ),
             E::MerchantBusy => Self::not_begun(Kind::MerchantBusy),
             E::Overloaded => Self::not_begun(Kind::Overloaded),
             E::AccountNotConfigured { .. } => Self::new(

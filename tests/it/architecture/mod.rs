@@ -59,10 +59,19 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "StatusCode",
-        &["http", "alipay", "dev"],
+        &["http", "alipay", "dev", "oidc"],
         "`app` knows no status codes",
     ),
-    ("reqwest::", &["alipay", "dev"], "`alipay` alone calls out"),
+    (
+        "reqwest::",
+        &["alipay", "dev", "oidc"],
+        "`alipay` alone calls out, and `oidc` to the issuer",
+    ),
+    (
+        "jsonwebtoken::",
+        &["oidc"],
+        "tokens are read in `oidc` alone",
+    ),
     ("quick_xml::", &["alipay"], "XML is in `alipay` alone"),
     (
         "tokio::",
@@ -75,6 +84,7 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
             "http",
             "jobs",
             "main",
+            "oidc",
             "shutdown",
             "startup",
         ],
@@ -184,6 +194,7 @@ fn a_reserved_word_elsewhere_is_found() {
         ("src/app/error.rs", "fn status(&self) -> StatusCode {}"),
         ("src/http/barcodes.rs", "reqwest::get(url)"),
         ("src/db/mod.rs", "use quick_xml::Reader;"),
+        ("src/http/extract/caller.rs", "jsonwebtoken::decode(token)"),
         ("src/domain/payment.rs", "tokio::time::sleep(pause).await"),
         (
             "src/bin/alipay-simulator/signing.rs",

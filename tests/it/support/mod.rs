@@ -4,6 +4,7 @@
 pub(crate) mod alipay;
 pub(crate) mod collector;
 pub(crate) mod http;
+pub(crate) mod issuer;
 #[cfg(feature = "failpoints")]
 pub(crate) mod oracle;
 pub(crate) mod program;
@@ -44,6 +45,7 @@ use alipayhk_gateway::{
         serve::{Doors, serve},
     },
     jobs::worker::{Worker, WorkerSettings},
+    oidc::{Issuer, IssuerSettings},
     shutdown::Shutdown,
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -104,6 +106,8 @@ pub(crate) struct Options {
     /// How many calls without an answer stop new work; none do, unless a test is about that: others
     /// script silence to see what follows from it.
     pub(crate) breaker_calls: u32,
+    /// Whose access tokens the gateways believe.
+    pub(crate) issuer: Option<IssuerSettings>,
 }
 
 impl Default for Options {
@@ -128,6 +132,7 @@ impl Default for Options {
                 ..Bounds::default()
             },
             breaker_calls: 0,
+            issuer: None,
         }
     }
 }
@@ -416,8 +421,8 @@ impl World {
         true
     }
 
-    /// A caller of another merchant, whose shop is also called ST01.
-    pub(crate) async fn stranger(&self) -> Caller {
+    /// Another merchant, whose shop is also called ST01.
+    pub(crate) async fn other_merchant(&self) -> MerchantId {
         let merchant_id = MerchantId::mint();
         for statement in [
             "insert into merchant (merchant_id, name, partner, secondary_merchant_id,
@@ -435,6 +440,12 @@ impl World {
                 .await
                 .expect("another merchant can be made");
         }
+        merchant_id
+    }
+
+    /// A caller of another merchant.
+    pub(crate) async fn stranger(&self) -> Caller {
+        let merchant_id = self.other_merchant().await;
         let scopes = [
             Scope::PaymentsWrite,
             Scope::PaymentsRead,
@@ -709,6 +720,9 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
         plan: options.plan,
         deadlines,
         bounds: options.bounds,
+        issuer: options.issuer.clone().map(|settings| {
+            Issuer::new(settings, Arc::clone(&clock) as _).expect("the settings are good")
+        }),
     });
     app.set_workers_running(true);
     let cut = CancellationToken::new();

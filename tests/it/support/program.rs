@@ -229,6 +229,12 @@ impl Program {
         find().expect("just found")
     }
 
+    /// All that it has logged.
+    pub(crate) fn log(&self) -> String {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.join("\n")
+    }
+
     /// `kill -9`.
     pub(crate) async fn kill(mut self) {
         self.kill_now().await;
