@@ -7,7 +7,10 @@
 use std::collections::BTreeMap;
 
 use alipayhk_gateway::{
-    domain::merchant::{Reach, Scope},
+    domain::{
+        id::MerchantId,
+        merchant::{Reach, Scope},
+    },
     http::openapi,
 };
 use chrono::{SecondsFormat, TimeDelta};
@@ -23,6 +26,7 @@ use crate::support::{
     alipay::{JsonBody as _, client},
     api_key,
     http::{Answer, Caller, body},
+    issuer::{Issuer, OPERATOR, SigningKey},
     proxy::Passed,
 };
 
@@ -177,8 +181,11 @@ struct Stage {
     world: World,
     /// Every scope, of the merchant.
     owner: Caller,
-    /// Every scope, of the other merchant.
-    stranger: Caller,
+    /// Every scope, of the other merchant: by an API key and by an access token.
+    strangers: [Caller; 2],
+    issuer: Issuer,
+    /// What the issuer signs with.
+    signer: SigningKey,
     /// The start of a path, and the id of the merchant's own object there.
     subject: BTreeMap<&'static str, String>,
     /// What an answer to a stranger must not contain.
@@ -187,7 +194,10 @@ struct Stage {
 
 impl Stage {
     async fn set(pool: PgPool) -> Self {
+        let signer = SigningKey::ec("2026");
+        let issuer = Issuer::start(&[&signer]).await;
         let options = Options {
+            issuer: Some(issuer.settings()),
             proxied: 1,
             // One connection: every statement is prepared once and for all.
             connections: 1,
@@ -195,8 +205,14 @@ impl Stage {
         };
         let world = World::start_with(pool, options).await;
         let owner = world.caller(0, &Scope::ALL).await;
-        let stranger = world.stranger().await;
-        let stranger = same_merchant(&world, &stranger).await;
+        let other = world.other_merchant().await;
+        let key = api_key(&world.db, Reach::Merchant(other), &Scope::ALL).await;
+        let token = signer.token(&issuer.claims_of(world.now(), other, &Scope::ALL));
+        let strangers = [key, token].map(|key| Caller::new(&world.replicas[0].url, &key));
+        for stranger in &strangers {
+            let own = stranger.pay("0001").await;
+            assert_eq!(own.body["merchant_id"], other.to_string(), "{own:?}");
+        }
 
         let request = body("0001");
         let paid = owner.create("theirs-1", &request, 10).await;
@@ -244,10 +260,38 @@ impl Stage {
         Self {
             world,
             owner,
-            stranger,
+            strangers,
+            issuer,
+            signer,
             subject,
             secrets,
         }
+    }
+
+    /// A token of the merchant's, or of the operator's, with these scopes and changes.
+    fn token(&self, whose: &str, scopes: &[Scope], changes: &Value) -> String {
+        let mut claims = self.issuer.claims(self.world.now(), whose, scopes);
+        for (name, value) in changes.as_object().into_iter().flatten() {
+            claims[name] = value.clone();
+        }
+        self.signer.token(&claims)
+    }
+
+    /// Tokens that are believed of nobody.
+    fn dead_tokens(&self) -> [(&'static str, String); 4] {
+        let merchant = self.world.merchant_id.to_string();
+        let over = self.world.now().timestamp() - 61;
+        let token = |changes: Value| self.token(&merchant, &Scope::ALL, &changes);
+        let claims = self.issuer.claims(self.world.now(), &merchant, &Scope::ALL);
+        [
+            ("an expired token", token(json!({"exp": over}))),
+            ("a token for another", token(json!({"aud": "another"}))),
+            ("a forged token", SigningKey::ec("2026").token(&claims)),
+            (
+                "a token of nobody's",
+                token(json!({"merchant_id": MerchantId::mint().to_string()})),
+            ),
+        ]
     }
 
     /// Fails where an answer tells the stranger something of the merchant's.
@@ -288,15 +332,6 @@ async fn reconciled(world: &World, paid: &Answer) -> (String, String) {
 
 fn text(value: &Value) -> String {
     value.as_str().expect("text").to_owned()
-}
-
-/// A caller of the same merchant with every scope.
-async fn same_merchant(world: &World, caller: &Caller) -> Caller {
-    let made = caller.pay("0001").await;
-    let merchant_id = text(&made.body["merchant_id"]);
-    let merchant_id = merchant_id.parse().expect("a merchant's id");
-    let key = api_key(&world.db, Reach::Merchant(merchant_id), &Scope::ALL).await;
-    Caller::new(&world.replicas[0].url, &key)
 }
 
 /// An id like this one that nothing has.
@@ -344,11 +379,17 @@ async fn q6_no_operation_answers_without_a_live_key_that_carries_its_scopes(pool
     let entries = stage.world.count_rows(audited).await;
     let calls = stage.world.simulator.requests().await.len();
 
-    let mut lacking: BTreeMap<Scope, Caller> = BTreeMap::new();
+    let merchant = stage.world.merchant_id.to_string();
+    let mut lacking: BTreeMap<Scope, [Caller; 2]> = BTreeMap::new();
     for scope in Scope::ALL {
         let others: Vec<Scope> = Scope::ALL.into_iter().filter(|s| *s != scope).collect();
-        lacking.insert(scope, stage.world.caller(0, &others).await);
+        let token = stage.token(&merchant, &others, &Value::Null);
+        let by_key = stage.world.caller(0, &others).await;
+        lacking.insert(scope, [by_key, Caller::new(&url, &token)]);
     }
+    let dead_tokens = stage.dead_tokens();
+    let token = stage.token(OPERATOR, &Scope::ALL, &Value::Null);
+    let operators = [operator, Caller::new(&url, &token)];
     let made = i64::try_from(lacking.len()).expect("a few");
     for operation in guarded() {
         let path = operation.path_of(&stage.subject);
@@ -365,8 +406,16 @@ async fn q6_no_operation_answers_without_a_live_key_that_carries_its_scopes(pool
             let answer = operation.ask(&Caller::new(&url, key), &path).await;
             assert_refused(&answer, 401, "invalid_api_key", who, &operation);
         }
-        for scope in &operation.scopes {
-            let answer = operation.ask(&lacking[scope], &path).await;
+        for (who, token) in &dead_tokens {
+            let answer = operation.ask(&Caller::new(&url, token), &path).await;
+            assert_refused(&answer, 401, "invalid_token", who, &operation);
+        }
+        let lacking = operation.scopes.iter().flat_map(|scope| {
+            let callers = &lacking[scope];
+            callers.iter().map(move |caller| (scope, caller))
+        });
+        for (scope, caller) in lacking {
+            let answer = operation.ask(caller, &path).await;
             assert_refused(
                 &answer,
                 403,
@@ -375,8 +424,8 @@ async fn q6_no_operation_answers_without_a_live_key_that_carries_its_scopes(pool
                 &operation,
             );
         }
-        if operation.is_merchants() {
-            let answer = operation.ask(&operator, &path).await;
+        for operator in operators.iter().filter(|_| operation.is_merchants()) {
+            let answer = operation.ask(operator, &path).await;
             assert_refused(
                 &answer,
                 403,
@@ -399,7 +448,7 @@ async fn q7_another_merchants_object_is_like_a_missing_one_in_every_operation(po
     let stage = Stage::set(pool).await;
     let rows = stage.world.rows().await;
     let mut tried = 0;
-    for operation in guarded() {
+    for (stranger, operation) in stage.asked_by_strangers() {
         if !operation.path.contains('{') {
             continue;
         }
@@ -411,9 +460,9 @@ async fn q7_another_merchants_object_is_like_a_missing_one_in_every_operation(po
             .collect();
         let none = operation.path_of(&none);
         // Prepares the statements.
-        operation.ask(&stage.stranger, &none).await;
-        let (hidden, work_for_hidden) = stage.measured(&operation, &real).await;
-        let (absent, work_for_absent) = stage.measured(&operation, &none).await;
+        operation.ask(stranger, &none).await;
+        let (hidden, work_for_hidden) = stage.measured(stranger, &operation, &real).await;
+        let (absent, work_for_absent) = stage.measured(stranger, &operation, &none).await;
         let name = operation.name();
         if operation.is_operators_alone() {
             assert_refused(&absent, 403, "operator_required", "a merchant", &operation);
@@ -425,7 +474,7 @@ async fn q7_another_merchants_object_is_like_a_missing_one_in_every_operation(po
         stage.assert_tells_nothing(&hidden, &real);
         tried += 1;
     }
-    assert!(tried > 10, "{tried}");
+    assert!(tried > 20, "{tried}");
     assert_eq!(stage.world.rows().await, rows, "nothing was stored");
     // Its owner finds it: what was hidden was there.
     for operation in guarded() {
@@ -447,17 +496,17 @@ async fn q7_another_merchants_object_is_like_a_missing_one_in_every_operation(po
 #[sqlx::test]
 async fn q7_d6_no_list_shows_what_is_another_merchants(pool: PgPool) {
     let stage = Stage::set(pool).await;
-    for operation in guarded() {
+    for (stranger, operation) in stage.asked_by_strangers() {
         if operation.path.contains('{') || operation.method != Method::GET {
             continue;
         }
         let name = operation.name();
         if operation.is_operators_alone() {
-            let answer = operation.ask(&stage.stranger, &operation.path).await;
+            let answer = operation.ask(stranger, &operation.path).await;
             assert_refused(&answer, 403, "operator_required", "a merchant", &operation);
             continue;
         }
-        let own = operation.ask(&stage.stranger, &operation.path).await;
+        let own = operation.ask(stranger, &operation.path).await;
         assert_eq!(own.status, 200, "{name}: {own:?}");
         stage.assert_tells_nothing(&own, &operation.path);
         let document = openapi::document();
@@ -467,7 +516,7 @@ async fn q7_d6_no_list_shows_what_is_another_merchants(pool: PgPool) {
             let parameter = text(&parameter["name"]);
             for secret in &stage.secrets {
                 let path = format!("{}?{parameter}={secret}", operation.path);
-                let answer = operation.ask(&stage.stranger, &path).await;
+                let answer = operation.ask(stranger, &path).await;
                 stage.assert_tells_nothing(&answer, secret);
             }
         }
@@ -476,7 +525,7 @@ async fn q7_d6_no_list_shows_what_is_another_merchants(pool: PgPool) {
         let theirs = operation.ask(&stage.owner, &page).await;
         if let Some(cursor) = theirs.body["next_cursor"].as_str() {
             let path = format!("{page}&cursor={cursor}");
-            let answer = operation.ask(&stage.stranger, &path).await;
+            let answer = operation.ask(stranger, &path).await;
             stage.assert_tells_nothing(&answer, &path);
         }
     }
@@ -484,10 +533,24 @@ async fn q7_d6_no_list_shows_what_is_another_merchants(pool: PgPool) {
 }
 
 impl Stage {
+    /// Every operation that needs a key, with each stranger.
+    fn asked_by_strangers(&self) -> impl Iterator<Item = (&Caller, Operation)> {
+        let strangers = self.strangers.iter();
+        strangers.flat_map(|stranger| {
+            let operations = guarded().into_iter();
+            operations.map(move |operation| (stranger, operation))
+        })
+    }
+
     /// What a stranger is answered, and what the answer cost the database.
-    async fn measured(&self, operation: &Operation, path: &str) -> (Answer, Passed) {
+    async fn measured(
+        &self,
+        stranger: &Caller,
+        operation: &Operation,
+        path: &str,
+    ) -> (Answer, Passed) {
         self.world.proxy().reset();
-        let answer = operation.ask(&self.stranger, path).await;
+        let answer = operation.ask(stranger, path).await;
         (answer, self.world.proxy().passed())
     }
 }
