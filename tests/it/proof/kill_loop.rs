@@ -417,7 +417,14 @@ async fn run(
     let heard = people.iter().flat_map(|person| person.ear.0.clone());
     let heard: Vec<_> = heard.collect();
     let till = stage.till(&row.programs[0]);
-    let evidence = Evidence::gather(&stage.pool, &stage.simulator, &till, &heard, true).await;
+    let evidence = Evidence::gather(
+        &stage.pool,
+        &stage.simulator,
+        std::slice::from_ref(&till),
+        &heard,
+        true,
+    )
+    .await;
     let violations = judge(&evidence);
     let tally = &row.tally;
     let figures = json!({

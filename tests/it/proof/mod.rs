@@ -9,6 +9,7 @@
 //! | `histories` | seeded random operations, faults, restarts and clock moves |
 //! | `byte_cut` | the answers of pay, query and cancel cut after every byte |
 //! | `races` | twins, rivals, cancels, tombstones, lost leases and late answers on three replicas |
+//! | `overload` | ten times the load that two replicas take |
 //! | `kill_loop` | kill -9 of real programs under load |
 //! | `planted` | the proof itself is tested: planted defects are caught |
 //! | `report` | the figures that the others left |
@@ -18,6 +19,7 @@ mod crash_points;
 mod driver;
 mod histories;
 mod kill_loop;
+mod overload;
 mod planted;
 mod races;
 mod report;

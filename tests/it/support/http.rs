@@ -140,6 +140,12 @@ impl Caller {
             .await
     }
 
+    /// `GET /v1/payments/{id}`, whatever comes.
+    #[cfg(feature = "failpoints")]
+    pub(crate) async fn get_payment(&self, id: &str) -> Answer {
+        self.get(&format!("/v1/payments/{id}")).await
+    }
+
     /// `GET /v1/payments/{id}`.
     pub(crate) async fn payment(&self, id: &str) -> Value {
         let answer = self.get(&format!("/v1/payments/{id}")).await;

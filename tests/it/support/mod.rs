@@ -181,6 +181,9 @@ pub(crate) struct World {
     pub(crate) till: Caller,
     #[cfg(feature = "failpoints")]
     operator: Caller,
+    /// Callers of other merchants whose payments the oracle looks at too.
+    #[cfg(feature = "failpoints")]
+    pub(crate) readers: Vec<Caller>,
     /// How many follow-ups the test means to have parked at its end.
     pub(crate) parked: i64,
     proxy: Proxy,
@@ -244,6 +247,8 @@ impl World {
             till,
             #[cfg(feature = "failpoints")]
             operator,
+            #[cfg(feature = "failpoints")]
+            readers: vec![],
             parked: 0,
             proxy,
             now: options.now,

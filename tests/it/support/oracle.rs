@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::{
     World,
+    http::Caller,
     violation::{Findings, Violation},
 };
 
@@ -127,7 +128,9 @@ impl Evidence {
     /// Gathers it. `settled` says that every payment should have reached its end.
     pub(crate) async fn of(world: &World, heard: &[Heard], settled: bool) -> Self {
         let till = world.till_at(world.replicas.len() - 1);
-        let evidence = Self::gather(&world.pool, &world.simulator, &till, heard, settled).await;
+        let mut readers = vec![till];
+        readers.extend(world.readers.iter().cloned());
+        let evidence = Self::gather(&world.pool, &world.simulator, &readers, heard, settled).await;
         let undisturbed = world.dead.is_empty();
         Self {
             undisturbed,
@@ -135,11 +138,12 @@ impl Evidence {
         }
     }
 
-    /// The same from the parts of another set-up.
+    /// The same from the parts of another set-up. Each payment is read by the one of `readers` whose
+    /// it is.
     pub(crate) async fn gather(
         pool: &PgPool,
         simulator: &super::alipay::Simulator,
-        till: &super::http::Caller,
+        readers: &[Caller],
         heard: &[Heard],
         settled: bool,
     ) -> Self {
@@ -179,7 +183,7 @@ impl Evidence {
         let mut views = BTreeMap::new();
         for payment in &payments {
             let id = format!("pay_{}", payment.payment_id.simple());
-            views.insert(payment.payment_id, till.payment(&id).await);
+            views.insert(payment.payment_id, shown(readers, &id).await);
         }
         Self {
             payments,
@@ -255,6 +259,19 @@ impl Evidence {
         }
         serde_json::json!(meters)
     }
+}
+
+/// `GET /v1/payments/{id}` as its merchant sees it, which is one of these.
+async fn shown(readers: &[Caller], id: &str) -> Value {
+    let (last, others) = readers.split_last().expect("somebody reads");
+    for reader in others {
+        let answer = reader.get_payment(id).await;
+        if answer.status != 404 {
+            assert_eq!(answer.status, 200, "{answer:?}");
+            return answer.body;
+        }
+    }
+    last.payment(id).await
 }
 
 async fn rows<T>(pool: &PgPool, sql: &'static str) -> Vec<T>
