@@ -182,7 +182,9 @@ impl Person {
         );
         let answer = self.send(|till| create(till, &key, &request, wait)).await;
         if let Some(answer) = answer {
-            self.ear.create(self.number, &key, true, &answer);
+            // A cancel that names the merchant's number may have come first.
+            let reference = request["merchant_reference"].as_str().unwrap_or_default();
+            self.ear.create_of(self.number, &key, reference, &answer);
             let order = &mut self.orders[order];
             order.answered = true;
             if (200..300).contains(&answer.status) {
