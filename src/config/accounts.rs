@@ -30,6 +30,18 @@
 //! fee_tolerance_minor = 1
 //! fee_of_refunds = "returned"             # or "kept"
 //! settled_within_days = 5
+//!
+//! [account.sftp]                          # where Alipay lays its daily files; none are fetched without it
+//! host = "isftp.alipay.com"
+//! port = 22                               # may be left out
+//! user = "2088000000000017"
+//! password_file = "sftp-password"         # or private_key_file, and passphrase_file where it is encrypted
+//! host_keys = ["SHA256:..."]              # or public-key lines; several while the server changes its key
+//! directories = ["/download/", "/"]       # from here on: the default is the SFTP_ variable of that name
+//! first = "10:15"
+//! last = "18:00"
+//! interval_minutes = 60
+//! look_back_days = 6
 //! ```
 
 use std::{
@@ -45,6 +57,7 @@ use url::Url;
 use super::{
     read::{Reader, is_plain_http},
     sections::{Reconciliation, RefundBatch, SignType, is_partner, time_of_day},
+    sftp::{self, Sftp, SftpHabits},
 };
 
 const FILE: &str = "ALIPAY_ACCOUNTS_FILE";
@@ -78,6 +91,8 @@ pub struct Account {
     pub limits: Limits,
     /// How its daily files are compared with the books.
     pub reconciliation: Reconciliation,
+    /// Where its daily files are fetched, if anywhere.
+    pub sftp: Option<Sftp>,
 }
 
 /// A key file and when its key is valid.
@@ -118,7 +133,9 @@ pub(super) fn read(
     refund_batch: Option<RefundBatch>,
     reconciliation: Option<Reconciliation>,
 ) -> Option<Vec<Account>> {
+    let habits = SftpHabits::read(reader);
     if reader.optional(FILE).is_none() {
+        let sftp = sftp::read(reader, habits.as_ref());
         let endpoint = reader.url("ALIPAY_ENDPOINT");
         let partner = super::sections::partner(reader);
         let sign_type: Option<SignType> = reader.parse("ALIPAY_SIGN_TYPE", "RSA2, RSA or MD5");
@@ -144,9 +161,10 @@ pub(super) fn read(
             refund_batch: refund_batch?,
             limits: Limits::default(),
             reconciliation: reconciliation?,
+            sftp,
         }]);
     }
-    for name in OF_ONE_ACCOUNT {
+    for name in OF_ONE_ACCOUNT.into_iter().chain(sftp::OF_ONE_ACCOUNT) {
         if reader.optional(name).is_some() {
             reader.fault::<()>(
                 name,
@@ -159,7 +177,7 @@ pub(super) fn read(
         Ok(text) => parse(
             &text,
             path.parent().unwrap_or(Path::new(".")),
-            (refund_batch?, reconciliation?),
+            (refund_batch?, reconciliation?, &habits?),
         ),
         Err(error) => Err(vec![format!("cannot read {}: {error}", path.display())]),
     };
@@ -178,7 +196,7 @@ pub(super) fn read(
 pub(super) fn parse(
     text: &str,
     folder: &Path,
-    defaults: (RefundBatch, Reconciliation),
+    defaults: (RefundBatch, Reconciliation, &SftpHabits),
 ) -> Result<Vec<Account>, Vec<String>> {
     let table: Table = match text.parse() {
         Ok(table) => table,
@@ -212,7 +230,7 @@ fn account(
     table: &Table,
     at: &str,
     folder: &Path,
-    (refund_batch, reconciliation): (RefundBatch, Reconciliation),
+    (refund_batch, reconciliation, habits): (RefundBatch, Reconciliation, &SftpHabits),
     faults: &mut Vec<String>,
 ) -> Option<Account> {
     let mut members = Members::new(table, at.to_owned());
@@ -252,6 +270,7 @@ fn account(
     let refund_batch = read_refund_batch(&mut members, refund_batch, faults);
     let limits = read_limits(&mut members, faults);
     let reconciliation = read_reconciliation(&mut members, reconciliation, faults);
+    let sftp = sftp::of_file(&mut members, folder, habits, faults);
     members.finish(faults);
     Some(Account {
         endpoint: endpoint?,
@@ -262,6 +281,7 @@ fn account(
         refund_batch,
         limits,
         reconciliation,
+        sftp,
     })
 }
 
@@ -367,7 +387,7 @@ fn read_reconciliation(
 }
 
 /// Reads a table member by member.
-struct Members<'t> {
+pub(super) struct Members<'t> {
     table: &'t Table,
     /// Where it is, for the faults: ends with `: ` unless it is the whole file.
     at: String,
@@ -375,7 +395,7 @@ struct Members<'t> {
 }
 
 impl<'t> Members<'t> {
-    fn new(table: &'t Table, at: String) -> Self {
+    pub(super) fn new(table: &'t Table, at: String) -> Self {
         Self {
             table,
             at,
@@ -388,17 +408,17 @@ impl<'t> Members<'t> {
         self.table.get(name)
     }
 
-    fn fault(&self, name: &str, what: &str, faults: &mut Vec<String>) {
+    pub(super) fn fault(&self, name: &str, what: &str, faults: &mut Vec<String>) {
         faults.push(format!("{}{name}: {what}", self.at));
     }
 
-    fn require(&mut self, name: &'static str, faults: &mut Vec<String>) {
+    pub(super) fn require(&mut self, name: &'static str, faults: &mut Vec<String>) {
         if self.get(name).is_none() {
             self.fault(name, "must be given", faults);
         }
     }
 
-    fn text<T>(
+    pub(super) fn text<T>(
         &mut self,
         name: &'static str,
         faults: &mut Vec<String>,
@@ -416,7 +436,7 @@ impl<'t> Members<'t> {
         read
     }
 
-    fn integer(
+    pub(super) fn integer(
         &mut self,
         name: &'static str,
         min: i64,
@@ -430,6 +450,13 @@ impl<'t> Members<'t> {
             self.fault(name, &what, faults);
         }
         value
+    }
+
+    /// An array of texts; `None` where there is none, and empty where it is something else.
+    pub(super) fn texts(&mut self, name: &'static str) -> Option<Vec<&'t str>> {
+        let items = self.get(name)?.as_array();
+        let texts = items.and_then(|items| items.iter().map(Value::as_str).collect());
+        Some(texts.unwrap_or_default())
     }
 
     /// An RFC 3339 instant, as TOML's own type or as text.
@@ -447,7 +474,7 @@ impl<'t> Members<'t> {
         at.map(|at| at.to_utc())
     }
 
-    fn table(
+    pub(super) fn table(
         &mut self,
         name: &'static str,
         faults: &mut Vec<String>,
@@ -481,7 +508,7 @@ impl<'t> Members<'t> {
     }
 
     /// Names every member that was not asked for: a misspelt one must not be ignored.
-    fn finish(self, faults: &mut Vec<String>) {
+    pub(super) fn finish(self, faults: &mut Vec<String>) {
         for name in self.table.keys() {
             if !self.asked.contains(&name.as_str()) {
                 // The name is the administrator's own; it is cut, and shown without control characters.
@@ -514,8 +541,13 @@ mod tests {
         Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/alipay/testdata"))
     }
 
+    fn habits() -> SftpHabits {
+        let habits = SftpHabits::read(&mut Reader::new(&|_| None));
+        habits.expect("all have defaults")
+    }
+
     fn faults(text: &str) -> Vec<String> {
-        parse(text, here(), (BATCH, RULES)).expect_err("faults")
+        parse(text, here(), (BATCH, RULES, &habits())).expect_err("faults")
     }
 
     #[test]
@@ -548,7 +580,7 @@ mod tests {
             file = "ca.pem"
             "#,
             here(),
-            (BATCH, RULES),
+            (BATCH, RULES, &habits()),
         )
         .expect("two accounts");
         let [first, second] = accounts.as_slice() else {
@@ -647,5 +679,54 @@ mod tests {
             faults(&[account, account].concat()),
             ["account 2: partner: 2088000000000017 stands twice"]
         );
+    }
+
+    #[test]
+    fn where_daily_files_are_fetched_is_read_with_what_the_environment_leaves() {
+        let account = r#"
+            [[account]]
+            partner = "2088000000000017"
+            endpoint = "https://intlmapi.alipay.com/gateway.do"
+            sign_type = "MD5"
+            [[account.md5_key]]
+            file = "ca.pem"
+            [account.sftp]
+            host = "isftp.alipay.com"
+            "#;
+        let pin = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let good = format!(
+            "{account}\nuser = \"u\"\npassword_file = \"ca.pem\"\nhost_keys = [\"{pin}\"]\nlast = \"17:30\""
+        );
+        let accounts = parse(&good, here(), (BATCH, RULES, &habits())).expect("an account");
+        let sftp = accounts[0].sftp.as_ref().expect("a server");
+        assert_eq!((sftp.port, sftp.host_keys.len()), (22, 1));
+        assert_eq!(sftp.habits.directories, ["/download/", "/"]);
+        assert_eq!(sftp.habits.first.to_string(), "10:15:00");
+        assert_eq!(sftp.habits.last.to_string(), "17:30:00");
+        let bad = format!(
+            "{account}\nport = 0\npasword_file = \"x\"\nprivate_key_file = \"nowhere\"\nfirst = \"18:00\"\n\
+             directories = [\"download\"]\nlook_back_days = 0"
+        );
+        let found = faults(&bad);
+        let begins: Vec<&str> = found
+            .iter()
+            .map(|fault| fault.split(": ").nth(2).unwrap_or_default())
+            .collect();
+        assert_eq!(
+            begins,
+            [
+                "port",
+                "user",
+                "private_key_file",
+                "host_keys",
+                "directories",
+                "last",
+                "look_back_days",
+                "pasword_file"
+            ],
+            "{found:#?}"
+        );
+        // Without a pin it says what to do.
+        assert!(found[3].contains("ssh-keyscan"), "{found:#?}");
     }
 }
