@@ -18,6 +18,7 @@
 //! | [`outcome`] | what Alipay meant |
 //! | [`result_code`] | every documented code |
 //! | [`files`] | the daily transaction and settlement files |
+//! | [`sftp`] | the server where they lie |
 //! | [`notification`] | the signature of what Alipay posts to us |
 //!
 //! The protocol is described in `protocol/wire.md`; what to do with it in `protocol/operations.md`.
@@ -35,6 +36,7 @@ mod parameters;
 pub mod request;
 mod response;
 pub mod result_code;
+pub mod sftp;
 pub mod sign;
 mod transport;
 mod xml;
