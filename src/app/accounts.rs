@@ -17,8 +17,11 @@ use crate::{
     alipay::{
         client::Alipay,
         keyring::{KeyRole, KeyState, Keyring},
+        sftp::SftpServer,
     },
-    domain::{limits::Limits, reconciliation::Rules, refund_follow_up::RefundPlan},
+    domain::{
+        daily_file::FetchHours, limits::Limits, reconciliation::Rules, refund_follow_up::RefundPlan,
+    },
 };
 
 /// One Alipay account.
@@ -34,6 +37,17 @@ pub struct Account {
     pub limits: Limits,
     /// How its daily files are compared with the books.
     pub rules: Rules,
+    /// Where its daily files are fetched, if anywhere.
+    pub sftp: Option<Fetching>,
+}
+
+/// Where an account's daily files are fetched, and when.
+#[derive(Clone, Debug)]
+pub struct Fetching {
+    /// Where.
+    pub server: SftpServer,
+    /// When.
+    pub hours: FetchHours,
 }
 
 /// Every account, by its partner id. Looking one up is a map access under a lock that is never held

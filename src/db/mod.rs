@@ -9,6 +9,7 @@ pub mod api_keys;
 pub mod audit;
 pub mod directory;
 pub mod error;
+pub mod fetches;
 pub mod follow_ups;
 pub mod intent;
 pub mod merchants;

@@ -121,6 +121,10 @@ pub const TABLES: &[Table] = &[
     Table::change("reconciliation_file", &["matched_at"]),
     Table::change("reconciliation_difference", &["acknowledged_at", "acknowledged_by", "acknowledged_reason"]),
     Table::append("reconciliation_total"),
+    // How they are fetched.
+    Table::change("daily_fetch", &["fence", "leased_until", "worker", "tried_at", "last_error", "succeeded_at"]),
+    Table::change("daily_fetch_file", &["path", "size_bytes", "modified_at", "fetched_at"]),
+    Table::append("daily_fetch_missing"),
     // What `migrate` did: read by the readiness check.
     Table::read("_sqlx_migrations"),
 ];

@@ -16,9 +16,10 @@ use super::{id::MerchantId, merchant::Identity};
 /// Who, from which request, and why. Never a secret: it is stored for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct By {
-    /// `api_key`, `jwt`, or `command_line`.
+    /// `api_key`, `jwt`, `command_line`, or `schedule`.
     pub kind: &'static str,
-    /// The id of the key or of the token's subject, or the account of the operating system.
+    /// The id of the key or of the token's subject, the account of the operating system, or the replica's
+    /// name.
     pub id: String,
     /// What people call it.
     pub name: String,
@@ -53,6 +54,19 @@ impl By {
             kind: "command_line",
             id: account.clone(),
             name: account,
+            request_id: None,
+            reason: None,
+            ticket: None,
+        }
+    }
+
+    /// The clock, by the replica that followed it.
+    pub fn schedule(replica: impl Into<String>) -> Self {
+        let replica = replica.into();
+        Self {
+            kind: "schedule",
+            id: replica.clone(),
+            name: replica,
             request_id: None,
             reason: None,
             ticket: None,

@@ -10,5 +10,9 @@
 //! many of them) and the polite "still waiting" of Alipay (`queries`, and a refund's `checks_done`),
 //! which the plan bounds by time.
 
+//!
+//! [`fetcher`] is a loop of its own: it fetches daily files, by the hours of each account.
+
 pub mod backoff;
+pub mod fetcher;
 pub mod worker;

@@ -21,11 +21,12 @@ use crate::{
         client::{Alipay, AlipaySettings},
         error::KeyError,
         keyring::{KeyFile, KeyRole, Keyring, Validity, look_at},
+        sftp::{HostKey, Login, LoginError, SftpServer, SftpSettings},
         sign::{KeyFacts, SignType},
     },
     app::{
         App, Deadlines, Parts,
-        accounts::{Account, Accounts},
+        accounts::{Account, Accounts, Fetching},
         gate::Bounds,
         hashing::SecretKey,
     },
@@ -34,6 +35,7 @@ use crate::{
     db::{self, Db, directory::DefaultMerchant},
     domain::{
         calendar::BatchHours,
+        daily_file::FetchHours,
         follow_up::Plan,
         limits::Limits,
         merchant::Store,
@@ -45,7 +47,10 @@ use crate::{
         Draining, HttpState, metrics, router,
         serve::{self, Doors},
     },
-    jobs::worker::{Worker, WorkerSettings},
+    jobs::{
+        fetcher::Fetcher,
+        worker::{Worker, WorkerSettings},
+    },
     oidc::{Issuer, IssuerSettings, source::KeySource},
     shutdown::Shutdown,
 };
@@ -313,8 +318,11 @@ async fn build_app(config: &Config, roles: Roles, shutdown: &Shutdown) -> anyhow
             .spawn(app.clone().keep_issuer_keys(shutdown.soft.clone()));
     }
     if roles.has_workers() {
+        let name = replica_name();
+        let fetcher = Fetcher::new(app.clone(), name.clone());
+        shutdown.tasks.spawn(fetcher.run(shutdown.soft.clone()));
         let settings = WorkerSettings {
-            name: replica_name(),
+            name,
             poll_interval: config.follow_up.poll_interval,
             lease: config.follow_up.lease,
             concurrency: usize::try_from(config.follow_up.workers)?,
@@ -396,6 +404,14 @@ fn build_accounts(
                 continue;
             }
         };
+        let sftp = match account.sftp.as_ref().map(fetching).transpose() {
+            Ok(sftp) => sftp,
+            Err(fault) => {
+                let chain = anyhow::Error::from(fault);
+                faults.push(format!("account {}: sftp: {chain:#}", account.partner));
+                continue;
+            }
+        };
         found.extend(production::of_account(account, &keys));
         let mut settings =
             AlipaySettings::new(account.endpoint.clone(), account.partner.clone(), keys);
@@ -418,6 +434,7 @@ fn build_accounts(
                 max_refunded_per_day_minor: account.limits.max_refunded_per_day_minor,
             },
             rules: rules(account.reconciliation),
+            sftp,
         });
     }
     let refused = production::judge(strictness, found);
@@ -434,6 +451,39 @@ fn build_accounts(
         faults.join("\n  ")
     );
     Ok(accounts)
+}
+
+/// Where an account's daily files are, with the password or the key that is read for it.
+fn fetching(sftp: &config::Sftp) -> Result<Fetching, LoginError> {
+    let login = match &sftp.login {
+        config::SftpLogin::PasswordFile(path) => Login::password(path)?,
+        config::SftpLogin::KeyFile { path, passphrase } => Login::key(path, passphrase.as_deref())?,
+    };
+    let pins = sftp.host_keys.iter().map(|pin| HostKey {
+        sha256: pin.sha256,
+        kind: pin.kind.clone(),
+    });
+    let habits = &sftp.habits;
+    Ok(Fetching {
+        server: SftpServer::new(SftpSettings {
+            host: sftp.host.clone(),
+            port: sftp.port,
+            user: sftp.user.clone(),
+            login,
+            host_keys: pins.collect(),
+            directories: habits.directories.clone(),
+            connect_timeout: habits.connect_timeout,
+            read_timeout: habits.read_timeout,
+            fetch_timeout: habits.fetch_timeout,
+            max_bytes: habits.max_bytes,
+        }),
+        hours: FetchHours {
+            first: habits.first,
+            last: habits.last,
+            interval: TimeDelta::from_std(habits.interval).unwrap_or(TimeDelta::MAX),
+            look_back_days: habits.look_back_days,
+        },
+    })
 }
 
 /// An account's keys.

@@ -6,6 +6,7 @@
 //! same reconciliation; one that was cut is continued by bringing them again.
 
 mod feed_back;
+mod fetch;
 mod import;
 mod read;
 mod staged;
@@ -16,6 +17,7 @@ use crate::domain::{
     reconciliation::{Reconciliation, Rules, Source},
 };
 
+pub use fetch::{FetchRefused, Fetched, FileOutcome, SETTLED_WITHIN_DAYS};
 pub use import::Started;
 pub use staged::StagedFile;
 
@@ -97,6 +99,7 @@ pub type Watch = Box<dyn Fn(&str, u64, Progress) + Send + Sync>;
 
 /// Describes the metrics of this module; call once, after the recorder is installed.
 pub(super) fn describe_metrics() {
+    fetch::describe_metrics();
     metrics::describe_counter!(
         "reconciliation_files_total",
         metrics::Unit::Count,

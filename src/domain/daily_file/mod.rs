@@ -7,6 +7,7 @@
 //! itself is extra.
 
 mod fault;
+mod fetch_hours;
 mod file_name;
 mod row;
 
@@ -15,6 +16,7 @@ use std::fmt;
 use chrono::NaiveDate;
 
 pub use fault::{FaultLog, FieldFault, FileFault, Reason, RowFault, Warning};
+pub use fetch_hours::FetchHours;
 pub use file_name::{FileName, FileNameError};
 pub use row::{FileRow, RowType, Settlement};
 

@@ -27,7 +27,7 @@ const TABLES: [&str; 15] = [
 ];
 
 /// Statements for which no one merchant is meant, by a part of their text, and why that is right.
-const OF_ALL: [(&str, &str); 15] = [
+const OF_ALL: [(&str, &str); 16] = [
     (
         "with made as ( insert into merchant (merchant_id, external_id,",
         "a new merchant with its default store, under the id that was minted for it",
@@ -83,6 +83,10 @@ const OF_ALL: [(&str, &str); 15] = [
     (
         "from statement_row as r join payment on payment.merchant_id = r.merchant_id",
         "what an account's file proves of open payments, each under the merchant of its row",
+    ),
+    (
+        "insert into daily_fetch_missing (partner, kind, day)",
+        "whether an account has sales of a day for which no file came",
     ),
     (
         "select merchant_id from merchant where case $1 when 'payment' then exists",

@@ -714,6 +714,7 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
         notify_url: Some(notify_url),
         limits: Limits::default(),
         rules: alipayhk_gateway::app::reconciliation::DEFAULT_RULES,
+        sftp: None,
     };
     let app = App::new(Parts {
         db,
