@@ -1,11 +1,14 @@
 //! `alipayhk-gateway reconcile`.
 
+mod fetch;
+
 use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
+use chrono::NaiveDate;
 use serde_json::json;
 
 use super::{Report, somebody};
@@ -24,12 +27,25 @@ use crate::{
 const SHOWN: u16 = 20;
 
 /// Which files, and how to tell what they say.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = variables::help())]
 pub struct ReconcileArgs {
     /// Alipay's daily files of one account, by their names at Alipay
-    #[arg(required = true)]
+    #[arg(required_unless_present = "fetch")]
     files: Vec<PathBuf>,
+    /// Fetch the files from Alipay's SFTP server now, and reconcile what is new or changed
+    #[arg(long, conflicts_with_all = ["files", "dry_run", "other_layouts", "csv", "html"])]
+    fetch: bool,
+    /// With --fetch: the files of this day alone; of the last days where it is left out
+    #[arg(long, requires = "fetch", value_name = "YYYY-MM-DD")]
+    day: Option<NaiveDate>,
+    /// With --fetch: of this Alipay account; of every account that has a server where it is left out
+    #[arg(long, requires = "fetch", value_name = "PARTNER")]
+    account: Option<String>,
     /// Change nothing: tell what would differ
     #[arg(long)]
     dry_run: bool,
@@ -51,6 +67,11 @@ pub struct ReconcileArgs {
 pub async fn run(args: ReconcileArgs) -> anyhow::Result<Report> {
     let config = Config::read(process_environment)?;
     let app = for_command(&config)?;
+    if args.fetch {
+        let report = fetch::run(&app, &args).await;
+        app.close().await;
+        return report;
+    }
     let order = Order {
         source: Source::CommandLine,
         by: somebody(),
