@@ -29,6 +29,7 @@
 //! | `admin` | merchants, their rules and limits; API keys made, replaced and revoked; who did what, in one chain that shows tampering |
 //! | `roles` | the service's database role may do what the service does, and no more |
 //! | `secondary_merchants` | shops registered with Alipay: reviews followed to their end, people forgotten, payments that say what was approved |
+//! | `sftp` | daily files are fetched from a real OpenSSH server once, whoever dies, and missed when they do not come |
 //! | `cost` | two round trips to Postgres, and no connection while Alipay thinks |
 //! | `daily_files` | a daily file of any length takes the same memory |
 //! | `openapi` | the document is the one checked in, and names every route |
@@ -71,6 +72,7 @@ mod reversal;
 mod roles;
 mod scenarios;
 mod secondary_merchants;
+mod sftp;
 mod shutdown;
 mod signing;
 mod simulator;

@@ -3,6 +3,7 @@
 
 pub(crate) mod alipay;
 pub(crate) mod collector;
+pub(crate) mod fake_sftp;
 pub(crate) mod http;
 pub(crate) mod issuer;
 #[cfg(feature = "failpoints")]
@@ -11,6 +12,7 @@ pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod refund_oracle;
 pub(crate) mod roles;
+pub(crate) mod sshd;
 pub(crate) mod violation;
 pub(crate) mod watched;
 
@@ -23,7 +25,7 @@ use alipayhk_gateway::{
     },
     app::{
         App, Deadlines, Parts,
-        accounts::{Account, Accounts},
+        accounts::{Account, Accounts, Fetching},
         api_keys,
         gate::Bounds,
         hashing::SecretKey,
@@ -108,6 +110,8 @@ pub(crate) struct Options {
     pub(crate) breaker_calls: u32,
     /// Whose access tokens the gateways believe.
     pub(crate) issuer: Option<IssuerSettings>,
+    /// Where the daily files are fetched, if anywhere.
+    pub(crate) sftp: Option<Fetching>,
 }
 
 impl Default for Options {
@@ -133,6 +137,7 @@ impl Default for Options {
             },
             breaker_calls: 0,
             issuer: None,
+            sftp: None,
         }
     }
 }
@@ -153,6 +158,21 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
+    /// Fetches the daily files from here from now on, as after SIGHUP.
+    pub(crate) async fn fetch_from(&self, fetching: Fetching) {
+        let accounts = self.app.accounts();
+        let accounts = accounts.values().map(|account| Account {
+            sftp: Some(fetching.clone()),
+            ..Account::clone(account)
+        });
+        self.app.replace_accounts(accounts.collect()).await;
+    }
+
+    /// The soft stop.
+    pub(crate) fn stop(&self) {
+        self.shutdown.soft.cancel();
+    }
+
     /// Cuts the visits under way, as a hard stop does.
     #[cfg(feature = "failpoints")]
     pub(crate) fn cut_visits(&self) {
@@ -714,7 +734,7 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
         notify_url: Some(notify_url),
         limits: Limits::default(),
         rules: alipayhk_gateway::app::reconciliation::DEFAULT_RULES,
-        sftp: None,
+        sftp: options.sftp.clone(),
     };
     let app = App::new(Parts {
         db,
