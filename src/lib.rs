@@ -28,7 +28,7 @@
 //! | [`alipay`] | the only place that knows Alipay's words, XML and signatures | `domain`, `clock`, `failpoint` |
 //! | [`db`] | the only place with SQL | `domain`, `failpoint` |
 //! | [`app`] | the use cases: intent, call, record; free of HTTP and of SQL text | `alipay`, `db`, `domain`, `clock`, `failpoint`, `oidc` |
-//! | [`jobs`] | the workers that claim due follow-ups and visit what they are about | `app`, `db`, `domain`, `failpoint` |
+//! | [`jobs`] | the workers that claim due follow-ups and visit what they are about, and the fetcher of daily files | `app`, `db`, `domain`, `failpoint` |
 //! | [`http`] | the REST surface: requests into types, results into answers | `app`, `domain`, `failpoint`, `shutdown` |
 //! | [`telemetry`] | logs, traces and metrics of the process | `config` |
 //! | [`startup`] | puts the program together and runs it | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `http`, `jobs`, `keys`, `oidc`, `shutdown` |
@@ -133,6 +133,9 @@
 //! and [`db::Db::claim_due_registrations`], [`app::App::follow_up_registration`],
 //! [`domain::registration::next_step`]. What Alipay approves is told by a signed status alone, and only where that is about
 //! what was sent last ([`domain::registration`]).
+//!
+//! Daily files come by [`jobs::fetcher::Fetcher`] too: [`app::App::fetch_due_files`], [`db::Db::claim_fetch`],
+//! [`alipay::sftp::SftpServer::connect`], and from there on as any other file, by [`app::App::reconcile`].
 //!
 //! # Where to look for what
 //!
