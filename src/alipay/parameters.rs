@@ -1,6 +1,7 @@
 //! The parameters of one request: what is signed and what is sent are made from the same values.
 
 use super::request::Service;
+use crate::domain::text::is_deceptive;
 
 /// The charset of every request. It travels in the URL, because a form body alone lets Alipay fall
 /// back to GBK (`protocol/wire.md` 1.2, 1.3).
@@ -77,7 +78,7 @@ pub(super) fn leaf(text: &str) -> String {
     let cleaned: String = text
         .chars()
         .filter(|c| *c != '"')
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if is_deceptive(c) { ' ' } else { c })
         .collect();
     cleaned.trim().to_owned()
 }

@@ -17,6 +17,7 @@ use crate::{
         },
         id::{ApiKeyId, MerchantId},
         merchant::{Reach, Scope},
+        text::is_deceptive,
     },
     startup::{connect, secret_key},
 };
@@ -125,7 +126,7 @@ pub async fn run(command: ApiKeyCommand) -> anyhow::Result<Report> {
 
 async fn create(args: CreateArgs) -> anyhow::Result<Report> {
     let named = (1..=MAX_NAME).contains(&args.name.trim().chars().count())
-        && !args.name.chars().any(char::is_control);
+        && !args.name.chars().any(is_deceptive);
     ensure!(
         named,
         "the name must have 1 to {MAX_NAME} characters and no control characters"

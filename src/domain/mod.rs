@@ -59,6 +59,7 @@ pub mod refund;
 pub mod refund_follow_up;
 pub mod registration;
 pub mod schedule;
+pub mod text;
 pub mod token;
 
 pub mod transition;

@@ -12,7 +12,7 @@ use crate::{
         request::{IN_STORE, MaintainStoreRequest, Service, StoreStatusRequest},
         result_code::{self, Meaning},
     },
-    domain::{attempt::AnswerClass, registration::Echo},
+    domain::{attempt::AnswerClass, registration::Echo, text::is_deceptive},
 };
 
 /// What only the answers of other services name; their signatures would be just as good.
@@ -211,6 +211,6 @@ fn echo(fields: &Fields) -> Echo {
 
 /// Alipay's words, fit to be kept and shown.
 fn reason(text: &str) -> String {
-    let visible = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let visible = text.chars().map(|c| if is_deceptive(c) { ' ' } else { c });
     visible.take(MAX_REASON).collect()
 }

@@ -14,6 +14,7 @@ use crate::{
     domain::{
         daily_file::{FileName, Layout},
         reconciliation::FileIdentity,
+        text::is_deceptive,
     },
 };
 
@@ -43,7 +44,11 @@ impl StagedFile {
     pub fn temporary(name: &str) -> Self {
         let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
         Self {
-            name: name.chars().filter(|c| !c.is_control()).take(200).collect(),
+            name: name
+                .chars()
+                .filter(|c| !is_deceptive(*c))
+                .take(200)
+                .collect(),
             path: std::env::temp_dir().join(format!("alipayhk-gateway-{}", uuid::Uuid::now_v7())),
             is_temporary: true,
         }

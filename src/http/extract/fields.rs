@@ -3,7 +3,10 @@
 use chrono::{DateTime, Utc};
 
 use super::{json::Json, query::instant};
-use crate::http::problem::{FieldFault, Problem};
+use crate::{
+    domain::text::is_deceptive,
+    http::problem::{FieldFault, Problem},
+};
 
 /// Reads a body whose members are those that `read` asks for. `read` returns `None` where what it
 /// needs is missing or faulty; then there is a fault that says so.
@@ -139,7 +142,7 @@ impl<'j, 'f> ObjectReader<'j, 'f> {
     pub fn bounded_text(&mut self, name: &'static str, max: usize) -> Option<&'j str> {
         let text = self.text(name)?;
         let fits = (1..=max).contains(&text.trim().chars().count());
-        if !fits || text.chars().any(char::is_control) {
+        if !fits || text.chars().any(is_deceptive) {
             let detail = format!("must have 1 to {max} characters and no control characters");
             self.fault(name, "wrong_format", detail);
             return None;
@@ -252,7 +255,7 @@ pub fn pointer_to(parent: &str, name: &str) -> String {
     let name: String = name
         .chars()
         .take(64)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(|c| if is_deceptive(c) { '\u{fffd}' } else { c })
         .collect();
     format!("{parent}/{}", name.replace('~', "~0").replace('/', "~1"))
 }

@@ -9,6 +9,7 @@ use crate::{
     domain::{
         id::MerchantReference,
         money::{Currency, Money},
+        text::is_deceptive,
     },
 };
 
@@ -77,7 +78,7 @@ pub fn text_for_alipay(
         reader.fault(name, "invalid_length", detail);
         return None;
     }
-    if text.contains('"') || text.chars().any(char::is_control) {
+    if text.contains('"') || text.chars().any(is_deceptive) {
         reader.fault(
             name,
             "invalid_format",

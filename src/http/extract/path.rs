@@ -5,7 +5,10 @@ use std::str::FromStr;
 use axum::{extract::FromRequestParts, http::request::Parts};
 
 use crate::{
-    domain::id::{ApiKeyId, FollowUpId, MerchantId, PaymentId, ReconciliationId, RefundId},
+    domain::{
+        id::{ApiKeyId, FollowUpId, MerchantId, PaymentId, ReconciliationId, RefundId},
+        text::is_deceptive,
+    },
     http::problem::Problem,
 };
 
@@ -66,6 +69,10 @@ impl<S: Send + Sync> FromRequestParts<S> for StoreOf {
         let path = axum::extract::Path::<(String, String)>::from_request_parts(parts, state).await;
         let path = path.map_err(|_| Problem::store_not_found())?;
         let (merchant, store_id) = path.0;
+        // No store is called so, and Postgres takes no text with a zero byte.
+        if store_id.chars().any(is_deceptive) {
+            return Err(Problem::store_not_found());
+        }
         let id = merchant
             .parse()
             .map_err(|_| Problem::merchant_not_found())?;

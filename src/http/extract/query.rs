@@ -3,7 +3,10 @@
 use axum::{extract::FromRequestParts, http::request::Parts};
 use chrono::{DateTime, Utc};
 
-use crate::http::problem::{FieldFault, Kind, Problem};
+use crate::{
+    domain::text::is_deceptive,
+    http::problem::{FieldFault, Kind, Problem},
+};
 
 /// The query string as pairs.
 #[derive(Clone, Debug)]
@@ -54,11 +57,16 @@ impl<'q> QueryReader<'q> {
             .iter()
             .filter(|(n, _)| n == name)
             .map(|(_, v)| v.as_str());
-        let value = values.next();
+        let value = values.next()?;
         if values.next().is_some() {
             self.fault(name, "repeated", "may be given once");
         }
-        value
+        // Nothing of ours holds any, and Postgres takes no text with a zero byte.
+        if value.chars().any(is_deceptive) {
+            self.fault(name, "invalid_value", "must not contain control characters");
+            return None;
+        }
+        Some(value)
     }
 
     /// A parameter with a form of its own; `detail` says which.
@@ -86,7 +94,12 @@ impl<'q> QueryReader<'q> {
     fn fault(&mut self, name: &str, code: &'static str, detail: &str) {
         self.faults.push(FieldFault {
             pointer: None,
-            parameter: Some(name.chars().filter(|c| !c.is_control()).take(64).collect()),
+            parameter: Some(
+                name.chars()
+                    .filter(|c| !is_deceptive(*c))
+                    .take(64)
+                    .collect(),
+            ),
             code,
             detail: detail.to_owned(),
         });

@@ -12,6 +12,7 @@ use crate::{
         merchant_rules::{Breach, Shop},
         money::Money,
         payment::NewPayment,
+        text::is_deceptive,
     },
     http::{
         extract::{
@@ -269,7 +270,7 @@ fn metadata(reader: &mut ObjectReader) -> BTreeMap<String, String> {
     let mut pairs = BTreeMap::new();
     for (key, value) in members.iter().take(MAX_PAIRS) {
         let at = fields::pointer_to(&pointer, key);
-        if !(1..=MAX_PAIR_KEY).contains(&key.chars().count()) || key.chars().any(char::is_control) {
+        if !(1..=MAX_PAIR_KEY).contains(&key.chars().count()) || key.chars().any(is_deceptive) {
             let detail = "the key must have 1 to 40 characters, none of them control characters";
             faults.add(at.clone(), "invalid_key", detail);
         }
@@ -277,7 +278,7 @@ fn metadata(reader: &mut ObjectReader) -> BTreeMap<String, String> {
             Json::Text(text) if text.chars().count() > MAX_PAIR_VALUE => {
                 faults.add(at, "invalid_length", "must have at most 500 characters");
             }
-            Json::Text(text) if text.chars().any(char::is_control) => {
+            Json::Text(text) if text.chars().any(is_deceptive) => {
                 faults.add(at, "invalid_format", "must not contain control characters");
             }
             Json::Text(text) => {

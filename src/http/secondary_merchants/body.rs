@@ -6,9 +6,12 @@ use utoipa::ToSchema;
 
 use crate::{
     app::registrations::{RegistrationWish, fits_alipay},
-    domain::registration::{
-        Driver, MAX_DRIVERS, MAX_DRIVERS_TEXT, MerchantType, PersonalData, ShopFacts, TAXI,
-        is_same_plate,
+    domain::{
+        registration::{
+            Driver, MAX_DRIVERS, MAX_DRIVERS_TEXT, MerchantType, PersonalData, ShopFacts, TAXI,
+            is_same_plate,
+        },
+        text::is_deceptive,
     },
     http::{
         extract::{ObjectReader, fields::pointer_to, json::Json, read_fields},
@@ -312,7 +315,7 @@ fn text(reader: &mut ObjectReader, name: &'static str, max: usize) -> Option<Str
     let text = reader.text(name)?.trim();
     let fault = if !(1..=max).contains(&text.chars().count()) {
         ("invalid_length", format!("must have 1 to {max} characters"))
-    } else if text.contains('"') || text.chars().any(char::is_control) {
+    } else if text.contains('"') || text.chars().any(is_deceptive) {
         let detail = "must not contain \" or control characters";
         ("invalid_format", detail.to_owned())
     } else if text == "null" {
