@@ -134,7 +134,7 @@ pub const fn is_planted(_: Fault) -> bool {
 }
 
 #[cfg(feature = "failpoints")]
-pub use active::{Action, Injected};
+pub use active::{Action, Injected, PANIC_TEXT};
 
 #[cfg(feature = "failpoints")]
 mod active {
@@ -159,7 +159,12 @@ mod active {
         Error,
         /// The task waits until [`Failpoints::resume`].
         Pause,
+        /// The task panics with this text.
+        Panic(&'static str),
     }
+
+    /// What a panic says that a test's switch asks for: what nobody may read.
+    pub const PANIC_TEXT: &str = "cannot cut 281234567890120001 in two";
 
     /// The error of [`Action::Error`].
     #[derive(Debug, thiserror::Error)]
@@ -196,15 +201,19 @@ mod active {
         }
     }
 
-    /// `FAILPOINT=pay.after_call:3` ends the process at the third hit of the point: for processes
-    /// that a test starts.
+    /// `FAILPOINT=pay.after_call:3` ends the process at the third hit of the point, and
+    /// `FAILPOINT=pay.after_call:3:panic` the task alone: for processes that a test starts.
     fn from_environment() -> Vec<(String, u64, Action)> {
         let Some(text) = variable("FAILPOINT") else {
             return vec![];
         };
         let (point, hit) = text.split_once(':').unwrap_or((&text, "1"));
+        let (hit, action) = match hit.split_once(':') {
+            Some((hit, _)) => (hit, Action::Panic(PANIC_TEXT)),
+            None => (hit, Action::Abort),
+        };
         let before = hit.parse::<u64>().map_or(0, |hit| hit.saturating_sub(1));
-        vec![(point.to_owned(), before, Action::Abort)]
+        vec![(point.to_owned(), before, action)]
     }
 
     #[expect(
@@ -293,6 +302,8 @@ mod active {
                 None => Ok(()),
                 Some(Action::Abort) => std::process::abort(),
                 Some(Action::Error) => Err(Injected(name)),
+                // Put together at the time, as the texts of the standard library are.
+                Some(Action::Panic(text)) => panic!("{name}: {text}"),
                 Some(Action::Crash) => {
                     self.inner.stopped.send_replace(Some(name));
                     std::future::pending().await

@@ -4,7 +4,7 @@ mod production;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use axum::Router;
 use chrono::TimeDelta;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -550,7 +550,9 @@ async fn reload_accounts_on_hangup(
             let config = AccountsConfig::read(process_environment)?;
             build_accounts(&config.alipay, &base, &clock, config.strictness, vec![])
         });
-        let outcome = match read.await.map_err(anyhow::Error::from).flatten() {
+        // What a panic says is withheld: it may repeat what it read.
+        let read = read.await.map_err(|_| anyhow!("the reading ended early"));
+        let outcome = match read.flatten() {
             Ok(accounts) => {
                 let count = accounts.len();
                 app.replace_accounts(accounts).await;

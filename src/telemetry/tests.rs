@@ -85,3 +85,31 @@ fn the_path_of_the_signal_is_added_once() {
         assert_eq!(traces_url(&Url::parse(base).expect("a URL")), url);
     }
 }
+
+/// Q14: the standard library puts the text that it could not cut into the panic.
+#[test]
+fn q14_a_panic_tells_no_more_than_what_stands_in_the_source() {
+    let told = |panic: fn()| {
+        let payload = std::panic::catch_unwind(panic).expect_err("it panics");
+        words_of(payload.as_ref())
+    };
+    assert_eq!(told(|| panic!("a plain word")), "a plain word");
+    let withheld = "its words are withheld";
+    assert_eq!(
+        told(|| {
+            let code = String::from("茶281234567890120001");
+            let (_, _) = code.split_at(1);
+        }),
+        withheld
+    );
+    assert_eq!(
+        told(|| {
+            let code: Result<u8, _> = "281234567890120001"
+                .parse::<u8>()
+                .map_err(|_| "281234567890120001");
+            code.expect("a code");
+        }),
+        withheld
+    );
+    assert_eq!(told(|| std::panic::panic_any(1)), withheld);
+}

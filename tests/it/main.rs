@@ -21,6 +21,7 @@
 //! | `signing` | payments go through under every signature agreement |
 //! | `privacy` | buyers are masked at rest, whoever wrote them |
 //! | `redaction` | a scanned code and the secrets are nowhere but in memory |
+//! | `panics` | a panic tells callers and logs nothing, and loses nothing |
 //! | `telemetry` | traces, metrics and logs tell an operator the truth |
 //! | `follow_ups` | the schedule is claimed once, lost never, and ends around midnight and late payments in the truth |
 //! | `shutdown` | the program stops in order, and refuses to start with what cannot work |
@@ -57,6 +58,8 @@ mod limits;
 mod notifications;
 mod openapi;
 mod operations;
+#[cfg(feature = "failpoints")]
+mod panics;
 mod payments;
 mod privacy;
 mod problems;

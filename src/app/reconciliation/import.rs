@@ -78,7 +78,7 @@ impl App {
                 known
             })
             .await
-            .map_err(ReconcileError::ReadingEnded)??;
+            .map_err(|_| ReconcileError::ReadingEnded)??;
         check(&known)?;
         Ok(known)
     }
@@ -231,7 +231,7 @@ impl App {
         while let Some(rows) = batches.recv().await {
             books.add_rows(at, kind, &rows).await?;
         }
-        let (summary, faults) = reading.await.map_err(ReconcileError::ReadingEnded)??;
+        let (summary, faults) = reading.await.map_err(|_| ReconcileError::ReadingEnded)??;
         let end = FileEnd {
             summary: &summary,
             faults: &faults,

@@ -89,9 +89,9 @@ pub enum ReconcileError {
     /// An order could not be settled.
     #[error("what a file proves could not be recorded")]
     Record(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The thread that read a file ended early.
+    /// The thread that read a file ended early. What its panic said is withheld: it may repeat a row.
     #[error("the reading of a file ended early")]
-    ReadingEnded(#[source] tokio::task::JoinError),
+    ReadingEnded,
 }
 
 /// Told of the reading of each file, if somebody watches.

@@ -194,7 +194,7 @@ fn problem(error: ReconcileError) -> Problem {
         | ReconcileError::Unnamed { .. }
         | ReconcileError::Together(_) => fault("file", &error.to_string()),
         ReconcileError::Db(error) => crate::app::error::Error::from(error).into(),
-        ReconcileError::Io { .. } | ReconcileError::Record(_) | ReconcileError::ReadingEnded(_) => {
+        ReconcileError::Io { .. } | ReconcileError::Record(_) | ReconcileError::ReadingEnded => {
             tracing::error!(%error, "a reconciliation failed; the same files again continue it");
             Problem::new(
                 Kind::InternalError,
