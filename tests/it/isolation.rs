@@ -49,20 +49,20 @@ const OPERATORS_ALONE: [&str; 5] = [
 ];
 
 /// One operation of the document.
-struct Operation {
-    method: Method,
-    path: String,
+pub(crate) struct Operation {
+    pub(crate) method: Method,
+    pub(crate) path: String,
     scopes: Vec<Scope>,
     takes_body: bool,
 }
 
 impl Operation {
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
 
     /// Whether a merchant's key is needed: the operator makes and reads no payments.
-    fn is_merchants(&self) -> bool {
+    pub(crate) fn is_merchants(&self) -> bool {
         let operators = |scope: &Scope| Scope::OF_OPERATOR.contains(scope);
         !self.scopes.iter().all(operators)
     }
@@ -72,7 +72,7 @@ impl Operation {
     }
 
     /// Its path with a subject's ids in it.
-    fn path_of(&self, subject: &BTreeMap<&str, String>) -> String {
+    pub(crate) fn path_of(&self, subject: &BTreeMap<&str, String>) -> String {
         if !self.path.contains('{') {
             return self.path.clone();
         }
@@ -91,7 +91,7 @@ impl Operation {
     }
 
     /// A body that would be accepted from who may ask.
-    fn body(&self) -> Value {
+    pub(crate) fn body(&self) -> Value {
         if !self.takes_body {
             return Value::Null;
         }
@@ -138,13 +138,13 @@ impl Operation {
         }
     }
 
-    async fn ask(&self, caller: &Caller, path: &str) -> Answer {
+    pub(crate) async fn ask(&self, caller: &Caller, path: &str) -> Answer {
         Caller::send(self.dress(caller.request(self.method.clone(), path))).await
     }
 }
 
 /// Every operation that needs a key.
-fn guarded() -> Vec<Operation> {
+pub(crate) fn guarded() -> Vec<Operation> {
     let document = openapi::document();
     let paths = document["paths"].as_object().expect("an object");
     let mut open = vec![];
@@ -177,23 +177,23 @@ fn guarded() -> Vec<Operation> {
 }
 
 /// A merchant with one of everything, and another one.
-struct Stage {
-    world: World,
+pub(crate) struct Stage {
+    pub(crate) world: World,
     /// Every scope, of the merchant.
-    owner: Caller,
+    pub(crate) owner: Caller,
     /// Every scope, of the other merchant: by an API key and by an access token.
     strangers: [Caller; 2],
     issuer: Issuer,
     /// What the issuer signs with.
     signer: SigningKey,
     /// The start of a path, and the id of the merchant's own object there.
-    subject: BTreeMap<&'static str, String>,
+    pub(crate) subject: BTreeMap<&'static str, String>,
     /// What an answer to a stranger must not contain.
     secrets: Vec<String>,
 }
 
 impl Stage {
-    async fn set(pool: PgPool) -> Self {
+    pub(crate) async fn set(pool: PgPool) -> Self {
         let signer = SigningKey::ec("2026");
         let issuer = Issuer::start(&[&signer]).await;
         let options = Options {

@@ -21,6 +21,7 @@
 //! | `signing` | payments go through under every signature agreement |
 //! | `privacy` | buyers are masked at rest, whoever wrote them |
 //! | `redaction` | a scanned code and the secrets are nowhere but in memory |
+//! | `hostile_texts` | control characters and endless texts are refused in every field of every operation |
 //! | `panics` | a panic tells callers and logs nothing, and loses nothing |
 //! | `telemetry` | traces, metrics and logs tell an operator the truth |
 //! | `follow_ups` | the schedule is claimed once, lost never, and ends around midnight and late payments in the truth |
@@ -52,6 +53,7 @@ mod dev;
 mod durability;
 mod follow_ups;
 mod guards;
+mod hostile_texts;
 mod idempotency;
 mod isolation;
 mod limits;

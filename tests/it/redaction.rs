@@ -4,18 +4,22 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
+use alipayhk_gateway::alipay::sign::SignType;
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::reconciliation::one_row_at;
+use crate::secondary_merchants::{PEOPLE, SHOP, shop};
 use crate::support::{
     PARTNER,
-    alipay::{JsonBody as _, client, keys},
+    alipay::{JsonBody as _, MD5_KEY, client, keys},
     all,
     http::{Answer, Caller, barcode, body},
+    leaks,
     watched::Program,
 };
 
@@ -281,24 +285,91 @@ async fn refunds(answers: &mut Answers, till: &Caller, url: &str, paid: &str) ->
     buyer
 }
 
-/// Every table of the schema as text.
-async fn dump(pool: &PgPool) -> String {
-    let tables: Vec<String> =
-        sqlx::query_scalar("select tablename::text from pg_tables where schemaname = 'public'")
-            .fetch_all(pool)
-            .await
-            .expect("the database answers");
-    assert!(tables.len() > 8, "{tables:?}");
-    let mut text = String::new();
-    for table in tables {
-        let rows = format!("select coalesce(string_agg(t::text, E'\\n'), '') from \"{table}\" t");
-        let rows: String = sqlx::query_scalar(sqlx::AssertSqlSafe(rows))
-            .fetch_one(pool)
-            .await
-            .expect("the database answers");
-        writeln!(text, "-- {table}\n{rows}").expect("a string takes all");
+/// What the operator and a merchant's administrator do; returns the keys that were handed out.
+async fn administration(answers: &mut Answers, program: &Program, paid: &Value) -> Vec<String> {
+    let operator = program
+        .caller(&["--operator", "--scopes", "operations,reconciliation,admin"])
+        .await;
+    let admin = program
+        .caller(&["--scopes", "operations,admin,payments:read"])
+        .await;
+    let mut handed_out = vec![operator.key().to_owned(), admin.key().to_owned()];
+    // The one answer that shows a key is not kept.
+    let made = admin
+        .post(
+            "/v1/admin/api-keys",
+            &json!({"name": "till-2", "scopes": ["payments:read"]}),
+        )
+        .await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let key = format!("/v1/admin/api-keys/{}", made.id());
+    let rotated = admin
+        .post(&format!("{key}/rotate"), &json!({"overlap_seconds": 60}))
+        .await;
+    assert_eq!(rotated.status, 201, "{rotated:?}");
+    for answer in [made, rotated] {
+        let key = answer.body["key"].as_str().expect("a key");
+        handed_out.push(key.to_owned());
     }
-    text
+    let revoke = format!("{key}/revoke");
+    for (path, body) in [
+        (revoke.as_str(), Value::Null),
+        (
+            "/v1/admin/merchants",
+            json!({"external_id": "TEAM-9", "name": answers.code("0001"), "oops": 1}),
+        ),
+        ("/v1/admin/api-keys", json!({"name": answers.code("0001")})),
+    ] {
+        answers.keep(post(&operator, path, &body)).await;
+    }
+    let register = admin.request(Method::PUT, SHOP).json_body(&shop());
+    let registered = answers.keep(register).await;
+    assert_eq!(registered["object"], "store_registration", "{registered}");
+    let taken = paid["created_at"].as_str().expect("an instant");
+    let at: DateTime<Utc> = taken.parse().expect("RFC 3339");
+    let at = at - TimeDelta::days(1);
+    let id = paid["partner_trans_id"].as_str().expect("an id");
+    let file = one_row_at(at, "PAYMENT", paid, "39.25", id);
+    let day = (at + TimeDelta::hours(8)).format("%Y%m%d");
+    let file = String::from_utf8_lossy(&file);
+    let import = operator
+        .request(Method::POST, "/v1/reconciliations")
+        .header("content-type", "multipart/form-data; boundary=b")
+        .header("prefer", "wait=20")
+        .body(format!(
+            "--b\r\nContent-Disposition: form-data; name=\"file\"; \
+             filename=\"{PARTNER}_transaction_{day}.txt\"\r\n\r\n{file}\r\n--b--\r\n"
+        ));
+    let imported = answers.keep(import).await;
+    assert_eq!(imported["object"], "reconciliation", "{imported}");
+    let imported = imported["id"].as_str().expect("an id");
+    for path in [
+        "/v1/admin/partners",
+        "/v1/admin/api-keys",
+        "/v1/admin/merchants",
+        "/v1/admin/audit-log?limit=200",
+        "/v1/follow-ups?limit=200",
+        "/v1/unresolved",
+        "/v1/secondary-merchants",
+        "/v1/reconciliations",
+        &format!("/v1/reconciliations/{imported}"),
+        &format!("/v1/reconciliations/{imported}/differences"),
+        &format!("/v1/reconciliations/{imported}/differences.csv"),
+    ] {
+        let read = Caller::send(operator.request(Method::GET, path)).await;
+        assert_eq!(read.status, 200, "{path}: {read:?}");
+        answers.note(&read);
+    }
+    handed_out
+}
+
+fn post(caller: &Caller, path: &str, body: &Value) -> RequestBuilder {
+    let request = caller.request(Method::POST, path);
+    if body.is_null() {
+        request
+    } else {
+        request.json_body(body)
+    }
 }
 
 #[sqlx::test]
@@ -309,6 +380,8 @@ async fn q13_q14_codes_and_secrets_are_nowhere_but_in_memory(pool: PgPool) {
     let ids = payments(&mut answers, &till).await;
     mistakes(&mut answers, &till, &url).await;
     let buyer = refunds(&mut answers, &till, &url, &ids[0]).await;
+    let paid = till.payment(&ids[0]).await;
+    let handed_out = administration(&mut answers, &program, &paid).await;
     // The buyers' time is over, for Alipay and for the gateway: cancels go out.
     program
         .simulator
@@ -354,7 +427,7 @@ async fn q13_q14_codes_and_secrets_are_nowhere_but_in_memory(pool: PgPool) {
     request["barcode"] = json!(answers.code("0001"));
     answers.keep(create(&till, &request)).await;
     let output = program.stop().await;
-    let dump = dump(&pool).await;
+    let dump = leaks::dump(&pool).await;
     let traces = program.collector.bytes();
 
     // The places hold what they should, so that the hunt is not of empty rooms.
@@ -407,6 +480,15 @@ async fn q13_q14_codes_and_secrets_are_nowhere_but_in_memory(pool: PgPool) {
     }
     secrets.push(Secret::new("a field of a notification", &buyer));
     secrets.push(Secret::new("the API key", till.key()));
+    for (number, key) in handed_out.iter().enumerate() {
+        secrets.push(Secret::new(format!("API key {number}"), key));
+    }
+    for person in PEOPLE {
+        secrets.push(Secret::new("somebody of a registration", person));
+    }
+    for mark in ["<is_success>", "<alipay_trans_status>", "</alipay>"] {
+        secrets.push(Secret::new("raw XML", mark));
+    }
     secrets.push(Secret::new("the database's password", &program.password));
     secrets.push(Secret::new("the secret key", &key_file("secret.key")));
     let private = key_file("merchant_private_key.pem");
@@ -438,4 +520,54 @@ async fn q13_q14_codes_and_secrets_are_nowhere_but_in_memory(pool: PgPool) {
 
 fn key_file(name: &str) -> String {
     std::fs::read_to_string(keys().dir.join(name)).expect("the keys can be read")
+}
+
+/// Q13: nor is the key of the oldest agreement, which signs by being hashed with the text.
+#[sqlx::test]
+async fn q13_the_shared_key_and_what_it_signs_are_nowhere(pool: PgPool) {
+    let trace = [("LOG_FILTER", "trace")];
+    let mut program = Program::start_signing(&pool, SignType::Md5, &trace).await;
+    let till = program.till.clone();
+    let mut answers = Answers::default();
+    for ending in ["0001", "1016", "2002"] {
+        let mut request = body(ending);
+        request["barcode"] = json!(answers.code(ending));
+        let paid = answers.keep(create(&till, &request)).await;
+        assert_eq!(paid["object"], "payment", "{paid}");
+        if paid["status"] == "succeeded" {
+            let id = paid["id"].as_str().expect("an id");
+            answers.note(&till.refund(id, &json!({}), 5).await);
+        }
+    }
+    let operator = program.caller(&["--operator", "--scopes", "admin"]).await;
+    let partners = operator.request(Method::GET, "/v1/admin/partners");
+    let partners = answers.keep(partners).await;
+    assert!(partners.to_string().contains("MD5"), "{partners}");
+    let metrics = till.get("/metrics").await;
+    let requests = program.simulator.requests().await;
+    let signatures: BTreeSet<&str> = requests
+        .iter()
+        .filter_map(|r| r["params"]["sign"].as_str())
+        .collect();
+    assert!(signatures.len() > 3, "{signatures:?}");
+    let mut secrets = vec![Secret::new("the shared key", MD5_KEY)];
+    for (number, signature) in signatures.iter().enumerate() {
+        secrets.push(Secret::new(format!("signature {number}"), signature));
+    }
+    for code in &answers.codes {
+        secrets.push(Secret::new("a code", code));
+    }
+    let output = program.stop().await;
+    let places = [
+        ("the log", output.stdout.into_bytes()),
+        (
+            "standard error",
+            format!("stderr: {}", output.stderr).into_bytes(),
+        ),
+        ("the database", leaks::dump(&pool).await.into_bytes()),
+        ("the metrics", metrics.body.to_string().into_bytes()),
+        ("the traces", program.collector.bytes()),
+        ("the answers", answers.text.into_bytes()),
+    ];
+    hunt(&secrets, &places);
 }

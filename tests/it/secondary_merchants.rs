@@ -28,7 +28,7 @@ use crate::support::{
 pub(crate) const SHOP: &str = "/v1/secondary-merchants/SM001/stores/ST01";
 
 /// People who must not be found where they are not needed.
-const PEOPLE: [&str; 5] = [
+pub(crate) const PEOPLE: [&str; 5] = [
     "Wong Tai Man",
     "A123456(7)",
     "012345678901",

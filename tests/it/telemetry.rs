@@ -480,3 +480,56 @@ async fn q15_a_request_id_is_echoed_only_when_well_formed(pool: PgPool) {
     assert!(!without.header("traceparent").is_empty());
     program.stop().await;
 }
+
+/// Q23: what callers invent makes no label. Every label says which of a few things it was, and the only
+/// id among them is that of the configured account.
+#[sqlx::test]
+async fn q23_no_label_of_a_metric_is_a_callers_to_invent(pool: PgPool) {
+    let mut program = Program::start(&pool, &[]).await;
+    let (till, url) = (program.till.clone(), program.url.clone());
+    let operator = program
+        .caller(&["--operator", "--scopes", "operations,reconciliation,admin"])
+        .await;
+    let paid = create(&till, "0001", ("x-request-id", "invented-request")).await;
+    for code in ["1016", "2002", "9999"] {
+        create(&till, code, ("x-request-id", "invented-request")).await;
+    }
+    let small = json!({"amount": {"value": 1, "currency": "HKD"}});
+    till.refund(paid.id(), &small, 20).await;
+    for path in [
+        format!("/v1/payments/{}", paid.id()),
+        "/v1/payments/invented-payment".to_owned(),
+        "/invented-path".to_owned(),
+        "/v1/payments?invented-parameter=1".to_owned(),
+        "/v1/admin/merchants/invented-merchant/stores/invented-store".to_owned(),
+    ] {
+        till.get(&path).await;
+        operator.get(&path).await;
+    }
+    notify(&url, "invented-partner").await;
+    notify(&url, PARTNER).await;
+    let method = Method::from_bytes(b"INVENTED").expect("a method");
+    Caller::send(till.request(method, "/v1/payments")).await;
+    Caller::new(&url, "ahk_invented-key")
+        .get("/v1/payments")
+        .await;
+    let metrics = Metrics::read(&till).await;
+    program.stop().await;
+    let mut values = 0;
+    for sample in metrics.0.keys() {
+        let Some((_, labels)) = sample.split_once('{') else {
+            continue;
+        };
+        for label in labels.trim_end_matches('}').split("\",") {
+            let (name, value) = label.split_once("=\"").expect("a label");
+            let value = value.trim_end_matches('"');
+            let digits = value.bytes().filter(u8::is_ascii_digit).count();
+            let is_bound = name == "le" || value == PARTNER || digits <= 4;
+            assert!(is_bound, "an id? {sample}");
+            assert!(!value.to_lowercase().contains("invented"), "{sample}");
+            assert!(value.len() <= 80, "{sample}");
+            values += 1;
+        }
+    }
+    assert!(values > 50, "{values}");
+}

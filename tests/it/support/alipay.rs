@@ -20,7 +20,7 @@ use tokio::{
 };
 use url::Url;
 
-use super::PARTNER;
+use super::{PARTNER, leaks};
 
 /// Where the throw-away keys are, and what the gateway reads of them.
 pub(crate) struct Keys {
@@ -61,7 +61,7 @@ pub(crate) fn keys() -> &'static Keys {
 pub(crate) const MD5_KEY: &str = "760bdzec6y9goq7ctyx96ezkz78287de";
 
 /// A file with [`MD5_KEY`].
-fn md5_key_file() -> PathBuf {
+pub(crate) fn md5_key_file() -> PathBuf {
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("md5.key");
     // Written aside and moved: another test may be reading it.
     let aside = file.with_extension(std::process::id().to_string());
@@ -138,10 +138,12 @@ impl Simulator {
             .arg(keys.dir.join("merchant_public_key.pem"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .expect("the simulator starts");
+        let stderr = child.stderr.take().expect("standard error is piped");
+        leaks::follow("the simulator's log", stderr, drop);
         let stdout = child.stdout.take().expect("standard output is piped");
         let line = BufReader::new(stdout).lines().next_line().await;
         let line = line

@@ -6,6 +6,7 @@ pub(crate) mod collector;
 pub(crate) mod fake_sftp;
 pub(crate) mod http;
 pub(crate) mod issuer;
+pub(crate) mod leaks;
 #[cfg(feature = "failpoints")]
 pub(crate) mod oracle;
 pub(crate) mod program;
@@ -223,6 +224,7 @@ impl World {
 
     /// As many gateways as the options say, over one database and one simulator.
     pub(crate) async fn start_with(pool: PgPool, options: Options) -> Self {
+        leaks::watch_this_process();
         let connect = roles::as_service(&pool).await;
         let proxy = Proxy::start(&connect).await;
         let simulator = Simulator::start(Some(options.now), options.sign_type).await;
@@ -521,6 +523,7 @@ impl World {
     pub(crate) async fn finish(mut self) {
         self.settle_calls().await;
         assert_invariants(&self.pool, &self.simulator, self.parked).await;
+        assert_nothing_leaked(&self.pool).await;
         for replica in self.replicas.iter().chain(&self.dead) {
             replica.shutdown.hard.cancel();
             replica.app.close().await;
@@ -541,6 +544,12 @@ impl World {
         self.db.close().await;
         self.finished = true;
     }
+}
+
+/// Q14 over everything a test did.
+async fn assert_nothing_leaked(pool: &PgPool) {
+    leaks::look_at("the database", &leaks::dump(pool).await);
+    leaks::assert_none();
 }
 
 /// M2, M3, M6, M7, C8, C9 over everything a test did.

@@ -2,6 +2,7 @@
 //! to stop, to be started again.
 
 use std::{
+    io::Write as _,
     path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -18,17 +19,16 @@ use chrono::TimeDelta;
 use serde_json::Value;
 use sqlx::{ConnectOptions as _, PgPool, postgres::PgConnectOptions};
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
     time::timeout,
 };
-use tokio_util::task::TaskTracker;
 
 use super::{
     PARTNER, SECRET,
-    alipay::{Simulator, keys},
-    api_key, assert_invariants, default_merchant, eventually,
+    alipay::{Simulator, client, keys},
+    api_key, assert_invariants, assert_nothing_leaked, default_merchant, eventually,
     http::Caller,
+    leaks,
     proxy::Proxy,
     roles::as_service,
 };
@@ -146,6 +146,7 @@ impl Stage {
     /// Ends the test; the programs must have ended before.
     pub(crate) async fn finish(self) {
         assert_invariants(&self.pool, &self.simulator, 0).await;
+        assert_nothing_leaked(&self.pool).await;
         self.close().await;
     }
 
@@ -188,19 +189,18 @@ pub(crate) struct Program {
 
 impl Program {
     async fn start(mut command: Command) -> Self {
-        command.stderr(Stdio::inherit());
         let mut child = command.spawn().expect("the program starts");
         let stdout = child.stdout.take().expect("standard output is piped");
+        let stderr = child.stderr.take().expect("standard error is piped");
         let log = Arc::new(Mutex::new(vec![]));
         let reading = Arc::clone(&log);
-        TaskTracker::new().spawn(async move {
-            let mut lines = BufReader::new(stdout).lines();
-            while let Ok(Some(line)) = lines.next_line().await {
-                reading
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(line);
-            }
+        leaks::follow("a program's log", stdout, move |line| {
+            let mut log = reading.lock().unwrap_or_else(PoisonError::into_inner);
+            log.push(line);
+        });
+        leaks::follow("a program's standard error", stderr, |line| {
+            // For whoever reads why a test failed.
+            let _ = writeln!(std::io::stderr(), "{line}");
         });
         let mut program = Self {
             url: String::new(),
@@ -266,8 +266,12 @@ impl Program {
 
     /// Told to stop, and stopped in order.
     pub(crate) async fn stop(mut self) {
+        let metrics = client().get(format!("{}/metrics", self.url)).send().await;
+        let metrics = metrics.expect("the program answers").text().await;
+        leaks::look_at("the metrics", &metrics.expect("text"));
         self.terminate().await;
         let status = self.ended(Duration::from_secs(10)).await;
         assert_eq!(status.code(), Some(0));
+        leaks::assert_none();
     }
 }

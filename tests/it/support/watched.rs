@@ -16,12 +16,16 @@ use uuid::Uuid;
 
 use super::{
     PARTNER,
-    alipay::{Simulator, keys},
+    alipay::{Simulator, keys, md5_key_file},
     collector::Collector,
     default_merchant,
     http::Caller,
+    leaks,
     roles::as_service,
 };
+
+/// What a till's key may do.
+const TILL: &str = "payments:write,payments:read,refunds:write";
 
 /// A running program.
 pub(crate) struct Program {
@@ -32,6 +36,7 @@ pub(crate) struct Program {
     pub(crate) url: String,
     /// The password in its `DATABASE_URL`.
     pub(crate) password: String,
+    database: String,
     child: Child,
     logs: PathBuf,
 }
@@ -55,7 +60,16 @@ impl Output {
 impl Program {
     /// Starts simulator, collector and gateway; questions about open payments come quickly.
     pub(crate) async fn start(pool: &PgPool, environment: &[(&str, &str)]) -> Self {
-        let simulator = Simulator::start(None, SignType::Rsa2).await;
+        Self::start_signing(pool, SignType::Rsa2, environment).await
+    }
+
+    /// The same under another signature agreement.
+    pub(crate) async fn start_signing(
+        pool: &PgPool,
+        sign_type: SignType,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let simulator = Simulator::start(None, sign_type).await;
         let collector = Collector::start().await;
         default_merchant(pool).await;
         let database = as_service(pool).await.to_url_lossy();
@@ -70,21 +84,25 @@ impl Program {
             .env_clear()
             .env("DATABASE_URL", &database)
             .env("SECRET_KEY_FILE", keys.dir.join("secret.key"));
-        let key = api_key(&database).await;
+        let key = api_key(&database, &["--scopes", TILL]).await;
+        if sign_type == SignType::Md5 {
+            command.env("ALIPAY_MD5_KEY_FILE", md5_key_file());
+        } else {
+            let key_file = |name: &str| keys.dir.join(name);
+            command
+                .env(
+                    "ALIPAY_PRIVATE_KEY_FILE",
+                    key_file("merchant_private_key.pem"),
+                )
+                .env("ALIPAY_PUBLIC_KEY_FILE", key_file("alipay_public_key.pem"));
+        }
         let child = command
             .arg("serve")
             .env("HTTP_LISTEN", "127.0.0.1:0")
             .env("PUBLIC_BASE_URL", "http://127.0.0.1:8080")
             .env("ALIPAY_ENDPOINT", simulator.endpoint().as_str())
             .env("ALIPAY_PARTNER", PARTNER)
-            .env(
-                "ALIPAY_PRIVATE_KEY_FILE",
-                keys.dir.join("merchant_private_key.pem"),
-            )
-            .env(
-                "ALIPAY_PUBLIC_KEY_FILE",
-                keys.dir.join("alipay_public_key.pem"),
-            )
+            .env("ALIPAY_SIGN_TYPE", sign_type.as_str())
             .env("ALIPAY_PAY_TIMEOUT_MS", "3000")
             .env("FOLLOW_UP_FIRST_QUERY_MS", "200")
             .env("FOLLOW_UP_QUERY_INTERVAL_MS", "200")
@@ -103,12 +121,18 @@ impl Program {
             till: Caller::new("", &key),
             url: String::new(),
             password,
+            database,
             child,
             logs,
         };
         program.url = program.address().await;
         program.till = Caller::new(&program.url, &key);
         program
+    }
+
+    /// Somebody whose key was made with these arguments.
+    pub(crate) async fn caller(&self, arguments: &[&str]) -> Caller {
+        Caller::new(&self.url, &api_key(&self.database, arguments).await)
     }
 
     /// What the log says of where it listens.
@@ -153,10 +177,15 @@ impl Program {
             .expect("the gateway stops in time")
             .expect("the gateway can be waited for");
         assert!(ended.success(), "{ended}: {}", self.read("stderr"));
-        Output {
+        let output = Output {
             stdout: self.read("stdout"),
             stderr: self.read("stderr"),
+        };
+        for line in output.stdout.lines().chain(output.stderr.lines()) {
+            leaks::look_at_line("a program's log", line);
         }
+        leaks::assert_none();
+        output
     }
 }
 
@@ -170,13 +199,13 @@ impl Drop for Program {
 }
 
 /// Makes an API key as an operator does: it is the last line the command prints.
-async fn api_key(database: &str) -> String {
+async fn api_key(database: &str, arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_alipayhk-gateway"))
         .env_clear()
         .env("DATABASE_URL", database)
         .env("SECRET_KEY_FILE", keys().dir.join("secret.key"))
-        .args(["api-key", "create", "--name", "till-1", "--scopes"])
-        .arg("payments:write,payments:read,refunds:write")
+        .args(["api-key", "create", "--name", "till-1"])
+        .args(arguments)
         .output()
         .await
         .expect("the program runs");
