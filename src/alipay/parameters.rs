@@ -1,5 +1,7 @@
 //! The parameters of one request: what is signed and what is sent are made from the same values.
 
+use zeroize::Zeroizing;
+
 use super::request::Service;
 use crate::domain::text::is_deceptive;
 
@@ -11,7 +13,7 @@ pub(super) const INPUT_CHARSET: (&str, &str) = ("_input_charset", "UTF-8");
 #[derive(Clone)]
 pub(super) struct Parameters {
     service: Service,
-    pairs: Vec<(&'static str, String)>,
+    pairs: Vec<(&'static str, Zeroizing<String>)>,
 }
 
 impl Parameters {
@@ -29,7 +31,7 @@ impl Parameters {
     pub(super) fn with(mut self, name: &'static str, value: &str) -> Self {
         let value = value.trim();
         if !value.is_empty() {
-            self.pairs.push((name, value.to_owned()));
+            self.pairs.push((name, Zeroizing::new(value.to_owned())));
         }
         self
     }

@@ -22,7 +22,6 @@ use crate::domain::{
 };
 
 /// The secret behind every keyed hash: at least 32 bytes (`SECRET_KEY_FILE`).
-#[derive(Clone)]
 pub struct SecretKey(Zeroizing<Vec<u8>>);
 
 /// A secret that is too short to protect anything.

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use reqwest::Client;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::task::JoinSet;
 use url::{Host, Url};
 
@@ -41,7 +42,7 @@ pub struct BenchArgs {
     url: Option<Url>,
     /// API key; that of `dev up` where it is left out
     #[arg(long)]
-    api_key: Option<String>,
+    api_key: Option<SecretString>,
     /// Directory in which `dev up` keeps its state
     #[arg(long, default_value = ".dev")]
     state_dir: PathBuf,
@@ -80,7 +81,7 @@ pub(super) async fn bench(options: BenchArgs) -> anyhow::Result<()> {
 struct Load {
     client: Client,
     url: Url,
-    authorization: String,
+    authorization: SecretString,
     /// Sets the payments of this run apart from those of others.
     run: u32,
     /// The number of the next payment, over all loops of this run.
@@ -111,7 +112,7 @@ impl Load {
         }
         let api_key = match &options.api_key {
             Some(key) => key.clone(),
-            None => told_by_up(&options.state_dir, KEY_FILE)?,
+            None => told_by_up(&options.state_dir, KEY_FILE)?.into(),
         };
         let client = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -125,7 +126,7 @@ impl Load {
         Ok(Self {
             client,
             url: url.join("/v1/payments")?,
-            authorization: format!("Bearer {api_key}"),
+            authorization: format!("Bearer {}", api_key.expose_secret()).into(),
             run: rand::random::<u32>() % 1_000_000,
             next: AtomicU32::new(0),
         })
@@ -140,7 +141,7 @@ impl Load {
         let request = self
             .client
             .post(self.url.clone())
-            .header(AUTHORIZATION, &self.authorization)
+            .header(AUTHORIZATION, self.authorization.expose_secret())
             .header(CONTENT_TYPE, "application/json")
             .header("Idempotency-Key", format!("bench-{run:06}-{number}"))
             .body(body);

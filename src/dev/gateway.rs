@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -55,8 +56,8 @@ const PROBE_LIMIT: Duration = Duration::from_secs(2);
 pub(super) struct Gateway {
     pub(super) listen: SocketAddr,
     /// As which `migrate` runs, where it is not the service's own role.
-    pub(super) owner_url: Option<String>,
-    pub(super) database_url: String,
+    pub(super) owner_url: Option<SecretString>,
+    pub(super) database_url: SecretString,
     pub(super) simulator_url: String,
     pub(super) keys: PathBuf,
     pub(super) state_dir: PathBuf,
@@ -117,7 +118,7 @@ impl Gateway {
     /// Brings the database up to date.
     pub(super) async fn migrate(&self) -> anyhow::Result<()> {
         let owner = self.owner_url.as_ref();
-        let owner = owner.map(|url| ("MIGRATE_DATABASE_URL", url.into()));
+        let owner = owner.map(|url| ("MIGRATE_DATABASE_URL", url.expose_secret().into()));
         self.run_with(&["migrate"], owner.as_slice())
             .await
             .map(drop)
@@ -224,7 +225,7 @@ impl Gateway {
         vec![
             ("HTTP_LISTEN", self.listen.to_string().into()),
             ("PUBLIC_BASE_URL", format!("http://{}", self.listen).into()),
-            ("DATABASE_URL", self.database_url.clone().into()),
+            ("DATABASE_URL", self.database_url.expose_secret().into()),
             (
                 "ALIPAY_ENDPOINT",
                 format!("{}/gateway.do", self.simulator_url).into(),

@@ -36,6 +36,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use secrecy::SecretString;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use bench::BenchArgs;
@@ -77,7 +78,7 @@ pub struct Place {
     pub postgres_bin: Option<PathBuf>,
     /// Postgres to use instead of a private one (for tests: a role that may create databases and roles)
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<String>,
+    pub database_url: Option<SecretString>,
 }
 
 /// Runs the command; the exit code is 0, or that of the command which `dev postgres` ran.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
+use secrecy::ExposeSecret as _;
 
 use super::children::Stack;
 use super::gateway::{self, Gateway};
@@ -64,7 +65,7 @@ async fn start(options: &UpArgs, stack: &mut Stack) -> anyhow::Result<()> {
 
     let step = Step::begin("Postgres");
     let (owner_url, database_url) = if let Some(url) = &options.place.database_url {
-        postgres::check(url).await?;
+        postgres::check(url.expose_secret()).await?;
         step.done("as DATABASE_URL says");
         (None, url.clone())
     } else {
@@ -72,7 +73,7 @@ async fn start(options: &UpArgs, stack: &mut Stack) -> anyhow::Result<()> {
         let url = postgres::start(stack, Kind::Lasting, &state_dir, bin, DATABASE).await?;
         let service_url = postgres::service_role(&url).await?;
         step.done(&format!("private, on {}", address_of(&url)));
-        (Some(url), service_url)
+        (Some(url.into()), service_url.into())
     };
 
     let step = Step::begin("simulator");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use secrecy::ExposeSecret as _;
 use sqlx::migrate::{MigrateDatabase as _, Migrator};
 use sqlx::{Connection as _, PgConnection, Postgres};
 use tokio::process::{Child, Command};
@@ -42,7 +43,7 @@ async fn run(
 ) -> anyhow::Result<ExitCode> {
     let place = &options.place;
     let server = if let Some(url) = &place.database_url {
-        url.clone()
+        url.expose_secret().to_owned()
     } else {
         let bin = place.postgres_bin.as_deref();
         tokio::select! {

@@ -4,6 +4,7 @@
 //! catch what happens by accident. Each rule is also shown a source that breaks it.
 
 mod merchants;
+mod secrets;
 mod source;
 
 use std::{
