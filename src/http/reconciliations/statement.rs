@@ -12,7 +12,7 @@ use crate::{
     app::App,
     domain::{id::ReconciliationId, reconciliation::statement::STYLE},
     http::{
-        extract::{Id, Overseer, Reconcile},
+        extract::{Id, Overseer, Reconcile, query::RawPairs},
         problem::Problem,
     },
 };
@@ -36,7 +36,9 @@ pub async fn print(
     State(app): State<App>,
     Overseer { identity, .. }: Overseer<Reconcile>,
     Id(id): Id<ReconciliationId>,
+    query: RawPairs,
 ) -> Result<Response, Problem> {
+    query.reader().finish()?;
     let page = app
         .statement(identity.reach, id)
         .await?
