@@ -21,6 +21,7 @@ use crate::{
         reconciliation::{Companions, Verdict, judge_payment, judge_portal_refund, judge_refund},
         transition::{Actor, FileLine},
     },
+    failpoint::crashpoint,
 };
 
 /// For how long an outage of the database is waited out before the import fails; the same files again
@@ -51,6 +52,7 @@ impl App {
                     self.settle(candidate, line, pass)
                         .await
                         .map_err(|error| ReconcileError::Record(Box::new(error)))?;
+                    crashpoint!(self.db.failpoints, "import.settled");
                 }
             }
         }

@@ -18,6 +18,7 @@ use crate::{
         merchant::Reach,
         reconciliation::{Difference, DifferenceFilter, Reconciliation, Source},
     },
+    failpoint::crashpoint,
 };
 
 /// How many rows one statement loads.
@@ -108,6 +109,7 @@ impl App {
                 self.accounts.rules(partner),
             )
             .await?;
+        crashpoint!(self.db.failpoints, "import.begun");
         Ok(Begun {
             books,
             id: begun.id,
@@ -147,6 +149,7 @@ impl App {
                     identity.sha256 = rand::random();
                 }
                 let file = books.begin_file(id, position, &identity).await?;
+                crashpoint!(self.db.failpoints, "import.file_begun");
                 let at = FileRef {
                     partner: &partner,
                     reconciliation: id,
@@ -172,12 +175,14 @@ impl App {
                     };
                     if compares {
                         books.compare(at, *kind, rules).await?;
+                        crashpoint!(self.db.failpoints, "import.compared");
                     } else if !is_dry_run {
                         self.feed_back(&mut books, at, *kind).await?;
                     }
                 }
             }
             books.complete(&partner, id).await?;
+            crashpoint!(self.db.failpoints, "import.completed");
         }
         self.report(books, id, is_known && is_complete, &order)
             .await
@@ -230,6 +235,7 @@ impl App {
             .spawn_blocking(move || read_file(&known, &sender, watch.as_deref()));
         while let Some(rows) = batches.recv().await {
             books.add_rows(at, kind, &rows).await?;
+            crashpoint!(self.db.failpoints, "import.rows_added");
         }
         let (summary, faults) = reading.await.map_err(|_| ReconcileError::ReadingEnded)??;
         let end = FileEnd {
@@ -237,6 +243,7 @@ impl App {
             faults: &faults,
         };
         books.end_file(at, kind, end).await?;
+        crashpoint!(self.db.failpoints, "import.file_ended");
         Ok(())
     }
 }

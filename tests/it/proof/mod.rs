@@ -11,6 +11,7 @@
 //! | `races` | twins, rivals, cancels, tombstones, lost leases and late answers on three replicas |
 //! | `overload` | ten times the load that two replicas take |
 //! | `kill_loop` | kill -9 of real programs under load |
+//! | `imports` | the import of a daily file, killed at every point |
 //! | `planted` | the proof itself is tested: planted defects are caught |
 //! | `report` | the figures that the others left |
 
@@ -18,6 +19,7 @@ mod byte_cut;
 mod crash_points;
 mod driver;
 mod histories;
+mod imports;
 mod kill_loop;
 mod overload;
 mod planted;
