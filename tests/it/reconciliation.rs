@@ -780,7 +780,7 @@ async fn what_is_no_daily_file_is_refused_with_its_name(pool: PgPool) {
 }
 
 /// Uploads a file as a browser does.
-async fn upload(caller: &Caller, name: &str, bytes: &[u8], dry_run: bool) -> Answer {
+pub(crate) async fn upload(caller: &Caller, name: &str, bytes: &[u8], dry_run: bool) -> Answer {
     let mut body = format!(
         "--b\r\nContent-Disposition: form-data; name=\"dry_run\"\r\n\r\n{dry_run}\r\n--b\r\n\
          Content-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n"

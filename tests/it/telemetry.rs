@@ -7,12 +7,18 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::support::{
-    PARTNER,
-    alipay::{JsonBody as _, client},
-    collector::attribute,
-    http::{Answer, Caller, body},
-    watched::Program,
+use alipayhk_gateway::domain::merchant::Scope;
+
+use crate::{
+    reconciliation::{one_row_at, upload},
+    support::{
+        PARTNER,
+        alipay::{JsonBody as _, client},
+        collector::attribute,
+        http::{Answer, Caller, body},
+        program::Stage,
+        watched::Program,
+    },
 };
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -367,6 +373,71 @@ async fn metrics_are_described_and_move(pool: PgPool) {
     });
     assert_eq!(ids, None, "Q23: no label carries an id");
     program.stop().await;
+}
+
+/// What a file makes of the books is counted by closed lists, and once.
+#[sqlx::test]
+async fn a_reconciliation_is_counted_once(pool: PgPool) {
+    type Labels = &'static [(&'static str, &'static str)];
+    const COUNTS: &[(&str, Labels, i64)] = &[
+        (
+            "reconciliation_files_total",
+            &[("kind", "transaction"), ("source", "upload")],
+            1,
+        ),
+        (
+            "reconciliation_rows_total",
+            &[("kind", "transaction"), ("readable", "yes")],
+            2,
+        ),
+        (
+            "reconciliation_rows_total",
+            &[("kind", "transaction"), ("readable", "no")],
+            1,
+        ),
+        (
+            "reconciliation_differences_total",
+            &[("class", "unknown_to_us")],
+            1,
+        ),
+        (
+            "reconciliation_differences_total",
+            &[("class", "corrected")],
+            1,
+        ),
+        ("reconciliation_settled_total", &[("of", "payment")], 1),
+    ];
+    let stage = Stage::set(pool).await;
+    // Nobody asks before the file says it.
+    let program = stage
+        .gateway(&[("FOLLOW_UP_FIRST_QUERY_MS", "600000")])
+        .await;
+    let open = stage.till(&program).pay_without_waiting("2003").await;
+    assert_eq!(open.status, 202, "{open:?}");
+    let operator = stage.operator(&program, &[Scope::Reconciliation]).await;
+    let payment = json!({"alipay_trans_id": "ALI1"});
+    let id = open.body["partner_trans_id"].as_str().expect("an id");
+    let at = open.body["created_at"].as_str().expect("an instant");
+    let at: chrono::DateTime<chrono::Utc> = at.parse().expect("an RFC 3339 instant");
+    let mut file = one_row_at(at, "PAYMENT", &payment, "39.25", id);
+    for (id, amount) in [("STRANGER", "1.00"), ("BROKEN", "much")] {
+        let other = one_row_at(at, "PAYMENT", &json!({}), amount, id);
+        let row = other.split(|byte| *byte == b'\n').nth(2).expect("a row");
+        file.extend_from_slice(row);
+        file.push(b'\n');
+    }
+    let day = (at + chrono::TimeDelta::hours(8)).format("%Y%m%d");
+    let name = format!("{PARTNER}_transaction_{day}.txt");
+    for _ in 0..2 {
+        let told = upload(&operator, &name, &file, false).await;
+        assert!(matches!(told.status, 200 | 201), "{told:?}");
+    }
+    let metrics = Metrics::read(&operator).await;
+    for (name, labels, count) in COUNTS {
+        assert_eq!(metrics.get(name, labels), *count, "{name} {labels:?}");
+    }
+    program.stop().await;
+    stage.close().await;
 }
 
 #[sqlx::test]

@@ -113,6 +113,12 @@ impl Stage {
         Caller::new(&program.url, &self.key)
     }
 
+    /// The operator with these scopes, at one program.
+    pub(crate) async fn operator(&self, program: &Program, scopes: &[Scope]) -> Caller {
+        let key = api_key(&self.db, Reach::Operator, scopes).await;
+        Caller::new(&program.url, &key)
+    }
+
     /// The status of the only payment there is.
     pub(crate) async fn status(&self) -> String {
         let status = sqlx::query_scalar("select status from payment");
