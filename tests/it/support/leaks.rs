@@ -47,13 +47,23 @@ fn secrets_in(text: &str) -> BTreeSet<&'static str> {
     if key_lines().iter().any(|line| text.contains(line)) {
         found.insert("a private key");
     }
-    for word in text.split(|c: char| !c.is_ascii_alphanumeric()) {
-        let is_code = (16..=24).contains(&word.len())
-            && word.bytes().all(|b| b.is_ascii_digit())
-            && ["25", "26", "27", "28", "29", "30"].contains(&&word[..2]);
-        if is_code {
+    let mut before = "";
+    for word in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let digits = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        // `0.2812345678901234` is how long something took.
+        let is_fraction = before.ends_with('.')
+            && before
+                .trim_end_matches('.')
+                .bytes()
+                .all(|b| b.is_ascii_digit())
+            && before.len() > 1;
+        let is_code = (16..=24).contains(&digits.len())
+            && digits.bytes().all(|b| b.is_ascii_digit())
+            && ["25", "26", "27", "28", "29", "30"].contains(&&digits[..2]);
+        if is_code && !is_fraction {
             found.insert("a scanned code");
         }
+        before = word;
     }
     for word in text.split(|c: char| !(c.is_ascii_alphanumeric() || "+/=_-".contains(c))) {
         if word.starts_with("ahk_") && word.len() > 40 {
@@ -201,6 +211,7 @@ fn what_must_not_be_read_is_known_by_its_form() {
     for (text, what) in [
         ("{\"a\":\"281234567890120001\"}", "a scanned code"),
         ("cannot cut 281234567890120001 in two", "a scanned code"),
+        ("of a code.281234567890120001", "a scanned code"),
         (
             "ahk_5RDtg8w6CRiwImLJg580OtWlU6aNJk1LbapGxNlFuTc",
             "an API key",
@@ -221,6 +232,8 @@ fn what_must_not_be_read_is_known_by_its_form() {
         "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c",
         "20260102220010041281234567",
         "2026-01-02T03:04:05.123456789Z",
+        "http_request_duration_seconds_sum 0.2812345678901234",
+        "alipay_call_duration_seconds_sum 12.3012345678901234567",
     ] {
         assert!(secrets_in(text).is_empty(), "{text}");
     }
