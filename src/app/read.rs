@@ -10,6 +10,7 @@ use crate::domain::{
     id::{MerchantId, PaymentId},
     listing::{Page, PaymentFilter},
     payment::Payment,
+    reconciliation::ToldDifference,
     transition::Transition,
 };
 
@@ -29,6 +30,8 @@ pub struct Timeline {
     pub attempts: Vec<Attempt>,
     /// The state changes.
     pub transitions: Vec<Transition>,
+    /// What daily files say against the books of it.
+    pub differences: Vec<ToldDifference>,
 }
 
 impl App {
@@ -78,13 +81,15 @@ impl App {
         if self.db.payment(merchant_id, id).await?.is_none() {
             return Ok(None);
         }
-        let (attempts, transitions) = tokio::try_join!(
+        let (attempts, transitions, differences) = tokio::try_join!(
             self.db.attempts(merchant_id, id),
-            self.db.transitions(merchant_id, id)
+            self.db.transitions(merchant_id, id),
+            self.db.differences_of_payment(merchant_id, id)
         )?;
         Ok(Some(Timeline {
             attempts,
             transitions,
+            differences,
         }))
     }
 }

@@ -450,6 +450,15 @@ async fn r23_s1_every_row_settles_what_is_open_and_changes_nothing_final(pool: P
             .collect();
         let wanted: Vec<&str> = Some(*class).into_iter().filter(|c| !c.is_empty()).collect();
         assert_eq!(classes, wanted, "{what}");
+        if *class == "status_differs" {
+            let timeline = world.till.timeline(id).await;
+            let incident = timeline.iter().any(|entry| {
+                entry["type"] == "difference"
+                    && (&entry["class"], &entry["line"], &entry["incident"])
+                        == (&json!("status_differs"), &json!(line), &json!(true))
+            });
+            assert!(incident, "{what}: {timeline:#?}");
+        }
         if *class == "corrected" {
             let timeline = world.till.timeline(id).await;
             let by_file = timeline

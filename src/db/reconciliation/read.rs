@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Books, run};
 use crate::{
-    db::error::Error,
+    db::{Db, error::Error},
     domain::{
         audit::By,
         daily_file::{FileKind, RowType},
@@ -18,7 +18,7 @@ use crate::{
         reconciliation::{
             Counts, Difference, DifferenceClass, DifferenceFilter, ReconciledFile, Reconciliation,
             ReconciliationFilter, ReconciliationItem, ReconciliationStatus, Source, StoredFault,
-            Total,
+            ToldDifference, Total,
         },
     },
 };
@@ -414,6 +414,54 @@ impl TryFrom<HeadRow> for ReconciliationItem {
             counts,
             open,
         })
+    }
+}
+
+impl Db {
+    /// What daily files say against the books of a payment and its refunds, oldest first. What they
+    /// settled or added is told by the changes that they caused.
+    #[tracing::instrument(name = "db.difference.of_payment", skip_all, fields(payment.id = %payment_id, otel.kind = "client", db.system = "postgresql"))]
+    pub async fn differences_of_payment(
+        &self,
+        merchant_id: MerchantId,
+        payment_id: PaymentId,
+    ) -> Result<Vec<ToldDifference>, Error> {
+        let rows = sqlx::query!(
+            r#"select d.difference_id, d.reconciliation_id, d.class, d.row_type, d.line,
+                d.refund_id, d.expected, d.found, d.acknowledged_at, d.acknowledged_reason,
+                f.name, coalesce(r.completed_at, r.created_at) as "at!"
+            from reconciliation_difference as d
+            join reconciliation as r on r.partner = d.partner
+                and r.reconciliation_id = d.reconciliation_id
+            join statement_file as f on f.partner = d.partner and f.file_id = d.file_id
+            where d.merchant_id = $1 and d.payment_id = $2
+                and d.class not in ('corrected', 'portal_refund')
+            order by 12, d.difference_id"#,
+            merchant_id.uuid(),
+            payment_id.uuid(),
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let id = DifferenceId::from(row.difference_id);
+                let wrong = |column| inconsistent("reconciliation_difference", column, &id);
+                Ok(ToldDifference {
+                    id,
+                    reconciliation_id: row.reconciliation_id.into(),
+                    at: row.at,
+                    class: DifferenceClass::from_name(&row.class).ok_or_else(|| wrong("class"))?,
+                    row_type: RowType::from_name(&row.row_type).ok_or_else(|| wrong("row_type"))?,
+                    file_name: row.name,
+                    line: row.line,
+                    refund_id: row.refund_id.map(RefundId::from),
+                    expected: row.expected,
+                    found: row.found,
+                    acknowledged_at: row.acknowledged_at,
+                    acknowledged_reason: row.acknowledged_reason,
+                })
+            })
+            .collect()
     }
 }
 

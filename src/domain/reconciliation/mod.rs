@@ -14,7 +14,8 @@ pub mod statement;
 pub use judge::{Companions, Verdict, judge_payment, judge_portal_refund, judge_refund};
 pub use report::{
     Counts, Difference, DifferenceClass, DifferenceFilter, ReconciledFile, Reconciliation,
-    ReconciliationFilter, ReconciliationItem, ReconciliationStatus, Source, StoredFault, Total,
+    ReconciliationFilter, ReconciliationItem, ReconciliationStatus, Source, StoredFault,
+    ToldDifference, Total,
 };
 
 use chrono::NaiveDate;

@@ -154,6 +154,35 @@ pub struct Difference {
     pub acknowledged_reason: Option<String>,
 }
 
+/// A difference as it belongs to one payment: where it was told, and when.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToldDifference {
+    /// Which.
+    pub id: DifferenceId,
+    /// By which comparison.
+    pub reconciliation_id: ReconciliationId,
+    /// When that was done, or begun where it is not.
+    pub at: DateTime<Utc>,
+    /// In what way.
+    pub class: DifferenceClass,
+    /// What the row books, or should.
+    pub row_type: RowType,
+    /// The file's name.
+    pub file_name: String,
+    /// Its line; absent where the file lacks the row.
+    pub line: Option<i64>,
+    /// Which refund.
+    pub refund_id: Option<RefundId>,
+    /// What the books say.
+    pub expected: Option<String>,
+    /// What the file says.
+    pub found: Option<String>,
+    /// When somebody took note of it.
+    pub acknowledged_at: Option<DateTime<Utc>>,
+    /// Why it is no reason for alarm.
+    pub acknowledged_reason: Option<String>,
+}
+
 /// Which differences to list. Absent fields do not restrict.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DifferenceFilter<'a> {

@@ -9,6 +9,7 @@ use crate::{
     domain::{
         attempt::{AnswerClass, Attempt},
         id::PaymentId,
+        reconciliation::ToldDifference,
         transition::{Actor, FileLine, Transition},
     },
     http::{
@@ -35,6 +36,54 @@ pub enum TimelineItem {
     Attempt(AttemptView),
     /// A change of the state of the payment or of one of its refunds.
     Transition(TransitionView),
+    /// What one of Alipay's daily files says against the books. It changed nothing.
+    Difference(TimelineDifferenceView),
+}
+
+/// What one of Alipay's daily files says against the books of the payment or of one of its refunds; an
+/// incident until somebody has acknowledged it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = TimelineDifference)]
+pub struct TimelineDifferenceView {
+    /// The difference's id.
+    #[schema(example = "dif_00000001000000018b6c7d8e9f0a1b2c")]
+    pub id: String,
+    /// The reconciliation that found it.
+    #[schema(example = "rec_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")]
+    pub reconciliation_id: String,
+    /// When that was done.
+    #[schema(format = DateTime, example = "2026-03-10T02:15:01.000Z")]
+    pub at: String,
+    /// In what way, for example `status_differs`.
+    #[schema(example = "status_differs")]
+    pub class: &'static str,
+    /// What the row books, or should: `payment`, `cancel`, `reversal` or `refund`.
+    #[schema(example = "payment")]
+    pub row_type: &'static str,
+    /// In which file.
+    #[schema(example = "2088000000000017_transaction_20260309.txt")]
+    pub file: String,
+    /// On which line; `null` where the file lacks the row.
+    #[schema(required = true, example = 3)]
+    pub line: Option<i64>,
+    /// The refund it is about; `null` where it is about the payment.
+    #[schema(required = true, example = json!(null))]
+    pub refund_id: Option<String>,
+    /// What the books say.
+    #[schema(required = true, example = "failed")]
+    pub expected: Option<String>,
+    /// What the file says.
+    #[schema(required = true, example = "payment")]
+    pub found: Option<String>,
+    /// Whether a person must look: nobody acknowledged it yet.
+    #[schema(example = true)]
+    pub incident: bool,
+    /// When somebody took note of it.
+    #[schema(required = true, format = DateTime, example = json!(null))]
+    pub acknowledged_at: Option<String>,
+    /// Why it is no reason for alarm.
+    #[schema(required = true, example = json!(null))]
+    pub acknowledged_reason: Option<String>,
 }
 
 /// A call to Alipay.
@@ -141,8 +190,8 @@ pub struct ActorView {
 
 /// Show what happened to a payment
 ///
-/// Every call to Alipay with its kind of answer and duration, and every change of state with its
-/// cause, oldest first. Marks the answers that an operator should look at.
+/// Every call to Alipay with its kind of answer and duration, every change of state with its cause, and
+/// what daily files say against the books, oldest first. Marks what an operator should look at.
 #[utoipa::path(
     get,
     path = "/v1/payments/{id}/timeline",
@@ -170,20 +219,26 @@ pub async fn timeline(
     }))
 }
 
-/// Both lists as one, by time. In one instant, a call comes after the change that decided it and
+/// All lists as one, by time. In one instant, a call comes after the change that decided it and
 /// before the change that its answer caused; changes keep the order of their versions, and calls
-/// that of their ids.
+/// that of their ids; a file's word comes after both.
 fn merge(timeline: &Timeline) -> Vec<TimelineItem> {
     let mut attempts = timeline.attempts.iter().peekable();
     let mut items = Vec::with_capacity(timeline.attempts.len() + timeline.transitions.len());
+    let called = |attempt: &Attempt| (attempt.sent_at, TimelineItem::Attempt(attempt.into()));
     for transition in &timeline.transitions {
         while let Some(attempt) = attempts.next_if(|attempt| is_before(attempt, transition)) {
-            items.push(TimelineItem::Attempt(attempt.into()));
+            items.push(called(attempt));
         }
-        items.push(TimelineItem::Transition(transition.into()));
+        items.push((transition.at, TimelineItem::Transition(transition.into())));
     }
-    items.extend(attempts.map(|attempt| TimelineItem::Attempt(attempt.into())));
-    items
+    items.extend(attempts.map(called));
+    for told in &timeline.differences {
+        let before = items.iter().rposition(|(at, _)| *at <= told.at);
+        let place = before.map_or(0, |before| before + 1);
+        items.insert(place, (told.at, TimelineItem::Difference(told.into())));
+    }
+    items.into_iter().map(|(_, item)| item).collect()
 }
 
 fn is_before(attempt: &Attempt, transition: &Transition) -> bool {
@@ -197,6 +252,26 @@ fn is_before(attempt: &Attempt, transition: &Transition) -> bool {
     transition
         .attempt_id
         .is_some_and(|id| attempt.id < id || (attempt.id == id && !decides))
+}
+
+impl From<&ToldDifference> for TimelineDifferenceView {
+    fn from(told: &ToldDifference) -> Self {
+        Self {
+            id: told.id.to_string(),
+            reconciliation_id: told.reconciliation_id.to_string(),
+            at: timestamp(told.at),
+            class: told.class.as_str(),
+            row_type: told.row_type.as_str(),
+            file: told.file_name.clone(),
+            line: told.line,
+            refund_id: told.refund_id.map(|id| id.to_string()),
+            expected: told.expected.clone(),
+            found: told.found.clone(),
+            incident: told.acknowledged_at.is_none(),
+            acknowledged_at: told.acknowledged_at.map(timestamp),
+            acknowledged_reason: told.acknowledged_reason.clone(),
+        }
+    }
 }
 
 impl From<&Attempt> for AttemptView {
@@ -315,6 +390,7 @@ mod tests {
         let items = merge(&Timeline {
             attempts: vec![attempt],
             transitions: vec![transition(1, 0, None), transition(2, 1, Some(attempt_id))],
+            differences: vec![],
         });
         let json = serde_json::to_value(items).expect("a timeline is JSON");
         let order: Vec<_> = (0..3)
