@@ -31,7 +31,7 @@ pub mod variables;
 
 pub use accounts::{Account, KeyFile, Limits};
 pub use oidc::{Oidc, OidcKeys};
-pub use read::{ConfigError, Fault, is_https_or_loopback};
+pub use read::{ConfigError, Fault, is_https_or_loopback, is_loopback};
 pub use sections::{
     Alipay, Bounds, Database, FeeOfRefunds, FirstMerchant, FollowUp, Http, LogFormat, Owner,
     Reconciliation, RefundBatch, SecretKey, SignType, Strictness, Telemetry, Timeouts,

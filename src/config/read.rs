@@ -173,13 +173,17 @@ impl<'l> Reader<'l> {
 
 /// Whether what is read from a URL can be relied on: by TLS, or because it never leaves the machine.
 pub fn is_https_or_loopback(url: &Url) -> bool {
-    let is_loopback = match url.host() {
+    is_plain_http(url) && (url.scheme() == "https" || is_loopback(url))
+}
+
+/// Whether a URL leads to this machine and no further.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         Some(Host::Domain(name)) => name == "localhost",
         None => false,
-    };
-    is_plain_http(url) && (url.scheme() == "https" || is_loopback)
+    }
 }
 
 /// Whether a URL is one that can be called without credentials in it.

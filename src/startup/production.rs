@@ -7,14 +7,14 @@
 use std::path::Path;
 
 use secrecy::ExposeSecret;
-use url::{Host, Url};
+use url::Url;
 
 use crate::{
     alipay::{
-        keyring::{KeyRole, Keyring},
+        keyring::{KeyRole, Keyring, look_at},
         sign::KeyFacts,
     },
-    config::{Account, Config, Database, KeyFile, SecretKey, Strictness},
+    config::{Account, Config, Database, SecretKey, Strictness, is_loopback},
     keys::ALIPAY_PRIVATE_KEY,
 };
 
@@ -92,8 +92,14 @@ pub(super) fn of_account(account: &Account, keys: &Keyring) -> Vec<String> {
             "{purpose} is the published one of the protocol's test vectors: anybody can sign with it"
         ))
     }));
-    for file in &account.alipays_keys {
-        if stands_in_for_alipay(file, keys) {
+    let alipays = keys.entries().iter();
+    let alipays = alipays.filter(|key| key.role == KeyRole::Alipays);
+    for (file, key) in account.alipays_keys.iter().zip(alipays) {
+        if is_pair(
+            &key.facts,
+            &file.path.with_file_name(ALIPAY_PRIVATE_KEY),
+            keys,
+        ) {
             findings.push(of(format!(
                 "{} is no key of Alipay's: its private half lies beside it",
                 file.path.display()
@@ -129,25 +135,12 @@ fn has_known_password(database: &Database) -> bool {
     })
 }
 
-/// Whether the private half of a key of Alipay's lies beside it, as `keys generate --with-alipay`
-/// leaves it.
-fn stands_in_for_alipay(file: &KeyFile, keys: &Keyring) -> bool {
-    let sign_type = keys.sign_type();
-    let look_at = |role, path: &Path| crate::alipay::keyring::look_at(sign_type, role, path).ok();
-    let beside = file.path.with_file_name(ALIPAY_PRIVATE_KEY);
-    let fingerprint = |facts: KeyFacts| facts.fingerprint;
-    let private = look_at(KeyRole::Own, &beside).and_then(fingerprint);
-    let public = look_at(KeyRole::Alipays, &file.path).and_then(fingerprint);
-    private.is_some() && private == public
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
+/// Whether the private half of a key lies in this file, as `keys generate --with-alipay` leaves it.
+fn is_pair(public: &KeyFacts, private: &Path, keys: &Keyring) -> bool {
+    let private = look_at(keys.sign_type(), KeyRole::Own, private);
+    private.is_ok_and(|private| {
+        private.fingerprint.is_some() && private.fingerprint == public.fingerprint
+    })
 }
 
 #[cfg(test)]
