@@ -5,6 +5,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Order, ReconcileError, Reconciled, StagedFile, Watch,
+    read::each_difference,
     staged::{Known, identify, open},
 };
 use crate::{
@@ -14,7 +15,6 @@ use crate::{
     domain::{
         daily_file::{FaultLog, FileKind, FileRow, FileSummary, RowFault},
         id::ReconciliationId,
-        listing::Page,
         merchant::Reach,
         reconciliation::{Difference, DifferenceFilter, Reconciliation, Source},
     },
@@ -26,9 +26,6 @@ const BATCH: usize = 5_000;
 
 /// How many batches wait to be loaded: with them the memory of an import is bounded.
 const AHEAD: usize = 2;
-
-/// How many differences of a dry run one statement reads.
-const PAGE_OF_DRY_RUN: u16 = 5_000;
 
 impl App {
     /// Reconciles files of one Alipay account: imports them, takes what they prove into the books, and
@@ -255,26 +252,15 @@ async fn differences_of_dry_run(
     at_most: usize,
 ) -> Result<(Vec<Difference>, bool), ReconcileError> {
     let mut kept = vec![];
-    let mut after = None;
-    while kept.len() <= at_most {
-        let items = books
-            .list_differences(
-                Reach::Operator,
-                id,
-                DifferenceFilter::default(),
-                after,
-                PAGE_OF_DRY_RUN,
-            )
-            .await?;
-        let page = Page::cut(items, PAGE_OF_DRY_RUN, |difference| difference.id);
-        kept.extend(page.items);
-        after = page.next;
-        if after.is_none() {
-            break;
+    let filter = DifferenceFilter::default();
+    let are_all = each_difference(books, Reach::Operator, id, filter, |difference| {
+        let fits = kept.len() < at_most;
+        if fits {
+            kept.push(difference);
         }
-    }
-    let are_all = kept.len() <= at_most;
-    kept.truncate(at_most);
+        fits
+    })
+    .await?;
     Ok((kept, are_all))
 }
 

@@ -2,6 +2,7 @@
 
 use crate::{
     app::{App, error::Error},
+    db::{error::Error as DbError, reconciliation::Books},
     domain::{
         audit::By,
         id::{DifferenceId, ReconciliationId},
@@ -15,7 +16,34 @@ use crate::{
 };
 
 /// How many differences one statement reads for a whole list.
-const CSV_PAGE: u16 = 5_000;
+const PAGE: u16 = 5_000;
+
+/// Hands over the differences of a reconciliation, by file and line, for as long as `take` takes them; says
+/// whether it took all.
+pub(super) async fn each_difference(
+    books: &mut Books,
+    reach: Reach,
+    id: ReconciliationId,
+    filter: DifferenceFilter<'_>,
+    mut take: impl FnMut(Difference) -> bool,
+) -> Result<bool, DbError> {
+    let mut after = None;
+    loop {
+        let items = books
+            .list_differences(reach, id, filter, after, PAGE)
+            .await?;
+        let page = Page::cut(items, PAGE, |difference| difference.id);
+        for difference in page.items {
+            if !take(difference) {
+                return Ok(false);
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(true);
+        }
+    }
+}
 
 impl App {
     /// Lists reconciliations, newest first.
@@ -74,20 +102,12 @@ impl App {
             return Ok(None);
         }
         let mut text = csv::HEAD.to_owned();
-        let mut after = None;
-        loop {
-            let items = books
-                .list_differences(reach, id, filter, after, CSV_PAGE)
-                .await?;
-            let page = Page::cut(items, CSV_PAGE, |difference| difference.id);
-            for difference in &page.items {
-                csv::line(&mut text, difference);
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok(Some(text));
-            }
-        }
+        each_difference(&mut books, reach, id, filter, |difference| {
+            csv::line(&mut text, &difference);
+            true
+        })
+        .await?;
+        Ok(Some(text))
     }
 
     /// A reconciliation as a page to print. `None`: no such reconciliation in reach.

@@ -78,7 +78,7 @@ pub async fn run(args: ReconcileArgs) -> anyhow::Result<Report> {
         dry_run: args.dry_run,
         other_layouts: args.other_layouts,
         kept_of_dry_run: if args.csv.is_some() {
-            usize::MAX - 1
+            usize::MAX
         } else {
             usize::from(statement::MOST_DIFFERENCES)
         },
@@ -111,12 +111,7 @@ pub async fn run(args: ReconcileArgs) -> anyhow::Result<Report> {
     }
     if let Some(path) = &args.html {
         let text = match done.report.item.id {
-            None => {
-                let most = usize::from(statement::MOST_DIFFERENCES);
-                let shown = done.differences.get(..most).unwrap_or(&done.differences);
-                let are_all = done.are_all && shown.len() == done.differences.len();
-                statement::page(&done.report, shown, are_all)
-            }
+            None => statement::page(&done.report, &done.differences, done.are_all),
             Some(id) => app
                 .statement(Reach::Operator, id)
                 .await?

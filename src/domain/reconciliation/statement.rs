@@ -11,6 +11,7 @@ use crate::domain::{
     calendar::beijing,
     daily_file::FileKind,
     money::{Currency, Money},
+    text::is_deceptive,
 };
 
 /// Most differences on a page: all are in the CSV.
@@ -25,10 +26,13 @@ th{background:#f2f2f2}td.n,th.n{text-align:right;font-variant-numeric:tabular-nu
 @media print{body{margin:0;max-width:none;font-size:9pt}thead{display:table-header-group}tr{break-inside:avoid}h2{break-after:avoid}}\
 @page{margin:1.5cm}";
 
-/// The page. `differences` are the first [`MOST_DIFFERENCES`] at most; `are_all` says whether they are
-/// all there are.
+/// The page. Of `differences` the first [`MOST_DIFFERENCES`] are on it; `are_all` says whether they are all
+/// there are.
 pub fn page(report: &Reconciliation, differences: &[Difference], are_all: bool) -> String {
     let item = &report.item;
+    let shown = differences.get(..usize::from(MOST_DIFFERENCES));
+    let are_all = are_all && shown.is_none_or(|shown| shown.len() == differences.len());
+    let differences = shown.unwrap_or(differences);
     let title = format!("Reconciliation of account {}", item.partner);
     let page = html! {
         (DOCTYPE)
@@ -293,14 +297,15 @@ fn colophon(item: &ReconciliationItem) -> Markup {
     }
 }
 
-/// Text as it may be shown: without control characters, and without marks that turn the direction of
-/// what follows.
+/// Text as it may be shown: without what shows its reader something else, and without marks that turn the
+/// direction of what follows.
 fn text(shown: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    // Marks of direction too: on paper nobody needs them.
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}');
     shown
         .chars()
         .map(|c| {
-            if c.is_control() || turns(c) {
+            if is_deceptive(c) || turns(c) {
                 '\u{fffd}'
             } else {
                 c
