@@ -381,40 +381,26 @@ pub(super) trait ClaimedRow: Sized {
     fn read_at(&self) -> (Uuid, DateTime<Utc>);
 }
 
-impl ClaimedRow for PaymentRow {
-    type Subject = Payment;
+macro_rules! claimed_rows {
+    ($($row:ty => $subject:ty),+ $(,)?) => {
+        $(impl ClaimedRow for $row {
+            type Subject = $subject;
 
-    fn claim(&self) -> Option<(Uuid, i64, i32)> {
-        Some((self.follow_up_id?, self.fence?, self.error_count?))
-    }
+            fn claim(&self) -> Option<(Uuid, i64, i32)> {
+                Some((self.follow_up_id?, self.fence?, self.error_count?))
+            }
 
-    fn read_at(&self) -> (Uuid, DateTime<Utc>) {
-        (self.merchant_id, self.now)
-    }
+            fn read_at(&self) -> (Uuid, DateTime<Utc>) {
+                (self.merchant_id, self.now)
+            }
+        })+
+    };
 }
 
-impl ClaimedRow for RefundRow {
-    type Subject = Refund;
-
-    fn claim(&self) -> Option<(Uuid, i64, i32)> {
-        Some((self.follow_up_id?, self.fence?, self.error_count?))
-    }
-
-    fn read_at(&self) -> (Uuid, DateTime<Utc>) {
-        (self.merchant_id, self.now)
-    }
-}
-
-impl ClaimedRow for RegistrationRow {
-    type Subject = Registration;
-
-    fn claim(&self) -> Option<(Uuid, i64, i32)> {
-        Some((self.follow_up_id?, self.fence?, self.error_count?))
-    }
-
-    fn read_at(&self) -> (Uuid, DateTime<Utc>) {
-        (self.merchant_id, self.now)
-    }
+claimed_rows! {
+    PaymentRow => Payment,
+    RefundRow => Refund,
+    RegistrationRow => Registration,
 }
 
 /// A claimed row, or what is wrong with it. A claim always has its follow-up's columns.

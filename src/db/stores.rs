@@ -42,6 +42,21 @@ impl From<StoreRow> for MerchantStore {
     }
 }
 
+/// `query_as!` over a store's columns: what comes before the `select`, what comes after its columns, and
+/// the arguments.
+macro_rules! select_store {
+    ($head:literal, $tail:literal $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            StoreRow,
+            $head + "
+            select merchant_id, store_id, version, store_name, industry, disabled_at, created_at,
+                updated_at
+            " + $tail
+            $(, $argument)*
+        )
+    };
+}
+
 impl Db {
     /// Makes a store. `None`: the merchant has one of this id. A constraint error means that there is
     /// no such merchant.
@@ -53,8 +68,7 @@ impl Db {
         profile: &StoreProfile,
         by: &By,
     ) -> Result<Option<MerchantStore>, Error> {
-        let row = sqlx::query_as!(
-            StoreRow,
+        let row = select_store!(
             "with made as (
                 insert into store (merchant_id, store_id, store_name, industry, disabled_at)
                 values ($1, $2, $3, $4, case when $5 then db_now() end)
@@ -64,10 +78,8 @@ impl Db {
                 insert into audit_log (merchant_id, action, subject_kind, subject_id, by, after)
                 select merchant_id, 'store.created', 'store', store_id, $6, store_facts(entity)
                 from made
-            )
-            select merchant_id, store_id, version, store_name, industry, disabled_at, created_at,
-                updated_at
-            from made",
+            )",
+            "from made",
             merchant_id.uuid(),
             store_id,
             profile.name,
@@ -89,11 +101,9 @@ impl Db {
         after: Option<&str>,
         limit: u16,
     ) -> Result<Vec<MerchantStore>, Error> {
-        let rows = sqlx::query_as!(
-            StoreRow,
-            "select merchant_id, store_id, version, store_name, industry, disabled_at, created_at,
-                updated_at
-            from store
+        let rows = select_store!(
+            "",
+            "from store
             where merchant_id = $1 and ($2::text is null or store_id > $2)
             order by store_id
             limit $3",
@@ -113,11 +123,9 @@ impl Db {
         merchant_id: MerchantId,
         store_id: &str,
     ) -> Result<Option<MerchantStore>, Error> {
-        let row = sqlx::query_as!(
-            StoreRow,
-            "select merchant_id, store_id, version, store_name, industry, disabled_at, created_at,
-                updated_at
-            from store
+        let row = select_store!(
+            "",
+            "from store
             where merchant_id = $1 and store_id = $2",
             merchant_id.uuid(),
             store_id,
@@ -135,8 +143,7 @@ impl Db {
         by: &By,
     ) -> Result<Option<MerchantStore>, Error> {
         let profile = &store.profile;
-        let row = sqlx::query_as!(
-            StoreRow,
+        let row = select_store!(
             "with old as materialized (
                 select store as entity, store.merchant_id, store.store_id
                 from store
@@ -156,10 +163,8 @@ impl Db {
                 select old.merchant_id, 'store.updated', 'store', old.store_id, $7,
                     store_facts(old.entity), store_facts(changed.entity)
                 from old, changed
-            )
-            select merchant_id, store_id, version, store_name, industry, disabled_at, created_at,
-                updated_at
-            from changed",
+            )",
+            "from changed",
             store.merchant_id.uuid(),
             store.store_id,
             store.version,

@@ -315,14 +315,11 @@ impl Db {
         let existing = ExistingRefund {
             by_key,
             by_reference: row.reference_refund_id.map(RefundId::from),
-            allowance: RefundAllowance {
-                limits: Limits {
-                    max_payment_minor: None,
-                    max_refund_minor: row.max_refund_minor,
-                    max_refunded_per_day_minor: row.max_refunded_per_day_minor,
-                },
-                refunded_today_minor: row.refunded_today_minor,
-            },
+            allowance: allowance(
+                row.max_refund_minor,
+                row.max_refunded_per_day_minor,
+                row.refunded_today_minor,
+            ),
         };
         Ok(Obstacle::Existing(Box::new(existing), Box::new(payment)))
     }
@@ -345,14 +342,11 @@ impl Db {
         )
         .fetch_one(&self.pool)
         .await?;
-        Ok(RefundAllowance {
-            limits: Limits {
-                max_payment_minor: None,
-                max_refund_minor: row.max_refund_minor,
-                max_refunded_per_day_minor: row.max_refunded_per_day_minor,
-            },
-            refunded_today_minor: row.refunded_today_minor,
-        })
+        Ok(allowance(
+            row.max_refund_minor,
+            row.max_refunded_per_day_minor,
+            row.refunded_today_minor,
+        ))
     }
 
     /// Ends a cancel that Alipay refused and makes the refund of the reversal in its place, in one
@@ -457,5 +451,21 @@ impl Db {
             None if turned.fence.is_some() && row.held == 0 => Recorded::FenceLost,
             None => Recorded::Stale,
         })
+    }
+}
+
+/// What the columns say of the limits of refunds.
+const fn allowance(
+    max_refund_minor: Option<i64>,
+    max_refunded_per_day_minor: Option<i64>,
+    refunded_today_minor: i64,
+) -> RefundAllowance {
+    RefundAllowance {
+        limits: Limits {
+            max_payment_minor: None,
+            max_refund_minor,
+            max_refunded_per_day_minor,
+        },
+        refunded_today_minor,
     }
 }
