@@ -91,6 +91,12 @@ impl Accounts {
             .map_or(DEFAULT_RULES, |account| account.rules)
     }
 
+    /// The limits of a partner's merchants that have none of their own.
+    pub(super) fn limits_of(&self, partner: &str) -> Limits {
+        self.of(partner)
+            .map_or_else(Limits::default, |account| account.limits)
+    }
+
     /// The limits of merchants that have none of their own, by account.
     pub(super) fn limits(&self) -> BTreeMap<String, Limits> {
         let accounts = self.all();

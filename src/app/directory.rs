@@ -133,8 +133,10 @@ impl App {
         let found = self.look_up_shop(merchant_id, store_id).await?;
         Ok(found.map(|mut shop| {
             // Not remembered with the shop: accounts may be replaced at any time.
-            let account = self.accounts.of(&shop.store.partner);
-            let most = account.and_then(|account| account.limits.max_payment_minor);
+            let most = self
+                .accounts
+                .limits_of(&shop.store.partner)
+                .max_payment_minor;
             shop.rules.max_payment_minor = shop.rules.max_payment_minor.or(most);
             shop
         }))

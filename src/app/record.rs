@@ -56,6 +56,17 @@ pub(super) enum RecordError {
     Db(#[from] DbError),
 }
 
+/// How long to wait before each repetition of a guarded statement, for at most `insist_for` in all.
+pub(super) fn pauses(insist_for: Duration) -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(2))
+        .with_jitter()
+        .without_max_times()
+        .with_total_delay(Some(insist_for))
+        .build()
+}
+
 impl App {
     /// Applies news to a payment and writes it, guarded by the version that was read. Another
     /// writer's change leads to reading and deciding again; an outage or a commit in doubt to
@@ -67,13 +78,7 @@ impl App {
         news: &News<'_>,
         insist_for: Duration,
     ) -> Result<Payment, RecordError> {
-        let mut pauses = ExponentialBuilder::new()
-            .with_min_delay(Duration::from_millis(50))
-            .with_max_delay(Duration::from_secs(2))
-            .with_jitter()
-            .without_max_times()
-            .with_total_delay(Some(insist_for))
-            .build();
+        let mut pauses = pauses(insist_for);
         loop {
             let turned_into = turns_into(&payment, news);
             let after = decide(&payment, news).filter(|_| turned_into.is_none());

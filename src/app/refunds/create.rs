@@ -253,8 +253,7 @@ impl App {
         }
         let mut obstacle = self.db.refund_obstacle(intent).await?;
         if let Obstacle::Existing(existing, payment) = &mut obstacle {
-            let account = self.accounts.of(&payment.partner);
-            let default = account.map(|account| account.limits).unwrap_or_default();
+            let default = self.accounts.limits_of(&payment.partner);
             existing.allowance.limits = existing.allowance.limits.or(default);
         }
         judge(incoming, obstacle).map_err(Lookup::Refused)

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime, Utc};
 
 use crate::{
-    app::{App, record::RecordError},
+    app::{
+        App,
+        record::{RecordError, pauses},
+    },
     db::{
         error::Error as DbError,
         record::{Fence, Grounds, Recorded},
@@ -67,13 +69,7 @@ impl App {
         news: &RefundNews<'_>,
         insist_for: Duration,
     ) -> Result<Refund, RecordError> {
-        let mut pauses = ExponentialBuilder::new()
-            .with_min_delay(Duration::from_millis(50))
-            .with_max_delay(Duration::from_secs(2))
-            .with_jitter()
-            .without_max_times()
-            .with_total_delay(Some(insist_for))
-            .build();
+        let mut pauses = pauses(insist_for);
         loop {
             let after = decide(&refund, news);
             let next_check_at = self.next_refund_check(after.as_ref().unwrap_or(&refund), news);

@@ -241,8 +241,7 @@ impl App {
     /// Whether the merchant's limits let all that is left go back now.
     async fn check_limits(&self, payment: &Payment) -> Result<(), Error> {
         let mut allowance = self.db.refund_allowance(payment.merchant_id).await?;
-        let account = self.accounts.of(&payment.partner);
-        let default = account.map(|account| account.limits).unwrap_or_default();
+        let default = self.accounts.limits_of(&payment.partner);
         allowance.limits = allowance.limits.or(default);
         let exceeded = allowance.exceeded_by(payment.refundable_minor());
         exceeded.map_or(Ok(()), |exceeded| {

@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// How often a registration that keeps changing is read again before the caller is told to try later.
-const TRIES: usize = 5;
+pub(super) const TRIES: usize = 5;
 /// How long after it was decided a request may still leave: what was held for longer must not put old
 /// data over newer ones.
 const SEND_WITHIN: Duration = Duration::from_secs(12);

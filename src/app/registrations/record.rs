@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime, Utc};
 
 use crate::{
-    app::{App, record::RecordError},
+    app::{
+        App,
+        record::{RecordError, pauses},
+    },
     db::{
         error::Error as DbError,
         record::{Fence, Recorded},
@@ -60,13 +62,7 @@ impl App {
         news: &RegistrationNews<'_>,
         insist_for: Duration,
     ) -> Result<Registration, RecordError> {
-        let mut pauses = ExponentialBuilder::new()
-            .with_min_delay(Duration::from_millis(50))
-            .with_max_delay(Duration::from_secs(2))
-            .with_jitter()
-            .without_max_times()
-            .with_total_delay(Some(insist_for))
-            .build();
+        let mut pauses = pauses(insist_for);
         loop {
             let after = decide(&registration, news);
             let standing = after.as_ref().unwrap_or(&registration);

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Shop,
-    ask::{Ask, Asker, Begun},
+    ask::{Ask, Asker, Begun, TRIES},
     only,
 };
 use crate::{
@@ -25,8 +25,6 @@ use crate::{
     },
 };
 
-/// How often a registration that keeps changing is read again before the caller is told to try later.
-const TRIES: usize = 5;
 /// When the follow-up first asks where the process dies before the answer is recorded.
 const FIRST_CHECK_AFTER: Duration = Duration::from_secs(30);
 
