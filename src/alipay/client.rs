@@ -257,7 +257,11 @@ impl Alipay {
                 Ok(reading) => (reading, None),
                 Err(fault) => (
                     Reading {
-                        outcome: R::UNKNOWN,
+                        outcome: if fault.class.says_nothing_was_sent() {
+                            R::NOT_SENT
+                        } else {
+                            R::UNKNOWN
+                        },
                         class: fault.class,
                         code: fault.code,
                     },

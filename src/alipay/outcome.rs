@@ -36,6 +36,8 @@ pub enum PayOutcome {
     },
     /// A definite, verified refusal: nothing was taken.
     Declined(Failure),
+    /// The request never left: there is no trade, and there will be none.
+    NotSent,
     /// Anything else: the trade may exist, or not.
     Unknown,
 }

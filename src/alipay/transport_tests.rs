@@ -139,6 +139,37 @@ async fn a_refused_connection_says_that_nothing_was_sent() {
     assert_eq!(fault.class, AnswerClass::ConnectFailed);
 }
 
+/// What is written to a connection that was used before may have arrived, whatever is refused later.
+#[tokio::test]
+async fn a_reused_connection_that_breaks_never_says_that_nothing_was_sent() {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener
+        .local_addr()
+        .expect("a bound listener has an address");
+    let served = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().expect("a connection");
+        drop(listener);
+        let mut bytes = [0; 4096];
+        assert!(connection.read(&mut bytes).expect("a request") > 0);
+        let kept = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        connection.write_all(kept).expect("an open connection");
+        // The second request comes over the same connection, and is not answered.
+        assert!(connection.read(&mut bytes).expect("a request") > 0);
+    });
+    let endpoint = format!("http://{address}/gateway.do")
+        .parse()
+        .expect("a URL");
+    let transport = Transport::new(&endpoint, Duration::from_secs(1), &[]).expect("an endpoint");
+    let post = || transport.post("a=b".to_owned(), Duration::from_secs(5));
+    assert!(post().await.is_ok());
+    let lost = post().await.err().expect("the connection breaks");
+    assert_eq!(lost.class, AnswerClass::ConnectionLost, "{lost:?}");
+    served.join().expect("no panic");
+    let refused = post().await.err().expect("nobody listens any more");
+    assert_eq!(refused.class, AnswerClass::ConnectFailed, "{refused:?}");
+}
+
 #[tokio::test]
 async fn a_warm_up_asks_no_service() {
     let stub = Stub::start(Behaviour::Send(http("404 Not Found", "", b"")));

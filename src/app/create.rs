@@ -354,8 +354,8 @@ impl App {
         };
         crashpoint!(self.db.failpoints, "pay.replied");
         let started = Instant::now();
-        // Not sent, the payment is closed by the schedule: what another replica may have asked
-        // meanwhile is not known here.
+        // Not sent, it fails at once: whatever another replica has asked meanwhile, there is no
+        // trade, and there will be none.
         let too_late = || incoming.accepted.is_over(SEND_WITHIN) && !planted!(LatePay);
         let Some(account) = &incoming.account else {
             return;

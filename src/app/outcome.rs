@@ -27,6 +27,7 @@ pub(super) fn pay_event(outcome: PayOutcome) -> PaymentEvent {
             PaymentEvent::BuyerMustConfirm { alipay_trans_id }
         }
         PayOutcome::Declined(failure) => PaymentEvent::Declined(failure),
+        PayOutcome::NotSent => PaymentEvent::NeverSent,
         PayOutcome::Unknown => PaymentEvent::OutcomeBecameUnknown,
     }
 }

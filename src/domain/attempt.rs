@@ -42,7 +42,8 @@ pub enum AnswerClass {
     AccessRefused,
     /// Alipay said it is temporarily unavailable.
     SystemError,
-    /// No connection could be made: nothing was sent.
+    /// Nothing was sent: no connection could be made, there was no key to sign with, or it was too
+    /// long after the request was decided.
     ConnectFailed,
     /// The deadline passed without a whole answer.
     TimedOut,
@@ -80,6 +81,27 @@ impl AnswerClass {
             | Self::SystemError
             // Nothing was sent.
             | Self::ConnectFailed => false,
+        }
+    }
+
+    /// Whether it is certain that no byte of the request left this process.
+    pub const fn says_nothing_was_sent(self) -> bool {
+        match self {
+            Self::ConnectFailed => true,
+            Self::Success
+            | Self::Pending
+            | Self::Closed
+            | Self::Declined
+            | Self::UnknownCode
+            | Self::NotFound
+            | Self::AccessRefused
+            | Self::SystemError
+            | Self::TimedOut
+            | Self::ConnectionLost
+            | Self::HttpStatus
+            | Self::Malformed
+            | Self::BadSignature
+            | Self::Mismatch => false,
         }
     }
 

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `processing` | asked, or about to ask, and not yet told | any other |
 //! | `succeeded` | Alipay said paid, verified | `canceled` (through cancel only) |
-//! | `failed` | Alipay said a definite no | nothing |
+//! | `failed` | Alipay said a definite no, or was never asked | nothing |
 //! | `canceled` | the trade is closed or never existed | nothing |
 //! | `unresolved` | every planned question was asked; the truth is still accepted | `succeeded`, `failed`, `canceled` |
 //!
@@ -155,6 +155,9 @@ pub enum CancelReason {
 /// The failure code of a payment that an operator resolved as failed.
 pub const RESOLVED_BY_OPERATOR: &str = "RESOLVED_BY_OPERATOR";
 
+/// The failure code of a payment whose request never left the gateway.
+pub const NOT_SENT: &str = "NOT_SENT";
+
 /// A state, and the cancel still under way in it.
 type Moved = (PaymentState, Option<CancelReason>);
 
@@ -180,6 +183,18 @@ pub struct Failure {
     pub message: String,
     /// What may be tried next.
     pub retry: RetryAdvice,
+}
+
+impl Failure {
+    /// The request never left, so the code that was scanned is as good as before.
+    pub fn not_sent() -> Self {
+        Self {
+            code: NOT_SENT.to_owned(),
+            message: "Alipay could not be reached, so nothing was charged; scan the code again."
+                .to_owned(),
+            retry: RetryAdvice::SameBarcode,
+        }
+    }
 }
 
 /// What may be tried after a refusal.
@@ -255,6 +270,8 @@ pub enum PaymentEvent {
     },
     /// A verified answer is a definite no.
     Declined(Failure),
+    /// The request to pay never left the gateway, and never will: there is no trade.
+    NeverSent,
     /// No usable answer came.
     OutcomeBecameUnknown,
     /// The trade is to be closed; a cancel is about to be sent.
@@ -308,6 +325,7 @@ impl PaymentEvent {
             Self::Paid { .. } => "paid",
             Self::BuyerMustConfirm { .. } => "buyer_must_confirm",
             Self::Declined(_) => "declined",
+            Self::NeverSent => "never_sent",
             Self::OutcomeBecameUnknown => "outcome_became_unknown",
             Self::CancelStarted { .. } => "cancel_started",
             Self::CancelRefused => "cancel_refused",
@@ -470,6 +488,7 @@ impl Payment {
                 self.charge = Some(Charge::default());
             }
             PaymentEvent::Declined(_)
+            | PaymentEvent::NeverSent
             | PaymentEvent::OutcomeBecameUnknown
             | PaymentEvent::CancelStarted { .. }
             | PaymentEvent::CancelRefused
@@ -521,6 +540,7 @@ impl Payment {
                     .filter(|reason| *reason == CancelReason::Requested),
             )),
             PaymentEvent::Declined(failure) => Some((PaymentState::Failed(failure.clone()), None)),
+            PaymentEvent::NeverSent => Some((self.never_sent(), None)),
             PaymentEvent::Closed {
                 reason,
                 money_returned,
@@ -561,6 +581,7 @@ impl Payment {
                 PaymentState::Succeeded
             }
             PaymentEvent::Declined(failure) => PaymentState::Failed(failure.clone()),
+            PaymentEvent::NeverSent => self.never_sent(),
             PaymentEvent::Closed {
                 reason,
                 money_returned,
@@ -617,6 +638,7 @@ impl Payment {
             | PaymentEvent::PlanExhausted
             | PaymentEvent::Resolved(_) => Ok(None),
             PaymentEvent::Declined(_)
+            | PaymentEvent::NeverSent
             | PaymentEvent::CancelStarted { .. }
             | PaymentEvent::Closed {
                 money_returned: false,
@@ -628,6 +650,7 @@ impl Payment {
     fn after_failed(&self, event: &PaymentEvent) -> Result<Option<Moved>, InvalidTransition> {
         match event {
             PaymentEvent::Declined(_)
+            | PaymentEvent::NeverSent
             | PaymentEvent::OutcomeBecameUnknown
             | PaymentEvent::Closed {
                 money_returned: false,
@@ -661,9 +684,20 @@ impl Payment {
             | PaymentEvent::Resolved(_) => Ok(None),
             // An older answer that the money was taken, after the cancel that returned it.
             PaymentEvent::Paid { .. } if returned => Ok(None),
-            PaymentEvent::Paid { .. } | PaymentEvent::CancelStarted { .. } => {
-                Err(self.contradiction(event))
-            }
+            // A cancel closed the trade before it was known that there never was one.
+            PaymentEvent::NeverSent if !returned => Ok(None),
+            PaymentEvent::Paid { .. }
+            | PaymentEvent::NeverSent
+            | PaymentEvent::CancelStarted { .. } => Err(self.contradiction(event)),
+        }
+    }
+
+    /// The end of a payment that Alipay never heard of: it failed, unless somebody wanted it closed.
+    fn never_sent(&self) -> PaymentState {
+        if self.canceling.is_some() {
+            self.closed(CancelReason::NeverCreated, false)
+        } else {
+            PaymentState::Failed(Failure::not_sent())
         }
     }
 

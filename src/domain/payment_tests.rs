@@ -110,6 +110,7 @@ fn events() -> Vec<PaymentEvent> {
         },
         PaymentEvent::CancelRefused,
         PaymentEvent::Resolved(Resolution::Succeeded),
+        PaymentEvent::NeverSent,
     ]
 }
 
@@ -118,15 +119,15 @@ fn events() -> Vec<PaymentEvent> {
 #[test]
 fn s1_every_state_answers_every_event_as_the_table_says() {
     let table = [
-        "succeeded processing/awaiting_buyer failed processing/outcome_unknown processing/canceling canceled/requested canceled/requested unresolved processing/canceling - -",
-        "succeeded - failed - processing/canceling canceled/requested canceled/requested unresolved processing/canceling - -",
-        "succeeded processing/awaiting_buyer failed - processing/canceling canceled/requested canceled/requested unresolved processing/canceling - -",
-        "succeeded - failed - - canceled/buyer_did_not_confirm canceled/buyer_did_not_confirm unresolved processing/canceling - -",
-        "succeeded - failed - - canceled/requested canceled/requested - - - succeeded",
-        "- - ! - ! ! canceled/requested - succeeded - -",
-        "! ! - - ! - ! - ! - -",
-        "! - - - ! - - - ! - -",
-        "- - - - ! - - - ! - -",
+        "succeeded processing/awaiting_buyer failed processing/outcome_unknown processing/canceling canceled/requested canceled/requested unresolved processing/canceling - - failed",
+        "succeeded - failed - processing/canceling canceled/requested canceled/requested unresolved processing/canceling - - failed",
+        "succeeded processing/awaiting_buyer failed - processing/canceling canceled/requested canceled/requested unresolved processing/canceling - - failed",
+        "succeeded - failed - - canceled/buyer_did_not_confirm canceled/buyer_did_not_confirm unresolved processing/canceling - - canceled/never_created",
+        "succeeded - failed - - canceled/requested canceled/requested - - - succeeded failed",
+        "- - ! - ! ! canceled/requested - succeeded - - !",
+        "! ! - - ! - ! - ! - - -",
+        "! - - - ! - - - ! - - -",
+        "- - - - ! - - - ! - - !",
     ];
     for (state, row) in states().into_iter().zip(table) {
         for (event, expected) in events().iter().zip(row.split(' ')) {

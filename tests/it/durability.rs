@@ -356,35 +356,31 @@ async fn c3_idle_connections_that_broke_cost_no_request(pool: PgPool) {
 // ------------------------------------------------------------------------------------------------
 // An Alipay that is not there.
 
-/// No connection to Alipay can be made: the payment stays open, and the timeline says why.
+/// No connection to Alipay can be made: nothing was charged, and the timeline says why.
 #[sqlx::test]
-async fn an_alipay_that_is_not_there_leaves_the_payment_open(pool: PgPool) {
+async fn a_pay_that_could_not_leave_fails_at_once_and_the_code_may_be_scanned_again(pool: PgPool) {
     let nobody = "http://127.0.0.1:1/gateway.do";
     let options = Options {
         endpoint: Some(nobody.parse().expect("an address")),
         ..Options::default()
     };
     let mut world = World::start_with(pool, options).await;
-    let open = world.pay("0001").await;
-    assert_eq!(open.summary("status"), (202, "processing"), "{open:?}");
-    assert_eq!(open.body["outcome_certainty"], "unknown");
-    for _ in 0..4 {
-        world.advance(TimeDelta::minutes(10)).await;
-        world.run_due().await;
-    }
-    let later = world.till.payment(open.id()).await;
-    assert_eq!(later["status"], "processing", "silence decides nothing");
-    let timeline = world.till.timeline(open.id()).await;
+    let failed = world.pay("0001").await;
+    assert_eq!(failed.summary("status"), (201, "failed"), "{failed:?}");
+    assert_eq!(failed.body["outcome_certainty"], "final");
+    assert_eq!(failed.body["failure"]["code"], "NOT_SENT");
+    assert_eq!(failed.body["failure"]["retry"], "same_barcode");
+    assert_eq!(failed.body["next_action"]["type"], "show_code_again");
+    world.advance(TimeDelta::minutes(10)).await;
+    world.run_due().await;
+    let timeline = world.till.timeline(failed.id()).await;
     let answers: Vec<&str> = timeline
         .iter()
         .filter(|item| item["type"] == "attempt")
         .map(|item| item["answer"].as_str().unwrap_or("none"))
         .collect();
-    assert!(answers.len() > 4, "{answers:?}");
-    assert!(
-        answers.iter().all(|answer| *answer == "connect_failed"),
-        "{answers:?}"
-    );
+    assert_eq!(answers, ["connect_failed"], "nothing is left to ask");
+    assert_eq!(world.events(failed.id()).await, ["created", "never_sent"]);
     world.finish().await;
 }
 

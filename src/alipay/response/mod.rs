@@ -45,6 +45,8 @@ pub(super) trait Readable {
     type Outcome;
     /// The outcome of silence.
     const UNKNOWN: Self::Outcome;
+    /// The outcome of a request that never left.
+    const NOT_SENT: Self::Outcome = Self::UNKNOWN;
     /// Which service it asks.
     const SERVICE: Service;
 

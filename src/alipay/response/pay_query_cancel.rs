@@ -17,6 +17,7 @@ use crate::{
 impl Readable for PayRequest {
     type Outcome = PayOutcome;
     const UNKNOWN: PayOutcome = PayOutcome::Unknown;
+    const NOT_SENT: PayOutcome = PayOutcome::NotSent;
     const SERVICE: Service = Service::Pay;
 
     fn read(&self, fields: &Fields) -> Result<Reading<PayOutcome>, Fault> {

@@ -140,7 +140,7 @@ pub struct TransitionView {
     #[schema(format = DateTime, example = "2026-11-22T04:00:01.230Z")]
     pub gateway_at: String,
     /// What happened: `created`, `paid`, `buyer_must_confirm`, `declined`,
-    /// `outcome_became_unknown`, `cancel_started`, `cancel_refused`, `closed`, `plan_exhausted`,
+    /// `never_sent`, `outcome_became_unknown`, `cancel_started`, `cancel_refused`, `closed`, `plan_exhausted`,
     /// `resolved`; of the payment's books `refund_reserved`, `cancel_turned_into_refund` and the
     /// events of its refunds that move money: `refund_created`, `refund_accepted`,
     /// `refund_waiting`, `refund_succeeded`, `refund_refused`, `refund_failed_at_alipay`,

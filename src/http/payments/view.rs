@@ -26,7 +26,8 @@ pub struct BuyerView {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Failure)]
 pub struct FailureView {
-    /// Alipay's code, verbatim. More codes may be added.
+    /// Alipay's code, verbatim, or one of ours: `NOT_SENT` where the request never left the gateway,
+    /// so that nothing was charged, and `RESOLVED_BY_OPERATOR`. More codes may be added.
     #[schema(example = "BUYER_BALANCE_NOT_ENOUGH")]
     pub code: String,
     /// What the person at the till should do.

@@ -728,11 +728,17 @@ fn causes(case: &Case<'_>, found: &mut Findings) {
         let (believed, invariant) = match step.to_status.as_str() {
             "succeeded" => (matches!(answer, Some(("pay" | "query", "success"))), "M6"),
             "failed" => (
-                matches!(answer, Some(("pay", "declined" | "access_refused"))),
+                matches!(
+                    answer,
+                    Some(("pay", "declined" | "access_refused" | "connect_failed"))
+                ),
                 "S3",
             ),
             _ => (
-                matches!(answer, Some(("cancel", "success") | ("query", "closed"))),
+                matches!(
+                    answer,
+                    Some(("cancel", "success") | ("query", "closed") | ("pay", "connect_failed"))
+                ),
                 "S6",
             ),
         };
@@ -744,6 +750,7 @@ fn causes(case: &Case<'_>, found: &mut Findings) {
             )
         });
         if step.to_status_reason.as_deref() == Some("never_created")
+            && step.event != "never_sent"
             && let Some(attempt) = attempt
         {
             let waited = attempt.sent_at - case.row.created_at;
