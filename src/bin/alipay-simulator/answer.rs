@@ -4,7 +4,7 @@
 use crate::{
     book::{CancelOutcome, PayOutcome, Refund, RefundOutcome, RefundStatus, Status, Trade},
     clock::{compact, spaced},
-    fault::Fault,
+    fault::{Fault, LateAnswer},
     merchants::{Maintained, Standing, Status as Review},
     params::{Message, Service},
     request::{Pay, Request},
@@ -217,6 +217,7 @@ pub(crate) fn instead(fault: &Fault, service: Service, message: &Message) -> Opt
         Fault::Result { code, error } | Fault::ResultAfterEffect { code, error } => {
             Some(failure(service, message, code, error.as_deref()))
         }
+        Fault::LateEffect { answer, .. } => late(*answer, service, message),
         Fault::RefundRefuse { code } => Some(failure(service, message, "FAIL", Some(code))),
         Fault::AccessError { code } => Some(Content::Refusal(code.clone().into_owned())),
         Fault::NotExist if service == Service::RefundQuery => {
@@ -243,6 +244,25 @@ pub(crate) fn instead(fault: &Fault, service: Service, message: &Message) -> Opt
         ]))),
         Fault::ForgedSuccess => Some(Content::Business(forged(service, message))),
         _ => None,
+    }
+}
+
+/// What is answered before the effect. A dropped answer is never rendered.
+fn late(answer: LateAnswer, service: Service, message: &Message) -> Option<Content> {
+    let success = |retry_flag: &str| {
+        let mut answer = forged(service, message);
+        if service == Service::Cancel {
+            answer.insert("action", "close".to_owned());
+            answer.insert("retry_flag", retry_flag.to_owned());
+        }
+        Content::Business(answer)
+    };
+    match answer {
+        LateAnswer::Unknown => Some(failure(service, message, "UNKNOWN", None)),
+        LateAnswer::SystemError => Some(system_error(service, message)),
+        LateAnswer::Nothing => None,
+        LateAnswer::RetrySuccess => Some(success("Y")),
+        LateAnswer::Success => Some(success("N")),
     }
 }
 

@@ -118,6 +118,15 @@ pub(crate) enum Fault {
     },
     /// A query pretends that it does not know the trade (or refund, or registration).
     NotExist,
+    /// The answer says nothing of the effect, or only that all is well; the effect comes later, or never.
+    LateEffect {
+        /// What is answered now.
+        answer: LateAnswer,
+        /// After how many seconds of the simulator's clock the request takes effect: 0 at once, none
+        /// never.
+        #[serde(default)]
+        after_seconds: Option<u32>,
+    },
     /// A cancel fails; nothing happened.
     CancelFail {
         /// `detail_error_code`.
@@ -125,6 +134,22 @@ pub(crate) enum Fault {
         /// `Y` or `N`.
         retry_flag: Text,
     },
+}
+
+/// How a request is answered whose effect is late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LateAnswer {
+    /// `UNKNOWN`.
+    Unknown,
+    /// `FAIL` with `SYSTEM_ERROR`.
+    SystemError,
+    /// The connection closes without a byte.
+    Nothing,
+    /// `SUCCESS` with `retry_flag=Y`; of a cancel alone.
+    RetrySuccess,
+    /// `SUCCESS`, as if it were done; a cancel says that it closed the trade.
+    Success,
 }
 
 impl Fault {
@@ -141,7 +166,21 @@ impl Fault {
                 | Self::RefundRefuse { .. }
                 | Self::AccessError { .. }
                 | Self::NotExist
+                | Self::LateEffect { .. }
                 | Self::CancelFail { .. }
+        )
+    }
+
+    /// Whether the connection closes without a byte.
+    pub(crate) fn drops_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::DropBeforeEffect
+                | Self::DropAfterEffect
+                | Self::LateEffect {
+                    answer: LateAnswer::Nothing,
+                    ..
+                }
         )
     }
 
@@ -154,8 +193,15 @@ impl Fault {
                     Some(Service::Query | Service::RefundQuery | Service::QueryStatus)
                 )
             }
-            Self::CancelFail { .. } => service == Some(Service::Cancel),
             Self::RefundRefuse { .. } => service == Some(Service::Refund),
+            Self::CancelFail { .. }
+            | Self::LateEffect {
+                answer: LateAnswer::RetrySuccess,
+                ..
+            } => service == Some(Service::Cancel),
+            Self::LateEffect { .. } => {
+                matches!(service, Some(Service::Cancel | Service::Refund))
+            }
             _ => true,
         }
     }
@@ -286,6 +332,23 @@ mod tests {
         assert!(refuse.fault.suits(Some(Service::Refund)));
         assert!(!refuse.fault.suits(Some(Service::Pay)));
         assert!(!refuse.fault.suits(None));
+    }
+
+    #[test]
+    fn a_late_effect_suits_what_moves_money_back() {
+        let late = |answer: &str| {
+            let json = format!(
+                r#"{{"service":"any","fault":{{"type":"late_effect","answer":"{answer}","after_seconds":4}}}}"#
+            );
+            rule(&json).fault
+        };
+        for service in [Service::Cancel, Service::Refund] {
+            assert!(late("unknown").suits(Some(service)));
+        }
+        assert!(!late("unknown").suits(Some(Service::Pay)));
+        assert!(!late("unknown").suits(None));
+        assert!(late("retry_success").suits(Some(Service::Cancel)));
+        assert!(!late("retry_success").suits(Some(Service::Refund)));
     }
 
     #[test]

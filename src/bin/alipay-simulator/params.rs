@@ -2,7 +2,7 @@
 //! that `_input_charset` names in either place (`protocol/wire.md` 1.2). The bytes are kept, because
 //! the signature is over bytes.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::charset::Charset;
 
@@ -59,16 +59,16 @@ impl Service {
 #[error("{code}: {reason}")]
 pub(crate) struct Refusal {
     /// The `error` element.
-    pub(crate) code: &'static str,
+    pub(crate) code: Cow<'static, str>,
     /// For the simulator's log only; Alipay does not say why.
     pub(crate) reason: String,
 }
 
 impl Refusal {
     /// A refusal with `code`, and the reason to log.
-    pub(crate) fn new(code: &'static str, reason: impl Into<String>) -> Self {
+    pub(crate) fn new(code: impl Into<Cow<'static, str>>, reason: impl Into<String>) -> Self {
         Self {
-            code,
+            code: code.into(),
             reason: reason.into(),
         }
     }

@@ -11,12 +11,12 @@ use axum::{
     http::{HeaderMap, Method, Response, StatusCode, Uri, header},
     routing::get,
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 
 use crate::{
     answer,
-    book::PayOutcome,
+    book::{LateEffect, PayOutcome},
     fault::{self, Fault},
     line::Line,
     params::{Message, Refusal, Service},
@@ -96,12 +96,16 @@ fn handle(
     let now = state.clock.now();
     let mut record = record_of(message, now);
     record.signature_ok = authenticated.is_ok();
-    let accepted = authenticated
-        .and_then(|service| Ok((service, Request::validate(service, message, post, now)?)));
+    let admitted = match &state.access_refusal {
+        Some(code) => Err(Refusal::new(code.clone(), "the account is refused")),
+        None => authenticated,
+    };
+    let accepted =
+        admitted.and_then(|service| Ok((service, Request::validate(service, message, post, now)?)));
     let (content, forged) = match accepted {
         Err(refusal) => {
             record.refusal = Some(refusal.to_string());
-            (Content::Refusal(refusal.code.to_owned()), Fields::new())
+            (Content::Refusal(refusal.code.into_owned()), Fields::new())
         }
         Ok((service, request)) => {
             let content = execute(&mut state, &mut record, service, &request, message);
@@ -214,6 +218,16 @@ fn execute(
     if let Some(fault) = &record.fault
         && fault.prevents_effect()
     {
+        if let Fault::LateEffect {
+            after_seconds: Some(seconds),
+            ..
+        } = fault
+            && let Some(effect) = LateEffect::of(request)
+        {
+            let at = record.received_at + TimeDelta::seconds((*seconds).into());
+            state.book.take_effect_at(at, effect);
+            record.effect = "later";
+        }
         // A dropped answer is never rendered; any content will do.
         return answer::instead(fault, service, message)
             .unwrap_or_else(|| Content::Refusal("SYSTEM_ERROR".to_owned()));
@@ -382,12 +396,12 @@ async fn deliver(
         _ => {}
     }
     guard.answer = "sent";
+    if fault.is_some_and(Fault::drops_answer) {
+        guard.answer = "dropped";
+        line.sever();
+        return page(StatusCode::OK);
+    }
     match fault {
-        Some(Fault::DropBeforeEffect | Fault::DropAfterEffect) => {
-            guard.answer = "dropped";
-            line.sever();
-            return page(StatusCode::OK);
-        }
         Some(Fault::HttpStatus { status }) => {
             return page(
                 StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),

@@ -80,6 +80,8 @@ pub(crate) struct State {
     pub(crate) merchants: Merchants,
     pub(crate) files: Files,
     pub(crate) faults: Vec<FaultRule>,
+    /// The code with which every service refuses the account, if one does.
+    pub(crate) access_refusal: Option<String>,
     pub(crate) requests: VecDeque<RequestRecord>,
     sequence: u64,
 }
@@ -93,6 +95,7 @@ impl State {
             merchants: Merchants::default(),
             files: Files::new(clock.now()),
             faults: Vec::new(),
+            access_refusal: None,
             requests: VecDeque::new(),
             sequence: 0,
         }
@@ -175,7 +178,7 @@ pub(crate) struct RequestRecord {
     #[serde(serialize_with = "rfc3339")]
     pub(crate) received_at: DateTime<Utc>,
     pub(crate) signature_ok: bool,
-    /// `created`, `paid`, `closed`, `refunded`, `accepted`, `registered` or `none`.
+    /// `created`, `paid`, `closed`, `refunded`, `accepted`, `registered`, `later` or `none`.
     pub(crate) effect: &'static str,
     /// `pending`, `delayed`, `held`, then `sent`, `dropped`, `truncated` or `abandoned` (the merchant
     /// hung up first).

@@ -3,6 +3,7 @@
 //! server that takes notifications.
 
 mod files;
+mod late;
 mod notifications;
 mod refunds;
 mod registrations;

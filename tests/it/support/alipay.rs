@@ -208,6 +208,57 @@ impl Simulator {
         .await;
     }
 
+    /// The next `times` cancels or refunds are answered like this (`unknown`, `system_error`, `nothing`,
+    /// `retry_success`, `success`) and take effect only so many seconds later, or never.
+    pub(crate) async fn script_late(
+        &self,
+        service: &str,
+        times: u32,
+        answer: &str,
+        after_seconds: Option<u32>,
+    ) {
+        let fault = json!({
+            "type": "late_effect", "answer": answer, "after_seconds": after_seconds
+        });
+        self.script(service, times, fault).await;
+    }
+
+    /// The next `times` pays, cancels or refunds are refused with this code, signed; nothing happens.
+    pub(crate) async fn script_refusal(&self, service: &str, times: u32, code: &str) {
+        let fault = match service {
+            "pay" => json!({"type": "result", "code": "FAILED", "error": code}),
+            "cancel" => json!({"type": "cancel_fail", "code": code, "retry_flag": "N"}),
+            _ => json!({"type": "refund_refuse", "code": code}),
+        };
+        self.script(service, times, fault).await;
+    }
+
+    /// The next `times` calls of a service hang until [`Self::release`], or until they are given up.
+    pub(crate) async fn script_hanging(&self, service: &str, times: u32) {
+        self.script(service, times, json!({"type": "hold"})).await;
+    }
+
+    /// Every service refuses the account with this code, unsigned, until it is `None`.
+    pub(crate) async fn refuse_access(&self, code: Option<&str>) {
+        self.put("/_control/access", &json!({"refusal": code}))
+            .await;
+    }
+
+    /// Alipay closes a paid trade by itself, and returns what no refund holds, or nothing.
+    pub(crate) async fn close_paid(&self, partner_trans_id: &str, money_returned: bool) -> Value {
+        let path = format!("/_control/trades/{partner_trans_id}/close");
+        self.post(&path, &json!({"money_returned": money_returned}))
+            .await
+    }
+
+    /// What answered requests will still do: `service`, `at`, and the ids.
+    pub(crate) async fn late_effects(&self) -> Vec<Value> {
+        self.get("/_control/ledger").await["late_effects"]
+            .as_array()
+            .expect("a list")
+            .clone()
+    }
+
     /// Forgets the faults that were scripted and not met.
     pub(crate) async fn clear_faults(&self) {
         let url = format!("{}/_control/faults", self.url);
@@ -274,6 +325,12 @@ impl Simulator {
     /// As [`Self::fail_refund`], but the refund is canceled.
     pub(crate) async fn cancel_refund(&self, partner_refund_id: &str) -> Value {
         let path = format!("/_control/refunds/{partner_refund_id}/cancel");
+        self.post(&path, &json!({})).await
+    }
+
+    /// Alipay does a refund that it processes, or that had failed.
+    pub(crate) async fn succeed_refund(&self, partner_refund_id: &str) -> Value {
+        let path = format!("/_control/refunds/{partner_refund_id}/succeed");
         self.post(&path, &json!({})).await
     }
 

@@ -6,6 +6,7 @@
 //! comment at the rule says which was taken.
 
 mod batch;
+mod late;
 mod policy;
 mod refund;
 #[cfg(test)]
@@ -17,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use rand::Rng as _;
 
-use self::batch::Batches;
+use self::{batch::Batches, late::Late};
 use crate::{
     clock::compact,
     request::Pay,
@@ -25,6 +26,7 @@ use crate::{
 };
 
 pub(crate) use self::{
+    late::LateEffect,
     policy::{Plan, RefundPolicy},
     refund::{Origin, Refund, RefundOutcome, RefundStatus},
     trade::{CloseReason, Status, Trade},
@@ -78,6 +80,7 @@ pub(crate) struct Book {
     refunds: Vec<Refund>,
     by_refund_id: HashMap<String, usize>,
     batches: Batches,
+    late: Late,
     policy: RefundPolicy,
     /// Refunds whose success is to be reported, and when they succeeded.
     to_announce: Vec<(DateTime<Utc>, usize)>,
@@ -98,6 +101,7 @@ impl Book {
             refunds: Vec::new(),
             by_refund_id: HashMap::new(),
             batches: Batches::default(),
+            late: Late::default(),
             policy: RefundPolicy::default(),
             to_announce: Vec::new(),
             asked_for: HashSet::new(),
@@ -139,6 +143,7 @@ impl Book {
             closed_at: None,
             close_reason: None,
             refunded_minor: 0,
+            canceled_minor: 0,
             refund_pending_minor: 0,
             buyer: script.buyer,
             refunds: script.refunds,
@@ -168,8 +173,8 @@ impl Book {
             Some(id) => *self.by_alipay_id.get(id)?,
             None => *self.by_partner_id.get(partner_trans_id)?,
         };
+        self.settle(now);
         self.trades[index].settle(now);
-        self.settle_refunds(now);
         Some(&mut self.trades[index])
     }
 
@@ -194,6 +199,9 @@ impl Book {
         let index = self.by_alipay_id[&trade_no];
         let trade = &mut self.trades[index];
         match trade.status {
+            Status::TradeClosed if trade.close_reason == Some(CloseReason::AlipayKept) => {
+                CancelOutcome::Refused("TRADE_HAS_CLOSE")
+            }
             // A repeated cancel gets the first one's answer, however late it comes.
             Status::TradeClosed if trade.paid_at.is_some() => CancelOutcome::Refunded {
                 trade_no,
@@ -216,6 +224,7 @@ impl Book {
             Status::TradeSuccess => {
                 trade.close(now, CloseReason::CancelledPaid);
                 trade.refunded_minor = trade.amount_minor;
+                trade.canceled_minor = trade.amount_minor;
                 CancelOutcome::Refunded {
                     trade_no,
                     now: true,
@@ -238,12 +247,28 @@ impl Book {
         Some(true)
     }
 
+    /// Alipay closes a paid trade, and returns what no refund holds, or nothing. `None`: no such trade;
+    /// `false`: it is not paid, or closed already.
+    pub(crate) fn close_paid(
+        &mut self,
+        now: DateTime<Utc>,
+        id: &str,
+        return_money: bool,
+    ) -> Option<bool> {
+        let trade = self.trade(now, id, None)?;
+        if trade.status != Status::TradeSuccess {
+            return Some(false);
+        }
+        trade.close_by_alipay(now, return_money);
+        Some(true)
+    }
+
     /// Every trade, as it is at `now`.
     pub(crate) fn all(&mut self, now: DateTime<Utc>) -> &[Trade] {
+        self.settle(now);
         for trade in &mut self.trades {
             trade.settle(now);
         }
-        self.settle_refunds(now);
         &self.trades
     }
 
@@ -264,7 +289,7 @@ impl Book {
 
     /// Changes how refunds behave from `now` on.
     pub(crate) fn set_policy(&mut self, now: DateTime<Utc>, policy: RefundPolicy) {
-        self.settle_refunds(now);
+        self.settle(now);
         self.policy = policy;
     }
 
@@ -274,7 +299,7 @@ impl Book {
         &mut self,
         now: DateTime<Utc>,
     ) -> Vec<(DateTime<Utc>, Refund, String)> {
-        self.settle_refunds(now);
+        self.settle(now);
         let successes = std::mem::take(&mut self.to_announce);
         let successes = successes.into_iter().map(|(at, number)| {
             let refund = self.refunds[number].clone();

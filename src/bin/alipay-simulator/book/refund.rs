@@ -289,8 +289,8 @@ impl Book {
         }
     }
 
-    /// Alipay changes its mind: a refund that is processed, or succeeded, ends as `status`. `None`:
-    /// no such refund; `false`: it has ended so or otherwise already.
+    /// Alipay changes its mind: a refund ends as `status`. `None`: no such refund; `false`: it has ended so
+    /// already, or failed and may not fail otherwise.
     pub(crate) fn undo_refund(
         &mut self,
         now: DateTime<Utc>,
@@ -298,11 +298,20 @@ impl Book {
         status: RefundStatus,
         error_code: Option<String>,
     ) -> Option<bool> {
-        self.settle_refunds(now);
+        self.settle(now);
         let number = *self.by_refund_id.get(partner_refund_id)?;
         let refund = &self.refunds[number];
+        let succeeds = status == RefundStatus::Success;
+        let (of_trade, amount) = (refund.partner_trans_id.clone(), refund.amount_minor);
         match refund.status {
-            RefundStatus::Failed | RefundStatus::Canceled => return Some(false),
+            RefundStatus::Success if succeeds => return Some(false),
+            RefundStatus::Failed | RefundStatus::Canceled if !succeeds => return Some(false),
+            RefundStatus::Failed | RefundStatus::Canceled => {
+                let trade = self.trade_of(&of_trade);
+                if trade.refunded_minor + trade.refund_pending_minor + amount > trade.amount_minor {
+                    return Some(false);
+                }
+            }
             RefundStatus::Processing => self.batches.forget(number, refund),
             RefundStatus::Success => {}
         }
@@ -327,7 +336,7 @@ impl Book {
         now: DateTime<Utc>,
         partner_refund_id: &str,
     ) -> Option<&Refund> {
-        self.settle_refunds(now);
+        self.settle(now);
         let number = *self.by_refund_id.get(partner_refund_id)?;
         Some(&self.refunds[number])
     }

@@ -1,5 +1,6 @@
 //! The ledger's rules, one test each.
 
+mod late;
 mod refunds;
 
 use chrono::{DateTime, Utc};

@@ -46,6 +46,10 @@ pub(crate) enum CloseReason {
     CancelledPaid,
     /// Refunds add up to the amount.
     Refunded,
+    /// Alipay closed it after it was paid, and returned what was left of the money.
+    AlipayReturned,
+    /// Alipay closed it after it was paid, and kept the money.
+    AlipayKept,
 }
 
 impl CloseReason {
@@ -57,6 +61,8 @@ impl CloseReason {
             Self::CancelledUnpaid => "canceled_unpaid",
             Self::CancelledPaid => "canceled_paid",
             Self::Refunded => "refunded",
+            Self::AlipayReturned => "closed_returned",
+            Self::AlipayKept => "closed_kept",
         }
     }
 }
@@ -78,6 +84,8 @@ pub(crate) struct Trade {
     pub(crate) close_reason: Option<CloseReason>,
     /// Money that went back, by refunds or by a cancel.
     pub(crate) refunded_minor: i64,
+    /// What of it went back when the trade was closed: by a cancel, or by Alipay itself.
+    pub(crate) canceled_minor: i64,
     /// Money that accepted refunds will send back.
     pub(crate) refund_pending_minor: i64,
     /// How its refunds go, if the code of the payment chose that.
@@ -120,16 +128,27 @@ impl Trade {
         self.close_reason = Some(reason);
     }
 
+    /// Alipay closes it after it was paid, and returns what no refund holds, or nothing.
+    pub(super) fn close_by_alipay(&mut self, at: DateTime<Utc>, return_money: bool) {
+        if return_money {
+            self.canceled_minor =
+                self.amount_minor - self.refunded_minor - self.refund_pending_minor;
+            self.refunded_minor += self.canceled_minor;
+            self.close(at, CloseReason::AlipayReturned);
+        } else {
+            self.close(at, CloseReason::AlipayKept);
+        }
+    }
+
     /// Whether money went back or will, by a refund and not by a cancel.
     pub(super) fn has_refunds(&self) -> bool {
-        let canceled = self.close_reason == Some(CloseReason::CancelledPaid);
-        self.refund_pending_minor > 0 || (self.refunded_minor > 0 && !canceled)
+        self.refund_pending_minor > 0 || self.refunded_minor > self.canceled_minor
     }
 
     /// Books a refund that is done. The trade closes when all of its money is back.
     pub(super) fn give_back(&mut self, at: DateTime<Utc>, amount_minor: i64) {
         self.refunded_minor += amount_minor;
-        if self.refunded_minor == self.amount_minor {
+        if self.refunded_minor == self.amount_minor && self.status != Status::TradeClosed {
             self.close(at, CloseReason::Refunded);
         }
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Sim, registrations::registrations_json};
 use crate::{
-    book::{CloseReason, Origin, Refund, Status, Trade},
+    book::{CloseReason, LateEffect, Origin, Refund, Status, Trade},
     clock::rfc3339,
     notification::Notification,
     state::{Simulator, State},
@@ -34,6 +34,7 @@ pub(super) fn trade_json(trade: &Trade) -> Value {
         "closed_at": trade.closed_at.map(rfc3339),
         "charged": trade.paid_at.is_some(),
         "refunded_minor": trade.refunded_minor,
+        "canceled_minor": trade.canceled_minor,
         "refund_pending_minor": trade.refund_pending_minor,
         "close_reason": trade.close_reason.map(CloseReason::label),
         "payment_inst": trade.payment_inst,
@@ -75,6 +76,17 @@ fn refund_json(
     })
 }
 
+/// What an answered request will still do.
+fn late_json((at, effect): &(DateTime<Utc>, LateEffect)) -> Value {
+    let (service, partner_trans_id, partner_refund_id) = effect.names();
+    json!({
+        "at": rfc3339(*at),
+        "service": service,
+        "partner_trans_id": partner_trans_id,
+        "partner_refund_id": partner_refund_id,
+    })
+}
+
 /// Every refund, as it is now.
 fn refunds_json(state: &mut State) -> Vec<Value> {
     state.settle();
@@ -104,12 +116,15 @@ async fn ledger(Shared(simulator): Sim) -> Json<Value> {
     let refunds = refunds_json(&mut state);
     let registrations = registrations_json(&mut state);
     let now = state.clock.now();
-    let trades = state.book.all(now);
+    state.book.all(now);
+    let late_effects: Vec<Value> = state.book.late_effects().iter().map(late_json).collect();
+    let trades = state.book.trades();
     Json(json!({
         "trades": trades.iter().map(trade_json).collect::<Vec<_>>(),
         "refunds": refunds,
         "registrations": registrations,
         "charges": trades.iter().filter(|trade| trade.paid_at.is_some()).count(),
+        "late_effects": late_effects,
     }))
 }
 

@@ -44,9 +44,11 @@ pub(crate) fn routes() -> Router<Arc<Simulator>> {
             "/_control/faults",
             get(faults).post(add_fault).delete(clear_faults),
         )
+        .route("/_control/access", get(access).put(set_access))
         .route("/_control/release", post(release))
         .route("/_control/trades/{partner_trans_id}/confirm", post(confirm))
         .route("/_control/trades/{partner_trans_id}/dismiss", post(dismiss))
+        .route("/_control/trades/{partner_trans_id}/close", post(close))
         .merge(files::routes())
         .merge(ledger::routes())
         .merge(notifications::routes())
@@ -114,6 +116,27 @@ async fn clear_faults(Shared(simulator): Sim) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
+fn access_json(state: &State) -> Value {
+    json!({"refusal": state.access_refusal})
+}
+
+async fn access(Shared(simulator): Sim) -> Json<Value> {
+    Json(access_json(&simulator.state()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetAccess {
+    refusal: Option<String>,
+}
+
+/// Every service refuses the account from now on, or none does.
+async fn set_access(Shared(simulator): Sim, Json(set): Json<SetAccess>) -> Json<Value> {
+    let mut state = simulator.state();
+    state.access_refusal = set.refusal;
+    Json(access_json(&state))
+}
+
 async fn release(Shared(simulator): Sim) -> Json<Value> {
     let held = simulator
         .state()
@@ -136,13 +159,36 @@ async fn dismiss(Shared(simulator): Sim, Path(id): Path<String>) -> Response {
 fn act(simulator: &Simulator, id: &str, confirm: bool) -> Response {
     let mut state = simulator.state();
     let now = state.clock.now();
-    match state.book.act(now, id, confirm) {
+    let done = state.book.act(now, id, confirm);
+    changed(
+        &mut state,
+        id,
+        done,
+        "the trade does not wait for its buyer",
+    )
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Close {
+    money_returned: bool,
+}
+
+/// Alipay closes a paid trade by itself.
+async fn close(Shared(simulator): Sim, Path(id): Path<String>, Json(how): Json<Close>) -> Response {
+    let mut state = simulator.state();
+    let now = state.clock.now();
+    let done = state.book.close_paid(now, &id, how.money_returned);
+    changed(&mut state, &id, done, "the trade is not paid, or closed")
+}
+
+/// The trade after a change; `done` is what the book said of that.
+fn changed(state: &mut State, id: &str, done: Option<bool>, conflict: &str) -> Response {
+    match done {
         None => refuse(StatusCode::NOT_FOUND, "no such trade"),
-        Some(false) => refuse(
-            StatusCode::CONFLICT,
-            "the trade does not wait for its buyer",
-        ),
+        Some(false) => refuse(StatusCode::CONFLICT, conflict),
         Some(true) => {
+            let now = state.clock.now();
             let trade = state
                 .book
                 .trade(now, id, None)

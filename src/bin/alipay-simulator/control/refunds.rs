@@ -26,6 +26,10 @@ pub(super) fn routes() -> Router<Arc<Simulator>> {
         .route("/_control/refunds/{partner_refund_id}/fail", post(fail))
         .route("/_control/refunds/{partner_refund_id}/cancel", post(cancel))
         .route(
+            "/_control/refunds/{partner_refund_id}/succeed",
+            post(succeed),
+        )
+        .route(
             "/_control/trades/{partner_trans_id}/portal_refund",
             post(portal_refund),
         )
@@ -74,6 +78,10 @@ async fn cancel(Shared(simulator): Sim, Path(id): Path<String>) -> Response {
     undo(&simulator, &id, RefundStatus::Canceled, None)
 }
 
+async fn succeed(Shared(simulator): Sim, Path(id): Path<String>) -> Response {
+    undo(&simulator, &id, RefundStatus::Success, None)
+}
+
 const NO_REFUND: &str = "no such refund";
 
 fn undo(simulator: &Simulator, id: &str, status: RefundStatus, code: Option<String>) -> Response {
@@ -81,7 +89,10 @@ fn undo(simulator: &Simulator, id: &str, status: RefundStatus, code: Option<Stri
     let now = state.settle();
     match state.book.undo_refund(now, id, status, code) {
         None => refuse(StatusCode::NOT_FOUND, NO_REFUND),
-        Some(false) => refuse(StatusCode::CONFLICT, "the refund has failed already"),
+        Some(false) => refuse(
+            StatusCode::CONFLICT,
+            "the refund has ended so, or can end so no more",
+        ),
         Some(true) => Json(json!(one_refund(&mut state, id))).into_response(),
     }
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 
 use super::{FileSettings, Ledger, calendar::settlement_day};
 use crate::{
-    book::{CloseReason, Refund, RefundStatus, Trade},
+    book::{Refund, RefundStatus, Trade},
     clock::beijing_time,
     request::Place,
 };
@@ -61,13 +61,14 @@ impl Entry {
             remark: String::new(),
             place: trade.place.clone(),
             wallet: trade.payment_inst.to_owned(),
-            of_canceled: trade.close_reason == Some(CloseReason::CancelledPaid),
+            of_canceled: trade.canceled_minor > 0,
         }
     }
 
     fn cancel(trade: &Trade, at: DateTime<Utc>, settings: &FileSettings) -> Self {
         Self {
             kind: EntryKind::Cancel,
+            amount_minor: trade.canceled_minor,
             ..Self::payment(trade, at, settings)
         }
     }
@@ -127,8 +128,7 @@ pub(super) fn of_ledger(ledger: &Ledger<'_>, settings: &FileSettings) -> Vec<Ent
         if let Some(at) = trade.paid_at {
             entries.push(Entry::payment(trade, at, settings));
         }
-        if let (Some(CloseReason::CancelledPaid), Some(at)) = (trade.close_reason, trade.closed_at)
-        {
+        if let (true, Some(at)) = (trade.canceled_minor > 0, trade.closed_at) {
             entries.push(Entry::cancel(trade, at, settings));
         }
     }

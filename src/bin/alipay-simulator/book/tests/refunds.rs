@@ -78,6 +78,22 @@ fn end(book: &mut Book, now: &str, id: &str) -> (&'static str, Option<DateTime<U
 }
 
 #[test]
+fn a_failed_refund_is_done_after_all_if_the_money_is_there() {
+    let mut book = paid();
+    let now = hk("01-01 13:00:00");
+    assert_eq!(ask(&mut book, "01-01 12:00:10", "R1", true), "SUCCESS");
+    let failed = RefundStatus::Failed;
+    assert_eq!(book.undo_refund(now, "R1", failed, None), Some(true));
+    let done = RefundStatus::Success;
+    assert_eq!(book.undo_refund(now, "R1", done, None), Some(true));
+    assert_eq!(book.trade(now, "A", None).unwrap().refunded_minor, 100);
+    assert_eq!(book.undo_refund(now, "R1", done, None), Some(false));
+    assert_eq!(book.undo_refund(now, "R1", failed, None), Some(true));
+    book.refund(now, &request("R2", 1000, true));
+    assert_eq!(book.undo_refund(now, "R1", done, None), Some(false));
+}
+
+#[test]
 fn refunds_are_bounded_idempotent_and_close_the_trade() {
     let mut book = paid();
     let now = hk("01-03 12:00:00");
