@@ -63,12 +63,11 @@ impl App {
         let Some(payment) = self.start_cancel(principal, id).await? else {
             return Ok(None);
         };
-        let over = |payment: &Payment| payment.is_settled();
+        let over = |payment: &Payment| payment.standing().is_settled();
         let payment = self.wait_until(waiter, payment, deadline, over).await;
         match &payment.state {
-            PaymentState::Canceled { .. } => Ok(Some(payment)),
+            PaymentState::Canceled { .. } | PaymentState::Processing(_) => Ok(Some(payment)),
             _ if payment.canceling.is_some() => Ok(Some(payment)),
-            PaymentState::Processing(_) => Ok(Some(payment)),
             // The cancel ended without closing the trade.
             PaymentState::Succeeded | PaymentState::Unresolved => Err(window_closed(&payment)),
             PaymentState::Failed(_) => Err(nothing_to_cancel(&payment)),

@@ -147,7 +147,9 @@ impl App {
             .map_err(|_| Error::Internal("the payment's task ended early".into()))??;
         match intake {
             Intake::New(payment) => {
-                let payment = self.wait_until(waiter, *payment, deadline, is_final).await;
+                let payment = self
+                    .wait_until(waiter, *payment, deadline, is_settled)
+                    .await;
                 Ok(Created {
                     payment,
                     replayed: false,
@@ -160,7 +162,7 @@ impl App {
                     .payment(principal.merchant_id, id)
                     .await?
                     .ok_or_else(|| Error::Internal("a key without its payment".into()))?;
-                let payment = self.wait_until(waiter, payment, deadline, is_final).await;
+                let payment = self.wait_until(waiter, payment, deadline, is_settled).await;
                 Ok(Created {
                     payment,
                     replayed: true,
@@ -391,8 +393,8 @@ impl App {
 }
 
 /// Whether a caller has nothing left to wait for.
-fn is_final(payment: &Payment) -> bool {
-    payment.state.is_final()
+fn is_settled(payment: &Payment) -> bool {
+    payment.standing().is_settled()
 }
 
 /// The payment as the intent has just written it, without reading it back.

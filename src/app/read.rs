@@ -36,7 +36,7 @@ pub struct Timeline {
 
 impl App {
     /// Reads a payment. With `wait`, holds the answer for at most that long while the version is
-    /// still the one given; a final payment is never waited for.
+    /// still the one given; for a payment that nothing will change by itself, nobody is kept waiting.
     pub async fn get_payment(
         &self,
         merchant_id: MerchantId,
@@ -52,7 +52,8 @@ impl App {
         };
         let known = wait.known_version.unwrap_or(payment.version);
         let deadline = Instant::now() + wait.at_most;
-        let changed = move |payment: &Payment| payment.version != known || payment.state.is_final();
+        let changed =
+            move |payment: &Payment| payment.version != known || payment.standing().is_settled();
         Ok(Some(
             self.wait_until(waiter, payment, deadline, changed).await,
         ))

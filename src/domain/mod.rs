@@ -52,13 +52,13 @@ pub mod merchant;
 pub mod merchant_rules;
 pub mod merchants;
 pub mod money;
-pub mod next_action;
 pub mod payment;
 pub mod reconciliation;
 pub mod refund;
 pub mod refund_follow_up;
 pub mod registration;
 pub mod schedule;
+pub mod standing;
 pub mod text;
 pub mod token;
 

@@ -213,9 +213,9 @@ pub enum RetryAdvice {
 /// How sure an answer to "was it paid?" is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutcomeCertainty {
-    /// The state will not change by itself.
+    /// The outcome will not change by itself.
     Final,
-    /// Alipay said wait.
+    /// Alipay said wait, or a cancel of ours is under way.
     Pending,
     /// Silence or an unreadable answer.
     Unknown,
@@ -376,20 +376,6 @@ impl PaymentState {
             Self::Processing(_) | Self::Unresolved => false,
         }
     }
-
-    /// How sure the state is.
-    pub const fn certainty(&self) -> OutcomeCertainty {
-        match self {
-            Self::Succeeded | Self::Failed(_) | Self::Canceled { .. } => OutcomeCertainty::Final,
-            Self::Processing(ProcessingReason::AwaitingBuyer) => OutcomeCertainty::Pending,
-            Self::Processing(
-                ProcessingReason::Submitting
-                | ProcessingReason::OutcomeUnknown
-                | ProcessingReason::Canceling,
-            )
-            | Self::Unresolved => OutcomeCertainty::Unknown,
-        }
-    }
 }
 
 stored_names!(ProcessingReason {
@@ -449,8 +435,8 @@ impl Payment {
         }
         .filter(|_| canceling.is_some());
         if next.is_settled() {
-            // Nothing more is asked.
-            next.inquiry.next_check_at = None;
+            // Nothing more is asked: the follow-up goes, and what it counted with it.
+            next.inquiry = Inquiry::default();
         }
         next.learn(event);
         Ok(Some(next))

@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::extract::PreferWait;
-use crate::domain::money::Money;
+use crate::domain::{money::Money, standing::Standing};
 
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -52,8 +52,8 @@ pub struct Resource<V> {
 /// How a create ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Made {
-    /// Whether the outcome is known.
-    pub is_final: bool,
+    /// Where it stands.
+    pub standing: Standing,
     /// Whether an earlier request with the same key made it.
     pub is_replay: bool,
     /// What the caller said of waiting.
@@ -98,14 +98,25 @@ impl<V> Resource<V> {
         }
     }
 
+    /// The answer to a request whose effect may take a while: `done` once nothing will change by
+    /// itself, and until then 202 with the time to look again.
+    pub fn standing(self, standing: Standing, done: StatusCode) -> (StatusCode, Self) {
+        let status = if standing.is_settled() {
+            done
+        } else {
+            StatusCode::ACCEPTED
+        };
+        (status, self.retry_after(standing.retry_after_seconds()))
+    }
+
     /// The answer to a create (`design/api.md` 6).
     pub fn made(self, made: Made) -> (StatusCode, Self) {
-        let status = match (made.is_final, made.is_replay) {
-            (false, _) => StatusCode::ACCEPTED,
-            (true, false) => StatusCode::CREATED,
-            (true, true) => StatusCode::OK,
+        let done = if made.is_replay {
+            StatusCode::OK
+        } else {
+            StatusCode::CREATED
         };
-        let resource = self.prefer(made.prefer);
+        let (status, resource) = self.prefer(made.prefer).standing(made.standing, done);
         let resource = if made.is_replay {
             resource.with(IDEMPOTENT_REPLAYED, "true")
         } else {
@@ -148,12 +159,24 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::standing::{Doubt, NextActionKind};
 
     #[test]
     fn final_open_and_replayed_resources_have_their_own_status() {
+        let standing = |is_final| {
+            if is_final {
+                Standing::Settled(NextActionKind::Done)
+            } else {
+                Standing::Open {
+                    doubt: Doubt::Pending,
+                    next_action: NextActionKind::Wait,
+                    poll_after_ms: 1_500,
+                }
+            }
+        };
         let answer = |is_final, is_replay, asked| {
             let made = Made {
-                is_final,
+                standing: standing(is_final),
                 is_replay,
                 prefer: PreferWait { asked },
             };
@@ -168,6 +191,8 @@ mod tests {
         ] {
             let (status, headers) = answer(is_final, is_replay, Some(3));
             assert_eq!(status, expected);
+            let retry_after = headers.get("retry-after").map(HeaderValue::as_bytes);
+            assert_eq!(retry_after, (!is_final).then_some(b"2".as_slice()));
             assert_eq!(headers.contains_key("idempotent-replayed"), is_replay);
             assert_eq!(headers["preference-applied"], "wait=3");
             assert_eq!(headers["etag"], "\"3\"");

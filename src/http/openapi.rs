@@ -21,9 +21,9 @@ use crate::{
         limits::{LimitExceeded, RefundLimit},
         merchant::Scope,
         money::{Currency, Money},
-        next_action::NextActionKind,
         registration::RegistrationStatus,
         schedule::Subject,
+        standing::NextActionKind,
         token::TokenFault,
     },
 };
@@ -639,15 +639,16 @@ fn limit_metadata(document: &mut Value) {
     metadata["additionalProperties"]["maxLength"] = json!(500);
 }
 
+fn names<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str) -> Vec<&'static str> {
+    all.iter().copied().map(name).collect()
+}
+
 /// Names the known values of strings that may grow. They are not `enum`s, which would make
 /// generated clients refuse a new value (`design/api.md` 1).
 fn mark_growing_names(document: &mut Value) {
     let kinds = Kind::ALL.map(Kind::code);
-    let next_actions = NextActionKind::ALL.map(NextActionKind::as_str);
-    let registration_statuses: Vec<&str> = RegistrationStatus::ALL
-        .iter()
-        .map(|status| status.as_str())
-        .collect();
+    let next_actions = names(NextActionKind::ALL, NextActionKind::as_str);
+    let registration_statuses = names(RegistrationStatus::ALL, RegistrationStatus::as_str);
     let growing: &[(&str, &str, &[&str])] = &[
         (
             "Payment",

@@ -7,6 +7,7 @@
 //! | `cancellation` | cancels: unpaid, paid, never created, too late, under a lost answer |
 //! | `refunds` | money that goes back: now, in part, in the batch, by the clock; what Alipay posts about it |
 //! | `operations` | what operators see, steer and decide |
+//! | `reads` | nothing reads as done while money may still move, or older than it was told before |
 //! | `durability` | clients, databases, Alipay and processes that go away take no payment with them |
 //! | `scenarios` | every line of the simulator's scenario table is true |
 //! | `refund_follow_ups` | refunds through silence, short funds, the nightly batch and half a year to their true end |
@@ -68,6 +69,7 @@ mod problems;
 #[cfg(feature = "failpoints")]
 mod proof;
 mod readme;
+mod reads;
 mod reconcile_command;
 mod reconciliation;
 mod redaction;

@@ -142,7 +142,7 @@ impl App {
             }
             Intake::NoPayment => return Ok(None),
         };
-        let answered = |refund: &Refund| refund.state.is_final() || is_with_alipay(refund);
+        let answered = |refund: &Refund| refund.standing().is_settled() || is_with_alipay(refund);
         let refund = self.wait_until(waiter, refund, deadline, answered).await;
         Ok(Some(CreatedRefund { refund, replayed }))
     }

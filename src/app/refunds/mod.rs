@@ -76,7 +76,8 @@ impl App {
         };
         let known = wait.known_version.unwrap_or(refund.version);
         let deadline = Instant::now() + wait.at_most;
-        let changed = move |refund: &Refund| refund.version != known || refund.state.is_final();
+        let changed =
+            move |refund: &Refund| refund.version != known || refund.standing().is_settled();
         Ok(Some(
             self.wait_until(waiter, refund, deadline, changed).await,
         ))

@@ -26,6 +26,7 @@ use crate::{
         payment::{Payment, PaymentEvent, PaymentState},
         refund::{NewRefund, Refund, RefundMode},
         schedule::Subject,
+        standing::Standing,
     },
 };
 
@@ -94,17 +95,16 @@ pub struct Reversal {
 }
 
 impl Reversal {
-    /// Whether nothing is left to be done.
-    pub fn is_done(&self) -> bool {
+    /// Where the reversal stands: as what undoes the payment does.
+    pub const fn standing(&self) -> Standing {
         match (self.action, &self.refund) {
-            (ReversalAction::Refund, Some(refund)) => refund.state.is_final(),
+            (ReversalAction::Refund, Some(refund)) => refund.standing(),
             // It may have been undone by several refunds; the books know of them all.
-            (ReversalAction::None, Some(_)) => {
-                self.payment.refunded_minor == self.payment.refund_reserved_minor
+            (ReversalAction::None, Some(refund)) => {
+                let is_done = self.payment.refunded_minor == self.payment.refund_reserved_minor;
+                Standing::of_refunds(refund.standing(), is_done)
             }
-            (ReversalAction::Cancel, _) | (_, None) => {
-                matches!(self.payment.state, PaymentState::Canceled { .. })
-            }
+            (ReversalAction::Cancel, _) | (_, None) => self.payment.standing(),
         }
     }
 }
@@ -171,7 +171,7 @@ impl App {
                     .await?
             };
             let Some(payment) = begun else { continue };
-            let over = |payment: &Payment| payment.is_settled();
+            let over = |payment: &Payment| payment.standing().is_settled();
             let payment = self.wait_until(waiter, payment, deadline, over).await;
             return self
                 .end_of_cancel(payment, reversal_id, deadline)
@@ -188,7 +188,9 @@ impl App {
         reversal_id: RefundId,
         deadline: Instant,
     ) -> Result<Reversal, Error> {
-        if !payment.is_settled() || matches!(payment.state, PaymentState::Canceled { .. }) {
+        if !payment.standing().is_settled()
+            || matches!(payment.state, PaymentState::Canceled { .. })
+        {
             return Ok(reversal(ReversalAction::Cancel, payment, None));
         }
         if matches!(payment.state, PaymentState::Failed(_)) {
@@ -201,7 +203,7 @@ impl App {
             // The cancel was wished for by somebody else first, without a reversal.
             return Err(window_closed(&payment));
         };
-        let over = |refund: &Refund| refund.state.is_final();
+        let over = |refund: &Refund| refund.standing().is_settled();
         let refund = self.wait_until(waiter, refund, deadline, over).await;
         self.undone_by(refund).await
     }

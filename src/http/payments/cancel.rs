@@ -12,10 +12,7 @@ use utoipa::ToSchema;
 use super::{location, represent, view::PaymentView};
 use crate::{
     app::{App, Canceled, Known},
-    domain::{
-        id::PaymentId,
-        payment::{Payment, PaymentState},
-    },
+    domain::{id::PaymentId, payment::Payment},
     http::{
         extract::{
             Caller, Id, JsonBody, PreferWait, WritePayments, json::Json, query::RawPairs,
@@ -224,13 +221,12 @@ fn faultless(body: &Json) -> bool {
 
 /// 200 for what is canceled, 202 for what is under way.
 fn answer(payment: &Payment) -> Response {
+    let standing = payment.standing();
     let resource = represent(payment);
-    if matches!(payment.state, PaymentState::Canceled { .. }) {
-        return resource.into_response();
-    }
-    let seconds = payment.next_action().retry_after_seconds().unwrap_or(2);
-    let resource = resource
-        .located(&location(payment.id))
-        .retry_after(Some(seconds));
-    (StatusCode::ACCEPTED, resource).into_response()
+    let resource = if standing.is_settled() {
+        resource
+    } else {
+        resource.located(&location(payment.id))
+    };
+    resource.standing(standing, StatusCode::OK).into_response()
 }

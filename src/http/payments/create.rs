@@ -103,9 +103,8 @@ pub async fn create(
     facts.learn_payment(payment.id);
     Ok(represent(payment)
         .located(&location(payment.id))
-        .retry_after(payment.next_action().retry_after_seconds())
         .made(Made {
-            is_final: payment.state.is_final(),
+            standing: payment.standing(),
             is_replay: created.replayed,
             prefer,
         }))

@@ -137,26 +137,16 @@ fn read_preview(query: &RawPairs) -> Result<bool, Problem> {
 
 /// 201 for what is done, 202 for what is under way, 200 for what was done before.
 fn answer(reversal: &Reversal, resource: Resource<ReversalView>) -> Response {
-    let (place, seconds) = match &reversal.refund {
-        Some(refund) => (
-            refunds::location(refund.id),
-            refunds::retry_after_seconds(&refund.state),
-        ),
-        None => (
-            location(reversal.payment.id),
-            reversal.payment.next_action().retry_after_seconds(),
-        ),
+    let standing = reversal.standing();
+    let was_done_before = standing.is_settled() && reversal.action == ReversalAction::None;
+    let (done, resource) = if was_done_before {
+        (StatusCode::OK, resource)
+    } else {
+        let place = match &reversal.refund {
+            Some(refund) => refunds::location(refund.id),
+            None => location(reversal.payment.id),
+        };
+        (StatusCode::CREATED, resource.located(&place))
     };
-    match (reversal.is_done(), reversal.action) {
-        (false, _) => {
-            let resource = resource
-                .located(&place)
-                .retry_after(Some(seconds.unwrap_or(2)));
-            (StatusCode::ACCEPTED, resource).into_response()
-        }
-        (true, ReversalAction::None) => resource.into_response(),
-        (true, ReversalAction::Cancel | ReversalAction::Refund) => {
-            (StatusCode::CREATED, resource.located(&place)).into_response()
-        }
-    }
+    resource.standing(standing, done).into_response()
 }

@@ -72,7 +72,8 @@ pub struct NextActionView {
     #[serde(rename = "type")]
     #[schema(example = "done")]
     pub kind: &'static str,
-    /// After how many milliseconds to read the payment again; `null` once it is final.
+    /// After how many milliseconds to read the payment again; `null` once `outcome_certainty` is
+    /// `final`, and never before.
     #[schema(required = true, example = json!(null))]
     pub poll_after_ms: Option<u32>,
 }
@@ -102,7 +103,8 @@ pub struct PaymentView {
     /// `canceled` (`requested`, `buyer_did_not_confirm`, `never_created`).
     #[schema(required = true, example = json!(null))]
     pub status_reason: Option<&'static str>,
-    /// `final`; `pending`: Alipay said wait; `unknown`: silence or an unreadable answer.
+    /// `final`: nothing will change by itself; `pending`: Alipay said wait, or a cancel is under way,
+    /// so that money that was taken may still go back; `unknown`: silence or an unreadable answer.
     #[schema(example = "final")]
     pub outcome_certainty: &'static str,
     /// What is charged.
@@ -148,7 +150,8 @@ pub struct PaymentView {
     /// Whether money had been taken and went back; only where `status` is `canceled`.
     #[schema(required = true, example = json!(null))]
     pub money_returned: Option<bool>,
-    /// Whether a cancel is under way; a paid payment stays `succeeded` until it is confirmed.
+    /// Whether a cancel is under way; a paid payment stays `succeeded` until it is confirmed, and is
+    /// not `final` meanwhile.
     #[schema(example = false)]
     pub cancel_pending: bool,
     /// What was returned and what may be.
@@ -176,7 +179,7 @@ pub struct PaymentView {
     /// When the payment last changed.
     #[schema(format = DateTime, example = "2026-11-22T04:00:01.234Z")]
     pub updated_at: String,
-    /// When the payment became final.
+    /// When the payment became final; `null` while `outcome_certainty` is anything else.
     #[schema(required = true, format = DateTime, example = "2026-11-22T04:00:01.234Z")]
     pub finalized_at: Option<String>,
 }
@@ -184,14 +187,14 @@ pub struct PaymentView {
 impl From<&Payment> for PaymentView {
     fn from(payment: &Payment) -> Self {
         let charge = payment.charge.as_ref();
-        let next_action = payment.next_action();
+        let standing = payment.standing();
         Self {
             id: payment.id.to_string(),
             object: "payment",
             version: payment.version,
             status: payment.state.status(),
             status_reason: payment.state.status_reason(),
-            outcome_certainty: payment.state.certainty().as_str(),
+            outcome_certainty: standing.certainty().as_str(),
             amount: payment.amount.into(),
             merchant_id: payment.merchant_id.to_string(),
             store_id: payment.store_id.clone(),
@@ -210,8 +213,8 @@ impl From<&Payment> for PaymentView {
             refunds: refunds(payment),
             cancelable_until: payment.cancelable_until().map(timestamp),
             next_action: NextActionView {
-                kind: next_action.kind.as_str(),
-                poll_after_ms: next_action.poll_after_ms,
+                kind: standing.next_action().as_str(),
+                poll_after_ms: standing.poll_after_ms(),
             },
             next_check_at: payment.inquiry.next_check_at.map(timestamp),
             metadata: payment.metadata.clone(),
@@ -219,7 +222,10 @@ impl From<&Payment> for PaymentView {
             created_at: timestamp(payment.created_at),
             paid_at: charge.and_then(|charge| charge.paid_at).map(timestamp),
             updated_at: timestamp(payment.updated_at),
-            finalized_at: payment.finalized_at.map(timestamp),
+            finalized_at: payment
+                .finalized_at
+                .filter(|_| standing.is_settled())
+                .map(timestamp),
         }
     }
 }

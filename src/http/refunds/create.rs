@@ -4,7 +4,7 @@ use axum::{extract::State, http::StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{location, represent, retry_after_seconds, view::RefundView};
+use super::{location, represent, view::RefundView};
 use crate::{
     app::App,
     domain::{
@@ -140,9 +140,8 @@ pub async fn create(
     facts.learn_refund(refund.id);
     Ok(represent(&app, refund)
         .located(&location(refund.id))
-        .retry_after(retry_after_seconds(&refund.state))
         .made(Made {
-            is_final: refund.state.is_final(),
+            standing: refund.standing(),
             is_replay: created.replayed,
             prefer,
         }))

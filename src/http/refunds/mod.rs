@@ -11,10 +11,7 @@ pub mod view;
 use super::answer::Resource;
 use crate::{
     app::App,
-    domain::{
-        id::RefundId,
-        refund::{PendingReason, Refund, RefundState},
-    },
+    domain::{id::RefundId, refund::Refund},
 };
 use view::RefundView;
 
@@ -27,18 +24,4 @@ fn represent(app: &App, refund: &Refund) -> Resource<RefundView> {
 /// Where a refund can be read.
 pub(in crate::http) fn location(id: RefundId) -> String {
     format!("/v1/refunds/{id}")
-}
-
-/// After how many seconds a reader should look again; `None` once the refund is final. A batch is hours
-/// away and a hint may come at any time, so looking once a minute is enough and costs one read of the
-/// database.
-pub(in crate::http) const fn retry_after_seconds(state: &RefundState) -> Option<u32> {
-    match state {
-        RefundState::Pending(PendingReason::Submitting) => Some(1),
-        // The first query comes 10 s after the request.
-        RefundState::Pending(PendingReason::OutcomeUnknown | PendingReason::Processing) => Some(10),
-        RefundState::Pending(PendingReason::AwaitingBatch | PendingReason::InsufficientFunds)
-        | RefundState::Unresolved => Some(60),
-        RefundState::Succeeded | RefundState::Failed(_) => None,
-    }
 }

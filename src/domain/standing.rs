@@ -1,0 +1,247 @@
+//! Where a payment or a refund stands for whoever reads it: whether anything may still change, how sure
+//! that is, what a till should do now, and when to look again. Decided here alone, so that the HTTP
+//! status, `Retry-After`, `outcome_certainty`, `next_action` and the end of a wait cannot contradict
+//! each other, and every till shows the same thing (`design/api.md` 2).
+
+use super::{
+    payment::{
+        CancelReason, OutcomeCertainty, Payment, PaymentState, ProcessingReason, RetryAdvice,
+    },
+    refund::{PendingReason, Refund, RefundState},
+};
+
+/// What the person at the till should do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextActionKind {
+    /// Nothing: the gateway finds out by itself.
+    Wait,
+    /// Ask the buyer to confirm in the wallet.
+    AskBuyerToConfirm,
+    /// Ask the buyer to show the code again, and start a new payment.
+    ShowCodeAgain,
+    /// Ask for another means of payment.
+    OtherMethod,
+    /// Call whoever operates the gateway; the till cannot solve it.
+    CallOperator,
+    /// Nothing more to do.
+    Done,
+}
+
+stored_names!(NextActionKind {
+    Wait = "wait",
+    AskBuyerToConfirm = "ask_buyer_to_confirm",
+    ShowCodeAgain = "show_code_again",
+    OtherMethod = "other_method",
+    CallOperator = "call_operator",
+    Done = "done",
+});
+
+/// Where something stands. What is open has a time to look again and no certainty; what is settled
+/// has neither a time nor a doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing will change by itself; this is what is left to do.
+    Settled(NextActionKind),
+    /// It may still change.
+    Open {
+        /// Why it is not certain.
+        doubt: Doubt,
+        /// What to do meanwhile.
+        next_action: NextActionKind,
+        /// After how many milliseconds to read it again.
+        poll_after_ms: u32,
+    },
+}
+
+/// Why the outcome is not certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// Alipay said wait, or a cancel of ours is under way.
+    Pending,
+    /// Silence or an unreadable answer.
+    Unknown,
+}
+
+/// What besides its state decides where a payment stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Circumstances {
+    /// Whether a cancel or a reversal is under way, or was sent and may still act.
+    pub cancel_is_open: bool,
+    /// Whether Alipay refused our requests at its door (`is_success=F`), so that waiting helps nobody
+    /// until an operator has looked.
+    pub refused_at_door: bool,
+}
+
+/// How soon to look again at what the gateway asks about every few seconds, in milliseconds.
+const SOON: u32 = 2_000;
+
+impl Standing {
+    const fn open(doubt: Doubt, next_action: NextActionKind, poll_after_ms: u32) -> Self {
+        Self::Open {
+            doubt,
+            next_action,
+            poll_after_ms,
+        }
+    }
+
+    /// Whether nothing will change by itself: what ends every wait.
+    pub const fn is_settled(self) -> bool {
+        match self {
+            Self::Settled(_) => true,
+            Self::Open { .. } => false,
+        }
+    }
+
+    /// How sure an answer to "what became of it?" is.
+    pub const fn certainty(self) -> OutcomeCertainty {
+        match self {
+            Self::Settled(_) => OutcomeCertainty::Final,
+            Self::Open {
+                doubt: Doubt::Pending,
+                ..
+            } => OutcomeCertainty::Pending,
+            Self::Open {
+                doubt: Doubt::Unknown,
+                ..
+            } => OutcomeCertainty::Unknown,
+        }
+    }
+
+    /// What the person at the till should do.
+    pub const fn next_action(self) -> NextActionKind {
+        match self {
+            Self::Settled(next_action) | Self::Open { next_action, .. } => next_action,
+        }
+    }
+
+    /// After how many milliseconds to read it again; `None` once it is settled.
+    pub const fn poll_after_ms(self) -> Option<u32> {
+        match self {
+            Self::Settled(_) => None,
+            Self::Open { poll_after_ms, .. } => Some(poll_after_ms),
+        }
+    }
+
+    /// The same as the whole seconds of a `Retry-After` header, rounded up.
+    pub const fn retry_after_seconds(self) -> Option<u32> {
+        match self.poll_after_ms() {
+            Some(ms) => Some(ms.div_ceil(1_000)),
+            None => None,
+        }
+    }
+
+    /// Where a payment in this state stands.
+    pub const fn of_payment(state: &PaymentState, circumstances: Circumstances) -> Self {
+        use NextActionKind as K;
+        let Circumstances {
+            cancel_is_open,
+            refused_at_door,
+        } = circumstances;
+        match state {
+            PaymentState::Processing(_) if refused_at_door => {
+                Self::open(Doubt::Unknown, K::CallOperator, 10_000)
+            }
+            // The truth may still arrive, but no sooner than an operator does.
+            PaymentState::Unresolved => Self::open(Doubt::Unknown, K::CallOperator, 30_000),
+            PaymentState::Processing(ProcessingReason::Canceling) => {
+                Self::open(Doubt::Pending, K::Wait, SOON)
+            }
+            // Money that was taken may still go back, whatever is known of it by now.
+            PaymentState::Processing(_)
+            | PaymentState::Succeeded
+            | PaymentState::Failed(_)
+            | PaymentState::Canceled { .. }
+                if cancel_is_open =>
+            {
+                Self::open(Doubt::Pending, K::Wait, SOON)
+            }
+            PaymentState::Processing(ProcessingReason::Submitting) => {
+                Self::open(Doubt::Unknown, K::Wait, 1_000)
+            }
+            PaymentState::Processing(ProcessingReason::AwaitingBuyer) => {
+                Self::open(Doubt::Pending, K::AskBuyerToConfirm, SOON)
+            }
+            PaymentState::Processing(ProcessingReason::OutcomeUnknown) => {
+                Self::open(Doubt::Unknown, K::Wait, SOON)
+            }
+            PaymentState::Succeeded => Self::Settled(K::Done),
+            PaymentState::Failed(failure) => Self::Settled(after_refusal(failure.retry)),
+            PaymentState::Canceled { reason, .. } => Self::Settled(match reason {
+                CancelReason::Requested => K::Done,
+                CancelReason::BuyerDidNotConfirm | CancelReason::NeverCreated => K::ShowCodeAgain,
+            }),
+        }
+    }
+
+    /// Where a refund in this state stands. A batch is hours away and a hint may come at any time, so
+    /// looking once a minute is enough and costs one read of the database.
+    pub const fn of_refund(state: &RefundState) -> Self {
+        use NextActionKind as K;
+        match state {
+            RefundState::Pending(PendingReason::Submitting) => {
+                Self::open(Doubt::Unknown, K::Wait, 1_000)
+            }
+            // The first query comes 10 s after the request.
+            RefundState::Pending(PendingReason::OutcomeUnknown) => {
+                Self::open(Doubt::Unknown, K::Wait, 10_000)
+            }
+            RefundState::Pending(PendingReason::Processing) => {
+                Self::open(Doubt::Pending, K::Wait, 10_000)
+            }
+            RefundState::Pending(
+                PendingReason::AwaitingBatch | PendingReason::InsufficientFunds,
+            ) => Self::open(Doubt::Pending, K::Wait, 60_000),
+            RefundState::Unresolved => Self::open(Doubt::Unknown, K::CallOperator, 60_000),
+            RefundState::Succeeded | RefundState::Failed(_) => Self::Settled(K::Done),
+        }
+    }
+
+    /// Where all refunds of a payment stand together: as the latest, while that is open; and open for
+    /// as long as not every one is `done`.
+    pub const fn of_refunds(latest: Self, is_done: bool) -> Self {
+        match latest {
+            _ if is_done => Self::Settled(NextActionKind::Done),
+            Self::Open { .. } => latest,
+            Self::Settled(_) => Self::open(Doubt::Pending, NextActionKind::Wait, 10_000),
+        }
+    }
+}
+
+const fn after_refusal(retry: RetryAdvice) -> NextActionKind {
+    match retry {
+        RetryAdvice::SameBarcode | RetryAdvice::NewBarcode => NextActionKind::ShowCodeAgain,
+        RetryAdvice::OtherMethod => NextActionKind::OtherMethod,
+        // The fault is in the request or in the configuration: the till can change neither.
+        RetryAdvice::No => NextActionKind::CallOperator,
+    }
+}
+
+impl Payment {
+    /// Where the payment stands for whoever reads it.
+    pub const fn standing(&self) -> Standing {
+        let circumstances = Circumstances {
+            cancel_is_open: self.cancel_is_open(),
+            refused_at_door: false,
+        };
+        Standing::of_payment(&self.state, circumstances)
+    }
+
+    /// Whether a cancel or a reversal is under way, or one was sent whose fate is not known: the money
+    /// of a paid payment may go back.
+    const fn cancel_is_open(&self) -> bool {
+        self.canceling.is_some()
+            || (matches!(self.state, PaymentState::Succeeded)
+                && self.inquiry.unanswered_cancel_at.is_some())
+    }
+}
+
+impl Refund {
+    /// Where the refund stands for whoever reads it.
+    pub const fn standing(&self) -> Standing {
+        Standing::of_refund(&self.state)
+    }
+}
+
+#[cfg(test)]
+#[path = "standing_tests.rs"]
+mod tests;
