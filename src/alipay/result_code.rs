@@ -408,4 +408,4 @@ fn find(table: Table, code: &str) -> Option<Meaning> {
 
 #[cfg(test)]
 #[path = "result_code_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -264,7 +264,7 @@ fn count_question(payment: &mut Payment, kind: AttemptKind, asked_at: DateTime<U
         AttemptKind::Cancel => {
             inquiry.cancels += 1;
             inquiry.last_cancel_at = Some(asked_at);
-            inquiry.unanswered_cancel_at = Some(asked_at);
+            inquiry.open_cancel_at = Some(asked_at);
             inquiry.cancel_refused = false;
         }
         AttemptKind::Pay

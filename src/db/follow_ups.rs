@@ -54,7 +54,7 @@ pub type Claims<T> = Vec<Result<Claimed<T>, Unreadable>>;
 /// The statement that claims due rows of a kind and reads what they are about. Committed at once;
 /// rows that another replica is claiming are skipped.
 macro_rules! claim {
-    ($select:ident, $subject:literal, $limit:expr, $worker:expr, $lease:expr, $kind:literal) => {
+    ($select:ident, $subject:literal, $limit:expr, $worker:expr, $lease:expr, $kind:literal $(; $next:literal)?) => {
         $select!(
             "with due as (
                 select merchant_id, follow_up_id from follow_up
@@ -77,6 +77,7 @@ macro_rules! claim {
             $worker,
             milliseconds($lease),
             $kind,
+            $(; $next)?
         )
     };
 }
@@ -98,7 +99,7 @@ impl Db {
             limit,
             worker,
             lease,
-            "payment"
+            "payment"; "$5"
         )
         .fetch_all(&self.pool)
         .await?;

@@ -206,6 +206,7 @@ impl Db {
             merchant_id,
             after,
             at_most,
+            ; "$4"
         )
         .fetch_all(&self.pool)
         .await?;

@@ -28,11 +28,12 @@ pub enum AttemptKind {
 pub enum AnswerClass {
     /// A verified answer that the service succeeded.
     Success,
-    /// A verified answer that the trade waits for the buyer, or that a refund is still to be done.
+    /// A verified answer that is neither yes nor no: the trade waits for the buyer, a refund is still to
+    /// be done, or Alipay wants the call repeated.
     Pending,
     /// A verified answer that the trade is closed.
     Closed,
-    /// A verified, definite no.
+    /// A verified, definite no: this call did nothing and will do nothing.
     Declined,
     /// A verified no whose code is not documented, so not believed.
     UnknownCode,
@@ -60,27 +61,39 @@ pub enum AnswerClass {
 }
 
 impl AnswerClass {
-    /// Whether what the call asked for may still happen, or may have happened unseen: no answer of
-    /// Alipay's own came back. Also a fact of `db::payments`, which asks the rows the same.
-    pub const fn leaves_effect_open(self) -> bool {
-        match self {
-            Self::TimedOut
-            | Self::ConnectionLost
-            | Self::HttpStatus
-            | Self::Malformed
-            | Self::BadSignature
-            | Self::Mismatch
-            // It need not be signed.
-            | Self::AccessRefused => true,
-            Self::Success
-            | Self::Pending
-            | Self::Closed
-            | Self::Declined
-            | Self::UnknownCode
-            | Self::NotFound
-            | Self::SystemError
-            // Nothing was sent.
-            | Self::ConnectFailed => false,
+    /// Whether what a call of this kind asked for may still happen, or may have happened unseen. Only a
+    /// verified "done", a verified "not done", and what never left close that. The one table of it:
+    /// statements take their list from [`AnswerClass::that_leave_open`].
+    pub const fn leaves_effect_open(self, kind: AttemptKind) -> bool {
+        match kind {
+            // They change nothing.
+            AttemptKind::Query | AttemptKind::RefundQuery | AttemptKind::StoreStatus => false,
+            AttemptKind::Pay
+            | AttemptKind::Cancel
+            | AttemptKind::Refund
+            | AttemptKind::MaintainStore => match self {
+                // Done.
+                Self::Success
+                // Not done, and not to be done by this call.
+                | Self::Closed
+                | Self::Declined
+                | Self::NotFound
+                // Nothing was sent.
+                | Self::ConnectFailed => false,
+                // Neither yes nor no.
+                Self::Pending
+                | Self::UnknownCode
+                | Self::SystemError
+                // It need not be signed.
+                | Self::AccessRefused
+                // No answer of Alipay's own.
+                | Self::TimedOut
+                | Self::ConnectionLost
+                | Self::HttpStatus
+                | Self::Malformed
+                | Self::BadSignature
+                | Self::Mismatch => true,
+            },
         }
     }
 
@@ -103,6 +116,15 @@ impl AnswerClass {
             | Self::BadSignature
             | Self::Mismatch => false,
         }
+    }
+
+    /// The stored names of the classes that leave the effect of a call of this kind open.
+    pub fn that_leave_open(kind: AttemptKind) -> Vec<String> {
+        Self::ALL
+            .iter()
+            .filter(|class| class.leaves_effect_open(kind))
+            .map(|class| class.as_str().to_owned())
+            .collect()
     }
 
     /// Whether the answer is one that an honest, healthy Alipay does not give: counted, logged as a

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::payment::{Payment, PaymentState, ProcessingReason};
+use super::payment::{CancelReason, Payment, PaymentState, ProcessingReason};
 
 /// How long after creation "the trade does not exist" stays "not yet": the 3 minutes of an unpaid
 /// trade and 15 seconds of slack (`protocol/operations.md` 1.4).
@@ -126,6 +126,11 @@ fn next_before_cancel(
 fn next_under_cancel(payment: &Payment, now: DateTime<Utc>) -> (NextStep, DateTime<Utc>) {
     let slow = slow_interval(now - payment.created_at);
     if !cancel_window_is_open(payment, now) {
+        return (NextStep::Query, after_last_question(payment, slow));
+    }
+    // Paid after all, and nobody asked to undo it: whether the cancel that left does so is seen by
+    // asking; another one would.
+    if payment.charge.is_some() && payment.canceling == Some(CancelReason::BuyerDidNotConfirm) {
         return (NextStep::Query, after_last_question(payment, slow));
     }
     let Some(last_cancel) = payment.inquiry.last_cancel_at else {

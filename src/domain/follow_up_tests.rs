@@ -6,7 +6,7 @@ use super::*;
 use crate::domain::{
     id::{MerchantId, PartnerTransId, PaymentId},
     money::{Currency, Money},
-    payment::{CancelReason, Inquiry},
+    payment::{CancelReason, Charge, Inquiry},
 };
 
 /// 2026-01-02 11:04:05 in GMT+8.
@@ -204,4 +204,36 @@ fn a_cancel_of_a_paid_payment_is_repeated_until_its_day_ends_then_a_query_decide
         next_step(&Plan::default(), &payment, midnight),
         NextStep::Settled
     );
+}
+
+#[test]
+fn a_payment_that_turned_out_paid_is_not_canceled_again_unless_a_caller_wants_it() {
+    let mut payment = open(ProcessingReason::Canceling, noon());
+    payment.canceling = Some(CancelReason::BuyerDidNotConfirm);
+    payment.charge = Some(Charge::default());
+    let asked_at = noon() + TimeDelta::seconds(61);
+    payment.inquiry = Inquiry {
+        cancels: 1,
+        last_cancel_at: Some(asked_at - TimeDelta::seconds(1)),
+        queries: 19,
+        last_query_at: Some(asked_at),
+        ..Inquiry::default()
+    };
+    let steps = |payment: &Payment| {
+        let after = (1..3600).map(|second| asked_at + TimeDelta::seconds(second));
+        after
+            .map(|now| next_step(&Plan::default(), payment, now))
+            .filter(|step| !matches!(step, NextStep::WaitUntil(_)))
+            .collect::<Vec<_>>()
+    };
+    assert!(
+        steps(&payment).iter().all(|step| *step == NextStep::Query),
+        "only asked"
+    );
+    assert_eq!(
+        next_step(&Plan::default(), &payment, asked_at + TimeDelta::seconds(8)),
+        NextStep::Query
+    );
+    payment.canceling = Some(CancelReason::Requested);
+    assert!(steps(&payment).contains(&NextStep::Cancel));
 }

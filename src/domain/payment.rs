@@ -237,18 +237,19 @@ pub struct Inquiry {
     pub last_cancel_at: Option<DateTime<Utc>>,
     /// Whether Alipay refused the last cancel for good, so that a query decides.
     pub cancel_refused: bool,
-    /// When the last cancel was sent whose fate is not known: it was not answered, or not by Alipay.
-    pub unanswered_cancel_at: Option<DateTime<Utc>>,
+    /// When the last cancel was sent that may still act: nothing says that it is done or that it is not
+    /// ([`AnswerClass::leaves_effect_open`](super::attempt::AnswerClass::leaves_effect_open)).
+    pub open_cancel_at: Option<DateTime<Utc>>,
 }
 
-/// How long after its intent an unanswered cancel may still take effect at Alipay: the time within
+/// How long after its intent a cancel whose effect is open may still act at Alipay: the time within
 /// which it leaves, its deadline, and a wide margin.
 pub const CANCEL_ACTS_WITHIN: TimeDelta = TimeDelta::minutes(1);
 
 impl Inquiry {
     /// Whether a cancel of ours may be on its way still.
     pub fn cancel_may_act(&self, now: DateTime<Utc>) -> bool {
-        self.unanswered_cancel_at
+        self.open_cancel_at
             .is_some_and(|sent| now < sent + CANCEL_ACTS_WITHIN)
     }
 }
@@ -511,12 +512,15 @@ impl Payment {
         let processing = |reason| PaymentState::Processing(reason);
         match event {
             // Not yet: our own cancel may return the money a moment later, and nobody may read
-            // "succeeded" before that is settled (M6). The plan goes on until it is.
+            // "succeeded" before that is settled (M6). That it was paid is kept, so that no further
+            // cancel is sent, and the queries go on until it is settled.
             PaymentEvent::Paid { .. }
                 if self.canceling == Some(CancelReason::BuyerDidNotConfirm)
                     && self.inquiry.cancel_may_act(now) =>
             {
-                None
+                self.charge
+                    .is_none()
+                    .then(|| (processing(reason), self.canceling))
             }
             // A caller who wants the trade undone still wants it when it turns out paid. A buyer
             // who was merely late has bought.
@@ -525,6 +529,8 @@ impl Payment {
                 self.canceling
                     .filter(|reason| *reason == CancelReason::Requested),
             )),
+            // The answer to an old question: since then it was paid, and a query tells how that ends.
+            PaymentEvent::Declined(_) if self.charge.is_some() => None,
             PaymentEvent::Declined(failure) => Some((PaymentState::Failed(failure.clone()), None)),
             PaymentEvent::NeverSent => Some((self.never_sent(), None)),
             PaymentEvent::Closed {
@@ -565,6 +571,11 @@ impl Payment {
         let state = match event {
             PaymentEvent::Paid { .. } | PaymentEvent::Resolved(Resolution::Succeeded) => {
                 PaymentState::Succeeded
+            }
+            PaymentEvent::Declined(_) | PaymentEvent::Resolved(Resolution::Failed { .. })
+                if self.charge.is_some() =>
+            {
+                return None;
             }
             PaymentEvent::Declined(failure) => PaymentState::Failed(failure.clone()),
             PaymentEvent::NeverSent => self.never_sent(),

@@ -254,9 +254,17 @@ fn m6_a_paid_trade_is_not_believed_while_our_cancel_may_still_return_the_money()
         answered.map(|payment| payment.state),
         Some(PaymentState::Succeeded)
     );
-    canceling.inquiry.unanswered_cancel_at = Some(at(15));
-    assert_eq!(canceling.apply(&paid, at(20)), Ok(None));
+    canceling.inquiry.open_cancel_at = Some(at(15));
+    let held = canceling.apply(&paid, at(20)).expect("legal");
+    let mut canceling = held.expect("the charge is news");
+    assert_eq!(
+        canceling.state,
+        PaymentState::Processing(ProcessingReason::Canceling)
+    );
+    assert_eq!(canceling.charge, Some(charge()));
     assert_eq!(canceling.apply(&paid, at(74)), Ok(None));
+    let declined = PaymentEvent::Declined(failure());
+    assert_eq!(canceling.apply(&declined, at(74)), Ok(None));
     let late = canceling.apply(&paid, at(75)).expect("legal");
     assert_eq!(
         late.map(|payment| payment.state),

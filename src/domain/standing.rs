@@ -231,7 +231,7 @@ impl Payment {
     const fn cancel_is_open(&self) -> bool {
         self.canceling.is_some()
             || (matches!(self.state, PaymentState::Succeeded)
-                && self.inquiry.unanswered_cancel_at.is_some())
+                && self.inquiry.open_cancel_at.is_some())
     }
 }
 

@@ -209,10 +209,9 @@ impl Readable for CancelRequest {
                     None,
                 ))
             }
-            ResultCode::Fail | ResultCode::Unknown => Ok(read_not_canceled(
-                code,
-                may_retry.or_else(|| retries_without_a_flag(fields, code)),
-            )),
+            result @ (ResultCode::Fail | ResultCode::Unknown) => {
+                Ok(read_not_canceled(result, code, may_retry))
+            }
             // A success that may be retried, or that names an error, contradicts itself.
             ResultCode::Success | ResultCode::Other => Ok(Reading::new(
                 CancelOutcome::Unknown,
@@ -243,28 +242,47 @@ fn read_canceled(fields: &Fields) -> CancelOutcome {
     }
 }
 
-/// `retry_flag` decides (`protocol/wire.md` 3.2); `None` is neither yes nor no.
-fn read_not_canceled(code: Option<&str>, may_retry: Option<bool>) -> Reading<CancelOutcome> {
-    let documented = code.and_then(|code| result_code::meaning(Service::Cancel, code));
-    let class = match documented {
-        Some(_) => AnswerClass::Declined,
-        None => AnswerClass::UnknownCode,
-    };
+/// `retry_flag` decides what is asked next (`protocol/wire.md` 3.2), and whether the answer is a no that
+/// can be relied on: Alipay may still do what it wants to be asked again.
+fn read_not_canceled(
+    result: ResultCode,
+    code: Option<&str>,
+    may_retry: Option<bool>,
+) -> Reading<CancelOutcome> {
+    let meaning = code.and_then(|code| result_code::meaning(Service::Cancel, code));
     let owned = code.map(str::to_owned);
-    let outcome = match may_retry {
+    let outcome = match may_retry.or_else(|| retries_without_a_flag(result, meaning)) {
         Some(true) => CancelOutcome::Retry { code: owned },
         Some(false) => CancelOutcome::Refused { code: owned },
         None => CancelOutcome::Unknown,
     };
-    Reading::new(outcome, class, code)
+    Reading::new(outcome, class_of_no(result, meaning, may_retry), code)
+}
+
+/// Only a FAIL whose code says why nothing was done is a no.
+fn class_of_no(
+    result: ResultCode,
+    meaning: Option<Meaning>,
+    may_retry: Option<bool>,
+) -> AnswerClass {
+    match (result, meaning) {
+        (ResultCode::Fail, None) => AnswerClass::UnknownCode,
+        (
+            ResultCode::Fail,
+            Some(Meaning::Definite { .. } | Meaning::NotExecuted { .. } | Meaning::NotFound),
+        ) if may_retry != Some(true) => AnswerClass::Declined,
+        // Nothing was done because it could not be; a repeat may find that it can.
+        (ResultCode::Fail, Some(Meaning::Later)) => AnswerClass::Declined,
+        _ => AnswerClass::Pending,
+    }
 }
 
 /// Where the flag is missing the code decides, and an undocumented one decides nothing.
-fn retries_without_a_flag(fields: &Fields, code: Option<&str>) -> Option<bool> {
-    if fields.result_code() == Ok(ResultCode::Unknown) {
+fn retries_without_a_flag(result: ResultCode, meaning: Option<Meaning>) -> Option<bool> {
+    if result == ResultCode::Unknown {
         return Some(true);
     }
-    match result_code::meaning(Service::Cancel, code?)? {
+    match meaning? {
         Meaning::Definite { .. } | Meaning::NotExecuted { .. } | Meaning::NotFound => Some(false),
         Meaning::Later | Meaning::InProgress | Meaning::Unknown => Some(true),
     }

@@ -75,18 +75,28 @@ impl RefundRequest {
 fn read_refund_failure(code: Option<&str>) -> Reading<RefundOutcome> {
     let unknown = || Reading::new(RefundOutcome::Unknown, AnswerClass::UnknownCode, code);
     let Some(text) = code else { return unknown() };
-    let outcome = match result_code::meaning(Service::Refund, text) {
-        Some(Meaning::Definite { message, .. }) => RefundOutcome::Refused(failure(text, message)),
-        Some(Meaning::NotExecuted { .. }) => RefundOutcome::Refused(failure(text, NOT_SET_UP)),
-        Some(Meaning::Later) => RefundOutcome::BalanceTooLow {
-            code: text.to_owned(),
-        },
-        Some(Meaning::InProgress) => RefundOutcome::CheckPayment {
-            code: text.to_owned(),
-        },
+    let code_of = || text.to_owned();
+    let (outcome, class) = match result_code::meaning(Service::Refund, text) {
+        Some(Meaning::Definite { message, .. }) => (
+            RefundOutcome::Refused(failure(text, message)),
+            AnswerClass::Declined,
+        ),
+        Some(Meaning::NotExecuted { .. }) => (
+            RefundOutcome::Refused(failure(text, NOT_SET_UP)),
+            AnswerClass::Declined,
+        ),
+        Some(Meaning::Later) => (
+            RefundOutcome::BalanceTooLow { code: code_of() },
+            AnswerClass::Declined,
+        ),
+        // The payment's state may be what an earlier request of ours made it.
+        Some(Meaning::InProgress) => (
+            RefundOutcome::CheckPayment { code: code_of() },
+            AnswerClass::Pending,
+        ),
         Some(Meaning::NotFound | Meaning::Unknown) | None => return unknown(),
     };
-    Reading::new(outcome, AnswerClass::Declined, code)
+    Reading::new(outcome, class, code)
 }
 
 /// Nothing may be scanned again for a refund, so its advice is always "no".

@@ -1,3 +1,5 @@
+mod effects;
+
 use chrono::{DateTime, Utc};
 use encoding_rs::GBK;
 use md5::{Digest as _, Md5};
