@@ -86,6 +86,12 @@ pub enum CancelOutcome {
         /// Alipay's code.
         code: Option<String>,
     },
+    /// Not canceled, since the merchant's balance is too low to return the money: the same cancel may
+    /// be sent again, or the money returned by an asynchronous refund.
+    BalanceTooLow {
+        /// Whether Alipay invites the repeat.
+        may_retry: bool,
+    },
     /// Not canceled, and repeating does not help: query.
     Refused {
         /// Alipay's code.

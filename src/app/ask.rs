@@ -14,14 +14,13 @@ use super::{
     App,
     accounts::Account,
     follow_up::Interrupted,
-    outcome::{cancel_event, query_event},
+    outcome::{cancel_event, ends_the_cancel, query_event},
     record::{News, RecordError},
     stopwatch::Stopwatch,
 };
 use crate::{
     alipay::{
         client::Alipay,
-        outcome::CancelOutcome,
         request::{CancelRequest, QueryRequest},
     },
     db::record::{Change, Fence, Question, Recorded},
@@ -77,6 +76,8 @@ pub(super) struct Begun {
     pub(super) payment: Payment,
     attempt_id: AttemptId,
     asked_at: DateTime<Utc>,
+    /// Whether a cancel that was sent before may take effect still.
+    earlier_may_act: bool,
     /// Runs since before the intent was committed.
     decided: Stopwatch,
     /// Whom to ask: the account as it was when the intent was committed.
@@ -136,6 +137,13 @@ impl App {
             ensure_follow_up: !after.as_ref().unwrap_or(&payment).is_settled(),
             attempt_id,
             kind: ask.kind(),
+            // A caller's repeat changes nothing and has no claim to guard it.
+            unchanged: (asker.fence.is_none()
+                && ask.kind() == AttemptKind::Cancel
+                && after.is_none())
+            .then_some(payment.version),
+            wakes: asker.fence.is_none()
+                && after.as_ref().unwrap_or(&payment).canceling == Some(CancelReason::Requested),
             change: after
                 .as_ref()
                 .zip(started.as_ref())
@@ -159,11 +167,13 @@ impl App {
                     self.waiters.announce(after);
                 }
                 let mut payment = after.unwrap_or(payment);
+                let earlier_may_act = payment.inquiry.cancel_may_act(asked_at);
                 count_question(&mut payment, ask.kind(), asked_at);
                 Beginning::Begun(Box::new(Begun {
                     payment,
                     attempt_id,
                     asked_at,
+                    earlier_may_act,
                     decided,
                     account,
                 }))
@@ -184,12 +194,13 @@ impl App {
             payment,
             attempt_id,
             asked_at,
-            decided,
             account,
-        } = begun;
+            ..
+        } = &begun;
+        let (attempt_id, asked_at) = (*attempt_id, *asked_at);
         crashpoint!(self.db.failpoints, "ask.begun");
         let started = Instant::now();
-        let reply = call(&account.alipay, &payment, ask, asked_at, &decided).await;
+        let reply = call(&account.alipay, &begun, ask).await;
         crashpoint!(self.db.failpoints, "ask.answered");
         let news = News {
             actor: asker.actor,
@@ -202,7 +213,7 @@ impl App {
             grounds: None,
             now: asked_at + started.elapsed(),
         };
-        let mut payment = payment;
+        let mut payment = payment.clone();
         if let Some(refused) = reply.cancel_refused {
             payment.inquiry.cancel_refused = refused;
         }
@@ -212,13 +223,15 @@ impl App {
 }
 
 /// One upstream call.
-async fn call(
-    alipay: &Alipay,
-    payment: &Payment,
-    ask: Ask,
-    asked_at: DateTime<Utc>,
-    decided: &Stopwatch,
-) -> Reply {
+async fn call(alipay: &Alipay, begun: &Begun, ask: Ask) -> Reply {
+    let Begun {
+        payment,
+        asked_at,
+        earlier_may_act,
+        decided,
+        ..
+    } = begun;
+    let asked_at = *asked_at;
     let partner_trans_id = payment.partner_trans_id.clone();
     let alipay_trans_id = payment.alipay_trans_id.clone();
     match ask {
@@ -230,8 +243,8 @@ async fn call(
             let too_late = || decided.is_over(SEND_CANCEL_WITHIN);
             let call = alipay.cancel(&request, too_late).await;
             Reply {
-                cancel_refused: Some(matches!(call.outcome, CancelOutcome::Refused { .. })),
-                event: cancel_event(call.outcome, payment, asked_at),
+                cancel_refused: Some(ends_the_cancel(&call.outcome, payment)),
+                event: cancel_event(call.outcome, payment, *earlier_may_act, asked_at),
                 answer: call.answer,
             }
         }

@@ -114,11 +114,16 @@ impl App {
                 return Ok(None);
             };
             let now = self.db.now().await?;
-            if may_skip(&payment) {
+            if may_skip(&payment, now) {
                 return Ok(Some(payment));
             }
-            check_cancelable(&payment, now)?;
             let ask = Ask::Cancel(CancelReason::Requested);
+            let ask = if payment.canceling == Some(CancelReason::Requested) {
+                repeated(&payment, now, ask)
+            } else {
+                check_cancelable(&payment, now)?;
+                ask
+            };
             if let Some(payment) = self.send_cancel(principal, payment, ask).await? {
                 return Ok(Some(payment));
             }
@@ -167,10 +172,19 @@ impl App {
     }
 }
 
-/// Whether the cancel is done or under way already.
-fn may_skip(payment: &Payment) -> bool {
-    matches!(payment.state, PaymentState::Canceled { .. })
-        || payment.canceling == Some(CancelReason::Requested)
+/// Whether the cancel is done, or really under way already.
+fn may_skip(payment: &Payment, now: DateTime<Utc>) -> bool {
+    matches!(payment.state, PaymentState::Canceled { .. }) || payment.cancel_is_repeated(now)
+}
+
+/// What is asked for a caller who repeats a wish that stands: the same again while Alipay takes a
+/// cancel, and after that the question that decides what becomes of the wish.
+pub(super) fn repeated(payment: &Payment, now: DateTime<Utc>, ask: Ask) -> Ask {
+    if payment.cancel_window_is_open(now) {
+        ask
+    } else {
+        Ask::Query
+    }
 }
 
 pub(super) fn check_cancelable(payment: &Payment, now: DateTime<Utc>) -> Result<(), Error> {
@@ -183,7 +197,7 @@ pub(super) fn check_cancelable(payment: &Payment, now: DateTime<Utc>) -> Result<
             detail: "a payment with a refund cannot be canceled; refund the rest",
         });
     }
-    if payment.cancelable_until().is_some_and(|end| now >= end) {
+    if !payment.cancel_window_is_open(now) {
         return Err(window_closed(payment));
     }
     Ok(())

@@ -15,7 +15,7 @@ use crate::{
     db::{error::Error as DbError, follow_ups::Claimed, record::Fence},
     domain::{
         follow_up::{NextStep, next_step},
-        payment::{CancelReason, Payment, PaymentEvent},
+        payment::{CancelReason, Payment, PaymentEvent, PaymentState},
         transition::Actor,
     },
     failpoint::{crashpoint, planted},
@@ -60,41 +60,54 @@ impl App {
                 self.db.reschedule(payment.merchant_id, fence, due).await?;
                 Ok(())
             }
-            NextStep::Query => self.visit(payment, fence, now, Ask::Query).await,
+            NextStep::Query => {
+                self.visit(payment, fence, now, Ask::Query).await?;
+                Ok(())
+            }
             NextStep::Cancel => {
                 // Nobody asked for it, or the cancel that somebody asked for goes on.
                 let reason = payment
                     .canceling
                     .unwrap_or(CancelReason::BuyerDidNotConfirm);
-                self.visit(payment, fence, now, Ask::Cancel(reason)).await
+                self.visit(payment, fence, now, Ask::Cancel(reason)).await?;
+                Ok(())
             }
-            NextStep::GiveUp => self.give_up(payment, fence, now).await,
+            // However late the visit is, it asks before it gives up.
+            NextStep::GiveUp => match self.visit(payment, fence, now, Ask::Query).await? {
+                Some(payment) if matches!(payment.state, PaymentState::Processing(_)) => {
+                    self.give_up(payment, fence, now).await
+                }
+                Some(_) | None => Ok(()),
+            },
         }
     }
 
-    /// Asks one question under the claim.
+    /// Asks one question under the claim; returns the payment after it, or `None` where another goes on.
     async fn visit(
         &self,
         payment: Payment,
         fence: Fence,
         now: DateTime<Utc>,
         ask: Ask,
-    ) -> Result<(), Interrupted> {
+    ) -> Result<Option<Payment>, Interrupted> {
         let (merchant_id, payment_id) = (payment.merchant_id, payment.id);
         let asker = Asker {
             actor: Actor::FollowUp(fence.follow_up_id),
             fence: Some(fence),
         };
         match self.begin(payment, asker, ask).await? {
-            Beginning::Begun(begun) => settle(self.ask(*begun, asker, ask).await.map(|_| ())),
+            Beginning::Begun(begun) => {
+                let recorded = self.ask(*begun, asker, ask).await;
+                unless_lost(recorded.map(|(payment, _)| payment))
+            }
             Beginning::Changed => {
                 // Somebody settled or changed it meanwhile: look again at once.
                 self.db.reschedule(merchant_id, fence, now).await?;
-                Ok(())
+                Ok(None)
             }
             Beginning::FenceLost => {
                 tracing::warn!(payment.id = %payment_id, "the claim on the follow-up was lost before asking");
-                Ok(())
+                Ok(None)
             }
         }
     }
@@ -132,11 +145,17 @@ impl App {
 
 /// A lost claim is no error of the visit: another worker goes on.
 pub(super) fn settle(recorded: Result<(), RecordError>) -> Result<(), Interrupted> {
+    unless_lost(recorded).map(|_| ())
+}
+
+/// What was recorded; `None` where another goes on.
+fn unless_lost<T>(recorded: Result<T, RecordError>) -> Result<Option<T>, Interrupted> {
     match recorded {
-        Ok(()) | Err(RecordError::Missing) => Ok(()),
+        Ok(recorded) => Ok(Some(recorded)),
+        Err(RecordError::Missing) => Ok(None),
         Err(RecordError::FenceLost) => {
             tracing::warn!("the claim on the follow-up was lost; another worker goes on");
-            Ok(())
+            Ok(None)
         }
         Err(RecordError::Db(error)) => Err(Interrupted::Db(error)),
     }

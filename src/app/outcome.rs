@@ -73,21 +73,38 @@ pub(super) fn query_event(
     }
 }
 
+/// Whether the answer ends the cancel, so that a query decides what is left to be done.
+pub(super) const fn ends_the_cancel(outcome: &CancelOutcome, payment: &Payment) -> bool {
+    match outcome {
+        CancelOutcome::Refused { .. } => true,
+        CancelOutcome::BalanceTooLow { may_retry } => payment.reversal.is_some() || !*may_retry,
+        CancelOutcome::Closed { .. } | CancelOutcome::Retry { .. } | CancelOutcome::Unknown => {
+            false
+        }
+    }
+}
+
 fn cancel_is_over(payment: &Payment, now: DateTime<Utc>) -> bool {
-    let window_is_over = payment.cancelable_until().is_some_and(|end| now >= end);
     payment.state == PaymentState::Succeeded
         && payment.canceling.is_some()
-        && (payment.inquiry.cancel_refused || window_is_over)
+        && (payment.inquiry.cancel_refused || !payment.cancel_window_is_open(now))
         && !payment.inquiry.cancel_may_act(now)
 }
 
-/// What the answer to a cancel says; `None` where the matter stays open.
+/// What the answer to a cancel says; `None` where the matter stays open. `earlier_may_act`: one that
+/// was sent before may take effect still.
 pub(super) fn cancel_event(
     outcome: CancelOutcome,
     payment: &Payment,
+    earlier_may_act: bool,
     now: DateTime<Utc>,
 ) -> Option<PaymentEvent> {
     let (action, alipay_trans_id) = match outcome {
+        // The refund of the reversal waits for the balance; the cancel would wait for midnight.
+        CancelOutcome::BalanceTooLow { .. } if payment.reversal.is_some() && !earlier_may_act => {
+            return (payment.state == PaymentState::Succeeded)
+                .then_some(PaymentEvent::CancelRefused);
+        }
         CancelOutcome::Closed {
             action,
             alipay_trans_id,

@@ -97,6 +97,10 @@ pub struct Question<'a> {
     pub attempt_id: AttemptId,
     /// What is asked.
     pub kind: AttemptKind,
+    /// The version that must still stand where asking changes nothing and no claim guards it.
+    pub unchanged: Option<i64>,
+    /// Whether a parked follow-up is put back on the schedule: the caller's wish is owed.
+    pub wakes: bool,
     /// The change that asking makes: `cancel_started`.
     pub change: Option<Change<'a>>,
     /// How long the call may take, in milliseconds; the lease must outlast it.
@@ -249,7 +253,12 @@ impl Db {
     /// Writes the intent to ask, before the call: the attempt, the plan's counters, and the change
     /// that asking makes. A worker is refused when its claim is lost or its lease would not outlast
     /// the call (`design/correctness.md` R10); a caller's cancel leaves the follow-up behind that
-    /// goes on if this replica dies. A payment with refunds cannot begin a cancel.
+    /// goes on if this replica dies, and puts one that was parked back on the schedule. A payment with
+    /// refunds cannot begin a cancel.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one statement, and its parameters one by one"
+    )]
     #[tracing::instrument(name = "db.attempt.insert", skip_all, fields(payment.id = %question.payment_id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn begin_question(&self, question: &Question<'_>) -> Result<Recorded, Error> {
         let change = question.change.as_ref();
@@ -271,6 +280,11 @@ impl Db {
                     and version = $6 and status = $7 and refund_reserved_minor = 0
                     and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
                 returning version, updated_at
+            ), stands as materialized (
+                select payment_id from payment
+                where merchant_id = $1 and payment_id = $2 and version = $20
+                    and (select count(*) from held) >= 0
+                for update
             ), recorded as (
                 insert into payment_transition (merchant_id, payment_id, version, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
@@ -281,6 +295,7 @@ impl Db {
                 insert into attempt (merchant_id, attempt_id, payment_id, kind)
                 select $1, $14, $2, $16
                 where ($6::bigint is null or exists (select from changed))
+                    and ($20::bigint is null or exists (select from stands))
                     and ($3::uuid is null or exists (select from held))
                 returning sent_at
             ), counted as (
@@ -302,8 +317,13 @@ impl Db {
                         -- While a caller's cancel is under way, the schedule waits for it.
                         due_at = case
                             when $3::uuid is null and $16 = 'cancel' then excluded.due_at
+                            when $21 and planned.parked_at is not null then excluded.due_at
                             else planned.due_at
-                        end
+                        end,
+                        parked_at = case when not $21 then planned.parked_at end,
+                        abandoned_reason = case when not $21 then planned.abandoned_reason end,
+                        abandoned_by = case when not $21 then planned.abandoned_by end,
+                        error_count = case when $21 then 0 else planned.error_count end
             )
             select (select count(*) from held) as "held!",
                 (select sent_at from attempted) as sent_at"#,
@@ -330,6 +350,8 @@ impl Db {
             change
                 .and_then(|change| change.after.reversal)
                 .map(RefundId::uuid),
+            question.unchanged,
+            question.wakes,
         )
         .fetch_one(&self.pool)
         .await?;

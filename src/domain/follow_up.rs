@@ -6,7 +6,7 @@
 //!    growing pauses and interleaved with queries, while Alipay's cancel window is open.
 //! 3. After that, and after the 3 minutes in which Alipay closes an unpaid trade by itself: query,
 //!    ever more slowly, for [`GIVE_UP_AFTER`].
-//! 4. Then the payment is `unresolved`: a person must look, and the queries go on.
+//! 4. Then, after one more query, the payment is `unresolved`: a person must look, and the queries go on.
 //!
 //! Exhaustion never means failed.
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::payment::{CancelReason, Payment, PaymentState, ProcessingReason};
+use super::payment::{CANCEL_ACTS_WITHIN, CancelReason, Payment, PaymentState, ProcessingReason};
 
 /// How long after creation "the trade does not exist" stays "not yet": the 3 minutes of an unpaid
 /// trade and 15 seconds of slack (`protocol/operations.md` 1.4).
@@ -50,7 +50,7 @@ pub enum NextStep {
     Cancel,
     /// Nothing before this instant.
     WaitUntil(DateTime<Utc>),
-    /// Every planned question was asked: the payment becomes `unresolved`.
+    /// Every planned question was asked: where one more tells nothing, the payment becomes `unresolved`.
     GiveUp,
     /// The payment is final: nothing is owed any more.
     Settled,
@@ -104,7 +104,7 @@ fn next_before_cancel(
     payment: &Payment,
     now: DateTime<Utc>,
 ) -> (NextStep, DateTime<Utc>) {
-    if cancel_window_is_open(payment, now) {
+    if payment.cancel_window_is_open(now) {
         let cancel_at = payment.cancel_at();
         let query_at = match payment.inquiry.last_query_at {
             None => payment.created_at + delta(plan.first_query_after),
@@ -125,8 +125,9 @@ fn next_before_cancel(
 /// A cancel is under way: repeat it with growing pauses, with a query after each.
 fn next_under_cancel(payment: &Payment, now: DateTime<Utc>) -> (NextStep, DateTime<Utc>) {
     let slow = slow_interval(now - payment.created_at);
-    if !cancel_window_is_open(payment, now) {
-        return (NextStep::Query, after_last_question(payment, slow));
+    if !payment.cancel_window_is_open(now) {
+        let due = unasked_since_paid(payment).unwrap_or(after_last_question(payment, slow));
+        return (NextStep::Query, due);
     }
     // Paid after all, and nobody asked to undo it: whether the cancel that left does so is seen by
     // asking; another one would.
@@ -150,9 +151,16 @@ fn next_under_cancel(payment: &Payment, now: DateTime<Utc>) -> (NextStep, DateTi
     }
 }
 
-/// Whether Alipay may still take a cancel; it alone decides (`design/correctness.md` T4).
-fn cancel_window_is_open(payment: &Payment, now: DateTime<Utc>) -> bool {
-    payment.cancelable_until().is_some_and(|end| now < end)
+/// When the question is due that decides what becomes of the wish to undo a payment which turned out
+/// paid after its cancel window: at once, or as soon as no cancel is on its way. `None` once it was
+/// asked.
+fn unasked_since_paid(payment: &Payment) -> Option<DateTime<Utc>> {
+    let inquiry = &payment.inquiry;
+    let paid = payment.finalized_at?;
+    let asked = inquiry.last_query_at.is_some_and(|at| at > paid);
+    let acts_until = inquiry.open_cancel_at.map(|sent| sent + CANCEL_ACTS_WITHIN);
+    let apart = inquiry.last_query_at.map(|at| at + TimeDelta::seconds(1));
+    (!asked).then(|| acts_until.max(apart).map_or(paid, |due| due.max(paid)))
 }
 
 /// The pause between questions once the quick ones brought nothing.

@@ -183,6 +183,45 @@ fn a_final_payment_owes_nothing() {
     }
 }
 
+/// What turns out paid after its cancel window is asked about at once, not at the pace of what is old:
+/// the answer decides what becomes of the wish to undo it. It waits while a cancel may still act.
+#[test]
+fn a_wish_that_finds_a_paid_payment_too_late_for_a_cancel_is_decided_at_once() {
+    let mut payment = open(ProcessingReason::Submitting, noon());
+    let paid = noon() + TimeDelta::days(7);
+    payment.state = PaymentState::Succeeded;
+    payment.canceling = Some(CancelReason::Requested);
+    payment.finalized_at = Some(paid);
+    payment.inquiry.last_query_at = Some(paid - TimeDelta::seconds(1));
+    let at = |seconds| {
+        next_step(
+            &Plan::default(),
+            &payment,
+            paid + TimeDelta::seconds(seconds),
+        )
+    };
+    assert_eq!(at(0), NextStep::Query);
+    payment.inquiry.open_cancel_at = Some(paid - TimeDelta::seconds(20));
+    let at = |seconds| {
+        next_step(
+            &Plan::default(),
+            &payment,
+            paid + TimeDelta::seconds(seconds),
+        )
+    };
+    assert_eq!(at(39), NextStep::WaitUntil(paid + TimeDelta::seconds(40)));
+    assert_eq!(at(40), NextStep::Query);
+    payment.inquiry.last_query_at = Some(paid + TimeDelta::seconds(40));
+    let at = |seconds| {
+        next_step(
+            &Plan::default(),
+            &payment,
+            paid + TimeDelta::seconds(seconds),
+        )
+    };
+    assert_eq!(at(41), NextStep::WaitUntil(paid + TimeDelta::seconds(3640)));
+}
+
 #[test]
 fn a_cancel_of_a_paid_payment_is_repeated_until_its_day_ends_then_a_query_decides() {
     let mut payment = open(ProcessingReason::Submitting, noon());

@@ -8,6 +8,9 @@
 //! | `canceled` | the trade is closed or never existed | nothing |
 //! | `unresolved` | every planned question was asked; the truth is still accepted | `succeeded`, `failed`, `canceled` |
 //!
+//! A caller's wish to undo a payment ([`Payment::canceling`], [`Payment::reversal`]) stands beside the
+//! state until it is done, refused for good, or withdrawn.
+//!
 //! Only an explicit, verified answer leads to `succeeded`, `failed` or `canceled`; silence never
 //! does (`design/correctness.md` S3, S6).
 
@@ -245,6 +248,9 @@ pub struct Inquiry {
 /// How long after its intent a cancel whose effect is open may still act at Alipay: the time within
 /// which it leaves, its deadline, and a wide margin.
 pub const CANCEL_ACTS_WITHIN: TimeDelta = TimeDelta::minutes(1);
+
+/// How soon the next visit must come for a caller who asks for a cancel again to be served by it.
+const REPEATED_WITHIN: TimeDelta = TimeDelta::minutes(1);
 
 impl Inquiry {
     /// Whether a cancel of ours may be on its way still.
@@ -524,11 +530,7 @@ impl Payment {
             }
             // A caller who wants the trade undone still wants it when it turns out paid. A buyer
             // who was merely late has bought.
-            PaymentEvent::Paid { .. } => Some((
-                PaymentState::Succeeded,
-                self.canceling
-                    .filter(|reason| *reason == CancelReason::Requested),
-            )),
+            PaymentEvent::Paid { .. } => Some((PaymentState::Succeeded, self.wish())),
             // The answer to an old question: since then it was paid, and a query tells how that ends.
             PaymentEvent::Declined(_) if self.charge.is_some() => None,
             PaymentEvent::Declined(failure) => Some((PaymentState::Failed(failure.clone()), None)),
@@ -561,17 +563,22 @@ impl Payment {
                 (reason != R::Canceling || caller_joins || self.lacks(*reversal))
                     .then_some((processing(R::Canceling), Some(*wanted_by)))
             }
-            PaymentEvent::PlanExhausted => Some((PaymentState::Unresolved, None)),
+            PaymentEvent::PlanExhausted => Some((PaymentState::Unresolved, self.wish())),
             PaymentEvent::CancelRefused | PaymentEvent::Resolved(_) => None,
         }
     }
 
-    /// The truth is still accepted, from Alipay or from an operator.
+    /// The truth is still accepted, from Alipay or from an operator, and so is a caller's wish.
     fn after_unresolved(&self, event: &PaymentEvent) -> Option<Moved> {
         let state = match event {
-            PaymentEvent::Paid { .. } | PaymentEvent::Resolved(Resolution::Succeeded) => {
-                PaymentState::Succeeded
+            PaymentEvent::Paid { .. } => return Some((PaymentState::Succeeded, self.wish())),
+            PaymentEvent::CancelStarted { reason, reversal } => {
+                let is_new = self.canceling.is_none() || self.lacks(*reversal);
+                return (*reason == CancelReason::Requested && is_new)
+                    .then_some((PaymentState::Unresolved, Some(CancelReason::Requested)));
             }
+            // Who decides that the money stays decides about the wish, too.
+            PaymentEvent::Resolved(Resolution::Succeeded) => PaymentState::Succeeded,
             PaymentEvent::Declined(_) | PaymentEvent::Resolved(Resolution::Failed { .. })
                 if self.charge.is_some() =>
             {
@@ -596,7 +603,6 @@ impl Payment {
             }
             PaymentEvent::BuyerMustConfirm { .. }
             | PaymentEvent::OutcomeBecameUnknown
-            | PaymentEvent::CancelStarted { .. }
             | PaymentEvent::CancelRefused
             | PaymentEvent::PlanExhausted => return None,
         };
@@ -711,6 +717,26 @@ impl Payment {
             reason,
             money_returned,
         }
+    }
+
+    /// A caller's wish to have the payment undone, which outlives whatever is learnt of it until it
+    /// is done or refused for good. That the gateway closes what nobody confirms is no wish.
+    fn wish(&self) -> Option<CancelReason> {
+        self.canceling
+            .filter(|reason| *reason == CancelReason::Requested)
+    }
+
+    /// Whether Alipay is going on to be asked to undo the payment for a caller: the wish stands, and
+    /// the schedule visits it again within [`REPEATED_WITHIN`] of `now`. It does not where the
+    /// follow-up is parked, was taken off the schedule, or is far off.
+    pub fn cancel_is_repeated(&self, now: DateTime<Utc>) -> bool {
+        let comes_soon = |due| due < now + REPEATED_WITHIN;
+        self.wish().is_some() && self.inquiry.next_check_at.is_some_and(comes_soon)
+    }
+
+    /// Whether Alipay may still take a cancel; it alone decides (`design/correctness.md` T4).
+    pub fn cancel_window_is_open(&self, now: DateTime<Utc>) -> bool {
+        self.cancelable_until().is_some_and(|end| now < end)
     }
 
     /// Whether the wish for a reversal is new.

@@ -346,3 +346,85 @@ async fn hk_8_around_midnight_alipay_decides(pool: PgPool) {
     );
     world.finish().await;
 }
+
+/// A cancel that meets silence and whose follow-up then is off the schedule, by `off`.
+async fn wished_and_off_the_schedule(pool: PgPool, off: &'static str) -> (World, String) {
+    let world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    let lost = json!({"type": "drop_before_effect"});
+    world.simulator.script("cancel", 1, lost).await;
+    let pending = cancel(&world, paid.id(), 0).await;
+    assert_eq!(pending.body["cancel_pending"], true, "{pending:?}");
+    world.settle_calls().await;
+    world.sql(off).await;
+    (world, paid.id().to_owned())
+}
+
+/// What a caller asks for again is done again, also where nobody would have come back to it; and it is
+/// back on the schedule.
+async fn a_second_cancel_is_sent(pool: PgPool, off: &'static str) {
+    let (world, id) = wished_and_off_the_schedule(pool, off).await;
+    let canceled = cancel(&world, &id, 5).await;
+    assert_eq!(
+        canceled.summary("status"),
+        (200, "canceled"),
+        "{canceled:?}"
+    );
+    assert_eq!(world.simulator.count("cancel").await, 2);
+    world.finish().await;
+}
+
+#[sqlx::test]
+async fn a_cancel_asked_for_again_is_sent_although_its_follow_up_is_parked(pool: PgPool) {
+    a_second_cancel_is_sent(pool, "update follow_up set parked_at = db_now()").await;
+}
+
+#[sqlx::test]
+async fn a_cancel_asked_for_again_is_sent_although_its_follow_up_was_abandoned(pool: PgPool) {
+    let off = "update follow_up set parked_at = db_now(), abandoned_reason = 'case 7',
+        abandoned_by = gen_random_uuid()";
+    a_second_cancel_is_sent(pool, off).await;
+}
+
+#[sqlx::test]
+async fn a_cancel_asked_for_again_is_sent_although_its_follow_up_is_far_off(pool: PgPool) {
+    let off = "update follow_up set due_at = db_now() + interval '1 hour'";
+    a_second_cancel_is_sent(pool, off).await;
+}
+
+/// Where the second one meets silence as well, the schedule goes on.
+#[sqlx::test]
+async fn a_cancel_asked_for_again_puts_its_follow_up_back_on_the_schedule(pool: PgPool) {
+    let off = "update follow_up set parked_at = db_now(), abandoned_reason = 'case 7'";
+    let (mut world, id) = wished_and_off_the_schedule(pool, off).await;
+    let lost = json!({"type": "drop_before_effect"});
+    world.simulator.script("cancel", 1, lost).await;
+    let pending = cancel(&world, &id, 0).await;
+    assert_eq!(pending.status, 202, "{pending:?}");
+    world.settle_calls().await;
+    for _ in 0..30 {
+        world.advance(TimeDelta::seconds(1)).await;
+        world.run_due().await;
+    }
+    assert_eq!(world.till.payment(&id).await["status"], "canceled");
+    world.finish().await;
+}
+
+/// After the cancel window the wish that stands is decided by a question, not refused to who repeats it.
+#[sqlx::test]
+async fn a_cancel_asked_for_again_after_its_window_is_decided(pool: PgPool) {
+    let off = "update follow_up set parked_at = db_now()";
+    let (mut world, id) = wished_and_off_the_schedule(pool, off).await;
+    world.advance(TimeDelta::days(1)).await;
+    let refused = cancel(&world, &id, 5).await;
+    assert_eq!(
+        refused.summary("code"),
+        (409, "cancel_window_closed"),
+        "{refused:?}"
+    );
+    assert_eq!(refused.body["alternative"], "refund", "{refused:?}");
+    assert_eq!(world.simulator.count("cancel").await, 1);
+    let payment = world.till.payment(&id).await;
+    assert_eq!(payment["cancel_pending"], false, "{payment}");
+    world.finish().await;
+}

@@ -202,6 +202,124 @@ async fn hk_7_t4_a_cancel_that_alipay_refuses_ends_in_the_refund_for_who_waits(p
     finish(world).await;
 }
 
+/// The merchant's balance is too low for the cancel: the reversal becomes at once the asynchronous refund
+/// that Alipay keeps until the balance suffices, not a cancel that is repeated until midnight.
+async fn reversed_without_balance(pool: PgPool, retry_flag: &str) {
+    let mut world = world_at(pool, "2026-03-09T15:00:00").await;
+    let paid = world.pay("0001").await;
+    let policy = |funds| json!({ "funds_sufficient": funds });
+    world.simulator.set_refund_policy(&policy(false)).await;
+    let code = "SELLER_BALANCE_NOT_ENOUGH";
+    let short = json!({"type": "cancel_fail", "code": code, "retry_flag": retry_flag});
+    world.simulator.script("cancel", 1000, short).await;
+    let told = preview(&world, &paid).await;
+    assert_eq!(told.body["action"], "cancel", "{told:?}");
+    assert_eq!(told.body["refund_mode"], "async", "if it is refused");
+    let under_way = reverse(&world, &paid, 5).await;
+    assert_eq!(
+        gist(&under_way),
+        (
+            202,
+            json!("refund"),
+            json!("by_contract"),
+            json!("succeeded")
+        )
+    );
+    assert_eq!(under_way.body["refund"]["mode"], "async");
+    assert_eq!(under_way.body["refund"]["amount"]["value"], 3925);
+    assert_eq!(world.simulator.count("cancel").await, 1);
+    world.run_due().await;
+    world.simulator.set_refund_policy(&policy(true)).await;
+    for _ in 0..48 {
+        world.advance(TimeDelta::hours(1)).await;
+        world.run_due().await;
+    }
+    let shown = reverse(&world, &paid, 0).await;
+    assert_eq!(shown.body["refund"]["status"], "succeeded", "{shown:?}");
+    assert_eq!(
+        shown.body["payment"]["refunds"],
+        json!({"refunded": 3925, "pending": 0, "refundable": 0})
+    );
+    finish(world).await;
+}
+
+#[sqlx::test]
+async fn a_reversal_that_the_balance_is_too_low_for_becomes_an_asynchronous_refund(pool: PgPool) {
+    reversed_without_balance(pool, "Y").await;
+}
+
+#[sqlx::test]
+async fn so_it_does_where_alipay_invites_no_repeat(pool: PgPool) {
+    reversed_without_balance(pool, "N").await;
+}
+
+/// An earlier cancel went unanswered and may have returned the money: no refund is made before a
+/// query, late enough, says that it has not.
+#[sqlx::test]
+async fn m3_a_balance_that_is_too_low_waits_for_an_earlier_cancel_that_may_act(pool: PgPool) {
+    let mut world = world_at(pool, "2026-03-09T15:00:00").await;
+    let paid = world.pay("0001").await;
+    let lost = json!({"type": "drop_before_effect"});
+    world.simulator.script("cancel", 1, lost).await;
+    let short =
+        json!({"type": "cancel_fail", "code": "SELLER_BALANCE_NOT_ENOUGH", "retry_flag": "Y"});
+    world.simulator.script("cancel", 1000, short).await;
+    reverse(&world, &paid, 0).await;
+    world.settle_calls().await;
+    for _ in 0..50 {
+        world.advance(TimeDelta::seconds(1)).await;
+        world.run_due().await;
+    }
+    assert_eq!(world.count_rows("select count(*) from refund").await, 0);
+    for _ in 0..30 {
+        world.advance(TimeDelta::seconds(1)).await;
+        world.run_due().await;
+    }
+    assert_eq!(world.count_rows("select count(*) from refund").await, 1);
+    finish(world).await;
+}
+
+/// A wish is kept however long Alipay is silent: what turns out paid after a week is undone.
+#[sqlx::test]
+async fn a_reversal_of_an_open_payment_is_kept_through_a_week_of_silence(pool: PgPool) {
+    let mut world = world_at(pool, "2026-03-09T15:00:00").await;
+    let silence = json!({"type": "drop_before_effect"});
+    let open = world.pay_unheard().await;
+    for service in ["query", "cancel"] {
+        world
+            .simulator
+            .script(service, 100_000, silence.clone())
+            .await;
+    }
+    let wished = reverse(&world, &open, 0).await;
+    assert_eq!(
+        (wished.status, &wished.body["action"]),
+        (202, &json!("cancel")),
+        "{wished:?}"
+    );
+    world.settle_calls().await;
+    world.advance(TimeDelta::days(8)).await;
+    world.run_due().await;
+    let lost = world.till.payment(open.id()).await;
+    assert_eq!(lost["status"], "unresolved", "{lost}");
+    assert_eq!(lost["cancel_pending"], true, "the wish stands: {lost}");
+    let told = preview(&world, &open).await;
+    assert_eq!((told.status, &told.body["action"]), (200, &json!("cancel")));
+
+    world.simulator.clear_faults().await;
+    world.advance(TimeDelta::hours(7)).await;
+    world.run_due().await;
+    let events = world.events(open.id()).await;
+    assert!(events.contains(&"paid".to_owned()), "{events:?}");
+    world.advance(TimeDelta::seconds(1)).await;
+    world.run_due().await;
+    let undone = world.till.payment(open.id()).await;
+    assert_eq!(undone["refunds"]["refundable"], 0, "{undone}");
+    let shown = reverse(&world, &open, 0).await;
+    assert_eq!(shown.body["refund"]["mode"], "async", "{shown:?}");
+    finish(world).await;
+}
+
 /// What is not paid yet is closed; what failed cannot be undone.
 #[sqlx::test]
 async fn an_open_payment_is_closed_and_a_failed_one_is_refused(pool: PgPool) {

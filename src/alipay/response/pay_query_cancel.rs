@@ -252,6 +252,9 @@ fn read_not_canceled(
     let meaning = code.and_then(|code| result_code::meaning(Service::Cancel, code));
     let owned = code.map(str::to_owned);
     let outcome = match may_retry.or_else(|| retries_without_a_flag(result, meaning)) {
+        Some(may_retry) if (result, meaning) == (ResultCode::Fail, Some(Meaning::Later)) => {
+            CancelOutcome::BalanceTooLow { may_retry }
+        }
         Some(true) => CancelOutcome::Retry { code: owned },
         Some(false) => CancelOutcome::Refused { code: owned },
         None => CancelOutcome::Unknown,

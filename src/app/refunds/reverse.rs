@@ -2,7 +2,10 @@
 //! is left after that (`protocol/operations.md` 2.6).
 //!
 //! The two never both run. The id of the refund is minted with the wish and kept with the cancel, so
-//! that whoever learns that the cancel came too late turns it into that refund, in one statement.
+//! that whoever learns that the cancel came too late, or that the merchant's balance is too low for
+//! it, turns it into that refund, in one statement. It is asynchronous, so that Alipay keeps it until
+//! the balance suffices. The wish stands until it is done or refused for good: neither midnight, nor
+//! a week of silence, nor a parked follow-up ends it.
 
 use std::time::Duration;
 
@@ -14,7 +17,7 @@ use crate::{
     app::{
         App,
         ask::Ask,
-        cancel::{TRIES, check_cancelable, window_closed},
+        cancel::{TRIES, check_cancelable, repeated, window_closed},
         error::Error,
         record::News,
     },
@@ -92,6 +95,8 @@ pub struct Reversal {
     pub payment: Payment,
     /// The refund that undoes it, where one does.
     pub refund: Option<Refund>,
+    /// How the refund is made, where one is, would be, or follows a cancel that Alipay refuses.
+    pub refund_mode: Option<RefundMode>,
 }
 
 impl Reversal {
@@ -120,7 +125,20 @@ impl App {
         let Some(payment) = self.db.payment(principal.merchant_id, id).await? else {
             return Ok(None);
         };
-        let action = choose(&payment, self.db.now().await?)?;
+        let now = self.db.now().await?;
+        let action = match choose(&payment, now)? {
+            // The cancel is over, and what is left of the wish is its refund.
+            ReversalAction::Cancel if only_refund_is_left(&payment, now) => {
+                return Ok(Some(Reversal {
+                    action: ReversalAction::Refund,
+                    fee: Fee::ByContract,
+                    payment,
+                    refund: None,
+                    refund_mode: Some(RefundMode::Async),
+                }));
+            }
+            action => action,
+        };
         let refund = match action {
             ReversalAction::None => self.latest_refund(&payment).await?,
             ReversalAction::Refund => {
@@ -164,11 +182,15 @@ impl App {
                 ReversalAction::Cancel => {}
             }
             let reversal_id = payment.reversal.unwrap_or_else(RefundId::mint);
-            let begun = if payment.reversal.is_some() {
+            let begun = if payment.reversal.is_some() && payment.cancel_is_repeated(now) {
                 Some(payment)
             } else {
-                self.send_cancel(principal, payment, Ask::Reverse(reversal_id))
-                    .await?
+                let ask = Ask::Reverse(reversal_id);
+                let ask = match payment.reversal {
+                    Some(_) => repeated(&payment, now, ask),
+                    None => ask,
+                };
+                self.send_cancel(principal, payment, ask).await?
             };
             let Some(payment) = begun else { continue };
             let over = |payment: &Payment| payment.standing().is_settled();
@@ -316,6 +338,10 @@ fn choose(payment: &Payment, now: DateTime<Utc>) -> Result<ReversalAction, Error
             check_refundable(payment, None)?;
             Ok(ReversalAction::Refund)
         }
+        // The wish stands, whatever the clock says.
+        PaymentState::Processing(_) | PaymentState::Unresolved if payment.reversal.is_some() => {
+            Ok(ReversalAction::Cancel)
+        }
         PaymentState::Processing(_) | PaymentState::Unresolved => {
             check_cancelable(payment, now)?;
             Ok(ReversalAction::Cancel)
@@ -323,15 +349,29 @@ fn choose(payment: &Payment, now: DateTime<Utc>) -> Result<ReversalAction, Error
     }
 }
 
+/// Whether Alipay takes no cancel of a paid payment any more whose reversal stands.
+fn only_refund_is_left(payment: &Payment, now: DateTime<Utc>) -> bool {
+    payment.state == PaymentState::Succeeded
+        && payment.reversal.is_some()
+        && (payment.inquiry.cancel_refused || !payment.cancel_window_is_open(now))
+}
+
 fn reversal(action: ReversalAction, payment: Payment, refund: Option<Refund>) -> Reversal {
     let fee = match (action, &payment.state) {
         (ReversalAction::None, PaymentState::Canceled { .. }) => Fee::Returned,
         _ => Fee::of(action),
+    };
+    let refund_mode = match (action, &refund) {
+        (_, Some(refund)) => Some(refund.mode),
+        (ReversalAction::Cancel, None) => Some(RefundMode::Async),
+        (ReversalAction::Refund, None) => Some(RefundMode::Sync),
+        (ReversalAction::None, None) => None,
     };
     Reversal {
         action,
         fee,
         payment,
         refund,
+        refund_mode,
     }
 }

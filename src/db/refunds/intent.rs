@@ -350,7 +350,8 @@ impl Db {
     }
 
     /// Ends a cancel that Alipay refused and makes the refund of the reversal in its place, in one
-    /// statement, so that no crash leaves neither (`design/correctness.md` T4).
+    /// statement, so that no crash leaves neither (`design/correctness.md` T4). It is asynchronous:
+    /// Alipay keeps it until the merchant's balance suffices, where a synchronous one fails at once.
     #[tracing::instrument(name = "db.refund_intent.turn", skip_all, fields(refund.id = %turned.refund_id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn turn_cancel_into_refund(
         &self,
@@ -440,7 +441,7 @@ impl Db {
             answer.map(|answer| answer.class.as_str()),
             answer.and_then(|answer| answer.code.as_deref()),
             answer.map(|answer| answer.duration_ms),
-            RefundMode::Sync.as_str(),
+            RefundMode::Async.as_str(),
             answer.and_then(|answer| answer.detail.as_deref()),
         )
         .fetch_one(&self.pool)

@@ -14,7 +14,7 @@ use crate::{
         App,
         refunds::{Reversal, ReversalAction},
     },
-    domain::id::PaymentId,
+    domain::{id::PaymentId, refund::RefundMode},
     http::{
         answer::Resource,
         extract::{Caller, Id, PreferWait, Reverse, query::RawPairs},
@@ -46,6 +46,10 @@ pub struct ReversalView {
     /// The refund that undoes it, where one does.
     #[schema(required = true)]
     pub refund: Option<RefundView>,
+    /// How the refund is made, where `action` is `refund`, or how the one would be that follows a cancel
+    /// which Alipay refuses: `sync` or `async`.
+    #[schema(required = true, example = "async")]
+    pub refund_mode: Option<&'static str>,
 }
 
 impl ReversalView {
@@ -58,6 +62,7 @@ impl ReversalView {
             preview,
             payment: PaymentView::from(&reversal.payment),
             refund: refund.map(|refund| RefundView::new(refund, app.refund_outlook(refund))),
+            refund_mode: reversal.refund_mode.map(RefundMode::as_str),
         }
     }
 }
@@ -65,8 +70,9 @@ impl ReversalView {
 /// Undo a payment
 ///
 /// Chooses by the clock and by the payment's state: a cancel while Alipay takes one (its fee comes
-/// back for certain), a refund of all that is left after that. A cancel that Alipay refuses as too late
-/// becomes the refund. The two never both run, and asking again is safe: what is under way is shown,
+/// back for certain), a refund of all that is left after that. A cancel that Alipay refuses, as too late or
+/// because the merchant's balance is too low, becomes an asynchronous refund, and what was accepted is kept
+/// until it is done or refused for good, however long Alipay is silent. The two never both run, and asking again is safe: what is under way is shown,
 /// and what is undone stays so. With `preview=true` the answer says what would be done now, and nothing
 /// is changed.
 ///

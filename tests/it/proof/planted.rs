@@ -286,6 +286,8 @@ async fn play(pool: PgPool, name: &str) -> Vec<Violation> {
         }
         "exhaustion_is_failure" => {
             scene.pay("2003").await;
+            // The last visit asks, and is not told.
+            scene.script("query", "not_exist").await;
             scene.visit_after(TimeDelta::days(7)).await;
         }
         "late_pay" => return held_before_its_call(scene).await,
