@@ -11,6 +11,7 @@ use super::{
     ask::{Ask, Asker, Beginning},
     error::Error,
     record::{News, RecordError},
+    waiters::Awaited as _,
 };
 use crate::{
     db::record::Grounds,
@@ -34,6 +35,8 @@ impl App {
         principal: &Principal,
         id: PaymentId,
     ) -> Result<Option<Payment>, Error> {
+        // Listen before reading, so that the answer is no older than what others were told meanwhile.
+        let waiter = self.waiters.listen(id);
         let Some(payment) = self.db.payment(principal.merchant_id, id).await? else {
             return Ok(None);
         };
@@ -65,7 +68,9 @@ impl App {
             return Err(Error::Unavailable("the payment kept changing".into()));
         };
         if tells_something(answer.class) {
-            Ok(Some(payment))
+            // What was learnt may be nothing new, and what was asked about another by now.
+            let current = payment.look(&self.db).await;
+            Ok(Some(waiter.newest(current.unwrap_or(payment))))
         } else {
             Err(Error::UpstreamSilent {
                 subject: Subject::Payment(id),
@@ -126,6 +131,7 @@ impl App {
         let Some(merchant_id) = self.merchant_of(identity.reach, subject).await? else {
             return Ok(None);
         };
+        let waiter = self.waiters.listen(id);
         let Some(payment) = self.db.payment(merchant_id, id).await? else {
             return Ok(None);
         };
@@ -152,7 +158,7 @@ impl App {
             return Err(not_unresolved(id));
         }
         tracing::warn!(payment.id = %id, api_key.id = %identity.api_key_id, ticket = %grounds.ticket, status = payment.state.status(), "an operator resolved a payment");
-        Ok(Some(payment))
+        Ok(Some(waiter.newest(payment)))
     }
 
     /// Whose object it is that somebody with this reach names; `None` where the operator names nothing.

@@ -43,12 +43,12 @@ impl App {
         id: PaymentId,
         wait: Option<Wait>,
     ) -> Result<Option<Payment>, Error> {
-        let waiter = wait.map(|_| self.waiters.listen(id));
+        let waiter = self.waiters.listen(id);
         let Some(payment) = self.db.payment(merchant_id, id).await? else {
             return Ok(None);
         };
-        let (Some(wait), Some(waiter)) = (wait, waiter) else {
-            return Ok(Some(payment));
+        let Some(wait) = wait else {
+            return Ok(Some(waiter.newest(payment)));
         };
         let known = wait.known_version.unwrap_or(payment.version);
         let deadline = Instant::now() + wait.at_most;
@@ -67,10 +67,11 @@ impl App {
         after: Option<PaymentId>,
         limit: u16,
     ) -> Result<Page<Payment, PaymentId>, Error> {
-        Ok(self
+        let page = self
             .db
             .list_payments(merchant_id, filter, after, limit)
-            .await?)
+            .await?;
+        Ok(page.map(|payment| self.waiters.newest(payment)))
     }
 
     /// Everything that happened to a payment.

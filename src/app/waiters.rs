@@ -1,5 +1,8 @@
 //! Callers that hold the line for a payment or a refund: they are handed each change this replica
 //! records, and look for themselves now and then for changes made by another.
+//!
+//! Whoever is about to answer listens too, from before it reads: what another caller was told
+//! meanwhile is told to this one, so that no answer shows an older version than one already given.
 
 use std::{
     collections::HashMap,
@@ -113,12 +116,44 @@ impl<T: Awaited> Waiters<T> {
         }
     }
 
-    /// Hands a change to whoever waits for it.
+    /// Hands a change to whoever waits for it and does not know a later one.
     pub(super) fn announce(&self, changed: &T) {
         let channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = channels.get(&changed.id()) {
-            channel.send_replace(Some(changed.clone()));
+            channel.send_if_modified(|known| {
+                let is_news = known
+                    .as_ref()
+                    .is_none_or(|known| known.version() < changed.version());
+                if is_news {
+                    *known = Some(changed.clone());
+                }
+                is_news
+            });
         }
+    }
+
+    /// What to show in place of what was read: the newest that was announced or shown to anybody who
+    /// listens. Whoever listens is told of what was read in turn.
+    pub(super) fn newest(&self, read: T) -> T {
+        let known = {
+            let channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let channel = channels.get(&read.id());
+            channel.and_then(|channel| channel.borrow().clone())
+        };
+        match known {
+            Some(known) if known.version() > read.version() => known,
+            _ => {
+                self.announce(&read);
+                read
+            }
+        }
+    }
+}
+
+impl<T: Awaited> Waiter<T> {
+    /// [`Waiters::newest`] of what is listened to.
+    pub(super) fn newest(&self, read: T) -> T {
+        Waiters(Arc::clone(&self.channels)).newest(read)
     }
 }
 
@@ -145,6 +180,7 @@ impl App {
         deadline: Instant,
         enough: impl Fn(&T) -> bool,
     ) -> T {
+        seen = waiter.newest(seen);
         // Where too many wait, the answer is what is known now.
         let Some(_place) = self.gate.wait() else {
             return seen;
@@ -167,6 +203,36 @@ impl App {
                 seen = newer;
             }
         }
-        seen
+        waiter.newest(seen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::payment::{PaymentState, tests::payment};
+
+    fn version_of(payment: &Payment, version: i64) -> Payment {
+        Payment {
+            version,
+            ..payment.clone()
+        }
+    }
+
+    #[test]
+    fn nobody_who_listens_shows_an_older_version_than_was_shown() {
+        let waiters = Waiters::<Payment>::default();
+        let payment = payment(PaymentState::Succeeded);
+        let two = version_of(&payment, 2);
+        let four = version_of(&payment, 4);
+        let waiter = waiters.listen(payment.id);
+        assert_eq!(waiter.newest(two.clone()), two);
+        assert_eq!(waiters.newest(four.clone()), four, "read by somebody else");
+        assert_eq!(waiter.newest(two.clone()), four);
+        waiters.announce(&version_of(&payment, 3));
+        assert_eq!(waiter.newest(two.clone()), four, "a late announcement");
+        drop(waiter);
+        assert!(waiters.0.lock().expect("a lock").is_empty());
+        assert_eq!(waiters.newest(two.clone()), two, "nothing is remembered");
     }
 }

@@ -55,4 +55,12 @@ impl<T, I> Page<T, I> {
         let next = if more { items.last().map(id) } else { None };
         Self { items, next }
     }
+
+    /// The page with each item in another form.
+    pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U, I> {
+        Page {
+            items: self.items.into_iter().map(change).collect(),
+            next: self.next,
+        }
+    }
 }

@@ -194,12 +194,7 @@ async fn a_refresh_answers_the_payment_as_it_is_when_it_answers(pool: PgPool) {
 #[sqlx::test]
 async fn a_refresh_answers_the_refund_as_it_is_when_it_answers(pool: PgPool) {
     let mut world = World::start(pool).await;
-    let strict = json!({"same_day_immediate": false, "in_window": "next_night"});
-    world.simulator.set_refund_policy(&strict).await;
-    let paid = world.pay("0001").await;
-    let refund = json!({"amount": {"value": 1000, "currency": "HKD"}, "mode": "async"});
-    let pending = world.till.refund(paid.id(), &refund, 5).await;
-    assert_eq!(pending.summary("status"), (202, "pending"), "{pending:?}");
+    let pending = refund_of_tonight(&world).await;
     let hold = json!({"type": "hold"});
     world.simulator.script("refund_query", 1, hold).await;
     let (till, id) = (world.till.clone(), pending.id().to_owned());
@@ -214,4 +209,54 @@ async fn a_refresh_answers_the_refund_as_it_is_when_it_answers(pool: PgPool) {
     let refreshed = refresh.await.expect("the refresh ends");
     assert_eq!(refreshed.body, told);
     world.finish().await;
+}
+
+/// A reader that was overtaken between its read and its answer shows what others were told meanwhile.
+#[cfg(feature = "failpoints")]
+#[sqlx::test]
+async fn a_read_that_was_overtaken_is_no_older_than_what_was_told_meanwhile(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    let read = overtaken(&world, "db.payment.after", "payments", paid.id()).await;
+    let canceled = cancel(&world.till, paid.id(), 5).await;
+    assert_eq!(canceled.summary("status"), (200, "canceled"));
+    world.replicas[0].app.failpoints().resume();
+    assert_eq!(read.await.expect("an answer").body, canceled.body);
+
+    let pending = refund_of_tonight(&world).await;
+    let read = overtaken(&world, "db.refund.after", "refunds", pending.id()).await;
+    world.advance(TimeDelta::days(1)).await;
+    world.simulator.deliver_notifications().await;
+    let told = world.till.get_refund(pending.id()).await;
+    assert_eq!(told["status"], "succeeded", "{told}");
+    world.replicas[0].app.failpoints().resume();
+    assert_eq!(read.await.expect("an answer").body, told);
+    world.finish().await;
+}
+
+/// A reader that has read and is held before it answers.
+#[cfg(feature = "failpoints")]
+async fn overtaken(
+    world: &World,
+    point: &str,
+    kind: &str,
+    id: &str,
+) -> tokio::task::JoinHandle<Answer> {
+    let points = world.replicas[0].app.failpoints();
+    points.arm(point, 0, alipayhk_gateway::failpoint::Action::Pause);
+    let (till, path) = (world.till.clone(), format!("/v1/{kind}/{id}"));
+    let read = TaskTracker::new().spawn(async move { till.get(&path).await });
+    points.stopped().await;
+    read
+}
+
+/// A refund that Alipay does in its next batch.
+async fn refund_of_tonight(world: &World) -> Answer {
+    let strict = json!({"same_day_immediate": false, "in_window": "next_night"});
+    world.simulator.set_refund_policy(&strict).await;
+    let paid = world.pay("0001").await;
+    let refund = json!({"amount": {"value": 1000, "currency": "HKD"}, "mode": "async"});
+    let pending = world.till.refund(paid.id(), &refund, 5).await;
+    assert_eq!(pending.summary("status"), (202, "pending"), "{pending:?}");
+    pending
 }

@@ -24,6 +24,7 @@ use crate::{
         operate::{tells_something, unrecorded},
         record::RecordError,
         stopwatch::Stopwatch,
+        waiters::Awaited as _,
     },
     db::{
         follow_ups::Claimed,
@@ -86,6 +87,8 @@ impl App {
         principal: &Principal,
         id: RefundId,
     ) -> Result<Option<Refund>, Error> {
+        // Listen before reading, so that the answer is no older than what others were told meanwhile.
+        let waiter = self.refund_waiters.listen(id);
         for _ in 0..TRIES {
             let Some(refund) = self.db.refund(principal.merchant_id, id).await? else {
                 return Ok(None);
@@ -117,7 +120,9 @@ impl App {
                 continue;
             };
             return if tells_something(answer.class) {
-                Ok(Some(refund))
+                // What was learnt may be nothing new, and what was asked about another by now.
+                let current = refund.look(&self.db).await;
+                Ok(Some(waiter.newest(current.unwrap_or(refund))))
             } else {
                 Err(Error::UpstreamSilent {
                     subject: Subject::Refund(id),

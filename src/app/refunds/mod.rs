@@ -67,12 +67,12 @@ impl App {
         id: RefundId,
         wait: Option<Wait>,
     ) -> Result<Option<Refund>, Error> {
-        let waiter = wait.map(|_| self.refund_waiters.listen(id));
+        let waiter = self.refund_waiters.listen(id);
         let Some(refund) = self.db.refund(merchant_id, id).await? else {
             return Ok(None);
         };
-        let (Some(wait), Some(waiter)) = (wait, waiter) else {
-            return Ok(Some(refund));
+        let Some(wait) = wait else {
+            return Ok(Some(waiter.newest(refund)));
         };
         let known = wait.known_version.unwrap_or(refund.version);
         let deadline = Instant::now() + wait.at_most;
@@ -92,9 +92,10 @@ impl App {
         after: Option<RefundId>,
         limit: u16,
     ) -> Result<Page<Refund, RefundId>, Error> {
-        Ok(self
+        let page = self
             .db
             .list_refunds(merchant_id, filter, after, limit)
-            .await?)
+            .await?;
+        Ok(page.map(|refund| self.refund_waiters.newest(refund)))
     }
 }

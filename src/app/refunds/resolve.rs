@@ -27,6 +27,7 @@ impl App {
         let Some(merchant_id) = self.merchant_of(identity.reach, subject).await? else {
             return Ok(None);
         };
+        let waiter = self.refund_waiters.listen(id);
         let Some(refund) = self.db.refund(merchant_id, id).await? else {
             return Ok(None);
         };
@@ -58,6 +59,6 @@ impl App {
             return Err(not_unresolved());
         }
         tracing::warn!(refund.id = %id, api_key.id = %identity.api_key_id, ticket = %grounds.ticket, status = refund.state.status(), "an operator resolved a refund");
-        Ok(Some(refund))
+        Ok(Some(waiter.newest(refund)))
     }
 }

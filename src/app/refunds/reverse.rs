@@ -122,7 +122,8 @@ impl App {
         principal: &Principal,
         id: PaymentId,
     ) -> Result<Option<Reversal>, Error> {
-        let Some(payment) = self.db.payment(principal.merchant_id, id).await? else {
+        let found = self.get_payment(principal.merchant_id, id, None).await?;
+        let Some(payment) = found else {
             return Ok(None);
         };
         let now = self.db.now().await?;
@@ -169,6 +170,7 @@ impl App {
             match choose(&payment, now)? {
                 ReversalAction::None => {
                     let refund = self.latest_refund(&payment).await?;
+                    let payment = waiter.newest(payment);
                     return Ok(Some(reversal(ReversalAction::None, payment, refund)));
                 }
                 ReversalAction::Refund => {
@@ -232,8 +234,7 @@ impl App {
 
     async fn undone_by(&self, refund: Refund) -> Result<Reversal, Error> {
         let payment = self
-            .db
-            .payment(refund.merchant_id, refund.payment_id)
+            .get_payment(refund.merchant_id, refund.payment_id, None)
             .await?
             .ok_or_else(|| Error::Internal("a refund without its payment".into()))?;
         Ok(reversal(ReversalAction::Refund, payment, Some(refund)))
