@@ -327,7 +327,7 @@ impl App {
             None => {}
         }
         match existing.by_scan {
-            Some(payment_id) if !incoming.new.allow_duplicate => {
+            Some(payment_id) if !incoming.new.allows_duplicate() => {
                 Err(Error::SuspectedDuplicate { payment_id })
             }
             _ => Ok(None),
@@ -407,13 +407,13 @@ fn new_payment(incoming: &Incoming, committed: Committed) -> Payment {
         store_id: new.store.store_id.clone(),
         terminal_id: new.terminal_id.clone(),
         merchant_reference: new.merchant_reference.clone(),
-        description: new.description.clone(),
+        description: new.description().to_owned(),
         amount: new.amount,
         barcode_hint: new.barcode.hint(),
         partner: new.store.partner.clone(),
         partner_trans_id: incoming.partner_trans_id.clone(),
-        cancel_after_seconds: new.cancel_after_seconds,
-        metadata: new.metadata.clone(),
+        cancel_after_seconds: new.cancel_after_seconds(),
+        metadata: new.metadata().clone(),
         allowed_wallets: new.allowed_wallets.clone(),
         state: PaymentState::Processing(ProcessingReason::Submitting),
         alipay_trans_id: None,

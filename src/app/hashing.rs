@@ -17,7 +17,7 @@ use crate::domain::{
     idempotency::RequestFingerprint,
     merchant::Reach,
     payment::NewPayment,
-    refund::NewRefund,
+    refund::{NewRefund, RefundMode},
     token::Bearer,
 };
 
@@ -130,61 +130,62 @@ impl SecretKey {
         )
     }
 
-    /// A hash per field of a request, to tell a repeated request from a changed one. The names are
-    /// those of the JSON body.
+    /// A hash per field that was sent, to tell a repeated request from a changed one. The names are those
+    /// of the JSON body. What was left out has no hash, and neither has a default: both may be another
+    /// by the time of the repeat, and a field that is new makes no old request another one.
     pub fn fingerprint(&self, new: &NewPayment) -> RequestFingerprint {
-        let metadata = serde_json::to_string(&new.metadata).unwrap_or_default();
-        let fields: [(&str, &str); 9] = [
-            (
-                "allow_duplicate",
-                if new.allow_duplicate { "true" } else { "false" },
-            ),
-            ("amount", &new.amount.to_string()),
-            ("barcode", new.barcode.expose()),
-            (
-                "cancel_after_seconds",
-                &new.cancel_after_seconds.to_string(),
-            ),
-            ("description", &new.description),
-            ("merchant_reference", new.merchant_reference.as_str()),
-            ("metadata", &metadata),
-            ("store_id", &new.store.store_id),
-            (
-                "terminal_id",
-                new.terminal_id.as_deref().unwrap_or_default(),
-            ),
-        ];
-        self.fingerprint_of(&fields)
+        let amount = new.amount.to_string();
+        let cancel_after_seconds = new.cancel_after_seconds.map(|seconds| seconds.to_string());
+        let metadata = new.metadata.as_ref().map(|pairs| {
+            // A map of texts is JSON.
+            serde_json::to_string(pairs).unwrap_or_default()
+        });
+        self.fingerprint_of(&[
+            ("allow_duplicate", new.allow_duplicate.map(yes_or_no)),
+            ("amount", Some(amount.as_str())),
+            ("barcode", Some(new.barcode.expose())),
+            ("cancel_after_seconds", cancel_after_seconds.as_deref()),
+            ("description", new.description.as_deref()),
+            ("merchant_reference", Some(new.merchant_reference.as_str())),
+            ("metadata", metadata.as_deref()),
+            ("store_id", new.store_id.as_deref()),
+            ("terminal_id", new.terminal_id.as_deref()),
+        ])
     }
 
     /// The same for a refund. The payment is a part of it, since the key is not scoped to one.
     pub fn refund_fingerprint(&self, payment_id: PaymentId, new: &NewRefund) -> RequestFingerprint {
+        let payment_id = payment_id.to_string();
         let amount = new.amount.map(|amount| amount.to_string());
         let reference = new.merchant_reference.as_ref();
         self.fingerprint_of(&[
-            ("amount", amount.as_deref().unwrap_or_default()),
+            ("allow_duplicate", new.allow_duplicate.map(yes_or_no)),
+            ("amount", amount.as_deref()),
             (
                 "merchant_reference",
-                reference.map(MerchantReference::as_str).unwrap_or_default(),
+                reference.map(MerchantReference::as_str),
             ),
-            ("mode", new.mode.as_str()),
-            ("payment_id", &payment_id.to_string()),
-            ("reason", new.reason.as_deref().unwrap_or_default()),
+            ("mode", new.mode.map(RefundMode::as_str)),
+            ("payment_id", Some(payment_id.as_str())),
+            ("reason", new.reason.as_deref()),
         ])
     }
 
-    fn fingerprint_of(&self, fields: &[(&str, &str)]) -> RequestFingerprint {
-        RequestFingerprint(
-            fields
-                .iter()
-                .map(|(name, value)| {
-                    // 96 bits tell two values apart; the rest would only fill the row.
-                    let hash = self.hash("fingerprint", &[name, value]);
-                    ((*name).to_owned(), URL_SAFE_NO_PAD.encode(&hash[..12]))
-                })
-                .collect(),
-        )
+    fn fingerprint_of(&self, fields: &[(&str, Option<&str>)]) -> RequestFingerprint {
+        let sent = fields
+            .iter()
+            .filter_map(|(name, value)| Some((*name, (*value)?)));
+        let hashed = sent.map(|(name, value)| {
+            // 96 bits tell two values apart; the rest would only fill the row.
+            let hash = self.hash("fingerprint", &[name, value]);
+            (name.to_owned(), URL_SAFE_NO_PAD.encode(&hash[..12]))
+        });
+        RequestFingerprint(hashed.collect())
     }
+}
+
+const fn yes_or_no(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
 }
 
 impl fmt::Debug for SecretKey {

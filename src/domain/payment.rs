@@ -27,7 +27,12 @@ use super::{
     money::Money,
 };
 
-/// A request for a payment after every field was checked; nothing of it is stored yet.
+/// How long the buyer has to confirm where the caller does not say, in seconds.
+const DEFAULT_CANCEL_AFTER_SECONDS: i32 = 60;
+
+/// A request for a payment after every field was checked, as it was sent: what was left out is absent,
+/// so that a repeat can be told from another request whatever the defaults are by then. Nothing of it is
+/// stored yet.
 #[derive(Clone, Debug)]
 pub struct NewPayment {
     /// What to charge: in range and in HKD.
@@ -37,19 +42,47 @@ pub struct NewPayment {
     /// The caller's own number.
     pub merchant_reference: MerchantReference,
     /// What the buyer reads: at most 256 characters, no `"`.
-    pub description: String,
-    /// The shop, looked up from the caller's `store_id` or the merchant's default.
+    pub description: Option<String>,
+    /// The shop that the caller named.
+    pub store_id: Option<String>,
+    /// The shop: the one named, or the merchant's default.
     pub store: Store,
     /// The till, where the caller named one.
     pub terminal_id: Option<String>,
     /// How long the buyer has to confirm, in seconds: 15–170.
-    pub cancel_after_seconds: i32,
+    pub cancel_after_seconds: Option<i32>,
     /// The caller's own pairs.
-    pub metadata: BTreeMap<String, String>,
+    pub metadata: Option<BTreeMap<String, String>>,
     /// Which wallets the merchant wants to be paid with; `None`: any.
     pub allowed_wallets: Option<Vec<String>>,
-    /// Charge even though the same code, amount and till were just used.
-    pub allow_duplicate: bool,
+    /// Whether to charge even though the same code, amount and till were just used.
+    pub allow_duplicate: Option<bool>,
+}
+
+impl NewPayment {
+    /// What the buyer reads: the shop's name where the caller does not say.
+    pub fn description(&self) -> &str {
+        self.description
+            .as_deref()
+            .unwrap_or(&self.store.store_name)
+    }
+
+    /// How long the buyer has to confirm, in seconds.
+    pub fn cancel_after_seconds(&self) -> i32 {
+        self.cancel_after_seconds
+            .unwrap_or(DEFAULT_CANCEL_AFTER_SECONDS)
+    }
+
+    /// The caller's own pairs.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        self.metadata.as_ref().unwrap_or(&NONE)
+    }
+
+    /// Whether to charge even though the same code, amount and till were just used.
+    pub fn allows_duplicate(&self) -> bool {
+        self.allow_duplicate.unwrap_or(false)
+    }
 }
 
 /// A payment as stored: what was asked, what is known, and what is still to be asked.

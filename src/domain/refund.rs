@@ -49,17 +49,32 @@ pub enum RefundOrigin {
     Portal,
 }
 
-/// A request for a refund after every field was checked; nothing of it is stored yet.
+/// A request for a refund after every field was checked, as it was sent: what was left out is absent, so
+/// that a repeat can be told from another request. Nothing of it is stored yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRefund {
     /// How much, in HKD; all that is left where it is absent.
     pub amount: Option<Money>,
     /// Now or in the batch.
-    pub mode: RefundMode,
+    pub mode: Option<RefundMode>,
     /// The caller's own number, unique among the merchant's refunds.
     pub merchant_reference: Option<MerchantReference>,
     /// Why: at most 128 characters, sent to Alipay.
     pub reason: Option<String>,
+    /// Whether to refund even though a refund of the same amount is open or was just made.
+    pub allow_duplicate: Option<bool>,
+}
+
+impl NewRefund {
+    /// Now or in the batch; now, where the caller does not say.
+    pub fn mode(&self) -> RefundMode {
+        self.mode.unwrap_or(RefundMode::Sync)
+    }
+
+    /// Whether to refund even though a refund of the same amount is open or was just made.
+    pub fn allows_duplicate(&self) -> bool {
+        self.allow_duplicate.unwrap_or(false)
+    }
 }
 
 /// A refund as stored: what was asked, what is known, and what is still to be asked.

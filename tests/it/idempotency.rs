@@ -3,10 +3,15 @@
 use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::support::{Options, World, alipay::JsonBody as _, all, http::body};
+use crate::support::{
+    Options, World,
+    alipay::JsonBody as _,
+    all,
+    http::{barcode, body},
+};
 
 const PAY: &str = "pay";
 
@@ -123,6 +128,103 @@ async fn a_refused_request_does_not_use_up_its_key(pool: PgPool) {
     world.finish().await;
 }
 
+/// Seen: a repeat under its key after the store was renamed or another was made the default was
+/// `422 idempotency_key_reused`. What counts is what was sent.
+#[sqlx::test]
+async fn a_repeat_is_the_same_request_whatever_the_defaults_are_by_then(pool: PgPool) {
+    let options = Options {
+        replicas: 2,
+        ..Options::default()
+    };
+    let world = World::start_with(pool, options).await;
+    let mut request = body("0001");
+    request["description"] = Value::Null;
+    request["terminal_id"] = Value::Null;
+    let first = world.till.create("key-1", &request, 5).await;
+    assert_eq!(first.status, 201, "{first:?}");
+    let refund = json!({"amount": {"value": 1000, "currency": "HKD"}});
+    let back = world
+        .till
+        .refund_under(first.id(), "back-1", &refund, 5)
+        .await;
+    assert_eq!(back.status, 201, "{back:?}");
+    world
+        .sql(
+            "update store set store_name = 'Renamed';
+            insert into store (merchant_id, store_id, store_name)
+            select merchant_id, 'ST77', 'Another' from merchant where is_default;
+            update merchant set default_store_id = 'ST77' where is_default;",
+        )
+        .await;
+    // The other replica remembers nothing of the shop as it was.
+    let till = world.till_at(1);
+    let again = till.create("key-1", &request, 5).await;
+    assert_eq!(again.status, 200, "{again:?}");
+    assert_eq!(again.body["id"], first.body["id"]);
+    assert_eq!(again.body["store_id"], "ST01", "it is the payment of then");
+    let back_again = till.refund_under(first.id(), "back-1", &refund, 5).await;
+    assert_eq!(back_again.status, 200, "{back_again:?}");
+    world.finish().await;
+}
+
+/// A field that was not sent is no part of what makes two requests the same, so a field that is new one
+/// day makes no request of before another one.
+#[sqlx::test]
+async fn a_fingerprint_has_the_fields_that_were_sent_and_no_others(pool: PgPool) {
+    let world = World::start(pool).await;
+    let mut bare = body("0001");
+    for optional in ["description", "terminal_id"] {
+        bare.as_object_mut().expect("an object").remove(optional);
+    }
+    let full = json!({
+        "amount": {"value": 1000, "currency": "HKD"}, "barcode": barcode("0001"),
+        "merchant_reference": "FULL-1", "description": "tea", "store_id": "ST01",
+        "terminal_id": "T1", "cancel_after_seconds": 60, "metadata": {}, "allow_duplicate": false,
+    });
+    let paid = world.till.create("bare", &bare, 5).await;
+    assert_eq!(paid.status, 201, "{paid:?}");
+    assert_eq!(world.till.create("full", &full, 5).await.status, 201);
+    let all = world
+        .till
+        .refund_under(paid.id(), "all", &json!({}), 5)
+        .await;
+    assert_eq!(all.status, 201, "{all:?}");
+    for (key, sent) in [
+        ("bare", "amount barcode merchant_reference"),
+        (
+            "full",
+            "allow_duplicate amount barcode cancel_after_seconds description merchant_reference \
+             metadata store_id terminal_id",
+        ),
+        ("all", "payment_id"),
+    ] {
+        let fields: String = sqlx::query_scalar(
+            "select string_agg(field, ' ' order by field collate \"C\")
+            from idempotency_key, jsonb_object_keys(fingerprint) as field
+            where idempotency_key = $1",
+        )
+        .bind(key)
+        .fetch_one(&world.pool)
+        .await
+        .expect("the database answers");
+        assert_eq!(fields, sent, "{key}");
+    }
+    // Saying what would be so anyway is another request.
+    let mut said = bare.clone();
+    said["cancel_after_seconds"] = json!(60);
+    let refused = world.till.create("bare", &said, 5).await;
+    assert_eq!(
+        refused.summary("code"),
+        (422, "idempotency_key_reused"),
+        "{refused:?}"
+    );
+    assert_eq!(
+        refused.body["errors"][0]["pointer"],
+        "/cancel_after_seconds"
+    );
+    world.finish().await;
+}
+
 /// D1, M1: twins of one request on three replicas at the same moment make one charge, and every
 /// caller gets the same payment.
 #[sqlx::test]
@@ -227,7 +329,7 @@ async fn a_race_of_one_scan_has_one_winner(pool: PgPool) {
 }
 
 /// Sends a built request to one replica.
-async fn at(url: &str, mut call: reqwest::Request) -> (u16, serde_json::Value) {
+async fn at(url: &str, mut call: reqwest::Request) -> (u16, Value) {
     let mut target: url::Url = url.parse().expect("an address");
     target.set_path(call.url().path());
     *call.url_mut() = target;

@@ -405,7 +405,7 @@ fn new_refund(incoming: &Incoming, committed: CommittedRefund) -> Refund {
         merchant_id: incoming.principal.merchant_id,
         payment_id: incoming.payment_id,
         origin: RefundOrigin::Gateway,
-        mode: new.mode,
+        mode: new.mode(),
         amount: committed.amount,
         merchant_reference: new.merchant_reference.clone(),
         reason: new.reason.clone(),

@@ -249,9 +249,11 @@ impl App {
     ) -> Result<Option<Refund>, Error> {
         let new = NewRefund {
             amount: None,
-            mode: RefundMode::Sync,
+            mode: Some(RefundMode::Sync),
             merchant_reference: None,
             reason: Some(REASON.to_owned()),
+            // It takes all that is left: a second one finds nothing, and is no repeat of another refund.
+            allow_duplicate: Some(true),
         };
         match self
             .create_refund(principal, payment.id, None, new, wait)

@@ -241,7 +241,7 @@ impl Db {
             intent.refund_id.uuid(),
             new.amount.map(Money::minor),
             intent.partner_refund_id.as_str(),
-            new.mode.as_str(),
+            new.mode().as_str(),
             new.merchant_reference.as_ref().map(MerchantReference::as_str),
             new.reason,
             intent.route,

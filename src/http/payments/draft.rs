@@ -104,8 +104,6 @@ const MAX_PAIR_KEY: usize = 40;
 const MAX_PAIR_VALUE: usize = 500;
 /// How long the buyer has to confirm, in seconds: Alipay itself closes a trade after 180.
 const CANCEL_AFTER: std::ops::RangeInclusive<i64> = 15..=170;
-/// The same where the caller does not say.
-const DEFAULT_CANCEL_AFTER: i64 = 60;
 
 /// The fields that could be read; what could not is among the faults.
 #[derive(Debug)]
@@ -117,9 +115,9 @@ pub(super) struct Draft {
     /// The shop to look up.
     pub(super) store_id: Option<String>,
     terminal_id: Option<String>,
-    cancel_after_seconds: i64,
-    metadata: BTreeMap<String, String>,
-    allow_duplicate: bool,
+    cancel_after_seconds: Option<i64>,
+    metadata: Option<BTreeMap<String, String>>,
+    allow_duplicate: Option<bool>,
 }
 
 impl Draft {
@@ -138,15 +136,13 @@ impl Draft {
             description: text_for_alipay(&mut reader, "description", MAX_DESCRIPTION),
             store_id: ascii_name(&mut reader, "store_id"),
             terminal_id: ascii_name(&mut reader, "terminal_id"),
-            cancel_after_seconds: reader
-                .integer(
-                    "cancel_after_seconds",
-                    *CANCEL_AFTER.start(),
-                    *CANCEL_AFTER.end(),
-                )
-                .unwrap_or(DEFAULT_CANCEL_AFTER),
+            cancel_after_seconds: reader.integer(
+                "cancel_after_seconds",
+                *CANCEL_AFTER.start(),
+                *CANCEL_AFTER.end(),
+            ),
             metadata: metadata(&mut reader),
-            allow_duplicate: reader.boolean("allow_duplicate").unwrap_or(false),
+            allow_duplicate: reader.boolean("allow_duplicate"),
         };
         reader.finish();
         draft.refuse_copies_of_the_code(faults);
@@ -173,7 +169,7 @@ impl Draft {
         let fields = fields
             .into_iter()
             .filter_map(|(name, text)| Some((fields::pointer_to("", name), text?)));
-        let pairs = self.metadata.iter().flat_map(|(key, value)| {
+        let pairs = self.metadata.iter().flatten().flat_map(|(key, value)| {
             // A key that is the code must not come back in the pointer either.
             let pointer = if key.contains(barcode.expose()) {
                 "/metadata".to_owned()
@@ -216,11 +212,14 @@ impl Draft {
             amount,
             barcode,
             merchant_reference,
-            description: self.description.unwrap_or_else(|| store.store_name.clone()),
+            description: self.description,
+            store_id: self.store_id,
             store,
             terminal_id: self.terminal_id,
             // Within 15–170 by the reader.
-            cancel_after_seconds: i32::try_from(self.cancel_after_seconds).unwrap_or(i32::MAX),
+            cancel_after_seconds: self
+                .cancel_after_seconds
+                .map(|seconds| i32::try_from(seconds).unwrap_or(i32::MAX)),
             metadata: self.metadata,
             allowed_wallets: rules.allowed_wallets,
             allow_duplicate: self.allow_duplicate,
@@ -259,10 +258,8 @@ pub const fn barcode_code(error: BarcodeError) -> &'static str {
     }
 }
 
-fn metadata(reader: &mut ObjectReader) -> BTreeMap<String, String> {
-    let Some((members, pointer)) = reader.object("metadata") else {
-        return BTreeMap::new();
-    };
+fn metadata(reader: &mut ObjectReader) -> Option<BTreeMap<String, String>> {
+    let (members, pointer) = reader.object("metadata")?;
     let faults = reader.faults();
     if members.len() > MAX_PAIRS {
         faults.add(pointer.clone(), "too_many", "must have at most 20 pairs");
@@ -287,7 +284,7 @@ fn metadata(reader: &mut ObjectReader) -> BTreeMap<String, String> {
             _ => faults.add(at, "wrong_type", "must be a string"),
         }
     }
-    pairs
+    Some(pairs)
 }
 
 #[cfg(test)]

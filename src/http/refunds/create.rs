@@ -64,6 +64,9 @@ pub struct CreateRefundRequest {
         pattern = r#"^[^"\u0000-\u001f\u007f]*$"#
     )]
     pub reason: Option<String>,
+    /// Refund even though a refund of the same amount is open, or was made within the last 60 seconds.
+    #[schema(nullable = false, example = false, default = false)]
+    pub allow_duplicate: Option<bool>,
 }
 
 /// Refund a payment
@@ -71,7 +74,9 @@ pub struct CreateRefundRequest {
 /// Returns money of a paid payment, in whole or in part, and more than once while something is left.
 /// The amount is reserved before Alipay is asked, so refunds that run together never return more than
 /// was paid; only a definite refusal by Alipay releases it. The same `Idempotency-Key` may be sent
-/// again at any time: the answer is the current state of the one refund.
+/// again at any time: the answer is the current state of the one refund. Another key with the amount of
+/// a refund of this payment that is open, or was made within the last 60 seconds, is refused
+/// `suspected_duplicate` with its id, unless the request allows it.
 ///
 /// A refusal by Alipay is a refund with `status: "failed"`, not an error. An asynchronous refund that
 /// Alipay accepted is `pending` with `awaiting_batch` until a query or a verified notification says that
@@ -154,19 +159,18 @@ fn read(body: &Json) -> Result<NewRefund, Problem> {
             mode: mode(reader),
             merchant_reference: merchant_reference(reader),
             reason: text_for_alipay(reader, "reason", MAX_REASON),
+            allow_duplicate: reader.boolean("allow_duplicate"),
         })
     })
 }
 
-/// The mode; `sync` where it is left out, or faulty, which is reported.
-fn mode(reader: &mut ObjectReader) -> RefundMode {
-    let Some(name) = reader.text("mode") else {
-        return RefundMode::Sync;
-    };
-    RefundMode::from_name(name).unwrap_or_else(|| {
+/// The mode; none where it is left out, or faulty, which is reported.
+fn mode(reader: &mut ObjectReader) -> Option<RefundMode> {
+    let mode = RefundMode::from_name(reader.text("mode")?);
+    if mode.is_none() {
         reader.fault("mode", "invalid_format", "must be sync or async");
-        RefundMode::Sync
-    })
+    }
+    mode
 }
 
 #[cfg(test)]
@@ -176,7 +180,7 @@ mod tests {
     use utoipa::PartialSchema;
 
     const GOOD: &str = r#"{"amount":{"value":5000,"currency":"HKD"},"mode":"async",
-        "merchant_reference":"RETURN-1001-1","reason":"茶 was cold"}"#;
+        "merchant_reference":"RETURN-1001-1","reason":"茶 was cold","allow_duplicate":true}"#;
 
     fn parse(text: &str) -> Result<NewRefund, Vec<(String, &'static str)>> {
         let body = Json::parse(text.as_bytes()).expect("an object");
@@ -196,15 +200,18 @@ mod tests {
     fn a_good_request_is_read_and_everything_may_be_left_out() {
         let new = parse(GOOD).expect("a good request");
         assert_eq!(new.amount, Some(Money::new(5000, Currency::HKD)));
-        assert_eq!(new.mode, RefundMode::Async);
+        assert_eq!(new.mode(), RefundMode::Async);
+        assert!(new.allows_duplicate());
         assert_eq!(new.reason.as_deref(), Some("茶 was cold"));
         let rest = NewRefund {
             amount: None,
-            mode: RefundMode::Sync,
+            mode: None,
             merchant_reference: None,
             reason: None,
+            allow_duplicate: None,
         };
-        let nulls = r#"{"amount":null,"mode":null,"merchant_reference":null,"reason":null}"#;
+        assert_eq!(rest.mode(), RefundMode::Sync);
+        let nulls = r#"{"amount":null,"mode":null,"merchant_reference":null,"reason":null,"allow_duplicate":null}"#;
         assert_eq!(parse("{}"), Ok(rest.clone()));
         assert_eq!(parse(nulls), Ok(rest));
     }
