@@ -328,7 +328,9 @@ impl App {
         }
         match existing.by_scan {
             Some(payment_id) if !incoming.new.allows_duplicate() => {
-                Err(Error::SuspectedDuplicate { payment_id })
+                Err(Error::SuspectedDuplicate {
+                    subject: Subject::Payment(payment_id),
+                })
             }
             _ => Ok(None),
         }

@@ -119,11 +119,12 @@ pub enum Error {
     /// There is no such merchant.
     #[error("there is no such merchant")]
     NoSuchMerchant,
-    /// The same code, amount and till were used within the last minute.
-    #[error("the same code, amount and terminal were used within the last 60 seconds")]
+    /// The same code, amount and till were used within the last minute; or a refund of the same amount
+    /// of the payment is open, or was made within the last minute.
+    #[error("it looks like the {} that was made before it", subject.kind())]
     SuspectedDuplicate {
-        /// The earlier payment.
-        payment_id: PaymentId,
+        /// The earlier payment or refund.
+        subject: Subject,
     },
     /// The database cannot be reached, and nothing was attempted.
     #[error("the database cannot be reached")]

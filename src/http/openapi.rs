@@ -452,7 +452,7 @@ fn refusals_of_reverse() -> [Problem; 3] {
     ]
 }
 
-fn refusals_of_refund() -> [Problem; 8] {
+fn refusals_of_refund() -> [Problem; 9] {
     let id = example_refund_id();
     let detail = "the payment is not paid yet; cancel it, or wait for its outcome";
     let [required, invalid] = idempotency_key_faults();
@@ -465,6 +465,10 @@ fn refusals_of_refund() -> [Problem; 8] {
         }
         .into(),
         invalid_state(Subject::Payment(example_id()), detail),
+        Error::SuspectedDuplicate {
+            subject: Subject::Refund(id),
+        }
+        .into(),
         Error::AmountExceedsRefundable {
             payment_id: example_id(),
             refundable: Money::new(7850, Currency::HKD),
@@ -520,7 +524,10 @@ fn refusals_of_create() -> [Problem; 9] {
             subject: Subject::Payment(id),
         }
         .into(),
-        Error::SuspectedDuplicate { payment_id: id }.into(),
+        Error::SuspectedDuplicate {
+            subject: Subject::Payment(id),
+        }
+        .into(),
         Error::IdempotencyKeyReused {
             subject: Subject::Payment(id),
             fields: vec!["amount".to_owned()],

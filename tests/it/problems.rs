@@ -610,7 +610,7 @@ async fn d2_d3_conflicts_name_the_payment_that_answers_the_question(pool: PgPool
     Refusal::new(
         409,
         "suspected_duplicate",
-        "This looks like a payment that was just made",
+        "This looks like something that was just made",
         "the same code, amount and terminal were used within the last 60 seconds; \
          send \"allow_duplicate\": true to charge nevertheless",
     )

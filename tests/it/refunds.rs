@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::support::{
     Options, PARTNER, World,
     alipay::{MD5_KEY, client},
+    all, eventually,
     http::{Answer, Caller, body},
 };
 
@@ -690,8 +691,9 @@ async fn refunds_are_listed_newest_first_filtered_and_paged(pool: PgPool) {
     let mut world = World::start(pool).await;
     world.simulator.set_notifications("off").await;
     let (one, other) = (paid(&world).await, paid(&world).await);
-    let small = json!({"amount": {"value": 100, "currency": "HKD"}});
-    let small_later = json!({"amount": {"value": 100, "currency": "HKD"}, "mode": "async"});
+    let small = json!({"amount": {"value": 100, "currency": "HKD"}, "allow_duplicate": true});
+    let mut small_later = small.clone();
+    small_later["mode"] = json!("async");
     let mut ids = vec![];
     for (number, (payment_id, request)) in [
         (&one, &small),
@@ -810,6 +812,147 @@ async fn the_timeline_of_the_payment_tells_what_happened_to_its_refunds(pool: Pg
         ["refund_created", "refund", "refund_succeeded"],
         "{timeline:?}"
     );
+    world.finish().await;
+}
+
+// --------------------------------------------------------------------------------------- duplicates
+
+/// Seen: a refund whose answer was lost, asked for again under another key, went back twice.
+#[sqlx::test]
+async fn a_refund_of_the_same_amount_is_suspected_while_the_first_is_open(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let payment_id = paid(&world).await;
+    let lost = json!({"type": "drop_after_effect"});
+    world.simulator.script(REFUND, 1, lost).await;
+    let first = world.till.refund(&payment_id, &part_of(1000), 0).await;
+    assert_eq!(first.summary("status"), (202, "pending"), "{first:?}");
+    world.settle_calls().await;
+    let suspected = |answer: &Answer| {
+        assert_eq!(
+            answer.summary("code"),
+            (409, "suspected_duplicate"),
+            "{answer:?}"
+        );
+        assert_eq!(answer.body["refund_id"], *first.id(), "{answer:?}");
+        assert_eq!(answer.body["attempted"], "false");
+        assert_eq!(answer.body["retryable"], "same_key");
+    };
+    let rows = world.rows().await;
+    // However old it is by then.
+    world.advance(TimeDelta::seconds(5)).await;
+    suspected(&world.till.refund(&payment_id, &part_of(1000), 0).await);
+    assert_eq!(world.rows().await, rows, "nothing is stored");
+    let other = world.till.refund(&payment_id, &part_of(1001), 5).await;
+    assert_eq!(
+        other.status, 201,
+        "another amount is another return: {other:?}"
+    );
+
+    world.advance(TimeDelta::seconds(61)).await;
+    world.run_due().await;
+    let done = world.till.get_refund(first.id()).await;
+    assert_eq!(done["status"], "succeeded", "{done}");
+    suspected(&world.till.refund(&payment_id, &part_of(1000), 0).await);
+    let mut insisted = part_of(1000);
+    insisted["allow_duplicate"] = json!(true);
+    let second = world.till.refund_under(&payment_id, "insist", &insisted, 5);
+    assert_eq!(second.await.status, 201);
+    world.advance(TimeDelta::seconds(61)).await;
+    let later = world.till.refund(&payment_id, &part_of(500), 5).await;
+    assert_eq!(later.status, 201, "{later:?}");
+    world.advance(TimeDelta::seconds(61)).await;
+    let third = world.till.refund(&payment_id, &part_of(424), 5).await;
+    assert_eq!(third.status, 201, "{third:?}");
+    let payment = world.till.payment(&payment_id).await;
+    assert_eq!(payment["refunds"]["refunded"], 3925, "{payment}");
+    world.finish().await;
+}
+
+/// What is long done or failed may be asked for again; and the rest of a payment may be as much as what
+/// went back just before.
+#[sqlx::test]
+async fn a_refund_that_is_over_or_failed_is_no_reason_for_suspicion(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let payment_id = paid(&world).await;
+    let refuse = json!({"type": "refund_refuse", "code": "RETURN_AMOUNT_EXCEED"});
+    world.simulator.script(REFUND, 1, refuse).await;
+    let failed = world.till.refund(&payment_id, &part_of(1000), 5).await;
+    assert_eq!(failed.summary("status"), (201, "failed"), "{failed:?}");
+    let first = world.till.refund(&payment_id, &part_of(1000), 5).await;
+    assert_eq!(first.summary("status"), (201, "succeeded"), "{first:?}");
+    world.advance(TimeDelta::seconds(61)).await;
+    let second = world.till.refund(&payment_id, &part_of(1000), 5).await;
+    assert_eq!(second.summary("status"), (201, "succeeded"), "{second:?}");
+    let rest = world.till.refund(&payment_id, &part_of(925), 5).await;
+    assert_eq!(rest.summary("status"), (201, "succeeded"), "{rest:?}");
+    let half = world.till.create("half", &half_twice(), 5).await;
+    world.till.refund(half.id(), &part_of(1000), 5).await;
+    let undone = world.till.reverse(half.id()).await;
+    assert_eq!(
+        undone.status, 201,
+        "a reversal takes what is left: {undone:?}"
+    );
+    world.finish().await;
+}
+
+fn part_of(minor: i64) -> Value {
+    json!({"amount": {"value": minor, "currency": "HKD"}})
+}
+
+fn half_twice() -> Value {
+    let mut request = body("0001");
+    request["amount"]["value"] = json!(2000);
+    request
+}
+
+/// Twins under their own keys, on three replicas at the same moment: one goes through.
+#[sqlx::test]
+async fn a_race_of_equal_refunds_under_different_keys_has_one_winner(pool: PgPool) {
+    let options = Options {
+        replicas: 3,
+        ..Options::default()
+    };
+    let world = World::start_with(pool, options).await;
+    let payment_id = paid(&world).await;
+    let rivals = (0..12).map(|rival| {
+        let till = world.till_at(rival % 3);
+        let payment_id = payment_id.clone();
+        async move { till.refund(&payment_id, &part_of(100), 5).await }
+    });
+    let answers = all(rivals).await;
+    let won = answers.iter().filter(|answer| answer.status == 201).count();
+    let lost = answers
+        .iter()
+        .filter(|answer| answer.summary("code") == (409, "suspected_duplicate"))
+        .count();
+    assert_eq!((won, lost), (1, 11), "{answers:?}");
+    assert_eq!(world.simulator.count(REFUND).await, 1);
+    world.finish().await;
+}
+
+/// The second statement begins before the first is committed, and waits for it: it must see it.
+#[sqlx::test]
+async fn a_twin_that_waited_for_the_first_sees_it(pool: PgPool) {
+    let world = World::start(pool).await;
+    let payment_id = paid(&world).await;
+    let mut lock = world.pool.begin().await.expect("a transaction");
+    sqlx::query_scalar::<_, i64>("select version from payment for update")
+        .fetch_one(&mut *lock)
+        .await
+        .expect("the row is held");
+    let twin = || {
+        let (till, payment_id) = (world.till.clone(), payment_id.clone());
+        async move { till.refund(&payment_id, &part_of(100), 5).await }
+    };
+    let twins = TaskTracker::new().spawn(all([twin(), twin()].into_iter()));
+    let waiting = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    eventually("both wait", async || world.count_rows(waiting).await == 2).await;
+    lock.rollback().await.expect("the row is let go");
+    let answers = twins.await.expect("both are answered");
+    let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409], "{answers:?}");
     world.finish().await;
 }
 

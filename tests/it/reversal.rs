@@ -360,7 +360,9 @@ async fn m3_t4_reversals_cancels_and_refunds_at_once_return_the_money_once(pool:
                 0 => format!("/v1/payments/{id}/reverse"),
                 1 => format!("/v1/payments/{id}/cancel"),
                 _ => {
-                    let body = json!({"amount": {"value": 1000, "currency": "HKD"}});
+                    let body = json!({
+                        "amount": {"value": 1000, "currency": "HKD"}, "allow_duplicate": true
+                    });
                     return till.refund(&id, &body, 0).await;
                 }
             };
@@ -395,7 +397,9 @@ async fn m3_64_refunds_of_one_payment_on_three_replicas_never_exceed_it(pool: Pg
         let till = world.till_at(number % 3);
         let id = paid.id().to_owned();
         async move {
-            let body = json!({"amount": {"value": 100, "currency": "HKD"}});
+            let body = json!({
+                "amount": {"value": 100, "currency": "HKD"}, "allow_duplicate": true
+            });
             till.refund(&id, &body, 10).await
         }
     });

@@ -331,6 +331,11 @@ fn judge(incoming: &Incoming, obstacle: Obstacle) -> Result<Option<Intake>, Erro
         });
     }
     check_refundable(&payment, incoming.new.amount)?;
+    if let Some(refund_id) = existing.by_amount {
+        return Err(Error::SuspectedDuplicate {
+            subject: Subject::Refund(refund_id),
+        });
+    }
     let left = payment.refundable_minor();
     let wanted_minor = incoming.new.amount.map_or(left, Money::minor);
     match existing.allowance.exceeded_by(wanted_minor) {

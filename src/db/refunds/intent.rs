@@ -86,6 +86,9 @@ pub struct ExistingRefund {
     pub by_key: Option<(RefundId, RequestFingerprint)>,
     /// The refund that has the merchant reference.
     pub by_reference: Option<RefundId>,
+    /// A refund of the payment, of the same amount, that is open or was made within the last 60
+    /// seconds; none where the request allows it.
+    pub by_amount: Option<RefundId>,
     /// The merchant's limits, and what counts against them.
     pub allowance: RefundAllowance,
 }
@@ -136,7 +139,8 @@ impl Db {
         // `target` waits for whoever holds the payment and then reads it as it is, so that "all that is
         // left" is what is left now. `within` asks for the merchant's limits, and `counted` moves the
         // row of the day, guarded by the limit per day: refunds of a merchant meet there and see each
-        // other's amounts (Q9). `reserved` is the guard of the payment, and hangs every other part on
+        // other's amounts (Q9). The look for a refund that this one repeats comes after `target`, so it
+        // sees whatever was made of the payment before. `reserved` is the guard of the payment, and hangs every other part on
         // it; the payment is held since `target`, so whatever was counted is reserved. A key or a
         // reference taken in the same moment is a unique violation, which undoes the whole.
         let row = sqlx::query!(
@@ -164,6 +168,7 @@ impl Db {
                         (account ->> 'max_refund_minor')::bigint, target.wanted_minor)
                     and target.wanted_minor <= coalesce(merchant.max_refunded_per_day_minor,
                         (account ->> 'max_refunded_per_day_minor')::bigint, target.wanted_minor)
+                    and ($18 or suspected_refund_duplicate($1, $2, target.wanted_minor) is null)
             ), counted as (
                 insert into refund_day as day (merchant_id, business_day, refunded_minor,
                     burst_since, burst_refunds)
@@ -253,6 +258,7 @@ impl Db {
             intent.api_key_id.uuid(),
             intent.gateway_at,
             Json(&intent.account_limits) as _,
+            new.allows_duplicate(),
         )
         .fetch_optional(&self.pool)
         .await?;
@@ -282,9 +288,13 @@ impl Db {
             r#"select key_owner.refund_id as "key_refund_id?",
                 key_owner.fingerprint as "fingerprint?: Json<BTreeMap<String, String>>",
                 reference_owner.refund_id as "reference_refund_id?",
+                case when not $7 then suspected_refund_duplicate($1, $5,
+                    coalesce($6, payment.amount_minor - payment.refund_reserved_minor))
+                end as "duplicate_refund_id?",
                 merchant.max_refund_minor, merchant.max_refunded_per_day_minor,
                 coalesce(day.refunded_minor, 0) as "refunded_today_minor!"
             from merchant
+            left join payment on payment.merchant_id = $1 and payment.payment_id = $5
             left join refund_day as day on day.merchant_id = $1
                 and day.business_day = (db_now() at time zone interval '8 hours')::date
             left join idempotency_key as key_owner on key_owner.merchant_id = $1
@@ -300,6 +310,9 @@ impl Db {
                 .merchant_reference
                 .as_ref()
                 .map(MerchantReference::as_str),
+            intent.payment_id.uuid(),
+            intent.new.amount.map(Money::minor),
+            intent.new.allows_duplicate(),
         )
         .fetch_one(&self.pool)
         .await?;
@@ -315,6 +328,7 @@ impl Db {
         let existing = ExistingRefund {
             by_key,
             by_reference: row.reference_refund_id.map(RefundId::from),
+            by_amount: row.duplicate_refund_id.map(RefundId::from),
             allowance: allowance(
                 row.max_refund_minor,
                 row.max_refunded_per_day_minor,

@@ -59,7 +59,7 @@ pub enum Kind {
     RequestTimeout,
     /// Another payment has the merchant reference.
     MerchantReferenceConflict,
-    /// The same code, amount and till were just used.
+    /// The same code, amount and till were just used, or the same amount was just refunded.
     SuspectedDuplicate,
     /// A cancel by reference or key came first.
     CanceledBeforeCreation,
@@ -206,7 +206,7 @@ impl Kind {
             Self::NotAcceptable => (S::NOT_ACCEPTABLE, "not_acceptable", "The Accept header excludes the answer", SameKey),
             Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", "The body did not arrive in time", SameKey),
             Self::MerchantReferenceConflict => (S::CONFLICT, "merchant_reference_conflict", "The merchant reference belongs to something else", No),
-            Self::SuspectedDuplicate => (S::CONFLICT, "suspected_duplicate", "This looks like a payment that was just made", SameKey),
+            Self::SuspectedDuplicate => (S::CONFLICT, "suspected_duplicate", "This looks like something that was just made", SameKey),
             Self::CanceledBeforeCreation => (S::CONFLICT, "canceled_before_creation", "The order was canceled before it was created", No),
             Self::InvalidState => (S::CONFLICT, "invalid_state", "The state does not allow this", No),
             Self::CancelWindowClosed => (S::CONFLICT, "cancel_window_closed", "The payment can no longer be canceled", No),

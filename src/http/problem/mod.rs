@@ -449,12 +449,7 @@ impl From<app::error::Error> for Problem {
                 payment_id,
                 exceeded,
             } => refund_limit_exceeded(payment_id, exceeded),
-            E::SuspectedDuplicate { payment_id } => Self::new(
-                Kind::SuspectedDuplicate,
-                "the same code, amount and terminal were used within the last 60 seconds; \
-                 send \"allow_duplicate\": true to charge nevertheless",
-            )
-            .about(Subject::Payment(payment_id)),
+            E::SuspectedDuplicate { subject } => suspected_duplicate(subject),
             E::RateLimited {
                 retry_after_seconds,
             } => Self {
@@ -557,6 +552,21 @@ fn amount_exceeds_refundable(payment_id: PaymentId, refundable: Money) -> Proble
             detail,
         }])
         .about(Subject::Payment(payment_id))
+}
+
+/// Names what the request seems to repeat, and how to insist.
+fn suspected_duplicate(earlier: Subject) -> Problem {
+    let detail = match earlier {
+        Subject::Refund(_) => {
+            "a refund of this amount is open, or was made within the last 60 seconds; read it, and send \
+             \"allow_duplicate\": true to refund the same amount once more"
+        }
+        Subject::Payment(_) | Subject::Registration(_) => {
+            "the same code, amount and terminal were used within the last 60 seconds; \
+             send \"allow_duplicate\": true to charge nevertheless"
+        }
+    };
+    Problem::new(Kind::SuspectedDuplicate, detail).about(earlier)
 }
 
 /// Names the limit and what is left of it.

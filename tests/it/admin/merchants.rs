@@ -554,7 +554,7 @@ async fn q9_refunds_at_once_never_exceed_the_limit_of_a_day(pool: PgPool) {
     for _ in 0..32 {
         payments.push(world.pay("0001").await.id().to_owned());
     }
-    let body = json!({"amount": {"value": 1000, "currency": "HKD"}});
+    let body = json!({"amount": {"value": 1000, "currency": "HKD"}, "allow_duplicate": true});
     let calls = (0..64_usize).map(|n| {
         let till = world.till.at(&world.replicas[n % 2].url);
         let (payment, body) = (payments[n % 32].clone(), body.clone());

@@ -216,7 +216,9 @@ async fn act_on_refund(world: &World, replica: usize, order: &Order, act: Act) -
         Act::Refund(mode, wait) => {
             let found = find(world, order).await?;
             let path = format!("/v1/payments/{}/refunds", found.id);
-            let body = json!({"amount": {"value": 1, "currency": "HKD"}, "mode": mode});
+            let body = json!({
+                "amount": {"value": 1, "currency": "HKD"}, "mode": mode, "allow_duplicate": true
+            });
             till.request(Method::POST, &path)
                 .header("idempotency-key", format!("{}-{mode}", order.key))
                 .header("prefer", prefer(wait))
