@@ -96,8 +96,9 @@
 //! 6. `app::record`: the event is applied and written by [`db::Db::record`], the second round trip. A
 //!    final state completes the follow-up in the same statement; an unknown outcome leaves the payment
 //!    `processing`.
-//! 7. The waiting handler is told in memory and answers: `201` when final (a decline is a `201` with
-//!    `status: "failed"`), else `202`. After something was sent the answer is never a 5xx.
+//! 7. The waiting handler is told in memory and answers: `201` when [`domain::standing::Standing`] is
+//!    settled (a decline is a `201` with `status: "failed"`), else `202`. After something was sent the
+//!    answer is never a 5xx.
 //!
 //! Dying between 4 and 6 leaves a due follow-up, which finds the truth by a query or closes the trade by
 //! a cancel. Losing the commit in 6 is the same case.

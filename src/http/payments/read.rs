@@ -17,7 +17,8 @@ use crate::{
 ///
 /// Answers from the database; Alipay is never asked. With `wait`, the answer is held until the
 /// version differs from the one in `If-None-Match`, or, without that header, from the one found
-/// first; whichever it is when the time is over is the answer.
+/// first; whichever it is when the time is over is the answer. What nothing will change by itself is
+/// answered at once; a paid payment under cancel is held.
 #[utoipa::path(
     get,
     path = "/v1/payments/{id}",
