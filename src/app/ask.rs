@@ -14,7 +14,7 @@ use super::{
     App,
     accounts::Account,
     follow_up::Interrupted,
-    outcome::{cancel_event, ends_the_cancel, query_event},
+    outcome::Told,
     record::{News, RecordError},
     stopwatch::Stopwatch,
 };
@@ -95,10 +95,9 @@ pub(super) enum Beginning {
     FenceLost,
 }
 
-/// An answer and what it was taken to mean.
+/// An answer, and what Alipay meant.
 struct Reply {
-    event: Option<PaymentEvent>,
-    cancel_refused: Option<bool>,
+    told: Told,
     answer: Answer,
 }
 
@@ -205,19 +204,16 @@ impl App {
         let news = News {
             actor: asker.actor,
             answered: Some((attempt_id, &reply.answer)),
-            event: reply.event,
+            told: Some(reply.told),
             fence: asker.fence,
             // A caller's query is besides the plan; his cancel is a step of it.
             reschedule: asker.fence.is_some() || ask.kind() == AttemptKind::Cancel,
-            cancel_refused: reply.cancel_refused,
             grounds: None,
             now: asked_at + started.elapsed(),
         };
-        let mut payment = payment.clone();
-        if let Some(refused) = reply.cancel_refused {
-            payment.inquiry.cancel_refused = refused;
-        }
-        let payment = self.record(payment, &news, INSIST_ON_RECORDING).await?;
+        let payment = self
+            .record(payment.clone(), &news, INSIST_ON_RECORDING)
+            .await?;
         Ok((payment, reply.answer))
     }
 }
@@ -243,8 +239,11 @@ async fn call(alipay: &Alipay, begun: &Begun, ask: Ask) -> Reply {
             let too_late = || decided.is_over(SEND_CANCEL_WITHIN);
             let call = alipay.cancel(&request, too_late).await;
             Reply {
-                cancel_refused: Some(ends_the_cancel(&call.outcome, payment)),
-                event: cancel_event(call.outcome, payment, *earlier_may_act, asked_at),
+                told: Told::Cancel {
+                    outcome: call.outcome,
+                    asked_at,
+                    earlier_may_act: *earlier_may_act,
+                },
                 answer: call.answer,
             }
         }
@@ -257,8 +256,7 @@ async fn call(alipay: &Alipay, begun: &Begun, ask: Ask) -> Reply {
             };
             let call = alipay.query(&request).await;
             Reply {
-                cancel_refused: None,
-                event: query_event(call.outcome, payment, asked_at),
+                told: Told::Query(call.outcome, asked_at),
                 answer: call.answer,
             }
         }

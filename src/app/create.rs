@@ -13,7 +13,7 @@ use super::{
     App,
     accounts::{Account, admit},
     error::Error,
-    outcome::pay_event,
+    outcome::{Told, pay_event},
     record::News,
     stopwatch::Stopwatch,
 };
@@ -377,11 +377,10 @@ impl App {
         let news = News {
             actor: Actor::ApiKey(incoming.principal.api_key_id),
             answered: Some((incoming.attempt_id, &call.answer)),
-            event: Some(pay_event(call.outcome)),
+            told: Some(Told::Event(pay_event(call.outcome))),
             fence: None,
             // The first query is planned already.
             reschedule: false,
-            cancel_refused: None,
             grounds: None,
             now: payment.created_at + started.elapsed(),
         };

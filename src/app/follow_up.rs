@@ -9,6 +9,7 @@ use super::{
     App,
     ask::{Ask, Asker, Beginning},
     error::Error,
+    outcome::Told,
     record::{News, RecordError},
 };
 use crate::{
@@ -124,14 +125,13 @@ impl App {
         let news = News {
             actor: Actor::FollowUp(fence.follow_up_id),
             answered: None,
-            event: Some(if planted!(ExhaustionIsFailure) {
+            told: Some(Told::Event(if planted!(ExhaustionIsFailure) {
                 PaymentEvent::Declined(super::outcome::guess())
             } else {
                 PaymentEvent::PlanExhausted
-            }),
+            })),
             fence: Some(fence),
             reschedule: true,
-            cancel_refused: None,
             grounds: None,
             now,
         };

@@ -10,6 +10,7 @@ use super::{
     App,
     ask::{Ask, Asker, Beginning},
     error::Error,
+    outcome::Told,
     record::{News, RecordError},
     waiters::Awaited as _,
 };
@@ -141,10 +142,9 @@ impl App {
         let news = News {
             actor: Actor::ApiKey(identity.api_key_id),
             answered: None,
-            event: Some(PaymentEvent::Resolved(resolution)),
+            told: Some(Told::Event(PaymentEvent::Resolved(resolution))),
             fence: None,
             reschedule: false,
-            cancel_refused: None,
             grounds: Some(grounds),
             now: self.now_by_database().await?,
         };

@@ -32,16 +32,58 @@ pub(super) fn pay_event(outcome: PayOutcome) -> PaymentEvent {
     }
 }
 
+/// What was learnt of a payment, before it is held against the payment as it stands. What an answer
+/// means depends on what else is known, so it is decided anew on the row that is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// The event itself, whatever else is known.
+    Event(PaymentEvent),
+    /// The answer to a query that was sent at this time (database clock).
+    Query(QueryOutcome, DateTime<Utc>),
+    /// The answer to a cancel.
+    Cancel {
+        /// What it means.
+        outcome: CancelOutcome,
+        /// When it was sent (database clock).
+        asked_at: DateTime<Utc>,
+        /// Whether one that was sent before may take effect still.
+        earlier_may_act: bool,
+    },
+}
+
+impl Told {
+    /// What it means for a payment as it stands; `None` where it says nothing that may be believed.
+    pub(super) fn event(&self, payment: &Payment) -> Option<PaymentEvent> {
+        match self {
+            Self::Event(event) => Some(event.clone()),
+            Self::Query(outcome, asked_at) => query_event(outcome.clone(), payment, *asked_at),
+            Self::Cancel {
+                outcome,
+                asked_at,
+                earlier_may_act,
+            } => cancel_event(outcome.clone(), payment, *earlier_may_act, *asked_at),
+        }
+    }
+
+    /// Whether it is the answer to a cancel, and ends it.
+    pub(super) const fn cancel_refused(&self, payment: &Payment) -> Option<bool> {
+        match self {
+            Self::Cancel { outcome, .. } => Some(ends_the_cancel(outcome, payment)),
+            Self::Event(_) | Self::Query(..) => None,
+        }
+    }
+}
+
 /// What the answer to a query says; `None` where it says nothing that may be believed.
-pub(super) fn query_event(
+fn query_event(
     outcome: QueryOutcome,
     payment: &Payment,
-    now: DateTime<Utc>,
+    asked_at: DateTime<Utc>,
 ) -> Option<PaymentEvent> {
     match outcome {
         // Still paid although a cancel was asked for: once Alipay refused it, or its window is
         // over, and none is on its way any more, that is the end of the cancel.
-        QueryOutcome::Paid { .. } if cancel_is_over(payment, now) => {
+        QueryOutcome::Paid { .. } if cancel_is_over(payment, asked_at) => {
             Some(PaymentEvent::CancelRefused)
         }
         QueryOutcome::Paid {
@@ -74,7 +116,7 @@ pub(super) fn query_event(
 }
 
 /// Whether the answer ends the cancel, so that a query decides what is left to be done.
-pub(super) const fn ends_the_cancel(outcome: &CancelOutcome, payment: &Payment) -> bool {
+const fn ends_the_cancel(outcome: &CancelOutcome, payment: &Payment) -> bool {
     match outcome {
         CancelOutcome::Refused { .. } => true,
         CancelOutcome::BalanceTooLow { may_retry } => payment.reversal.is_some() || !*may_retry,
@@ -84,24 +126,35 @@ pub(super) const fn ends_the_cancel(outcome: &CancelOutcome, payment: &Payment) 
     }
 }
 
-fn cancel_is_over(payment: &Payment, now: DateTime<Utc>) -> bool {
+/// Whether no cancel left after what was asked then: an answer says nothing of one that did.
+fn speaks_of_every_cancel(payment: &Payment, asked_at: DateTime<Utc>) -> bool {
+    let last = payment.inquiry.last_cancel_at;
+    last.is_none_or(|sent| sent <= asked_at)
+}
+
+fn cancel_is_over(payment: &Payment, asked_at: DateTime<Utc>) -> bool {
     payment.state == PaymentState::Succeeded
         && payment.canceling.is_some()
-        && (payment.inquiry.cancel_refused || !payment.cancel_window_is_open(now))
-        && !payment.inquiry.cancel_may_act(now)
+        && speaks_of_every_cancel(payment, asked_at)
+        && (payment.inquiry.cancel_refused || !payment.cancel_window_is_open(asked_at))
+        && !payment.inquiry.cancel_may_act(asked_at)
 }
 
 /// What the answer to a cancel says; `None` where the matter stays open. `earlier_may_act`: one that
 /// was sent before may take effect still.
-pub(super) fn cancel_event(
+fn cancel_event(
     outcome: CancelOutcome,
     payment: &Payment,
     earlier_may_act: bool,
-    now: DateTime<Utc>,
+    asked_at: DateTime<Utc>,
 ) -> Option<PaymentEvent> {
     let (action, alipay_trans_id) = match outcome {
         // The refund of the reversal waits for the balance; the cancel would wait for midnight.
-        CancelOutcome::BalanceTooLow { .. } if payment.reversal.is_some() && !earlier_may_act => {
+        CancelOutcome::BalanceTooLow { .. }
+            if payment.reversal.is_some()
+                && !earlier_may_act
+                && speaks_of_every_cancel(payment, asked_at) =>
+        {
             return (payment.state == PaymentState::Succeeded)
                 .then_some(PaymentEvent::CancelRefused);
         }
@@ -123,7 +176,9 @@ pub(super) fn cancel_event(
     match action {
         // A pay request may still be on its way: only after the grace period is "never created"
         // the end of it (`design/correctness.md` R13).
-        CancelAction::NothingExisted if now - payment.created_at < GRACE && !planted!(NoGrace) => {
+        CancelAction::NothingExisted
+            if asked_at - payment.created_at < GRACE && !planted!(NoGrace) =>
+        {
             None
         }
         CancelAction::NothingExisted => closed(CancelReason::NeverCreated, false),

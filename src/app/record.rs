@@ -5,7 +5,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime, Utc};
 
-use super::{App, refunds::turns_into};
+use super::{App, outcome::Told, refunds::turns_into};
 use crate::{
     db::{
         error::Error as DbError,
@@ -28,18 +28,23 @@ pub(super) struct News<'a> {
     pub(super) actor: Actor,
     /// The call and its answer.
     pub(super) answered: Option<(AttemptId, &'a Answer)>,
-    /// What it means for the payment, if anything.
-    pub(super) event: Option<PaymentEvent>,
+    /// What was told; what that means is decided on the payment as it is when it is written.
+    pub(super) told: Option<Told>,
     /// The claim of the worker that asked.
     pub(super) fence: Option<Fence>,
     /// Whether the plan goes on from this news: the follow-up is rescheduled.
     pub(super) reschedule: bool,
-    /// Whether the news is the answer to a cancel, and refused it for good.
-    pub(super) cancel_refused: Option<bool>,
     /// What an operator gave as grounds.
     pub(super) grounds: Option<&'a Grounds>,
     /// The time of the news, near the database's clock: plans the next question.
     pub(super) now: DateTime<Utc>,
+}
+
+impl News<'_> {
+    /// Whether it is the answer to a cancel of this payment, and ends it.
+    fn cancel_refused(&self, payment: &Payment) -> Option<bool> {
+        self.told.as_ref()?.cancel_refused(payment)
+    }
 }
 
 /// Why news could not be written.
@@ -80,18 +85,24 @@ impl App {
     ) -> Result<Payment, RecordError> {
         let mut pauses = pauses(insist_for);
         loop {
-            let turned_into = turns_into(&payment, news);
-            let after = decide(&payment, news).filter(|_| turned_into.is_none());
+            if let Some(refused) = news.cancel_refused(&payment) {
+                payment.inquiry.cancel_refused = refused;
+            }
+            let event = news.told.as_ref().and_then(|told| told.event(&payment));
+            let turned_into = turns_into(&payment, event.as_ref());
+            let change = event
+                .filter(|_| turned_into.is_none())
+                .and_then(|event| Some((decide(&payment, &event, news.now)?, event)));
             let written = match turned_into {
                 Some(refund_id) => self.turn_into_refund(&payment, refund_id, news).await,
-                None => self.write(&payment, after.as_ref(), news).await,
+                None => self.write(&payment, change.as_ref(), news).await,
             };
             match written {
                 Ok(Recorded::Written(_)) if turned_into.is_some() => {
                     return self.turned(&payment).await;
                 }
                 Ok(Recorded::Written(at)) => {
-                    let Some(mut after) = after else {
+                    let Some((mut after, _)) = change else {
                         return Ok(payment);
                     };
                     crashpoint!(self.db.failpoints, "record.written");
@@ -135,11 +146,11 @@ impl App {
     async fn write(
         &self,
         before: &Payment,
-        after: Option<&Payment>,
+        change: Option<&(Payment, PaymentEvent)>,
         news: &News<'_>,
     ) -> Result<Recorded, DbError> {
-        let current = after.unwrap_or(before);
-        let change = after.zip(news.event.as_ref()).map(|(after, event)| Change {
+        let current = change.map_or(before, |(after, _)| after);
+        let change = change.map(|(after, event)| Change {
             before,
             after,
             event: event.name(),
@@ -157,7 +168,7 @@ impl App {
                 next_check_at: news
                     .reschedule
                     .then(|| follow_up::next_check_at(&self.plan, current, news.now)),
-                cancel_refused: news.cancel_refused,
+                cancel_refused: news.cancel_refused(before),
             })
             .await
     }
@@ -211,11 +222,10 @@ pub(super) fn describe_metrics() {
 }
 
 /// The payment after the news; `None` where it says nothing new or contradicts what is known.
-fn decide(payment: &Payment, news: &News<'_>) -> Option<Payment> {
-    let event = news.event.as_ref()?;
+fn decide(payment: &Payment, event: &PaymentEvent, now: DateTime<Utc>) -> Option<Payment> {
     if planted!(DoubledTransition) && !payment.state.is_final() {
         let version = payment.version + 1;
-        let again = payment.apply(event, news.now).ok().flatten();
+        let again = payment.apply(event, now).ok().flatten();
         return again.or_else(|| {
             Some(Payment {
                 version,
@@ -223,15 +233,13 @@ fn decide(payment: &Payment, news: &News<'_>) -> Option<Payment> {
             })
         });
     }
-    payment
-        .apply(event, news.now)
-        .unwrap_or_else(|contradiction| {
-            metrics::counter!("payment_contradictions_total", "event" => event.name()).increment(1);
-            tracing::error!(
-                payment.id = %payment.id,
-                %contradiction,
-                "an answer contradicts what is known; nothing was changed and a person must look"
-            );
-            None
-        })
+    payment.apply(event, now).unwrap_or_else(|contradiction| {
+        metrics::counter!("payment_contradictions_total", "event" => event.name()).increment(1);
+        tracing::error!(
+            payment.id = %payment.id,
+            %contradiction,
+            "an answer contradicts what is known; nothing was changed and a person must look"
+        );
+        None
+    })
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::support::{
-    Options, World,
+    Options, World, eventually,
     http::{Answer, Caller},
     refund_oracle::{RefundEvidence, judge_refunds},
 };
@@ -317,6 +317,54 @@ async fn a_reversal_of_an_open_payment_is_kept_through_a_week_of_silence(pool: P
     assert_eq!(undone["refunds"]["refundable"], 0, "{undone}");
     let shown = reverse(&world, &open, 0).await;
     assert_eq!(shown.body["refund"]["mode"], "async", "{shown:?}");
+    finish(world).await;
+}
+
+/// M3, T4: a query left before the cancel of a reversal and is answered "paid" after it, when an earlier
+/// cancel had been refused for good. What it says is held against the payment as it is then: the cancel
+/// took effect, and nothing is refunded.
+#[sqlx::test]
+async fn m3_t4_an_older_answer_ends_no_cancel_that_left_after_it(pool: PgPool) {
+    let mut world = world_at(pool, "2026-03-09T15:00:00").await;
+    let paid = world.pay("0001").await;
+    let refused = json!({"type": "cancel_fail", "code": "TRADE_STATUS_ERROR", "retry_flag": "N"});
+    world.simulator.script("cancel", 1, refused).await;
+    let cancel = format!("/v1/payments/{}/cancel", paid.id());
+    let request = world.till.request(Method::POST, &cancel);
+    Caller::send(request.header("prefer", "wait=0")).await;
+    world.settle_calls().await;
+    let held = json!({"type": "hold"});
+    world.simulator.script("query", 1, held).await;
+    let refresh = format!("/v1/payments/{}/refresh", paid.id());
+    let request = world.till.request(Method::POST, &refresh);
+    let refreshing = tokio_util::task::TaskTracker::new().spawn(Caller::send(request));
+    eventually("a query is held", async || {
+        world.simulator.held().await == 1
+    })
+    .await;
+    let lost = json!({"type": "drop_after_effect"});
+    world.simulator.script("cancel", 1, lost).await;
+    world.advance(TimeDelta::seconds(1)).await;
+    let open = reverse(&world, &paid, 0).await;
+    assert_eq!(open.status, 202, "{open:?}");
+    eventually("the cancel is lost", async || {
+        let lost = "select count(*) from attempt where kind = 'cancel' and answered_at is not null";
+        world.count_rows(lost).await == 2
+    })
+    .await;
+    world.simulator.release().await;
+    refreshing.await.expect("no panic");
+    let end = world
+        .run_until_final(paid.id(), TimeDelta::minutes(5))
+        .await;
+    for _ in 0..10 {
+        world.run_due().await;
+        world.advance(TimeDelta::seconds(10)).await;
+    }
+    let payment = world.till.payment(paid.id()).await;
+    assert_eq!(payment["status"], "canceled", "{end} {payment}");
+    assert_eq!(payment["money_returned"], true);
+    assert_eq!(world.count_rows("select count(*) from refund").await, 0);
     finish(world).await;
 }
 

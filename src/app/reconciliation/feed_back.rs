@@ -6,6 +6,7 @@ use super::ReconcileError;
 use crate::{
     app::{
         App,
+        outcome::Told,
         record::{News, RecordError},
         refunds::{NextQuestion, RefundNews},
     },
@@ -94,10 +95,9 @@ impl App {
         let news = News {
             actor: Actor::File(line),
             answered: None,
-            event: Some(event),
+            told: Some(Told::Event(event)),
             fence: None,
             reschedule: false,
-            cancel_refused: None,
             grounds: None,
             now: self.db.now().await?,
         };

@@ -315,10 +315,13 @@ impl App {
     }
 }
 
-/// The refund that news turn a cancel into: those that end the cancel of a payment that was to be
+/// The refund that an event turns a cancel into: one that ends the cancel of a payment that was to be
 /// undone either way.
-pub(in crate::app) fn turns_into(payment: &Payment, news: &News<'_>) -> Option<RefundId> {
-    let ends = matches!(news.event, Some(PaymentEvent::CancelRefused));
+pub(in crate::app) fn turns_into(
+    payment: &Payment,
+    event: Option<&PaymentEvent>,
+) -> Option<RefundId> {
+    let ends = matches!(event, Some(PaymentEvent::CancelRefused));
     payment
         .reversal
         .filter(|_| ends && payment.state == PaymentState::Succeeded)

@@ -366,6 +366,7 @@ impl Db {
     /// Ends a cancel that Alipay refused and makes the refund of the reversal in its place, in one
     /// statement, so that no crash leaves neither (`design/correctness.md` T4). It is asynchronous:
     /// Alipay keeps it until the merchant's balance suffices, where a synchronous one fails at once.
+    #[expect(clippy::too_many_lines, reason = "one statement and its parameters")]
     #[tracing::instrument(name = "db.refund_intent.turn", skip_all, fields(refund.id = %turned.refund_id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn turn_cancel_into_refund(
         &self,
@@ -377,7 +378,7 @@ impl Db {
         failpoint!(self.failpoints, "db.turn_cancel.before");
         let row = sqlx::query!(
             r#"with held as materialized (
-                select follow_up_id from follow_up
+                select follow_up_id, last_cancel_at from follow_up
                 where merchant_id = $1 and kind = 'payment' and subject_id = $2
                     and ($3::uuid is null or (follow_up_id = $3 and fence = $4))
                 for update
@@ -389,6 +390,9 @@ impl Db {
                     and status = 'succeeded' and cancel_reason is not null
                     and reversal_refund_id = $6 and refund_reserved_minor = 0
                     and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
+                    -- What ends a cancel was decided in knowledge of every cancel that was sent.
+                    and not exists (
+                        select from held where last_cancel_at is distinct from $20)
                 returning version, amount_minor, currency, partner, partner_trans_id
             ), counted as (
                 -- The wish to undo the payment is older than the refund, so no limit stops it; it
@@ -457,6 +461,7 @@ impl Db {
             answer.map(|answer| answer.duration_ms),
             RefundMode::Async.as_str(),
             answer.and_then(|answer| answer.detail.as_deref()),
+            payment.inquiry.last_cancel_at,
         )
         .fetch_one(&self.pool)
         .await?;
