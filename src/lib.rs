@@ -52,7 +52,9 @@
 //!    verified and its ids, amount, currency and partner matched with what was asked, leads to
 //!    `succeeded`, `failed` or `canceled`. Silence, time-outs, 5xx, bad signatures and exhausted plans
 //!    lead at most to `unresolved`, which still accepts the truth later. An operator may decide what
-//!    is `unresolved`, and nothing else, with a reason and a ticket.
+//!    is `unresolved`, or what Alipay itself contradicts, and nothing else, with a reason and a ticket;
+//!    it yields to Alipay's word. What is verified and does not fit is never dropped
+//!    ([`domain::contradiction`]).
 //! 2. **No new identity in a repeat.** A payment is sent once, by the request that created it. What
 //!    repeats is identity-stable: a query, a cancel under the same id, a refund under its own id and
 //!    with its own amount, and that only where a query said that Alipay knows no such refund (R11,

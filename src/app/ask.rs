@@ -133,7 +133,7 @@ impl App {
             payment_id: payment.id,
             actor: asker.actor,
             fence: asker.fence,
-            ensure_follow_up: !after.as_ref().unwrap_or(&payment).is_settled(),
+            ensure_follow_up: after.as_ref().unwrap_or(&payment).owes_a_question(),
             attempt_id,
             kind: ask.kind(),
             // A caller's repeat changes nothing and has no claim to guard it.

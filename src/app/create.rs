@@ -423,6 +423,9 @@ fn new_payment(incoming: &Incoming, committed: Committed) -> Payment {
         reversal: None,
         refund_reserved_minor: 0,
         refunded_minor: 0,
+        contradicted_at: None,
+        proven_returned_minor: 0,
+        decided_by_operator: false,
         inquiry: Inquiry {
             next_check_at: Some(committed.due_at),
             ..Inquiry::default()

@@ -52,6 +52,9 @@ impl App {
             ..
         } = claimed;
         crashpoint!(self.db.failpoints, "visit.claimed");
+        if payment.contradicted_at.is_some() {
+            settle(self.book_waiting_refunds(&payment).await)?;
+        }
         match next_step(&self.plan, &payment, now) {
             NextStep::Settled => {
                 self.db.complete(payment.merchant_id, fence).await?;

@@ -9,6 +9,7 @@
 //! | `operate` | ask now, steer the schedule, decide what stayed open |
 //! | `follow_up` | one visit of the schedule to an open payment |
 //! | `ask` | one question to Alipay, by a worker or by a caller |
+//! | `contradictions` | keep what Alipay says against the books, and settle it |
 //! | `record` | persist what was learnt; the only such path |
 //! | [`reconciliation`] | Alipay's daily files against our books, and back into them |
 //! | `stopwatch` | what is decided leaves soon or not at all |
@@ -25,6 +26,7 @@ pub mod api_keys;
 mod ask;
 pub mod audit;
 mod cancel;
+mod contradictions;
 mod create;
 pub mod directory;
 pub mod error;

@@ -15,7 +15,7 @@ use super::{
     waiters::Awaited as _,
 };
 use crate::{
-    db::record::Grounds,
+    db::{contradictions::Settlement, record::Grounds},
     domain::{
         attempt::AnswerClass,
         id::{FollowUpId, MerchantId, PaymentId},
@@ -120,7 +120,8 @@ impl App {
         Ok(Page::cut(items, limit, |item| item.case.id()))
     }
 
-    /// Records an operator's decision about an unresolved payment. `Ok(None)`: no such payment.
+    /// Records an operator's decision about a payment that is unresolved, or that Alipay contradicts: what
+    /// was said is accepted, or the books stand. `Ok(None)`: no such payment.
     pub async fn resolve_payment(
         &self,
         identity: &Identity,
@@ -136,8 +137,11 @@ impl App {
         let Some(payment) = self.db.payment(merchant_id, id).await? else {
             return Ok(None);
         };
-        if payment.state != PaymentState::Unresolved {
+        if payment.contradicted_at.is_none() && payment.state != PaymentState::Unresolved {
             return Err(not_unresolved(id));
+        }
+        if resolution.says_what_is(&payment.state) {
+            return self.let_books_stand(identity, &payment, grounds).await;
         }
         let news = News {
             actor: Actor::ApiKey(identity.api_key_id),
@@ -161,6 +165,30 @@ impl App {
         Ok(Some(waiter.newest(payment)))
     }
 
+    /// Settles what Alipay said against a payment by a person's word that the books are right.
+    async fn let_books_stand(
+        &self,
+        identity: &Identity,
+        payment: &Payment,
+        grounds: &Grounds,
+    ) -> Result<Option<Payment>, Error> {
+        let settlement = Settlement {
+            actor: Actor::ApiKey(identity.api_key_id),
+            attempt_id: None,
+            grounds: Some(grounds),
+            gateway_at: self.clock.now(),
+        };
+        let settled = self
+            .db
+            .settle_payment_contradictions(payment, &settlement)
+            .await?;
+        if !settled {
+            return Err(not_unresolved(payment.id));
+        }
+        tracing::warn!(payment.id = %payment.id, api_key.id = %identity.api_key_id, ticket = %grounds.ticket, "an operator settled what contradicts a payment: the books stand");
+        Ok(self.db.payment(payment.merchant_id, payment.id).await?)
+    }
+
     /// Whose object it is that somebody with this reach names; `None` where the operator names nothing.
     /// A merchant can only mean its own: whether it has it shows when it is read.
     pub(super) async fn merchant_of(
@@ -182,7 +210,7 @@ impl App {
 fn not_unresolved(payment_id: PaymentId) -> Error {
     Error::InvalidState {
         subject: Subject::Payment(payment_id),
-        detail: "only an unresolved payment can be resolved",
+        detail: "only a payment that is unresolved, or that Alipay contradicts, can be resolved, and one that was paid cannot be failed",
     }
 }
 

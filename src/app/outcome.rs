@@ -6,8 +6,10 @@ use chrono::{DateTime, Utc};
 use crate::{
     alipay::outcome::{CancelAction, CancelOutcome, PayOutcome, QueryOutcome},
     domain::{
+        daily_file::FileRow,
         follow_up::GRACE,
         payment::{CancelReason, Failure, Payment, PaymentEvent, PaymentState, RetryAdvice},
+        reconciliation::{Companions, Verdict, judge_payment},
     },
     failpoint::planted,
 };
@@ -32,6 +34,17 @@ pub(super) fn pay_event(outcome: PayOutcome) -> PaymentEvent {
     }
 }
 
+/// What something that was told means for a payment as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// Nothing that may be believed, or nothing that is not known.
+    Nothing,
+    /// This happened.
+    Event(PaymentEvent),
+    /// This is said against an end that the books hold: it is kept, and changes nothing by itself.
+    Claim(PaymentEvent),
+}
+
 /// What was learnt of a payment, before it is held against the payment as it stands. What an answer
 /// means depends on what else is known, so it is decided anew on the row that is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +62,14 @@ pub(super) enum Told {
         /// Whether one that was sent before may take effect still.
         earlier_may_act: bool,
     },
+    /// A row of a daily file, and what else files say.
+    File(Box<FileRow>, Companions),
 }
 
 impl Told {
-    /// What it means for a payment as it stands; `None` where it says nothing that may be believed.
-    pub(super) fn event(&self, payment: &Payment) -> Option<PaymentEvent> {
-        match self {
+    /// What it means for a payment as it stands.
+    pub(super) fn meaning(&self, payment: &Payment) -> Meaning {
+        let event = match self {
             Self::Event(event) => Some(event.clone()),
             Self::Query(outcome, asked_at) => query_event(outcome.clone(), payment, *asked_at),
             Self::Cancel {
@@ -62,6 +77,30 @@ impl Told {
                 asked_at,
                 earlier_may_act,
             } => cancel_event(outcome.clone(), payment, *earlier_may_act, *asked_at),
+            Self::File(row, companions) => {
+                return match judge_payment(row, payment, *companions) {
+                    Verdict::Settles(event) => Meaning::Event(event),
+                    Verdict::Claims(event) => Meaning::Claim(event),
+                    Verdict::Agrees | Verdict::Contradicts => Meaning::Nothing,
+                };
+            }
+        };
+        let Some(event) = event else {
+            return Meaning::Nothing;
+        };
+        match self {
+            Self::Query(_, asked_at) if payment.is_contradicted_by(&event, *asked_at) => {
+                Meaning::Claim(event)
+            }
+            _ => Meaning::Event(event),
+        }
+    }
+
+    /// When the question was sent that this answers; `None` where it answers none.
+    pub(super) const fn asked_at(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Query(_, asked_at) => Some(*asked_at),
+            Self::Event(_) | Self::Cancel { .. } | Self::File(..) => None,
         }
     }
 
@@ -69,7 +108,7 @@ impl Told {
     pub(super) const fn cancel_refused(&self, payment: &Payment) -> Option<bool> {
         match self {
             Self::Cancel { outcome, .. } => Some(ends_the_cancel(outcome, payment)),
-            Self::Event(_) | Self::Query(..) => None,
+            Self::Event(_) | Self::Query(..) | Self::File(..) => None,
         }
     }
 }
@@ -101,12 +140,21 @@ fn query_event(
         QueryOutcome::Closed {
             alipay_trans_id,
             charge,
-        } => Some(PaymentEvent::Closed {
-            reason: CancelReason::BuyerDidNotConfirm,
-            money_returned: charge.is_some() || payment.charge.is_some(),
-            alipay_trans_id,
-            charge,
-        }),
+        } => {
+            // An operator's word that it was paid is none of Alipay's.
+            let was_paid = payment.charge.is_some() && !payment.decided_by_operator;
+            let money_returned = charge.is_some() || was_paid;
+            Some(PaymentEvent::Closed {
+                reason: if money_returned {
+                    CancelReason::ClosedAfterPayment
+                } else {
+                    CancelReason::BuyerDidNotConfirm
+                },
+                money_returned,
+                alipay_trans_id,
+                charge,
+            })
+        }
         QueryOutcome::NotFound if planted!(NotFoundIsFailure) => {
             Some(PaymentEvent::Declined(guess()))
         }

@@ -5,16 +5,22 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime, Utc};
 
-use super::{App, outcome::Told, refunds::turns_into};
+use super::{
+    App,
+    outcome::{Meaning, Told},
+    refunds::turns_into,
+};
 use crate::{
     db::{
+        contradictions::Opened,
         error::Error as DbError,
         record::{Change, Fence, Grounds, Record, Recorded},
     },
     domain::{
         attempt::Answer,
+        contradiction::Claim,
         follow_up,
-        id::AttemptId,
+        id::{AttemptId, RefundId},
         payment::{Payment, PaymentEvent},
         transition::Actor,
     },
@@ -88,41 +94,58 @@ impl App {
             if let Some(refused) = news.cancel_refused(&payment) {
                 payment.inquiry.cancel_refused = refused;
             }
-            let event = news.told.as_ref().and_then(|told| told.event(&payment));
-            let turned_into = turns_into(&payment, event.as_ref());
-            let change = event
-                .filter(|_| turned_into.is_none())
-                .and_then(|event| Some((decide(&payment, &event, news.now)?, event)));
-            let written = match turned_into {
-                Some(refund_id) => self.turn_into_refund(&payment, refund_id, news).await,
-                None => self.write(&payment, change.as_ref(), news).await,
+            let decision = decide(&payment, news);
+            let written = match &decision {
+                Decision::TurnsInto(refund_id) => {
+                    self.turn_into_refund(&payment, *refund_id, news).await
+                }
+                Decision::Becomes(after, event) => {
+                    self.write(&payment, Some((after, event)), news).await
+                }
+                Decision::Nothing => self.write(&payment, None, news).await,
+                // What is said against the books is kept first, and only then is it answered.
+                Decision::Contradicts(claim) => {
+                    match self.contradict(&payment, *claim, news).await {
+                        Ok(Opened::Known) => self.write(&payment, None, news).await,
+                        Ok(Opened::New | Opened::Stale) => Ok(Recorded::Stale),
+                        Err(error) => Err(error),
+                    }
+                }
+                Decision::Agrees => match self.settle_by_answer(&payment, news).await {
+                    Ok(false) => self.write(&payment, None, news).await,
+                    Ok(true) => Ok(Recorded::Stale),
+                    Err(error) => Err(error),
+                },
             };
-            match written {
-                Ok(Recorded::Written(_)) if turned_into.is_some() => {
+            match (written, decision) {
+                (Ok(Recorded::Written(_)), Decision::TurnsInto(_)) => {
                     return self.turned(&payment).await;
                 }
-                Ok(Recorded::Written(at)) => {
-                    let Some((mut after, _)) = change else {
-                        return Ok(payment);
-                    };
+                (Ok(Recorded::Written(at)), Decision::Becomes(mut after, _)) => {
                     crashpoint!(self.db.failpoints, "record.written");
                     after.updated_at = at;
-                    if after.state != payment.state {
+                    if after.state.status() != payment.state.status() {
                         after.finalized_at = after.finalized_at.map(|_| at);
                     }
                     self.announce(&payment, &after);
-                    return Ok(after);
+                    return Ok(*after);
                 }
-                Ok(Recorded::FenceLost) => return Err(RecordError::FenceLost),
-                Ok(Recorded::Stale) => {}
-                Err(error) if error.is_transient() => {
+                (Ok(Recorded::Written(_)), _) => {
+                    if payment.contradicted_at.is_some() {
+                        self.waiters.announce(&payment);
+                    }
+                    return Ok(payment);
+                }
+                (Ok(Recorded::FenceLost), _) => return Err(RecordError::FenceLost),
+                (Ok(Recorded::Stale), _) => {}
+                (Err(error), _) if error.is_transient() => {
                     let Some(pause) = pauses.next() else {
                         return Err(error.into());
                     };
                     tracing::warn!(payment.id = %payment.id, error = %error, "recording an answer failed; repeating");
                     tokio::time::sleep(pause).await;
                 }
-                Err(error) => return Err(error.into()),
+                (Err(error), _) => return Err(error.into()),
             }
             match self.db.payment(payment.merchant_id, payment.id).await {
                 Ok(Some(current)) => payment = current,
@@ -146,7 +169,7 @@ impl App {
     async fn write(
         &self,
         before: &Payment,
-        change: Option<&(Payment, PaymentEvent)>,
+        change: Option<(&Payment, &PaymentEvent)>,
         news: &News<'_>,
     ) -> Result<Recorded, DbError> {
         let current = change.map_or(before, |(after, _)| after);
@@ -217,29 +240,67 @@ pub(super) fn describe_metrics() {
     metrics::describe_counter!(
         "payment_contradictions_total",
         metrics::Unit::Count,
-        "Answers that contradict what is known of a payment; each needs a person."
+        "What Alipay says against the books of a payment; each is asked about and needs a person."
     );
 }
 
-/// The payment after the news; `None` where it says nothing new or contradicts what is known.
-fn decide(payment: &Payment, event: &PaymentEvent, now: DateTime<Utc>) -> Option<Payment> {
-    if planted!(DoubledTransition) && !payment.state.is_final() {
-        let version = payment.version + 1;
-        let again = payment.apply(event, now).ok().flatten();
-        return again.or_else(|| {
-            Some(Payment {
-                version,
-                ..payment.clone()
-            })
-        });
+/// What news come to on a payment as it stands.
+enum Decision {
+    /// It says nothing new, or nothing at all.
+    Nothing,
+    /// The payment changes.
+    Becomes(Box<Payment>, PaymentEvent),
+    /// The cancel under way ends, and this refund is made in its place.
+    TurnsInto(RefundId),
+    /// It is said against the books.
+    Contradicts(Claim),
+    /// It says what the books say, to a question that was asked since something else was said.
+    Agrees,
+}
+
+fn decide(payment: &Payment, news: &News<'_>) -> Decision {
+    let Some(told) = &news.told else {
+        return Decision::Nothing;
+    };
+    let event = match told.meaning(payment) {
+        Meaning::Nothing => return Decision::Nothing,
+        Meaning::Event(event) => event,
+        Meaning::Claim(event) => {
+            let claim = Claim::of_payment(&event);
+            return claim.map_or(Decision::Nothing, Decision::Contradicts);
+        }
+    };
+    if let Some(refund_id) = turns_into(payment, &event) {
+        return Decision::TurnsInto(refund_id);
     }
-    payment.apply(event, now).unwrap_or_else(|contradiction| {
-        metrics::counter!("payment_contradictions_total", "event" => event.name()).increment(1);
-        tracing::error!(
-            payment.id = %payment.id,
-            %contradiction,
-            "an answer contradicts what is known; nothing was changed and a person must look"
-        );
-        None
-    })
+    if planted!(DoubledTransition) && !payment.state.is_final() {
+        let again = payment.apply(&event, news.now).ok().flatten();
+        let again = again.unwrap_or_else(|| Payment {
+            version: payment.version + 1,
+            ..payment.clone()
+        });
+        return Decision::Becomes(Box::new(again), event);
+    }
+    match payment.apply(&event, news.now) {
+        Ok(Some(after)) => Decision::Becomes(Box::new(after), event),
+        Ok(None) => {
+            let contradicted_at = payment.contradicted_at;
+            let was_asked_since = told
+                .asked_at()
+                .zip(contradicted_at)
+                .is_some_and(|(asked, contradicted)| asked > contradicted);
+            if was_asked_since && payment.agrees_with(&event) {
+                Decision::Agrees
+            } else {
+                Decision::Nothing
+            }
+        }
+        Err(contradiction) => {
+            if let Some(claim) = Claim::of_payment(&event) {
+                return Decision::Contradicts(claim);
+            }
+            tracing::error!(payment.id = %payment.id, %contradiction, "what was decided does not fit the payment; nothing was changed");
+            Decision::Nothing
+        }
+    }
 }

@@ -205,12 +205,14 @@ impl Db {
                         where payment.merchant_id = follow_up.merchant_id
                             and payment.payment_id = follow_up.subject_id
                             and payment.status in ('succeeded', 'failed', 'canceled')
-                            and payment.cancel_reason is null)
+                            and payment.cancel_reason is null
+                            and payment.contradicted_at is null)
                     when 'refund' then exists (
                         select from refund
                         where refund.merchant_id = follow_up.merchant_id
                             and refund.refund_id = follow_up.subject_id
-                            and refund.status in ('succeeded', 'failed'))
+                            and refund.status in ('succeeded', 'failed')
+                            and refund.contradicted_at is null)
                     else exists (
                         select from store_registration
                         where store_registration.merchant_id = follow_up.merchant_id
@@ -268,7 +270,8 @@ impl Db {
                 payment.payment_id as "subject_id!"
             from payment
             where (payment.status in ('processing', 'unresolved')
-                    or payment.cancel_reason is not null)
+                    or payment.cancel_reason is not null
+                    or payment.contradicted_at is not null)
                 and not exists (
                     select from follow_up
                     where follow_up.merchant_id = payment.merchant_id
@@ -278,7 +281,8 @@ impl Db {
             union all
             (select refund.merchant_id, 'refund', refund.refund_id
             from refund
-            where refund.status in ('pending', 'unresolved')
+            where (refund.status in ('pending', 'unresolved')
+                    or refund.contradicted_at is not null)
                 and not exists (
                     select from follow_up
                     where follow_up.merchant_id = refund.merchant_id
@@ -312,11 +316,12 @@ impl Db {
                         select from payment
                         where merchant_id = $1 and payment_id = $3
                             and (status in ('processing', 'unresolved')
-                                or cancel_reason is not null))
+                                or cancel_reason is not null or contradicted_at is not null))
                     when 'refund' then exists (
                         select from refund
                         where merchant_id = $1 and refund_id = $3
-                            and status in ('pending', 'unresolved'))
+                            and (status in ('pending', 'unresolved')
+                                or contradicted_at is not null))
                     else exists (
                         select from store_registration
                         where merchant_id = $1 and registration_id = $3

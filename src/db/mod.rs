@@ -7,6 +7,7 @@
 
 pub mod api_keys;
 pub mod audit;
+pub mod contradictions;
 pub mod directory;
 pub mod error;
 pub mod fetches;

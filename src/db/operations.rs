@@ -13,6 +13,7 @@ use super::{
     refunds::{RefundRow, select_refund},
 };
 use crate::domain::{
+    contradiction::Contradiction,
     id::{ApiKeyId, FollowUpId, MerchantId},
     merchant::Reach,
     payment::Payment,
@@ -180,7 +181,7 @@ impl Db {
         row.map(FollowUp::try_from).transpose()
     }
 
-    /// The payments and refunds that are unresolved or whose follow-up is parked, newest first, after
+    /// The payments and refunds that are unresolved, contradicted, or whose follow-up is parked, newest first, after
     /// `after`; one more than `limit` where there are more.
     #[tracing::instrument(name = "db.unsettled.list", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn list_unsettled(
@@ -198,8 +199,10 @@ impl Db {
                 and follow_up.subject_id = payment.payment_id
             where ($1::uuid is null or payment.merchant_id = $1)
                 and (payment.status in ('processing', 'unresolved')
-                    or payment.cancel_reason is not null)
-                and (payment.status = 'unresolved' or follow_up.parked_at is not null)
+                    or payment.cancel_reason is not null
+                    or payment.contradicted_at is not null)
+                and (payment.status = 'unresolved' or follow_up.parked_at is not null
+                    or payment.contradicted_at is not null)
                 and ($2::uuid is null or payment.payment_id < $2)
             order by payment.payment_id desc
             limit $3",
@@ -216,8 +219,10 @@ impl Db {
                 and follow_up.kind = 'refund'
                 and follow_up.subject_id = refund.refund_id
             where ($1::uuid is null or refund.merchant_id = $1)
-                and refund.status in ('pending', 'unresolved')
-                and (refund.status = 'unresolved' or follow_up.parked_at is not null)
+                and (refund.status in ('pending', 'unresolved')
+                    or refund.contradicted_at is not null)
+                and (refund.status = 'unresolved' or follow_up.parked_at is not null
+                    or refund.contradicted_at is not null)
                 and ($2::uuid is null or refund.refund_id < $2)
             order by refund.refund_id desc
             limit $3",
@@ -247,6 +252,13 @@ impl Db {
         let ids: Vec<Uuid> = cases.iter().map(UnsettledCase::id).collect();
         let mut follow_ups = self.follow_ups_of(&merchant_ids, &ids).await?;
         let mut evidence = self.evidence_of(&merchant_ids, &ids).await?;
+        let mut contradictions: HashMap<Uuid, Vec<Contradiction>> = HashMap::new();
+        for contradiction in self.contradictions_of(&merchant_ids, &ids).await? {
+            contradictions
+                .entry(contradiction.subject())
+                .or_default()
+                .push(contradiction);
+        }
         Ok(cases
             .into_iter()
             .map(|case| {
@@ -255,6 +267,7 @@ impl Db {
                 Unsettled {
                     case,
                     follow_up: follow_ups.remove(&id),
+                    contradictions: contradictions.remove(&id).unwrap_or_default(),
                     attempts: evidence.answers.iter().map(|(_, count)| count).sum(),
                     answers: evidence.answers,
                     first_asked_at: evidence.first_asked_at,

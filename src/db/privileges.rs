@@ -78,12 +78,16 @@ pub const TABLES: &[Table] = &[
     Table::change("payment", &[
         "version", "updated_at", "status", "status_reason", "failure_code", "failure_message", "failure_retry", "money_returned",
         "alipay_trans_id", "charged", "paid_at", "wallet", "buyer_user_id", "buyer_login_id", "finalized_at", "cancel_reason",
-        "reversal_refund_id", "refund_reserved_minor", "refunded_minor",
+        "reversal_refund_id", "refund_reserved_minor", "refunded_minor", "contradicted_at", "proven_returned_minor",
+        "decided_by_operator",
     ]),
     Table::change("refund", &[
         "version", "updated_at", "status", "pending_reason", "failure_code", "failure_message", "refusal_code", "refusal_message",
         "accepted_at", "succeeded_at", "finalized_at", "not_found", "submits", "last_submit_at", "checks_done", "last_check_at",
+        "contradicted_at", "decided_by_operator",
     ]),
+    // What Alipay said against them.
+    Table::change("contradiction", &["settled_at", "settled_by"]),
     // What a merchant's refunds of a day come to.
     Table::change("refund_day", &["refunded_minor", "burst_since", "burst_refunds"]),
     Table::read("payment_legal_move"),

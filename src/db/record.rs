@@ -29,6 +29,13 @@ pub struct Change<'a> {
     pub grounds: Option<&'a Grounds>,
 }
 
+impl Change<'_> {
+    /// Whether the books move to what was said against them, or past it.
+    const fn settles_contradictions(&self) -> bool {
+        self.before.contradicted_at.is_some() && self.after.contradicted_at.is_none()
+    }
+}
+
 /// An operator's grounds for a decision; kept in the transition for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grounds {
@@ -134,6 +141,14 @@ impl Db {
                 where merchant_id = $1 and kind = 'payment' and subject_id = $2
                     and ($3::uuid is null or (follow_up_id = $3 and fence = $4))
                 for update
+            ), said as materialized (
+                select coalesce(bool_or(claim = 'refund_made_in_portal'), false) as some_wait,
+                    coalesce(sum(returned_minor)
+                        filter (where claim <> 'refund_made_in_portal'), 0)::bigint
+                        as returned_minor
+                from contradiction
+                where $41 and merchant_id = $1 and payment_id = $2 and refund_id is null
+                    and settled_at is null
             ), changed as (
                 update payment
                 set version = version + 1, updated_at = db_now(), status = $7, status_reason = $8,
@@ -145,14 +160,28 @@ impl Db {
                         when status = $7 then coalesce(finalized_at, db_now())
                         else db_now()
                     end,
-                    cancel_reason = $32, reversal_refund_id = $37
+                    cancel_reason = $32, reversal_refund_id = $37, decided_by_operator = $40,
+                    -- What moves the books settles what was said against them, except of refunds
+                    -- that wait to be booked.
+                    contradicted_at = case
+                        when not $41 or (select some_wait from said) then contradicted_at
+                    end,
+                    proven_returned_minor = proven_returned_minor
+                        - (select returned_minor from said)
                 where merchant_id = $1 and payment_id = $2
                     and version = $5 and status = $6
                     and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
                     -- What settles a payment was decided in knowledge of every cancel that was sent.
                     and not ($19 and exists (
                         select from held where last_cancel_at is distinct from $36))
-                returning version, updated_at
+                returning version, updated_at, contradicted_at
+            ), explained as (
+                update contradiction
+                set settled_at = db_now(),
+                    settled_by = case when $33::text is null then 'answer' else 'person' end
+                where $41 and merchant_id = $1 and payment_id = $2 and refund_id is null
+                    and settled_at is null and claim <> 'refund_made_in_portal'
+                    and exists (select from changed)
             ), recorded as (
                 insert into payment_transition (merchant_id, payment_id, version, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
@@ -179,7 +208,7 @@ impl Db {
             ), settled as (
                 delete from follow_up
                 where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
-                    and $19 and exists (select from changed)
+                    and $19 and exists (select from changed where contradicted_at is null)
             ), rescheduled as (
                 update follow_up
                 set due_at = $30, error_count = 0, last_error = null,
@@ -189,7 +218,8 @@ impl Db {
                     worker = case when $3::uuid is null then worker end
                 where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
                     and $30::timestamptz is not null
-                    and not ($19 and exists (select from changed))
+                    and not ($19
+                        and exists (select from changed where contradicted_at is null))
                     and ($5::bigint is null or exists (select from changed))
             )
             select (select count(*) from held) as "held!",
@@ -238,6 +268,8 @@ impl Db {
                 .map(RefundId::uuid),
             actor.statement_file_id,
             actor.statement_line,
+            change.is_some_and(|change| change.after.decided_by_operator),
+            change.is_some_and(Change::settles_contradictions),
         )
         .fetch_one(&self.pool)
         .await?;

@@ -8,13 +8,17 @@
 //!    ever more slowly, for [`GIVE_UP_AFTER`].
 //! 4. Then, after one more query, the payment is `unresolved`: a person must look, and the queries go on.
 //!
-//! Exhaustion never means failed.
+//! What is final is asked about again only where Alipay contradicts it
+//! ([`contradiction::next_question`]). Exhaustion never means failed.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::payment::{CANCEL_ACTS_WITHIN, CancelReason, Payment, PaymentState, ProcessingReason};
+use super::{
+    contradiction,
+    payment::{CANCEL_ACTS_WITHIN, CancelReason, Payment, PaymentState, ProcessingReason},
+};
 
 /// How long after creation "the trade does not exist" stays "not yet": the 3 minutes of an unpaid
 /// trade and 15 seconds of slack (`protocol/operations.md` 1.4).
@@ -52,7 +56,7 @@ pub enum NextStep {
     WaitUntil(DateTime<Utc>),
     /// Every planned question was asked: where one more tells nothing, the payment becomes `unresolved`.
     GiveUp,
-    /// The payment is final: nothing is owed any more.
+    /// The payment is final, and nothing contradicts it: nothing is owed any more.
     Settled,
 }
 
@@ -62,7 +66,14 @@ pub fn next_step(plan: &Plan, payment: &Payment, now: DateTime<Utc>) -> NextStep
     let (question, due) = match &payment.state {
         PaymentState::Succeeded if payment.canceling.is_some() => next_under_cancel(payment, now),
         PaymentState::Succeeded | PaymentState::Failed(_) | PaymentState::Canceled { .. } => {
-            return NextStep::Settled;
+            let Some(contradicted_at) = payment.contradicted_at else {
+                return NextStep::Settled;
+            };
+            let last_asked_at = payment.inquiry.last_query_at;
+            (
+                NextStep::Query,
+                contradiction::next_question(contradicted_at, last_asked_at),
+            )
         }
         PaymentState::Unresolved => (
             NextStep::Query,

@@ -100,6 +100,10 @@ prefixed_id!(
     AttemptId, "att_", "attempt id"
 );
 prefixed_id!(
+    /// One verified word of Alipay against the books: `con_...`.
+    ContradictionId, "con_", "contradiction id"
+);
+prefixed_id!(
     /// One content of one of Alipay's daily files: `fil_...`.
     FileId, "fil_", "file id"
 );

@@ -42,6 +42,7 @@ pub mod barcode;
 pub mod breaker;
 pub mod buyer;
 pub mod calendar;
+pub mod contradiction;
 pub mod daily_file;
 pub mod follow_up;
 pub mod id;

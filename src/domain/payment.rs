@@ -3,16 +3,18 @@
 //! | state | means | leaves to |
 //! |---|---|---|
 //! | `processing` | asked, or about to ask, and not yet told | any other |
-//! | `succeeded` | Alipay said paid, verified | `canceled` (through cancel only) |
-//! | `failed` | Alipay said a definite no, or was never asked | nothing |
-//! | `canceled` | the trade is closed or never existed | nothing |
+//! | `succeeded` | Alipay said paid, verified | `canceled` (closed at Alipay, by a cancel or otherwise) |
+//! | `failed` | Alipay said a definite no, or was never asked | nothing, unless Alipay contradicts it |
+//! | `canceled` | the trade is closed or never existed | nothing, unless Alipay contradicts it |
 //! | `unresolved` | every planned question was asked; the truth is still accepted | `succeeded`, `failed`, `canceled` |
 //!
 //! A caller's wish to undo a payment ([`Payment::canceling`], [`Payment::reversal`]) stands beside the
 //! state until it is done, refused for good, or withdrawn.
 //!
 //! Only an explicit, verified answer leads to `succeeded`, `failed` or `canceled`; silence never
-//! does (`design/correctness.md` S3, S6).
+//! does (`design/correctness.md` S3, S6). What contradicts an end is kept and asked about
+//! ([`contradiction`](super::contradiction)); the books then move by a person's word, and what an operator
+//! had decided yields by itself.
 
 use std::collections::BTreeMap;
 
@@ -134,6 +136,13 @@ pub struct Payment {
     pub refund_reserved_minor: i64,
     /// What was returned by refunds, in minor units: a part of what is reserved.
     pub refunded_minor: i64,
+    /// Since when the newest open contradiction stands: what Alipay verifiably said and the books did not
+    /// take (database clock).
+    pub contradicted_at: Option<DateTime<Utc>>,
+    /// What open contradictions prove to be back, in minor units, besides what refunds have reserved.
+    pub proven_returned_minor: i64,
+    /// Whether an operator decided the status it has; that yields to Alipay's word.
+    pub decided_by_operator: bool,
     /// What was asked so far and when to ask next.
     pub inquiry: Inquiry,
     /// When the intent was committed (database clock).
@@ -186,6 +195,8 @@ pub enum CancelReason {
     BuyerDidNotConfirm,
     /// Alipay never created the trade.
     NeverCreated,
+    /// Alipay closed the trade after it was paid, and nobody had asked for that here: the money is back.
+    ClosedAfterPayment,
 }
 
 /// The failure code of a payment that an operator resolved as failed.
@@ -358,6 +369,24 @@ pub enum Resolution {
     },
 }
 
+impl Resolution {
+    /// Whether the books say the same already.
+    pub fn says_what_is(&self, state: &PaymentState) -> bool {
+        match (self, state) {
+            (Self::Succeeded, PaymentState::Succeeded)
+            | (Self::Failed { .. }, PaymentState::Failed(_)) => true,
+            (
+                Self::Canceled { money_returned },
+                PaymentState::Canceled {
+                    money_returned: known,
+                    ..
+                },
+            ) => money_returned == known,
+            _ => false,
+        }
+    }
+}
+
 impl PaymentEvent {
     /// The event's name in transitions and logs.
     pub const fn name(&self) -> &'static str {
@@ -428,6 +457,7 @@ stored_names!(CancelReason {
     Requested = "requested",
     BuyerDidNotConfirm = "buyer_did_not_confirm",
     NeverCreated = "never_created",
+    ClosedAfterPayment = "closed_after_payment",
 });
 stored_names!(RetryAdvice {
     SameBarcode = "same_barcode",
@@ -464,9 +494,17 @@ impl Payment {
         let mut next = self.clone();
         next.version += 1;
         next.updated_at = now;
-        if next.finalized_at.is_none() || state != self.state {
+        if next.finalized_at.is_none() || state.status() != self.state.status() {
             next.finalized_at = state.is_final().then_some(now);
         }
+        if self.state.is_final() && state != self.state {
+            // The books have moved to what was said, or past it.
+            next.contradicted_at = None;
+        }
+        next.decided_by_operator = match event {
+            PaymentEvent::Resolved(_) => true,
+            _ => self.decided_by_operator && state == self.state,
+        };
         next.state = state;
         next.canceling = canceling;
         next.reversal = match event {
@@ -480,6 +518,46 @@ impl Payment {
         }
         next.learn(event);
         Ok(Some(next))
+    }
+
+    /// Whether what an operator decided gives way to what Alipay says now: it does once that is kept.
+    const fn yields(&self) -> bool {
+        self.decided_by_operator && self.contradicted_at.is_some()
+    }
+
+    /// Whether the answer to a question that was sent at `asked_at` contradicts an end that was known by
+    /// then. An older answer does not: it tells of what was before.
+    pub fn is_contradicted_by(&self, event: &PaymentEvent, asked_at: DateTime<Utc>) -> bool {
+        let says_open = matches!(
+            event,
+            PaymentEvent::Paid { .. } | PaymentEvent::BuyerMustConfirm { .. }
+        );
+        matches!(self.state, PaymentState::Canceled { .. })
+            && says_open
+            && !self.yields()
+            && self.finalized_at.is_some_and(|end| asked_at > end)
+    }
+
+    /// Whether an event says what the books say.
+    pub const fn agrees_with(&self, event: &PaymentEvent) -> bool {
+        matches!(
+            (&self.state, event),
+            (PaymentState::Succeeded, PaymentEvent::Paid { .. })
+                | (PaymentState::Canceled { .. }, PaymentEvent::Closed { .. })
+                | (
+                    PaymentState::Failed(_),
+                    PaymentEvent::Declined(_)
+                        | PaymentEvent::Closed {
+                            money_returned: false,
+                            ..
+                        }
+                )
+        )
+    }
+
+    /// Whether a question is owed: the payment is not settled, or Alipay contradicts it.
+    pub const fn owes_a_question(&self) -> bool {
+        !self.is_settled() || self.contradicted_at.is_some()
     }
 
     /// Whether nothing is owed any more: the state is final and no cancel is under way.
@@ -534,9 +612,10 @@ impl Payment {
             PaymentState::Unresolved => Ok(self.after_unresolved(event)),
             PaymentState::Succeeded => self.after_succeeded(event),
             PaymentState::Failed(_) => self.after_failed(event),
-            PaymentState::Canceled { money_returned, .. } => {
-                self.after_canceled(*money_returned, event)
-            }
+            PaymentState::Canceled {
+                reason,
+                money_returned,
+            } => self.after_canceled(*reason, *money_returned, event),
         }
     }
 
@@ -642,20 +721,30 @@ impl Payment {
         Some((state, None))
     }
 
-    /// A paid payment is undone by cancel alone.
+    /// A paid payment is undone by a cancel, or by Alipay closing its trade.
     fn after_succeeded(&self, event: &PaymentEvent) -> Result<Option<Moved>, InvalidTransition> {
         match event {
-            // Refunds close a trade too, and what they return is in the books
+            // Refunds of all of it close a trade too, and what they return is in the books
             // (`protocol/operations.md` 10.12).
             PaymentEvent::Closed {
                 money_returned: true,
                 ..
-            } if self.refund_reserved_minor > 0 => Ok(None),
+            } if self.refund_reserved_minor >= self.amount.minor() => Ok(None),
+            // Whatever was not refunded before is back as well.
             PaymentEvent::Closed {
-                reason,
                 money_returned: true,
                 ..
-            } => Ok(Some((self.closed(*reason, true), None))),
+            } => Ok(Some((
+                self.closed(CancelReason::ClosedAfterPayment, true),
+                None,
+            ))),
+            PaymentEvent::Closed {
+                reason,
+                money_returned: false,
+                ..
+            } if self.yields() && self.refund_reserved_minor == 0 => {
+                Ok(Some((self.closed(*reason, false), None)))
+            }
             PaymentEvent::CancelStarted {
                 reason: CancelReason::Requested,
                 reversal,
@@ -666,6 +755,18 @@ impl Payment {
             }
             PaymentEvent::CancelRefused => {
                 Ok(self.canceling.map(|_| (PaymentState::Succeeded, None)))
+            }
+            // A person books what was returned.
+            PaymentEvent::Resolved(Resolution::Canceled { money_returned })
+                if self.contradicted_at.is_some()
+                    && (*money_returned || self.refund_reserved_minor == 0) =>
+            {
+                let reason = if *money_returned {
+                    CancelReason::ClosedAfterPayment
+                } else {
+                    CancelReason::Requested
+                };
+                Ok(Some((self.closed(reason, *money_returned), None)))
             }
             // A late or repeated answer about what is already known.
             PaymentEvent::Paid { .. }
@@ -685,6 +786,22 @@ impl Payment {
 
     fn after_failed(&self, event: &PaymentEvent) -> Result<Option<Moved>, InvalidTransition> {
         match event {
+            PaymentEvent::Paid { .. } if self.yields() => Ok(Some((PaymentState::Succeeded, None))),
+            PaymentEvent::Closed {
+                reason,
+                money_returned: true,
+                ..
+            } if self.yields() => Ok(Some((self.closed(*reason, true), None))),
+            // A person accepts what was said.
+            PaymentEvent::Resolved(resolution) if self.contradicted_at.is_some() => {
+                Ok(match resolution {
+                    Resolution::Succeeded => Some((PaymentState::Succeeded, None)),
+                    Resolution::Canceled { money_returned } => {
+                        Some((self.closed(CancelReason::Requested, *money_returned), None))
+                    }
+                    Resolution::Failed { .. } => None,
+                })
+            }
             PaymentEvent::Declined(_)
             | PaymentEvent::NeverSent
             | PaymentEvent::OutcomeBecameUnknown
@@ -707,10 +824,42 @@ impl Payment {
 
     fn after_canceled(
         &self,
+        closed_by: CancelReason,
         returned: bool,
         event: &PaymentEvent,
     ) -> Result<Option<Moved>, InvalidTransition> {
+        // What "never created" was wrong about has another reason.
+        let canceled = |money_returned| {
+            let reason = match closed_by {
+                CancelReason::NeverCreated if money_returned => CancelReason::ClosedAfterPayment,
+                _ => closed_by,
+            };
+            let state = PaymentState::Canceled {
+                reason,
+                money_returned,
+            };
+            Some((state, None))
+        };
         match event {
+            PaymentEvent::Paid { .. } if self.yields() => Ok(Some((PaymentState::Succeeded, None))),
+            // It had been paid, and the money is back: no more than that was not known.
+            PaymentEvent::Closed {
+                money_returned: true,
+                ..
+            } if !returned => match self.contradicted_at {
+                Some(_) => Ok(canceled(true)),
+                None => Err(self.contradiction(event)),
+            },
+            // A person accepts what was said.
+            PaymentEvent::Resolved(resolution) if self.contradicted_at.is_some() => {
+                Ok(match resolution {
+                    Resolution::Succeeded => Some((PaymentState::Succeeded, None)),
+                    Resolution::Canceled { money_returned } if *money_returned != returned => {
+                        canceled(*money_returned)
+                    }
+                    Resolution::Canceled { .. } | Resolution::Failed { .. } => None,
+                })
+            }
             PaymentEvent::Closed { .. }
             | PaymentEvent::BuyerMustConfirm { .. }
             | PaymentEvent::OutcomeBecameUnknown
@@ -742,9 +891,9 @@ impl Payment {
     fn closed(&self, told: CancelReason, money_returned: bool) -> PaymentState {
         let reason = match told {
             CancelReason::NeverCreated => told,
-            CancelReason::Requested | CancelReason::BuyerDidNotConfirm => {
-                self.canceling.unwrap_or(told)
-            }
+            CancelReason::Requested
+            | CancelReason::BuyerDidNotConfirm
+            | CancelReason::ClosedAfterPayment => self.canceling.unwrap_or(told),
         };
         PaymentState::Canceled {
             reason,
@@ -778,12 +927,33 @@ impl Payment {
     }
 
     /// What may still be refunded, in minor units: of a paid payment that is not being canceled,
-    /// what no refund has reserved.
+    /// what no refund has reserved and nothing proves to be back.
     pub const fn refundable_minor(&self) -> i64 {
+        match self.state {
+            PaymentState::Succeeded if self.canceling.is_none() => {
+                let left =
+                    self.amount.minor() - self.refund_reserved_minor - self.proven_returned_minor;
+                if left > 0 { left } else { 0 }
+            }
+            PaymentState::Succeeded
+            | PaymentState::Processing(_)
+            | PaymentState::Failed(_)
+            | PaymentState::Canceled { .. }
+            | PaymentState::Unresolved => 0,
+        }
+    }
+
+    /// What may still be booked as returned by refunds that Alipay proves, in minor units. A trade that
+    /// Alipay closed after payment takes them too: they explain it.
+    pub const fn bookable_minor(&self) -> i64 {
         match self.state {
             PaymentState::Succeeded if self.canceling.is_none() => {
                 self.amount.minor() - self.refund_reserved_minor
             }
+            PaymentState::Canceled {
+                reason: CancelReason::ClosedAfterPayment,
+                ..
+            } => self.amount.minor() - self.refund_reserved_minor,
             PaymentState::Succeeded
             | PaymentState::Processing(_)
             | PaymentState::Failed(_)

@@ -35,6 +35,9 @@ pub(crate) fn payment(state: PaymentState) -> Payment {
         reversal: None,
         refund_reserved_minor: 0,
         refunded_minor: 0,
+        contradicted_at: None,
+        proven_returned_minor: 0,
+        decided_by_operator: false,
         inquiry: Inquiry::default(),
         created_at: at(0),
         updated_at: at(1),
@@ -124,9 +127,9 @@ fn s1_every_state_answers_every_event_as_the_table_says() {
         "succeeded processing/awaiting_buyer failed - processing/canceling canceled/requested canceled/requested unresolved processing/canceling - - failed",
         "succeeded - failed - - canceled/buyer_did_not_confirm canceled/buyer_did_not_confirm unresolved processing/canceling - - canceled/never_created",
         "succeeded - failed - - canceled/requested canceled/requested - unresolved - succeeded failed",
-        "- - ! - ! ! canceled/requested - succeeded - - !",
+        "- - ! - ! ! canceled/closed_after_payment - succeeded - - !",
         "! ! - - ! - ! - ! - - -",
-        "! - - - ! - - - ! - - -",
+        "! - - - ! - ! - ! - - -",
         "- - - - ! - - - ! - - !",
     ];
     for (state, row) in states().into_iter().zip(table) {
@@ -148,6 +151,84 @@ fn s1_every_state_answers_every_event_as_the_table_says() {
             assert_eq!(found, expected, "{state:?} on {}", event.name());
         }
     }
+}
+
+/// The same where Alipay contradicts the end: a person may accept what was said, and what an operator had
+/// decided yields by itself.
+#[test]
+fn s1_an_end_that_alipay_contradicts_yields_to_a_person_or_to_alipay() {
+    let resolved = |resolution| PaymentEvent::Resolved(resolution);
+    let returned = |money_returned| Resolution::Canceled { money_returned };
+    let reason = "no".to_owned();
+    let events = [
+        events()[0].clone(),
+        events()[5].clone(),
+        events()[6].clone(),
+        resolved(Resolution::Succeeded),
+        resolved(Resolution::Failed { reason }),
+        resolved(returned(false)),
+        resolved(returned(true)),
+    ];
+    let table = [
+        (
+            5,
+            "- ! canceled/closed_after_payment - - canceled/requested canceled/closed_after_payment",
+            "- canceled/requested canceled/closed_after_payment",
+        ),
+        (
+            6,
+            "! - ! succeeded - canceled/requested canceled/requested",
+            "succeeded - canceled/requested",
+        ),
+        (
+            7,
+            "! - canceled/buyer_did_not_confirm succeeded - - canceled/buyer_did_not_confirm",
+            "succeeded - canceled/buyer_did_not_confirm",
+        ),
+        (8, "- - - succeeded - canceled/requested -", "succeeded - -"),
+    ];
+    let found = |payment: &Payment, event: &PaymentEvent| match payment.apply(event, at(9)) {
+        Ok(None) => "-".to_owned(),
+        Err(_) => "!".to_owned(),
+        Ok(Some(after)) => {
+            assert_eq!(after.contradicted_at, None, "it is settled");
+            let is_by_operator = matches!(event, PaymentEvent::Resolved(_));
+            assert_eq!(after.decided_by_operator, is_by_operator);
+            let status = after.state.status();
+            after
+                .state
+                .status_reason()
+                .map_or(status.to_owned(), |reason| format!("{status}/{reason}"))
+        }
+    };
+    for (state, by_alipay, by_operator) in table {
+        let mut contradicted = payment(states().remove(state));
+        contradicted.contradicted_at = Some(at(8));
+        let all: Vec<String> = events
+            .iter()
+            .map(|event| found(&contradicted, event))
+            .collect();
+        assert_eq!(all.join(" "), by_alipay, "{:?}", contradicted.state);
+        contradicted.decided_by_operator = true;
+        let told: Vec<String> = events[..3]
+            .iter()
+            .map(|event| found(&contradicted, event))
+            .collect();
+        assert_eq!(told.join(" "), by_operator, "{:?}", contradicted.state);
+    }
+}
+
+/// M12: what is proven to be back is not refundable, whatever else the books say.
+#[test]
+fn m12_what_is_proven_to_be_back_is_not_refundable() {
+    let mut paid = payment(PaymentState::Succeeded);
+    let amount = paid.amount.minor();
+    paid.refund_reserved_minor = 100;
+    paid.proven_returned_minor = 30;
+    assert_eq!(paid.refundable_minor(), amount - 130);
+    assert_eq!(paid.bookable_minor(), amount - 100);
+    paid.proven_returned_minor = amount;
+    assert_eq!(paid.refundable_minor(), 0);
 }
 
 #[test]
@@ -455,12 +536,15 @@ fn m3_a_trade_closed_by_refunds_stays_a_paid_payment() {
         charge: Some(charge()),
     };
     let mut paid = payment(PaymentState::Succeeded);
-    for reserved in [1, 3925] {
+    paid.refund_reserved_minor = paid.amount.minor();
+    assert_eq!(paid.apply(&closed, at(9)), Ok(None));
+    // Less than all of it closes no trade: whatever else was left is back as well.
+    for reserved in [0, 1, paid.amount.minor() - 1] {
         paid.refund_reserved_minor = reserved;
-        assert_eq!(paid.apply(&closed, at(9)), Ok(None), "{reserved} reserved");
+        let after = applied(&paid, &closed);
+        assert_eq!(after.state.status(), "canceled", "{reserved} reserved");
+        assert_eq!(after.refundable_minor(), 0);
     }
-    paid.refund_reserved_minor = 0;
-    assert_eq!(applied(&paid, &closed).state.status(), "canceled");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | `pending` | asked, or about to ask; Alipay may still have to do it | any other |
 //! | `succeeded` | Alipay said the money went back, verified | `failed` (Alipay took it back) |
-//! | `failed` | Alipay said a definite no, or gave up | nothing |
+//! | `failed` | Alipay said a definite no, or gave up | nothing, unless Alipay contradicts it |
 //! | `unresolved` | every planned question was asked; the truth is still accepted | `succeeded`, `failed` |
 //!
 //! Whatever is not `failed` keeps its amount reserved on the payment, so that no second refund can
@@ -116,6 +116,11 @@ pub struct Refund {
     pub accepted_at: Option<DateTime<Utc>>,
     /// When the gateway learnt that the money went back (database clock).
     pub succeeded_at: Option<DateTime<Utc>>,
+    /// Since when the newest open contradiction stands: what Alipay verifiably said and the books did not
+    /// take (database clock).
+    pub contradicted_at: Option<DateTime<Utc>>,
+    /// Whether an operator decided the status it has; that yields to Alipay's word.
+    pub decided_by_operator: bool,
     /// What was asked so far and when to ask next.
     pub inquiry: RefundInquiry,
     /// When the intent was committed (database clock).
@@ -335,6 +340,14 @@ impl Refund {
         let mut next = self.clone();
         next.learn(event, now);
         if let Some(state) = self.next_state(event)? {
+            next.decided_by_operator = match event {
+                RefundEvent::Resolved(_) => true,
+                _ => self.decided_by_operator && state == self.state,
+            };
+            if self.state.is_final() && state != self.state {
+                // The books have moved to what was said.
+                next.contradicted_at = None;
+            }
             next.state = state;
         }
         if next == *self {
@@ -373,6 +386,24 @@ impl Refund {
         }
     }
 
+    /// Whether a failed refund is believed to be done after all: Alipay has said so before, and was asked
+    /// again since, or it was only an operator who said otherwise.
+    fn may_turn_out_done(&self) -> bool {
+        let is_contradicted = self.contradicted_at.is_some();
+        is_contradicted && (self.decided_by_operator || self.was_asked_since_contradicted())
+    }
+
+    /// Whether an event says what the books say.
+    pub const fn agrees_with(&self, event: &RefundEvent) -> bool {
+        matches!(
+            (&self.state, event),
+            (
+                RefundState::Failed(_),
+                RefundEvent::FailedAtAlipay(_) | RefundEvent::ReversedByAlipay(_)
+            )
+        )
+    }
+
     /// Whether "no such refund", answered to a query that was sent at `asked_at`, settles a refusal.
     fn confirms_refusal(&self) -> Option<&RefundFailure> {
         let asked_at = self.inquiry.last_check_at?;
@@ -404,6 +435,15 @@ impl Refund {
                 | RefundEvent::Resolved(_) => Ok(None),
             },
             RefundState::Failed(_) => match event {
+                RefundEvent::Succeeded { .. } if self.may_turn_out_done() => {
+                    Ok(Some(RefundState::Succeeded))
+                }
+                // A person accepts what was said.
+                RefundEvent::Resolved(RefundResolution::Succeeded)
+                    if self.contradicted_at.is_some() =>
+                {
+                    Ok(Some(RefundState::Succeeded))
+                }
                 RefundEvent::Refused(_)
                 | RefundEvent::Doubted(_)
                 | RefundEvent::FundsShort(_)

@@ -18,6 +18,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     calendar::{BatchHours, BatchWindow},
+    contradiction,
     refund::{PendingReason, Refund, RefundMode, RefundState},
 };
 
@@ -74,7 +75,7 @@ pub enum RefundStep {
     WaitUntil(DateTime<Utc>),
     /// Every planned question was asked: the refund becomes `unresolved`.
     GiveUp,
-    /// The refund is final: nothing is owed any more.
+    /// The refund is final, and nothing contradicts it: nothing is owed any more.
     Settled,
 }
 
@@ -95,7 +96,11 @@ pub fn next_check_at(plan: &RefundPlan, refund: &Refund, now: DateTime<Utc>) -> 
 /// What is to be done next, and when; `None` where nothing is owed any more.
 fn planned(plan: &RefundPlan, refund: &Refund) -> Option<(RefundStep, DateTime<Utc>)> {
     match &refund.state {
-        RefundState::Succeeded | RefundState::Failed(_) => None,
+        RefundState::Succeeded | RefundState::Failed(_) => {
+            let last_asked_at = refund.inquiry.last_check_at;
+            let due = contradiction::next_question(refund.contradicted_at?, last_asked_at);
+            Some((RefundStep::Query, due))
+        }
         RefundState::Unresolved => Some((
             RefundStep::Query,
             nightly_check(plan, refund, last_question(refund)),

@@ -31,6 +31,8 @@ pub(crate) fn refund(mode: RefundMode, created_at: DateTime<Utc>) -> Refund {
         refusal: None,
         accepted_at: None,
         succeeded_at: None,
+        contradicted_at: None,
+        decided_by_operator: false,
         inquiry: RefundInquiry {
             next_check_at: Some(created_at + TimeDelta::seconds(10)),
             submits: 1,
@@ -298,6 +300,35 @@ fn s1_every_standing_answers_every_event_as_the_table_says() {
                 assert_row(name, &before, &events(), row);
             }
         }
+    }
+}
+
+/// A failed refund that Alipay shows done is asked about, and believed when it says so again; a person, or
+/// an operator's having decided it, spares the question.
+#[test]
+fn s1_a_failed_refund_that_alipay_shows_done_is_believed_when_it_says_so_again() {
+    let done = RefundEvent::Succeeded { accepted_at: None };
+    let mut failed = refund(RefundMode::Sync, at(0));
+    failed.state = RefundState::Failed(RefundFailure {
+        code: "X".to_owned(),
+        message: "no".to_owned(),
+    });
+    failed.finalized_at = Some(at(1));
+    assert!(failed.apply(&done, at(2)).is_err());
+    failed.contradicted_at = Some(at(2));
+    failed.inquiry.last_check_at = Some(at(2));
+    assert!(failed.apply(&done, at(3)).is_err(), "the same answer");
+    let resolved = RefundEvent::Resolved(RefundResolution::Succeeded);
+    let mut asked = failed.clone();
+    asked.inquiry.last_check_at = Some(at(3));
+    let mut decided = failed.clone();
+    decided.decided_by_operator = true;
+    for (before, event) in [(&asked, &done), (&decided, &done), (&failed, &resolved)] {
+        let after = before.apply(event, at(4)).expect("believed");
+        let after = after.expect("and new");
+        assert_eq!(after.state, RefundState::Succeeded);
+        assert_eq!(after.contradicted_at, None);
+        assert_eq!(before.book_change(&after).refunded_minor, 1000);
     }
 }
 

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{
+    contradiction::Contradiction,
     id::{FollowUpId, MerchantId, ParseIdError, PaymentId, RefundId, RegistrationId},
     payment::Payment,
     refund::Refund,
@@ -155,6 +156,8 @@ pub struct Unsettled {
     pub case: UnsettledCase,
     /// Its row of the schedule, where it has one.
     pub follow_up: Option<FollowUp>,
+    /// What Alipay said against the books, oldest first.
+    pub contradictions: Vec<Contradiction>,
     /// How often each kind of answer came, by the name of its class; `none` for calls without one.
     pub answers: Vec<(String, i64)>,
     /// How many calls there were.

@@ -70,6 +70,8 @@ pub struct Circumstances {
     /// Whether Alipay refused our requests at its door (`is_success=F`), so that waiting helps nobody
     /// until an operator has looked.
     pub refused_at_door: bool,
+    /// Whether Alipay says something else than the books, and nobody has settled that.
+    pub is_contradicted: bool,
 }
 
 /// How soon to look again at what the gateway asks about every few seconds, in milliseconds.
@@ -136,8 +138,15 @@ impl Standing {
         let Circumstances {
             cancel_is_open,
             refused_at_door,
+            is_contradicted,
         } = circumstances;
         match state {
+            // No end is certain that Alipay contradicts.
+            PaymentState::Succeeded | PaymentState::Failed(_) | PaymentState::Canceled { .. }
+                if is_contradicted =>
+            {
+                Self::open(Doubt::Unknown, K::CallOperator, 30_000)
+            }
             PaymentState::Processing(_) if refused_at_door => {
                 Self::open(Doubt::Unknown, K::CallOperator, 10_000)
             }
@@ -167,7 +176,8 @@ impl Standing {
             PaymentState::Succeeded => Self::Settled(K::Done),
             PaymentState::Failed(failure) => Self::Settled(after_refusal(failure.retry)),
             PaymentState::Canceled { reason, .. } => Self::Settled(match reason {
-                CancelReason::Requested => K::Done,
+                // Nobody at the till can do anything about what was paid and came back by itself.
+                CancelReason::Requested | CancelReason::ClosedAfterPayment => K::Done,
                 CancelReason::BuyerDidNotConfirm | CancelReason::NeverCreated => K::ShowCodeAgain,
             }),
         }
@@ -222,6 +232,7 @@ impl Payment {
         let circumstances = Circumstances {
             cancel_is_open: self.cancel_is_open(),
             refused_at_door: false,
+            is_contradicted: self.contradicted_at.is_some(),
         };
         Standing::of_payment(&self.state, circumstances)
     }
@@ -238,6 +249,9 @@ impl Payment {
 impl Refund {
     /// Where the refund stands for whoever reads it.
     pub const fn standing(&self) -> Standing {
+        if self.contradicted_at.is_some() {
+            return Standing::open(Doubt::Unknown, NextActionKind::CallOperator, 60_000);
+        }
         Standing::of_refund(&self.state)
     }
 }

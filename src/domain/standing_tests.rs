@@ -199,6 +199,19 @@ fn a_closed_door_calls_the_operator_at_once() {
 }
 
 #[test]
+fn no_end_that_alipay_contradicts_is_certain() {
+    let contradicted = Circumstances {
+        is_contradicted: true,
+        ..Circumstances::default()
+    };
+    for state in payment_states() {
+        let standing = Standing::of_payment(&state, contradicted);
+        assert_consistent(standing);
+        assert!(!standing.is_settled(), "{state:?}");
+    }
+}
+
+#[test]
 fn a_refund_is_final_with_its_state_alone() {
     for state in refund_states() {
         let standing = Standing::of_refund(&state);

@@ -116,6 +116,17 @@ async fn s1_a_canceled_payment_stays_canceled(pool: PgPool) {
     world.finish().await;
 }
 
+/// S1: what was an end moves only where Alipay's own word stands against it.
+#[sqlx::test]
+async fn s1_an_end_moves_only_where_alipay_contradicts_it(pool: PgPool) {
+    let world = with_one(pool, "1016").await;
+    world
+        .sql("update payment set contradicted_at = db_now(), version = version + 1")
+        .await;
+    only_these_moves(&world, "failed", &["succeeded", "failed", "canceled"]).await;
+    world.end_without_checks().await;
+}
+
 #[sqlx::test]
 async fn s1_every_change_is_the_next_version(pool: PgPool) {
     let world = with_one(pool, "2003").await;

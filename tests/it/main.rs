@@ -48,6 +48,7 @@ mod architecture;
 mod breaker;
 mod cancellation;
 mod config;
+mod contradictions;
 mod cost;
 mod daily_files;
 mod dev;

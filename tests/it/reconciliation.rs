@@ -277,7 +277,7 @@ async fn m3_a_refund_from_the_portal_is_taken_from_what_is_refundable_once(pool:
 }
 
 #[sqlx::test]
-async fn a_row_against_a_final_state_changes_nothing_and_waits_for_a_person(pool: PgPool) {
+async fn a_row_against_a_final_state_is_kept_and_waits_for_a_person(pool: PgPool) {
     let world = World::start(pool).await;
     let failed = world.pay("1001").await;
     let payment = world.till.payment(failed.id()).await;
@@ -294,7 +294,17 @@ async fn a_row_against_a_final_state_changes_nothing_and_waits_for_a_person(pool
     let found = reconcile(&world, desk.put("transaction", &today(&world), &bytes)).await;
     assert_eq!(classes(&world, &found).await, [(Some(3), "status_differs")]);
     assert_eq!(found.report.item.open, 1);
-    assert_eq!(version_of(&world, &failed).await, version);
+    // What it says is kept, and nothing else changes.
+    let now = world.till.payment(failed.id()).await;
+    assert_eq!(now["status"], "failed", "{now}");
+    let events = world.events(failed.id()).await;
+    assert_eq!(events.last().map(String::as_str), Some("contradicted"));
+    assert_eq!(
+        version_of(&world, &failed).await,
+        version
+            .as_i64()
+            .map_or(json!(null), |version| json!(version + 1))
+    );
     world.finish().await;
 }
 
@@ -514,6 +524,152 @@ async fn r23_s1_a_refund_row_settles_an_open_refund_and_changes_no_final_one(poo
         let now = world.till.get_refund(refund.id()).await;
         assert_eq!(now["status"], status, "{now}");
     }
+    world.end_without_checks().await;
+}
+
+/// What a payment's books say of its refunds.
+async fn refunds_of(world: &World, payment: &Value) -> Value {
+    let id = payment["id"].as_str().expect("an id");
+    world.till.payment(id).await["refunds"].clone()
+}
+
+/// M12: a file shows a paid payment canceled: nothing of it is refunded while that stands, and a question
+/// is due at once. Alipay then says "paid", and the books are right.
+#[cfg(feature = "failpoints")]
+#[sqlx::test]
+async fn m12_a_paid_payment_that_a_file_shows_canceled_is_asked_about(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    let payment = world.till.payment(paid.id()).await;
+    let row = one_row(&world, "CANCEL", &payment, "39.25", our_id(&payment));
+    let desk = Desk::new();
+    reconcile(&world, desk.put("transaction", &today(&world), &row)).await;
+    let refused = world.till.refund(paid.id(), &json!({}), 5).await;
+    assert_eq!(refused.status, 422, "{refused:?}");
+    let events = world.events(paid.id()).await;
+    assert_eq!(events.last().map(String::as_str), Some("contradicted"));
+    world.advance(TimeDelta::seconds(1)).await;
+    world.run_due().await;
+    let events = world.events(paid.id()).await;
+    assert_eq!(
+        events.last().map(String::as_str),
+        Some("contradiction_settled")
+    );
+    let refund = world.till.refund(paid.id(), &json!({}), 5).await;
+    assert_eq!(refund.body["status"], "succeeded", "{refund:?}");
+    world.run_due().await;
+    world.end_without_checks().await;
+}
+
+/// M12: a file shows a failed refund done: its amount cannot go out a second time, and it waits on the
+/// work-list until a person accepts it.
+#[cfg(feature = "failpoints")]
+#[sqlx::test]
+async fn m12_a_failed_refund_that_a_file_shows_done_reserves_its_amount(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = world.pay("4004").await;
+    let payment = world.till.payment(paid.id()).await;
+    let refund = world.till.refund(paid.id(), &json!({}), 5).await;
+    assert_eq!(refund.body["status"], "failed", "{refund:?}");
+    let id = refund.body["partner_refund_id"].as_str().expect("an id");
+    let row = one_row(&world, "REFUND", &payment, "39.25", id);
+    let desk = Desk::new();
+    reconcile(&world, desk.put("transaction", &today(&world), &row)).await;
+    let again = world
+        .till
+        .refund(paid.id(), &json!({"mode": "async"}), 5)
+        .await;
+    assert_eq!(again.status, 422, "{again:?}");
+    let asked = world.simulator.count("refund_query").await;
+    world.advance(TimeDelta::seconds(1)).await;
+    world.run_due().await;
+    assert_eq!(world.simulator.count("refund_query").await, asked + 1);
+    let operator = world.operator_at(0);
+    let listed = operator.get("/v1/unresolved").await;
+    let said = &listed.body["items"][0]["contradictions"][0];
+    assert_eq!(
+        (&said["claim"], &said["source"], &said["returned"]),
+        (&json!("refund_succeeded"), &json!("file"), &json!(3925)),
+        "{listed:?}"
+    );
+    let path = format!("/v1/refunds/{}/resolve", refund.id());
+    let decision = json!({"status": "succeeded", "reason": "as the file", "ticket": "OPS-1"});
+    let resolved = operator.post(&path, &decision).await;
+    assert_eq!(
+        resolved.summary("status"),
+        (200, "succeeded"),
+        "{resolved:?}"
+    );
+    assert_eq!(
+        refunds_of(&world, &payment).await,
+        json!({"refunded": 3925, "pending": 0, "refundable": 0})
+    );
+    let proven = "select proven_returned_minor from payment";
+    assert_eq!(world.count_rows(proven).await, 0);
+    world.end_without_checks().await;
+}
+
+/// M3: a refund of the portal for which there is no room while ours is pending is booked once ours fails,
+/// and "all that is left" counts it from the first moment.
+#[cfg(feature = "failpoints")]
+#[sqlx::test]
+async fn m3_a_portal_refund_without_room_is_booked_once_there_is(pool: PgPool) {
+    let world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    let payment = world.till.payment(paid.id()).await;
+    world
+        .simulator
+        .set_refund_policy(&json!({"same_day_immediate": false}))
+        .await;
+    let part = json!({"mode": "async", "amount": {"value": 2500, "currency": "HKD"}});
+    let ours = world.till.refund(paid.id(), &part, 5).await;
+    assert_eq!(ours.body["status"], "pending", "{ours:?}");
+    let row = one_row(&world, "REFUND", &payment, "20.00", "PORTAL-1");
+    let desk = Desk::new();
+    reconcile(&world, desk.put("transaction", &today(&world), &row)).await;
+    assert_eq!(
+        refunds_of(&world, &payment).await,
+        json!({"refunded": 0, "pending": 2500, "refundable": 0})
+    );
+    let theirs = ours.body["partner_refund_id"].as_str().expect("an id");
+    world.simulator.fail_refund(theirs, "ACCOUNT_CLOSED").await;
+    let refreshed = world.till.refresh_refund(ours.id()).await;
+    assert_eq!(refreshed.body["status"], "failed", "{refreshed:?}");
+    assert_eq!(
+        refunds_of(&world, &payment).await,
+        json!({"refunded": 2000, "pending": 0, "refundable": 1925})
+    );
+    let open = "select count(*) from contradiction where settled_at is null";
+    assert_eq!(world.count_rows(open).await, 0);
+    world.end_without_checks().await;
+}
+
+/// M3: a row of the portal explains why Alipay closed a paid trade, and is booked against it.
+#[cfg(feature = "failpoints")]
+#[sqlx::test]
+async fn m3_a_portal_refund_explains_a_closure_after_payment(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    let payment = world.till.payment(paid.id()).await;
+    world.simulator.portal_refund(our_id(&payment), 3925).await;
+    world.advance(TimeDelta::seconds(1)).await;
+    let path = format!("/v1/payments/{}/refresh", paid.id());
+    let told = world.till.post(&path, &Value::Null).await;
+    assert_eq!(
+        told.body["status_reason"], "closed_after_payment",
+        "{told:?}"
+    );
+    let row = one_row(&world, "REFUND", &payment, "39.25", "PORTAL-1");
+    let desk = Desk::new();
+    reconcile(&world, desk.put("transaction", &today(&world), &row)).await;
+    assert_eq!(
+        refunds_of(&world, &payment).await,
+        json!({"refunded": 3925, "pending": 0, "refundable": 0})
+    );
+    assert_eq!(
+        world.till.payment(paid.id()).await["status_reason"],
+        "closed_after_payment"
+    );
     world.end_without_checks().await;
 }
 

@@ -1,4 +1,5 @@
-//! What a file proves goes into the books. What it contradicts stays as it is, and is a difference.
+//! What a file proves goes into the books. What it contradicts stays as it is, is a difference, and is
+//! asked about.
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::{
         refunds::{NextQuestion, RefundNews},
     },
     db::{
+        contradictions::Opened,
         error::Error as DbError,
         reconciliation::{Books, Candidate, FileRef, Pass},
         record::Recorded,
@@ -19,7 +21,8 @@ use crate::{
     domain::{
         daily_file::FileKind,
         id::RefundId,
-        reconciliation::{Companions, Verdict, judge_payment, judge_portal_refund, judge_refund},
+        payment::Payment,
+        reconciliation::{Companions, Verdict, judge_portal_refund, judge_refund},
         transition::{Actor, FileLine},
     },
     failpoint::crashpoint,
@@ -89,13 +92,10 @@ impl App {
         let companions = Companions {
             canceled: candidate.canceled,
         };
-        let Verdict::Settles(event) = judge_payment(&candidate.row, &payment, companions) else {
-            return Ok(());
-        };
         let news = News {
             actor: Actor::File(line),
             answered: None,
-            told: Some(Told::Event(event)),
+            told: Some(Told::File(Box::new(candidate.row.clone()), companions)),
             fence: None,
             reschedule: false,
             grounds: None,
@@ -120,9 +120,12 @@ impl App {
             .refund(candidate.subject.merchant_id, refund_id)
             .await?;
         let refund = refund.ok_or(RecordError::Missing)?;
-        let Verdict::Settles(event) = judge_refund(&candidate.row, &refund) else {
+        let (Verdict::Settles(event) | Verdict::Claims(event)) =
+            judge_refund(&candidate.row, &refund)
+        else {
             return Ok(());
         };
+        let was_open = !refund.state.is_final();
         let news = RefundNews {
             actor: Actor::File(line),
             notify_id: None,
@@ -134,13 +137,26 @@ impl App {
             grounds: None,
             now: self.db.now().await?,
         };
-        self.record_refund(refund, &news, INSIST_FOR).await?;
-        note("refund");
+        let after = self.record_refund(refund, &news, INSIST_FOR).await?;
+        if was_open && after.state.is_final() {
+            note("refund");
+        }
         Ok(())
     }
 
-    /// Takes a refund that we did not make into the books of its payment, unless that is more than is
-    /// left of it.
+    /// Tries again to book the refunds of the portal for which a payment had no room.
+    pub(in crate::app) async fn book_waiting_refunds(
+        &self,
+        payment: &Payment,
+    ) -> Result<(), RecordError> {
+        for (candidate, line) in self.db.waiting_portal_refunds(payment).await? {
+            self.take_portal_refund(&candidate, line).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a refund that we did not make into the books of its payment. What is more than is left of it
+    /// waits until it fits.
     async fn take_portal_refund(
         &self,
         candidate: &Candidate,
@@ -156,8 +172,20 @@ impl App {
                 .payment(subject.merchant_id, subject.payment_id)
                 .await?;
             let payment = payment.ok_or(RecordError::Missing)?;
-            if judge_portal_refund(&candidate.row, &payment) != Verdict::Settles(()) {
-                return Ok(());
+            match judge_portal_refund(&candidate.row, &payment) {
+                Verdict::Settles(()) => {}
+                Verdict::Claims(()) => {
+                    let minor = candidate.row.amount.minor();
+                    let opened = self
+                        .contradict_by_portal_refund(&payment, partner_refund_id, minor, line)
+                        .await?;
+                    match opened {
+                        // The payment has changed meanwhile.
+                        Opened::Stale => continue,
+                        Opened::New | Opened::Known => return Ok(()),
+                    }
+                }
+                Verdict::Agrees | Verdict::Contradicts => return Ok(()),
             }
             let written = self
                 .db

@@ -422,6 +422,8 @@ fn new_refund(incoming: &Incoming, committed: CommittedRefund) -> Refund {
         refusal: None,
         accepted_at: None,
         succeeded_at: None,
+        contradicted_at: None,
+        decided_by_operator: false,
         inquiry: RefundInquiry {
             next_check_at: Some(committed.due_at),
             submits: 1,

@@ -10,12 +10,14 @@ use crate::{
         record::{RecordError, pauses},
     },
     db::{
+        contradictions::Opened,
         error::Error as DbError,
         record::{Fence, Grounds, Recorded},
         refunds::{RefundChange, RefundRecord},
     },
     domain::{
         attempt::Answer,
+        contradiction::Claim,
         id::AttemptId,
         refund::{Refund, RefundEvent},
         refund_follow_up,
@@ -71,15 +73,37 @@ impl App {
     ) -> Result<Refund, RecordError> {
         let mut pauses = pauses(insist_for);
         loop {
-            let after = decide(&refund, news);
+            let decision = self.decide_refund(&refund, news).await;
+            let after = match &decision {
+                Ok(RefundDecision::Becomes(after)) => Some(after.as_ref().clone()),
+                Ok(_) | Err(_) => None,
+            };
             let next_check_at = self.next_refund_check(after.as_ref().unwrap_or(&refund), news);
-            let written = self
-                .write_refund(&refund, after.as_ref(), next_check_at, news)
-                .await;
+            let kept = match decision {
+                Ok(RefundDecision::Nothing | RefundDecision::Becomes(_)) => Ok(false),
+                // What is said against the books is kept first, and only then is it answered.
+                Ok(RefundDecision::Contradicts(claim)) => self
+                    .contradict_refund(&refund, claim, news)
+                    .await
+                    .map(|opened| opened != Opened::Known),
+                Ok(RefundDecision::Agrees) => self.settle_refund_by_answer(&refund, news).await,
+                Err(error) => Err(error),
+            };
+            let written = match kept {
+                Ok(false) => {
+                    self.write_refund(&refund, after.as_ref(), next_check_at, news)
+                        .await
+                }
+                Ok(true) => Ok(Recorded::Stale),
+                Err(error) => Err(error),
+            };
             match written {
                 Ok(Recorded::Written(at)) => {
                     let Some(mut after) = after else {
                         note_plan(&mut refund, next_check_at);
+                        if refund.contradicted_at.is_some() {
+                            self.refund_waiters.announce(&refund);
+                        }
                         return Ok(refund);
                     };
                     crashpoint!(self.db.failpoints, "record_refund.written");
@@ -99,6 +123,9 @@ impl App {
                             .map(|before| refund.succeeded_at.map_or(at, |_| before));
                     }
                     self.announce_refund(&refund, &after);
+                    if refund.book_change(&after).reserved_minor < 0 {
+                        self.book_after_release(&after).await;
+                    }
                     return Ok(after);
                 }
                 Ok(Recorded::FenceLost) => return Err(RecordError::FenceLost),
@@ -196,7 +223,7 @@ pub(super) fn describe_metrics() {
     metrics::describe_counter!(
         "refund_contradictions_total",
         metrics::Unit::Count,
-        "Answers that contradict what is known of a refund; each needs a person."
+        "What Alipay says against the books of a refund; each is asked about and needs a person."
     );
 }
 
@@ -207,18 +234,66 @@ fn note_plan(refund: &mut Refund, next_check_at: Option<DateTime<Utc>>) {
     }
 }
 
-/// The refund after the news; `None` where it says nothing new or contradicts what is known.
-fn decide(refund: &Refund, news: &RefundNews<'_>) -> Option<Refund> {
-    let event = news.event.as_ref()?;
-    refund
-        .apply(event, news.now)
-        .unwrap_or_else(|contradiction| {
-            metrics::counter!("refund_contradictions_total", "event" => event.name()).increment(1);
-            tracing::error!(
-                refund.id = %refund.id,
-                %contradiction,
-                "an answer contradicts what is known; nothing was changed and a person must look"
-            );
-            None
+/// What news come to on a refund as it stands.
+enum RefundDecision {
+    /// It says nothing new, or nothing at all.
+    Nothing,
+    /// The refund changes.
+    Becomes(Box<Refund>),
+    /// It is said against the books.
+    Contradicts(Claim),
+    /// It says what the books say, to a question that was asked since something else was said.
+    Agrees,
+}
+
+impl App {
+    async fn decide_refund(
+        &self,
+        refund: &Refund,
+        news: &RefundNews<'_>,
+    ) -> Result<RefundDecision, DbError> {
+        let Some(event) = &news.event else {
+            return Ok(RefundDecision::Nothing);
+        };
+        let contradicts =
+            || Claim::of_refund(event).map_or(RefundDecision::Nothing, RefundDecision::Contradicts);
+        Ok(match refund.apply(event, news.now) {
+            Ok(Some(after)) if self.lacks_room(refund, &after).await? => contradicts(),
+            Ok(Some(after)) => RefundDecision::Becomes(Box::new(after)),
+            Ok(None) if refund.was_asked_since_contradicted() && refund.agrees_with(event) => {
+                RefundDecision::Agrees
+            }
+            Ok(None) => RefundDecision::Nothing,
+            Err(_) => contradicts(),
         })
+    }
+
+    /// Whether the change would book more as returned than the payment has left. Then something else in
+    /// the books is wrong, and a person must find out what.
+    async fn lacks_room(&self, before: &Refund, after: &Refund) -> Result<bool, DbError> {
+        let wanted = before.book_change(after).reserved_minor;
+        if wanted <= 0 {
+            return Ok(false);
+        }
+        let payment = self
+            .db
+            .payment(before.merchant_id, before.payment_id)
+            .await?;
+        Ok(payment.is_some_and(|payment| payment.bookable_minor() < wanted))
+    }
+
+    /// A refund that failed makes room for those of the portal that waited. The schedule tries again
+    /// where that is cut.
+    async fn book_after_release(&self, refund: &Refund) {
+        let tried = match self.db.payment(refund.merchant_id, refund.payment_id).await {
+            Ok(Some(payment)) if payment.contradicted_at.is_some() => {
+                self.book_waiting_refunds(&payment).await
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = tried {
+            tracing::warn!(payment.id = %refund.payment_id, %error, "a refund of the portal was not booked yet");
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::record::{NextQuestion, RefundNews};
 use crate::{
     app::{App, Grounds, error::Error, operate::unrecorded},
+    db::contradictions::Settlement,
     domain::{
         id::RefundId,
         merchant::Identity,
@@ -15,7 +16,8 @@ use crate::{
 };
 
 impl App {
-    /// Records an operator's decision about an unresolved refund. `Ok(None)`: no such refund.
+    /// Records an operator's decision about a refund that is unresolved, or that Alipay contradicts: what
+    /// was said is accepted, or the books stand. `Ok(None)`: no such refund.
     pub async fn resolve_refund(
         &self,
         identity: &Identity,
@@ -33,10 +35,33 @@ impl App {
         };
         let not_unresolved = || Error::InvalidState {
             subject: Subject::Refund(id),
-            detail: "only an unresolved refund can be resolved",
+            detail: "only a refund that is unresolved, or that Alipay contradicts, can be resolved",
         };
-        if refund.state != RefundState::Unresolved {
+        if refund.contradicted_at.is_none() && refund.state != RefundState::Unresolved {
             return Err(not_unresolved());
+        }
+        let stands = matches!(
+            (&refund.state, &resolution),
+            (RefundState::Failed(_), RefundResolution::Failed { .. })
+                | (RefundState::Succeeded, RefundResolution::Succeeded)
+        );
+        if stands {
+            let settlement = Settlement {
+                actor: Actor::ApiKey(identity.api_key_id),
+                attempt_id: None,
+                grounds: Some(grounds),
+                gateway_at: self.clock.now(),
+            };
+            return if self
+                .db
+                .settle_refund_contradictions(&refund, &settlement)
+                .await?
+            {
+                tracing::warn!(refund.id = %id, api_key.id = %identity.api_key_id, ticket = %grounds.ticket, "an operator settled what contradicts a refund: the books stand");
+                Ok(self.db.refund(merchant_id, id).await?)
+            } else {
+                Err(not_unresolved())
+            };
         }
         let news = RefundNews {
             actor: Actor::ApiKey(identity.api_key_id),

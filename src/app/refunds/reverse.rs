@@ -317,14 +317,13 @@ impl App {
 
 /// The refund that an event turns a cancel into: one that ends the cancel of a payment that was to be
 /// undone either way.
-pub(in crate::app) fn turns_into(
-    payment: &Payment,
-    event: Option<&PaymentEvent>,
-) -> Option<RefundId> {
-    let ends = matches!(event, Some(PaymentEvent::CancelRefused));
+pub(in crate::app) fn turns_into(payment: &Payment, event: &PaymentEvent) -> Option<RefundId> {
+    let ends = matches!(event, PaymentEvent::CancelRefused);
+    // What is proven to be back is not refunded again.
+    let is_whole = payment.proven_returned_minor == 0;
     payment
         .reversal
-        .filter(|_| ends && payment.state == PaymentState::Succeeded)
+        .filter(|_| ends && is_whole && payment.state == PaymentState::Succeeded)
 }
 
 /// How a payment is undone at `now`.
@@ -336,6 +335,14 @@ fn choose(payment: &Payment, now: DateTime<Utc>) -> Result<ReversalAction, Error
             detail: "the payment failed, so there is nothing to undo",
         }),
         PaymentState::Succeeded if payment.canceling.is_some() => Ok(ReversalAction::Cancel),
+        PaymentState::Succeeded
+            if payment.refundable_minor() == 0 && payment.proven_returned_minor > 0 =>
+        {
+            Err(Error::InvalidState {
+                subject: Subject::Payment(payment.id),
+                detail: "Alipay says that the money is back, which is being asked about",
+            })
+        }
         PaymentState::Succeeded if payment.refundable_minor() == 0 => Ok(ReversalAction::None),
         PaymentState::Succeeded if check_cancelable(payment, now).is_ok() => {
             Ok(ReversalAction::Cancel)

@@ -120,11 +120,13 @@ impl Books {
                         and coalesce(paid_at, created_at) >= $8
                         and coalesce(paid_at, created_at) < $8::timestamptz + interval '1 day'
                     union all
+                    -- What refunds returned has rows of its own.
                     select 'cancel', merchant_id, payment_id, null, store_id, wallet,
-                        partner_trans_id, alipay_trans_id, amount_minor, currency, finalized_at
+                        partner_trans_id, alipay_trans_id, amount_minor - refunded_minor, currency,
+                        finalized_at
                     from payment
                     where $5 = 'transaction' and exists (select from gate) and partner = $1
-                        and money_returned
+                        and money_returned and refunded_minor < amount_minor
                         and finalized_at >= $8
                         and finalized_at < $8::timestamptz + interval '1 day'
                     union all

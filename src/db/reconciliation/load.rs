@@ -219,7 +219,7 @@ impl Books {
             self,
             sqlx::query_as!(
                 CandidateRow,
-                r#"select r.line, r.row_type, r.partner_transaction_id, r.alipay_trans_id,
+                r#"select r.file_id, r.line, r.row_type, r.partner_transaction_id, r.alipay_trans_id,
                     r.amount_minor, r.fee_minor, r.currency, r.completed_at, r.net_minor,
                     r.settled_at, r.remark, r.wallet, payment.merchant_id, payment.payment_id,
                     r.refund_id,
@@ -237,12 +237,15 @@ impl Books {
                     and refund.refund_id = r.refund_id
                 where r.partner = $1 and r.file_id = $2 and r.line > $3
                     and case
+                        -- What is open, and what the row contradicts.
                         when $4 then r.row_type <> 'refund'
-                            and (payment.status in ('processing', 'unresolved')
-                                or payment.status = 'succeeded' and r.row_type <> 'payment'
-                                    and payment.cancel_reason is not null)
+                            and case payment.status
+                                when 'succeeded' then r.row_type <> 'payment'
+                                when 'canceled' then not payment.money_returned
+                                else true
+                            end
                         else r.row_type = 'refund'
-                            and (refund.status in ('pending', 'unresolved')
+                            and (refund.status <> 'succeeded'
                                 or refund.refund_id is null and $5)
                     end
                 order by r.line
@@ -319,23 +322,24 @@ impl<'a> Columns<'a> {
     }
 }
 
-struct CandidateRow {
-    line: i64,
-    row_type: String,
-    partner_transaction_id: Option<String>,
-    alipay_trans_id: Option<String>,
-    amount_minor: i64,
-    fee_minor: i64,
-    currency: String,
-    completed_at: DateTime<Utc>,
-    net_minor: Option<i64>,
-    settled_at: Option<DateTime<Utc>>,
-    remark: Option<String>,
-    wallet: Option<String>,
-    merchant_id: Uuid,
-    payment_id: Uuid,
-    refund_id: Option<Uuid>,
-    canceled: bool,
+pub(in crate::db) struct CandidateRow {
+    pub(in crate::db) file_id: Uuid,
+    pub(in crate::db) line: i64,
+    pub(in crate::db) row_type: String,
+    pub(in crate::db) partner_transaction_id: Option<String>,
+    pub(in crate::db) alipay_trans_id: Option<String>,
+    pub(in crate::db) amount_minor: i64,
+    pub(in crate::db) fee_minor: i64,
+    pub(in crate::db) currency: String,
+    pub(in crate::db) completed_at: DateTime<Utc>,
+    pub(in crate::db) net_minor: Option<i64>,
+    pub(in crate::db) settled_at: Option<DateTime<Utc>>,
+    pub(in crate::db) remark: Option<String>,
+    pub(in crate::db) wallet: Option<String>,
+    pub(in crate::db) merchant_id: Uuid,
+    pub(in crate::db) payment_id: Uuid,
+    pub(in crate::db) refund_id: Option<Uuid>,
+    pub(in crate::db) canceled: bool,
 }
 
 impl TryFrom<CandidateRow> for Candidate {

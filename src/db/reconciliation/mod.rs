@@ -20,6 +20,7 @@ use crate::domain::{
     reconciliation::{FileIdentity, Rules, Source},
 };
 
+pub(in crate::db) use load::CandidateRow;
 pub use load::{Candidate, FileEnd, Pass, SubjectIds};
 
 /// Runs a query where the books are: in the dry run's transaction, or on any connection.

@@ -145,8 +145,11 @@ impl Db {
         // reference taken in the same moment is a unique violation, which undoes the whole.
         let row = sqlx::query!(
             r#"with target as materialized (
-                select amount_minor, refund_reserved_minor, $17::jsonb -> partner as account,
-                    coalesce($4, amount_minor - refund_reserved_minor) as wanted_minor
+                -- What is proven to be back is as good as reserved.
+                select amount_minor, refund_reserved_minor + proven_returned_minor as taken_minor,
+                    $17::jsonb -> partner as account,
+                    coalesce($4, amount_minor - refund_reserved_minor - proven_returned_minor)
+                        as wanted_minor
                 from payment
                 where merchant_id = $1 and payment_id = $2 and status = 'succeeded'
                     and cancel_reason is null
@@ -163,7 +166,7 @@ impl Db {
                 from target
                 join merchant on merchant.merchant_id = $1
                 where target.wanted_minor > 0
-                    and target.refund_reserved_minor + target.wanted_minor <= target.amount_minor
+                    and target.taken_minor + target.wanted_minor <= target.amount_minor
                     and target.wanted_minor <= coalesce(merchant.max_refund_minor,
                         (account ->> 'max_refund_minor')::bigint, target.wanted_minor)
                     and target.wanted_minor <= coalesce(merchant.max_refunded_per_day_minor,
@@ -199,8 +202,8 @@ impl Db {
                 where payment.merchant_id = $1 and payment.payment_id = $2
                     and payment.status = 'succeeded' and payment.cancel_reason is null
                     and target.wanted_minor > 0
-                    and payment.refund_reserved_minor + target.wanted_minor
-                        <= payment.amount_minor
+                    and payment.refund_reserved_minor + payment.proven_returned_minor
+                        + target.wanted_minor <= payment.amount_minor
                 returning payment.version, payment.partner, payment.partner_trans_id,
                     payment.alipay_trans_id, payment.currency, target.wanted_minor,
                     counted.business_day, counted.burst_refunds
@@ -289,7 +292,8 @@ impl Db {
                 key_owner.fingerprint as "fingerprint?: Json<BTreeMap<String, String>>",
                 reference_owner.refund_id as "reference_refund_id?",
                 case when not $7 then suspected_refund_duplicate($1, $5,
-                    coalesce($6, payment.amount_minor - payment.refund_reserved_minor))
+                    coalesce($6, payment.amount_minor - payment.refund_reserved_minor
+                        - payment.proven_returned_minor))
                 end as "duplicate_refund_id?",
                 merchant.max_refund_minor, merchant.max_refunded_per_day_minor,
                 coalesce(day.refunded_minor, 0) as "refunded_today_minor!"

@@ -34,15 +34,35 @@ impl Db {
         let payment = portal.payment;
         failpoint!(self.failpoints, "db.record_refund.before");
         let row = sqlx::query!(
-            r#"with booked as (
+            r#"with waited as materialized (
+                -- It stood as a contradiction until there was room for it.
+                select contradiction_id, returned_minor, reference = $5 as is_booked
+                from contradiction
+                where $12 and merchant_id = $1 and payment_id = $2 and refund_id is null
+                    and settled_at is null
+            ), booked as (
                 update payment
                 set refund_reserved_minor = refund_reserved_minor + $6,
                     refunded_minor = refunded_minor + $6, version = version + 1,
-                    updated_at = db_now()
+                    updated_at = db_now(),
+                    contradicted_at = case
+                        when exists (select from waited where not is_booked) then contradicted_at
+                    end,
+                    proven_returned_minor = proven_returned_minor - (
+                        select coalesce(sum(returned_minor), 0)::bigint from waited
+                        where is_booked)
                 where merchant_id = $1 and payment_id = $2 and version = $3
-                    and status = 'succeeded' and cancel_reason is null
+                    and (status = 'succeeded' and cancel_reason is null
+                        or status = 'canceled' and status_reason = 'closed_after_payment')
                     and refund_reserved_minor + $6 <= amount_minor
-                returning version, partner, partner_trans_id, currency
+                returning version, partner, partner_trans_id, currency, status, status_reason
+            ), explained as (
+                update contradiction
+                set settled_at = db_now(), settled_by = 'answer'
+                where merchant_id = $1
+                    and contradiction_id in (
+                        select contradiction_id from waited where is_booked)
+                    and exists (select from booked)
             ), created as (
                 insert into refund (merchant_id, refund_id, payment_id, origin, mode, amount_minor,
                     currency, reason, partner, partner_trans_id, partner_refund_id, status,
@@ -58,9 +78,10 @@ impl Db {
                 from created
             ), payment_recorded as (
                 insert into payment_transition (merchant_id, payment_id, version, event,
-                    from_status, to_status, gateway_at, statement_file_id, statement_line)
-                select $1, $2, version, 'refund_made_in_portal', 'succeeded', 'succeeded', $9, $10,
-                    $11
+                    from_status, from_status_reason, to_status, to_status_reason, gateway_at,
+                    statement_file_id, statement_line)
+                select $1, $2, version, 'refund_made_in_portal', status, status_reason, status,
+                    status_reason, $9, $10, $11
                 from booked
             ), named as (
                 update statement_row
@@ -80,6 +101,7 @@ impl Db {
             portal.gateway_at,
             portal.line.file_id.uuid(),
             portal.line.line,
+            payment.contradicted_at.is_some(),
         )
         .fetch_one(&self.pool)
         .await?;

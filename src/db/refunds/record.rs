@@ -35,6 +35,13 @@ pub struct RefundChange<'a> {
     pub grounds: Option<&'a Grounds>,
 }
 
+impl RefundChange<'_> {
+    /// Whether the books move to what was said against them.
+    const fn settles_contradictions(&self) -> bool {
+        self.before.contradicted_at.is_some() && self.after.contradicted_at.is_none()
+    }
+}
+
 /// One thing to write about a refund.
 #[derive(Debug)]
 pub struct RefundRecord<'a> {
@@ -126,12 +133,21 @@ impl Db {
                         when $7 = status then finalized_at
                         else db_now()
                     end,
-                    not_found = coalesce($14, not_found)
+                    not_found = coalesce($14, not_found), decided_by_operator = $37,
+                    -- What moves the books settles what was said against them.
+                    contradicted_at = case when $38 then null else contradicted_at end
                 where merchant_id = $1 and refund_id = $2 and version = $5 and status = $6
                     -- What an answer means was decided in knowledge of every request that was sent.
                     and submits = $33
                     and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
-                returning version, updated_at
+                returning version, updated_at, contradicted_at
+            ), explained as (
+                update contradiction
+                set settled_at = db_now(),
+                    settled_by = case when $23::text is null then 'answer' else 'person' end
+                where $38 and merchant_id = $1 and payment_id = $18 and refund_id = $2
+                    and settled_at is null and exists (select from changed)
+                returning returned_minor
             ), noted as (
                 update refund
                 set not_found = $14
@@ -158,8 +174,11 @@ impl Db {
                 update payment
                 set refund_reserved_minor = refund_reserved_minor + $25::bigint,
                     refunded_minor = refunded_minor + $26::bigint, version = version + 1,
-                    updated_at = db_now()
-                where merchant_id = $1 and payment_id = $18 and ($25::bigint <> 0 or $26::bigint <> 0)
+                    updated_at = db_now(),
+                    proven_returned_minor = proven_returned_minor
+                        - (select coalesce(sum(returned_minor), 0)::bigint from explained)
+                where merchant_id = $1 and payment_id = $18
+                    and ($25::bigint <> 0 or $26::bigint <> 0 or $38)
                     and exists (select from changed)
                 returning version, status, status_reason
             ), book_recorded as (
@@ -188,7 +207,8 @@ impl Db {
             ), settled as (
                 delete from follow_up
                 where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
-                    and $7 in ('succeeded', 'failed') and exists (select from changed)
+                    and $7 in ('succeeded', 'failed')
+                    and exists (select from changed where contradicted_at is null)
             ), rescheduled as (
                 update follow_up
                 set due_at = $32, error_count = 0, last_error = null,
@@ -198,7 +218,7 @@ impl Db {
                 where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
                     and $32::timestamptz is not null
                     and not (coalesce($7, '') in ('succeeded', 'failed')
-                        and exists (select from changed))
+                        and exists (select from changed where contradicted_at is null))
                     and ($5::bigint is null or exists (select from changed))
             )
             select (select count(*) from held) as "held!",
@@ -244,6 +264,8 @@ impl Db {
             change.is_some_and(|change| change.acceptance_is_estimated),
             actor.statement_file_id,
             actor.statement_line,
+            after.is_some_and(|after| after.decided_by_operator),
+            change.is_some_and(RefundChange::settles_contradictions),
         )
         .fetch_one(&self.pool)
         .await?;

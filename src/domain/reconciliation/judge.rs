@@ -13,7 +13,9 @@ pub enum Verdict<E> {
     Agrees,
     /// The order is open, and the row proves how it ended: this event settles it.
     Settles(E),
-    /// The books say otherwise. Nothing changes; a person must look.
+    /// The books hold another end, and the row proves this: it is kept, and asked about.
+    Claims(E),
+    /// The row does not fit what it names. Nothing changes; a person must look.
     Contradicts,
 }
 
@@ -40,10 +42,7 @@ pub fn judge_payment(
             Verdict::Settles(closed(row, payment))
         }
         (PaymentState::Processing(_) | PaymentState::Unresolved, _) => {
-            Verdict::Settles(PaymentEvent::Paid {
-                charge: charge(row, payment),
-                alipay_trans_id: row.alipay_trans_id.clone(),
-            })
+            Verdict::Settles(paid(row, payment))
         }
         // Our own cancel is under way, and the file says that it was done.
         (PaymentState::Succeeded, true)
@@ -59,15 +58,23 @@ pub fn judge_payment(
             },
             _,
         ) => Verdict::Agrees,
+        (PaymentState::Succeeded, true) => Verdict::Claims(closed(row, payment)),
         (
-            PaymentState::Succeeded
-            | PaymentState::Failed(_)
+            PaymentState::Failed(_)
             | PaymentState::Canceled {
                 money_returned: false,
                 ..
             },
             _,
-        ) => Verdict::Contradicts,
+        ) if went_back => Verdict::Claims(closed(row, payment)),
+        (
+            PaymentState::Failed(_)
+            | PaymentState::Canceled {
+                money_returned: false,
+                ..
+            },
+            _,
+        ) => Verdict::Claims(paid(row, payment)),
     }
 }
 
@@ -76,32 +83,34 @@ pub fn judge_refund(row: &FileRow, refund: &Refund) -> Verdict<RefundEvent> {
     if row.amount != refund.amount || row.row_type != RowType::Refund {
         return Verdict::Contradicts;
     }
+    let done = RefundEvent::Succeeded {
+        accepted_at: Some(row.completed_at),
+    };
     match refund.state {
-        RefundState::Pending(_) | RefundState::Unresolved => {
-            Verdict::Settles(RefundEvent::Succeeded {
-                accepted_at: Some(row.completed_at),
-            })
-        }
+        RefundState::Pending(_) | RefundState::Unresolved => Verdict::Settles(done),
         RefundState::Succeeded => Verdict::Agrees,
-        RefundState::Failed(_) => Verdict::Contradicts,
+        RefundState::Failed(_) => Verdict::Claims(done),
     }
 }
 
 /// Whether a `REFUND` row that names no refund of ours can be taken into the payment's books: it never
-/// makes more go back than came in (`design/correctness.md` M3). Settles with the payment's
-/// `refundable` in mind; the guard of the statement decides again.
+/// makes more go back than came in (`design/correctness.md` M3); what has no room yet is a claim, which
+/// waits for it. The guard of the statement decides again.
 pub fn judge_portal_refund(row: &FileRow, payment: &Payment) -> Verdict<()> {
-    let fits = row.amount.currency() == payment.amount.currency()
+    let is_sane = row.amount.currency() == payment.amount.currency()
         && row.amount.minor() >= 1
-        && row.amount.minor() <= payment.refundable_minor();
+        && row.amount.minor() <= payment.amount.minor();
+    let fits = row.amount.minor() <= payment.bookable_minor();
     let is_new_id = row
         .partner_transaction_id
         .as_deref()
         .is_some_and(|id| id != payment.partner_trans_id.as_str());
-    if fits && is_new_id && !is_of_another_trade(row, payment) {
+    if !is_sane || !is_new_id || is_of_another_trade(row, payment) {
+        Verdict::Contradicts
+    } else if fits {
         Verdict::Settles(())
     } else {
-        Verdict::Contradicts
+        Verdict::Claims(())
     }
 }
 
@@ -111,6 +120,13 @@ fn is_of_another_trade(row: &FileRow, payment: &Payment) -> bool {
         .as_ref()
         .zip(payment.alipay_trans_id.as_ref())
         .is_some_and(|(told, known)| told != known)
+}
+
+fn paid(row: &FileRow, payment: &Payment) -> PaymentEvent {
+    PaymentEvent::Paid {
+        charge: charge(row, payment),
+        alipay_trans_id: row.alipay_trans_id.clone(),
+    }
 }
 
 fn closed(row: &FileRow, payment: &Payment) -> PaymentEvent {

@@ -51,12 +51,15 @@ const fn canceled(money_returned: bool) -> PaymentState {
     }
 }
 
-/// `agrees`, `contradicts`, or the name of the event that settles the payment.
+/// `agrees`, `contradicts`, the name of the event that settles the payment, or what is claimed against it.
 fn told(verdict: &Verdict<PaymentEvent>) -> &'static str {
     match verdict {
         Verdict::Agrees => "agrees",
         Verdict::Contradicts => "contradicts",
         Verdict::Settles(event) => event.name(),
+        Verdict::Claims(PaymentEvent::Paid { .. }) => "claims_paid",
+        Verdict::Claims(PaymentEvent::Closed { .. }) => "claims_closed",
+        Verdict::Claims(_) => "claims",
     }
 }
 
@@ -81,10 +84,10 @@ fn m6_each_row_against_each_state_of_a_payment() {
         ("paid", "closed", "closed"),
         ("paid", "closed", "closed"),
         ("paid", "closed", "closed"),
-        ("agrees", "agrees", "contradicts"),
-        ("contradicts", "contradicts", "contradicts"),
+        ("agrees", "agrees", "claims_closed"),
+        ("claims_paid", "claims_closed", "claims_closed"),
         ("agrees", "agrees", "agrees"),
-        ("contradicts", "contradicts", "contradicts"),
+        ("claims_paid", "claims_closed", "claims_closed"),
     ];
     for (state, expected) in states.into_iter().zip(table) {
         let payment = payment(state);
@@ -135,7 +138,7 @@ fn a_cancel_that_is_under_way_is_ended_by_its_row_unless_refunds_hold_money() {
     let none = Companions::default();
     assert_eq!(told(&judge_payment(&row, &payment, none)), "closed");
     payment.refund_reserved_minor = 1;
-    assert_eq!(told(&judge_payment(&row, &payment, none)), "contradicts");
+    assert_eq!(told(&judge_payment(&row, &payment, none)), "claims_closed");
 }
 
 #[test]
@@ -179,10 +182,11 @@ fn a_row_settles_an_open_refund_and_contradicts_one_that_failed() {
     refund.state = RefundState::Succeeded;
     assert_eq!(judge_refund(&row(refund.amount), &refund), Verdict::Agrees);
     refund.state = RefundState::Failed(failure);
-    assert_eq!(
-        judge_refund(&row(refund.amount), &refund),
-        Verdict::Contradicts
-    );
+    let claim = judge_refund(&row(refund.amount), &refund);
+    assert!(matches!(
+        claim,
+        Verdict::Claims(RefundEvent::Succeeded { .. })
+    ));
 }
 
 #[test]
@@ -197,10 +201,20 @@ fn m3_a_portal_refund_is_taken_up_to_what_is_left_of_a_paid_payment() {
         )
     };
     assert_eq!(of(left, &payment), Verdict::Settles(()));
-    assert_eq!(of(left + 1, &payment), Verdict::Contradicts);
+    // What has no room waits for it.
+    assert_eq!(of(left + 1, &payment), Verdict::Claims(()));
     assert_eq!(of(0, &payment), Verdict::Contradicts);
+    let more_than_all = payment.amount.minor() + 1;
+    assert_eq!(of(more_than_all, &payment), Verdict::Contradicts);
     for state in [failed(), canceled(true), PaymentState::Unresolved] {
         payment.state = state;
-        assert_eq!(of(1, &payment), Verdict::Contradicts);
+        assert_eq!(of(1, &payment), Verdict::Claims(()));
     }
+    // It explains why Alipay closed the trade.
+    payment.state = PaymentState::Canceled {
+        reason: CancelReason::ClosedAfterPayment,
+        money_returned: true,
+    };
+    assert_eq!(of(left, &payment), Verdict::Settles(()));
+    assert_eq!(of(left + 1, &payment), Verdict::Claims(()));
 }

@@ -9,7 +9,10 @@ use utoipa::ToSchema;
 use super::view::FollowUpView;
 use crate::{
     app::App,
-    domain::schedule::{Unsettled, UnsettledCase},
+    domain::{
+        contradiction::{Contradiction, Source},
+        schedule::{Unsettled, UnsettledCase},
+    },
     http::{
         answer::timestamp,
         extract::{Operate, Overseer, query::RawPairs},
@@ -34,10 +37,12 @@ pub struct UnresolvedList {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Unresolved)]
 pub struct UnresolvedView {
-    /// The payment, `unresolved` or open with a parked follow-up; `null` where it is a refund.
+    /// The payment, `unresolved`, open with a parked follow-up, or contradicted by Alipay; `null` where it is
+    /// a refund.
     #[schema(required = true)]
     pub payment: Option<PaymentView>,
-    /// The refund, `unresolved` or open with a parked follow-up; `null` where it is a payment.
+    /// The refund, `unresolved`, open with a parked follow-up, or contradicted by Alipay; `null` where it is
+    /// a payment.
     #[schema(required = true)]
     pub refund: Option<RefundView>,
     /// Its row of the schedule.
@@ -45,6 +50,72 @@ pub struct UnresolvedView {
     pub follow_up: Option<FollowUpView>,
     /// What was asked and answered.
     pub evidence: EvidenceView,
+    /// What Alipay verifiably said against the books and nobody has settled, oldest first.
+    pub contradictions: Vec<ContradictionView>,
+}
+
+/// What Alipay verifiably said against the books. It is asked about until an answer, or a person by
+/// `resolve`, has settled it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Contradiction)]
+pub struct ContradictionView {
+    /// The contradiction's id.
+    #[schema(
+        example = "con_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c",
+        pattern = "^con_[0-9a-f]{32}$"
+    )]
+    pub id: String,
+    /// What was said: of a payment `paid`, `buyer_must_confirm`, `declined`, `closed` or
+    /// `refund_made_in_portal`; of a refund `refund_succeeded`, `refund_accepted` or `refund_waiting`.
+    #[schema(example = "paid")]
+    pub claim: &'static str,
+    /// Alipay's id of the refund that was made in its portal; `null` with other claims.
+    #[schema(required = true, example = json!(null))]
+    pub reference: Option<String>,
+    /// How much is proven to be back besides what the refunds in the books have, in minor units; it cannot
+    /// be refunded meanwhile.
+    #[schema(example = 0)]
+    pub returned: i64,
+    /// What the books said.
+    #[schema(example = "canceled")]
+    pub books_status: String,
+    /// Its detail.
+    #[schema(required = true, example = "buyer_did_not_confirm")]
+    pub books_status_reason: Option<String>,
+    /// Where it was said: `attempt` (the answer to a call), `notification` or `file`.
+    #[schema(example = "attempt")]
+    pub source: &'static str,
+    /// The call, the notification or the file.
+    #[schema(example = "att_0199b3c1d2e37f4a8b6c7d8e9f0a1b2e")]
+    pub source_id: String,
+    /// The line of the file; `null` for other sources.
+    #[schema(required = true, example = json!(null))]
+    pub line: Option<i64>,
+    /// Since when it stands.
+    #[schema(format = DateTime, example = "2026-11-22T04:00:05.000Z")]
+    pub opened_at: String,
+}
+
+impl From<&Contradiction> for ContradictionView {
+    fn from(said: &Contradiction) -> Self {
+        let (source, source_id, line) = match said.source {
+            Source::Attempt(id) => ("attempt", id.to_string(), None),
+            Source::Notification(id) => ("notification", id.to_string(), None),
+            Source::File(at) => ("file", at.file_id.to_string(), Some(at.line)),
+        };
+        Self {
+            id: said.id.to_string(),
+            claim: said.claim.as_str(),
+            reference: Some(said.reference.clone()).filter(|reference| !reference.is_empty()),
+            returned: said.returned_minor,
+            books_status: said.books_status.clone(),
+            books_status_reason: said.books_status_reason.clone(),
+            source,
+            source_id,
+            line,
+            opened_at: timestamp(said.opened_at),
+        }
+    }
 }
 
 /// What was asked of Alipay and what came back; the timeline has each call.
@@ -84,13 +155,19 @@ impl UnresolvedView {
                 first_asked_at: unsettled.first_asked_at.map(timestamp),
                 last_asked_at: unsettled.last_asked_at.map(timestamp),
             },
+            contradictions: unsettled
+                .contradictions
+                .iter()
+                .map(ContradictionView::from)
+                .collect(),
         }
     }
 }
 
 /// List what needs a person
 ///
-/// Payments and refunds that are `unresolved`, and open ones whose follow-up is parked, newest first.
+/// Payments and refunds that are `unresolved`, open ones whose follow-up is parked, and those that Alipay
+/// contradicts, newest first.
 #[utoipa::path(
     get,
     path = "/v1/unresolved",

@@ -44,7 +44,9 @@ pub struct ResolveRequest {
 /// Resolve a payment
 ///
 /// Decides an `unresolved` payment on evidence from outside, for example Alipay's support or
-/// portal. Recorded with who, when, why and the ticket. Any other payment is refused
+/// portal. Decides as well a payment that Alipay contradicts (see `GET /v1/unresolved`): another
+/// status accepts what Alipay said, after which `succeeded` can be refunded; the status it has says
+/// that the books are right. Recorded with who, when, why and the ticket. Any other payment is refused
 /// `invalid_state`: only Alipay's answers change it.
 #[utoipa::path(
     post,

@@ -141,7 +141,9 @@ pub struct TransitionView {
     pub gateway_at: String,
     /// What happened: `created`, `paid`, `buyer_must_confirm`, `declined`,
     /// `never_sent`, `outcome_became_unknown`, `cancel_started`, `cancel_refused`, `closed`, `plan_exhausted`,
-    /// `resolved`; of the payment's books `refund_reserved`, `cancel_turned_into_refund` and the
+    /// `resolved`; `contradicted` where Alipay says what the books do not take, and
+    /// `contradiction_settled` (of refunds `refund_contradicted` and `refund_contradiction_settled`);
+    /// of the payment's books `refund_reserved`, `cancel_turned_into_refund` and the
     /// events of its refunds that move money: `refund_created`, `refund_accepted`,
     /// `refund_waiting`, `refund_succeeded`, `refund_refused`, `refund_failed_at_alipay`,
     /// `refund_reversed_by_alipay`, `refund_made_in_portal` and others.

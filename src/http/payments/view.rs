@@ -100,7 +100,7 @@ pub struct PaymentView {
     #[schema(example = "succeeded")]
     pub status: &'static str,
     /// More about `processing` (`submitting`, `awaiting_buyer`, `outcome_unknown`, `canceling`) and
-    /// `canceled` (`requested`, `buyer_did_not_confirm`, `never_created`).
+    /// `canceled` (`requested`, `buyer_did_not_confirm`, `never_created`, `closed_after_payment`).
     #[schema(required = true, example = json!(null))]
     pub status_reason: Option<&'static str>,
     /// `final`: nothing will change by itself; `pending`: Alipay said wait, or a cancel is under way,
@@ -315,6 +315,9 @@ pub(in crate::http) mod tests {
             reversal: None,
             refund_reserved_minor: 0,
             refunded_minor: 0,
+            contradicted_at: None,
+            proven_returned_minor: 0,
+            decided_by_operator: false,
             inquiry: Inquiry::default(),
             created_at: at,
             updated_at: at,

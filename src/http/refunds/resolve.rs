@@ -41,8 +41,10 @@ pub struct ResolveRefundRequest {
 /// Resolve a refund
 ///
 /// Decides an `unresolved` refund on evidence from outside, for example Alipay's support, portal or
-/// settlement file. Recorded with who, when, why and the ticket. Any other refund is refused
-/// `invalid_state`: only Alipay's answers change it.
+/// settlement file. Decides as well a refund that Alipay contradicts (see `GET /v1/unresolved`):
+/// `succeeded` accepts what Alipay said, `failed` says that the books are right. Recorded with who,
+/// when, why and the ticket. Any other refund is refused `invalid_state`: only Alipay's answers change
+/// it.
 #[utoipa::path(
     post,
     path = "/v1/refunds/{id}/resolve",

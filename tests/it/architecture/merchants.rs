@@ -8,8 +8,9 @@ use std::{fs, path::Path};
 use serde_json::Value;
 
 /// The tables of which every row is one merchant's.
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 16] = [
     "attempt",
+    "contradiction",
     "follow_up",
     "idempotency_key",
     "merchant_reference",
@@ -27,7 +28,11 @@ const TABLES: [&str; 15] = [
 ];
 
 /// Statements for which no one merchant is meant, by a part of their text, and why that is right.
-const OF_ALL: [(&str, &str); 16] = [
+const OF_ALL: [(&str, &str); 17] = [
+    (
+        "from unnest($1::uuid[], $2::uuid[]) as wanted (merchant_id, subject_id) join contradiction on contradiction.merchant_id = wanted.merchant_id",
+        "contradictions of rows that were filtered by reach, each under its own merchant",
+    ),
     (
         "with made as ( insert into merchant (merchant_id, external_id,",
         "a new merchant with its default store, under the id that was minted for it",

@@ -121,6 +121,20 @@ pub(super) const OPERATIONS: &[Operation] = &[
         &[Do(Create(0)), Pass(5), Work, Pass(3), Work],
     ),
     operation("declined", "1001", &[], &[Do(Create(0))]),
+    // It is held failed, and Alipay shows it open and then paid, until a person accepts that.
+    operation(
+        "contradicted",
+        "2003",
+        &[Do(Create(0)), Pass(WEEK), Tamper(FAILED_AND_CONTRADICTED)],
+        &[Work, Do(Resolve)],
+    ),
+    // Alipay said something else, and then what the books say.
+    operation(
+        "agreed",
+        "0001",
+        &[Do(Create(1)), Tamper(CONTRADICTED), Pass(1)],
+        &[Work, Pass(1), Work],
+    ),
     operation(
         "unknown_but_paid",
         "2003",
@@ -344,6 +358,18 @@ const REFUNDS: &[Operation] = &[
         &[PassTo(23, 0, 1), Garble("other_status"), Deliver],
     ),
     operation("refund_refreshed", "0001", ACCEPTED, &[Do(RefreshRefund)]),
+    // It is held failed, and Alipay says that it will be done, and then that it is.
+    operation(
+        "refund_contradicted",
+        "0001",
+        &[
+            Do(Create(1)),
+            Fault("refund", 1, "drop_after_effect"),
+            Do(Refund("sync", 0)),
+            Tamper(REFUND_FAILED_AND_CONTRADICTED),
+        ],
+        &[Work, Pass(600), Work],
+    ),
     operation(
         "refund_exhausted",
         "0001",
@@ -467,6 +493,144 @@ const REFUNDS: &[Operation] = &[
         ),
     ),
 ];
+
+/// A refund that was decided as failed, and a word of Alipay against that.
+const REFUND_FAILED_AND_CONTRADICTED: &str = "
+    with newest as (select refund_id from refund order by refund_id desc limit 1),
+    unresolved as (
+        insert into refund_transition (merchant_id, refund_id, version, payment_id, event, from_status,
+            from_status_reason, to_status, api_key_id, gateway_at, reason, ticket)
+        select merchant_id, refund_id, version + 1, payment_id, 'refund_resolved', status, pending_reason,
+            'failed', (select api_key_id from api_key limit 1), db_now(), 'the portal does not show it',
+            'OPS-1'
+        from refund where refund_id in (select refund_id from newest)
+    ), freed as (
+        update payment
+        set refund_reserved_minor = refund_reserved_minor - refund.amount_minor,
+            version = payment.version + 1
+        from refund
+        where refund.payment_id = payment.payment_id
+            and refund.refund_id in (select refund_id from newest)
+        returning payment.merchant_id, payment.payment_id, payment.version, payment.status
+    ), recorded as (
+        insert into payment_transition (merchant_id, payment_id, version, event, from_status, to_status,
+            api_key_id, gateway_at, reason, ticket)
+        select merchant_id, payment_id, version, 'refund_resolved', status, status,
+            (select api_key_id from api_key limit 1), db_now(), 'the portal does not show it', 'OPS-1'
+        from freed
+    ), forgotten as (
+        delete from follow_up where subject_id in (select refund_id from newest)
+    )
+    update refund
+    set status = 'failed', pending_reason = null, failure_code = 'RESOLVED_BY_OPERATOR',
+        failure_message = 'the portal does not show it', finalized_at = db_now(),
+        version = version + 1
+    where refund_id in (select refund_id from newest);
+
+    with said as (
+        insert into contradiction (merchant_id, contradiction_id, payment_id, refund_id, claim,
+            returned_minor, books_status, attempt_id)
+        select refund.merchant_id, gen_random_uuid(), refund.payment_id, refund_id, 'refund_accepted',
+            refund.amount_minor, refund.status, attempt.attempt_id
+        from refund join attempt using (merchant_id, refund_id)
+        where attempt.kind = 'refund' order by refund_id desc limit 1
+        returning merchant_id, payment_id, refund_id, returned_minor, attempt_id
+    ), recorded as (
+        insert into refund_transition (merchant_id, refund_id, version, payment_id, event, from_status,
+            to_status, api_key_id, attempt_id, gateway_at)
+        select merchant_id, refund_id, version + 1, refund.payment_id, 'refund_contradicted', status, status,
+            (select api_key_id from api_key limit 1), said.attempt_id, db_now()
+        from refund join said using (merchant_id, refund_id)
+    ), planned as (
+        insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
+        select merchant_id, gen_random_uuid(), 'refund', refund_id, db_now() from said
+    ), reserved as (
+        update payment
+        set proven_returned_minor = said.returned_minor, version = version + 1
+        from said
+        where payment.payment_id = said.payment_id
+        returning payment.merchant_id, payment.payment_id, payment.version, payment.status
+    ), booked as (
+        insert into payment_transition (merchant_id, payment_id, version, event, from_status, to_status,
+            api_key_id, gateway_at)
+        select merchant_id, payment_id, version, 'refund_contradicted', status, status,
+            (select api_key_id from api_key limit 1), db_now()
+        from reserved
+    )
+    update refund set contradicted_at = db_now(), version = version + 1
+    where refund_id in (select refund_id from said)";
+
+/// A payment that was decided as failed, and a word of Alipay against that.
+const FAILED_AND_CONTRADICTED: &str = "
+    with given_up as (
+        update payment
+        set status = 'unresolved', status_reason = null, cancel_reason = null, version = version + 1
+        where payment_id in (select payment_id from payment order by payment_id desc limit 1)
+        returning merchant_id, payment_id, version
+    )
+    insert into payment_transition (merchant_id, payment_id, version, event, from_status,
+        from_status_reason, to_status, api_key_id, gateway_at)
+    select merchant_id, payment_id, version, 'plan_exhausted', 'processing',
+        (select to_status_reason from payment_transition as last
+        where last.payment_id = given_up.payment_id order by version desc limit 1),
+        'unresolved', (select api_key_id from api_key limit 1), db_now()
+    from given_up;
+    with newest as (select payment_id from payment order by payment_id desc limit 1),
+    unresolved as (
+        insert into payment_transition (merchant_id, payment_id, version, event, from_status, to_status,
+            api_key_id, gateway_at, reason, ticket)
+        select merchant_id, payment_id, version + 1, 'resolved', status, 'failed',
+            (select api_key_id from api_key limit 1), db_now(), 'the portal does not show it', 'OPS-1'
+        from payment where payment_id in (select payment_id from newest)
+    ), forgotten as (
+        delete from follow_up where subject_id in (select payment_id from newest)
+    )
+    update payment
+    set status = 'failed', failure_code = 'RESOLVED_BY_OPERATOR',
+        failure_message = 'the portal does not show it', failure_retry = 'no',
+        finalized_at = db_now(), version = version + 1
+    where payment_id in (select payment_id from newest);
+
+    with said as (
+        insert into contradiction (merchant_id, contradiction_id, payment_id, claim, books_status, attempt_id)
+        select payment.merchant_id, gen_random_uuid(), payment_id, 'buyer_must_confirm', status,
+            attempt.attempt_id
+        from payment join attempt using (merchant_id, payment_id)
+        where attempt.kind = 'pay' order by payment_id desc limit 1
+        returning merchant_id, payment_id, attempt_id
+    ), recorded as (
+        insert into payment_transition (merchant_id, payment_id, version, event, from_status, to_status,
+            api_key_id, attempt_id, gateway_at)
+        select merchant_id, payment_id, version + 1, 'contradicted', status, status,
+            (select api_key_id from api_key limit 1), attempt_id, db_now()
+        from payment join said using (merchant_id, payment_id)
+    ), planned as (
+        insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
+        select merchant_id, gen_random_uuid(), 'payment', payment_id, db_now() from said
+    )
+    update payment set contradicted_at = db_now(), version = version + 1
+    where payment_id in (select payment_id from said)";
+
+/// As a file leaves a paid payment that it shows as canceled.
+const CONTRADICTED: &str = "
+    with said as (
+        insert into contradiction (merchant_id, contradiction_id, payment_id, claim, books_status, attempt_id)
+        select payment.merchant_id, gen_random_uuid(), payment_id, 'declined', status, attempt.attempt_id
+        from payment join attempt using (merchant_id, payment_id)
+        where attempt.kind = 'pay' order by payment_id desc limit 1
+        returning merchant_id, payment_id, attempt_id
+    ), recorded as (
+        insert into payment_transition (merchant_id, payment_id, version, event, from_status, to_status,
+            api_key_id, attempt_id, gateway_at)
+        select merchant_id, payment_id, version + 1, 'contradicted', status, status,
+            (select api_key_id from api_key limit 1), attempt_id, db_now()
+        from payment join said using (merchant_id, payment_id)
+    ), planned as (
+        insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
+        select merchant_id, gen_random_uuid(), 'payment', payment_id, db_now() from said
+    )
+    update payment set contradicted_at = db_now(), version = version + 1
+    where payment_id in (select payment_id from said)";
 
 /// How late replica 1 may be with a visit while replica 0 is held.
 const A_LITTLE_LATE: TimeDelta = TimeDelta::seconds(5);
@@ -873,6 +1037,8 @@ sweeps! {
     c1_a_payment_after_a_start_survives_every_point = "paid_after_a_start",
     c1_a_payment_that_waits_survives_every_point = "pending_then_paid",
     c1_a_declined_payment_survives_every_point = "declined",
+    c1_what_contradicts_a_failed_payment_survives_every_point = "contradicted",
+    c1_an_answer_that_settles_a_contradiction_survives_every_point = "agreed",
     c1_a_payment_with_a_lost_answer_survives_every_point = "unknown_but_paid",
     c1_the_cancel_of_an_unpaid_payment_survives_every_point = "cancel_of_unpaid",
     c1_the_cancel_of_a_paid_payment_survives_every_point = "cancel_of_paid",
@@ -908,6 +1074,7 @@ sweeps! {
     c1_v4_a_notification_survives_every_point = "refund_announced",
     c1_v4_a_hint_survives_every_point = "refund_hinted",
     c1_a_refresh_of_a_refund_survives_every_point = "refund_refreshed",
+    c1_what_contradicts_a_failed_refund_survives_every_point = "refund_contradicted",
     c1_the_end_of_a_refunds_plan_survives_every_point = "refund_exhausted",
     c1_a_decision_about_a_refund_survives_every_point = "refund_resolved",
     c8_a_lost_schedule_of_a_refund_is_made_again_at_every_point = "refund_schedule_lost",

@@ -71,6 +71,7 @@ struct PaymentRow {
     paid_at: Option<DateTime<Utc>>,
     cancel_reason: Option<String>,
     refunded_minor: i64,
+    contradicted: bool,
     has_refunds: bool,
     created_at: DateTime<Utc>,
 }
@@ -161,7 +162,7 @@ impl Evidence {
             pool,
             "select payment_id, version, merchant_reference, partner_trans_id, amount_minor,
                 currency, status, status_reason, money_returned, alipay_trans_id, charged,
-                paid_at, cancel_reason, refunded_minor,
+                paid_at, cancel_reason, refunded_minor, contradicted_at is not null as contradicted,
                 exists (select from refund where refund.payment_id = payment.payment_id) as has_refunds,
                 created_at
             from payment order by payment_id",
@@ -529,6 +530,10 @@ fn money(case: &Case<'_>, found: &mut Findings) {
         });
         return;
     }
+    // What Alipay contradicts stands on the work-list, and is no end for anybody.
+    if row.contradicted {
+        return;
+    }
     let (status, charged, refunded) = ledger(case.trade);
     let (agrees, invariant) = match row.status.as_str() {
         "succeeded" => {
@@ -592,7 +597,7 @@ fn ledger(trade: Option<&Value>) -> (&str, bool, i64) {
 }
 
 /// The moves of `design/api.md` 2.
-const LEGAL: [(&str, &str); 10] = [
+const LEGAL: [(&str, &str); 15] = [
     ("processing", "processing"),
     ("processing", "succeeded"),
     ("processing", "failed"),
@@ -604,6 +609,12 @@ const LEGAL: [(&str, &str); 10] = [
     ("succeeded", "canceled"),
     // A cancel begins, or is refused.
     ("succeeded", "succeeded"),
+    // What Alipay contradicts: kept, settled, or accepted.
+    ("failed", "failed"),
+    ("failed", "succeeded"),
+    ("failed", "canceled"),
+    ("canceled", "canceled"),
+    ("canceled", "succeeded"),
 ];
 
 /// S1, S7, C7: a gapless chain of legal moves, one per change.
@@ -645,17 +656,30 @@ fn chain(case: &Case<'_>, found: &mut Findings) {
         found.check("S1", legal, || {
             format!("{}: illegal {after:?}", case.name())
         });
+        // A refusal or a closure is the end, unless Alipay itself says otherwise before.
+        let ended = matches!(before.to_status.as_str(), "failed" | "canceled");
+        let moved = (&before.to_status, &before.to_status_reason)
+            != (&after.to_status, &after.to_status_reason);
+        let was_contradicted = chain
+            .iter()
+            .any(|step| step.version < after.version && step.event == "contradicted");
+        found.check("S1", !ended || !moved || was_contradicted, || {
+            format!("{}: {after:?} undoes an end", case.name())
+        });
         // What leaves the status alone: learning Alipay's number, a cancel's beginning and end, and
         // what refunds do to the books.
-        let changes = (&before.to_status, &before.to_status_reason)
-            != (&after.to_status, &after.to_status_reason)
+        let changes = moved
             || matches!(
                 after.event.as_str(),
                 "buyer_must_confirm"
                     | "cancel_started"
                     | "cancel_refused"
                     | "cancel_turned_into_refund"
+                    | "contradicted"
+                    | "contradiction_settled"
             )
+            // It had been paid after all, and the money is back.
+            || (after.event == "closed" && was_contradicted)
             || after.event.starts_with("refund_");
         found.check("S7", changes, || {
             format!("{}: {after:?} changes nothing", case.name())
@@ -673,7 +697,13 @@ fn chain(case: &Case<'_>, found: &mut Findings) {
     });
     let caused: Vec<Uuid> = chain
         .iter()
-        .filter(|step| !matches!(step.event.as_str(), "created" | "cancel_started"))
+        .filter(|step| {
+            // An answer is kept as a contradiction, and may then move the books.
+            !matches!(
+                step.event.as_str(),
+                "created" | "cancel_started" | "contradicted" | "contradiction_settled"
+            )
+        })
         .filter(|step| !step.event.starts_with("refund_"))
         .filter_map(|step| step.attempt_id)
         .collect();
@@ -707,8 +737,18 @@ fn causes(case: &Case<'_>, found: &mut Findings) {
         let has_grounds =
             step.api_key_id.is_some() && step.reason.is_some() && step.ticket.is_some();
         let grounded = match step.event.as_str() {
-            "resolved" => has_grounds && step.from_status.as_deref() == Some("unresolved"),
+            "resolved" => {
+                let was_contradicted = case
+                    .transitions
+                    .iter()
+                    .any(|before| before.version < step.version && before.event == "contradicted");
+                let may = step.from_status.as_deref() == Some("unresolved") || was_contradicted;
+                has_grounds && may
+            }
             "refund_resolved" => has_grounds,
+            "contradiction_settled" | "refund_contradiction_settled" => {
+                has_grounds || step.ticket.is_none()
+            }
             _ => step.ticket.is_none(),
         };
         found.check("S8", grounded, || {
@@ -886,7 +926,8 @@ fn is_believed(class: Option<&str>) -> bool {
 /// C8, C9: exactly one live row per open payment, none for a final one.
 fn schedule(case: &Case<'_>, found: &mut Findings) {
     let open = matches!(case.row.status.as_str(), "processing" | "unresolved")
-        || case.row.cancel_reason.is_some();
+        || case.row.cancel_reason.is_some()
+        || case.row.contradicted;
     let invariant = if case.follow_ups == 0 { "C8" } else { "C9" };
     found.check(invariant, case.follow_ups == i64::from(open), || {
         format!("{}: {} live follow-ups", case.name(), case.follow_ups)

@@ -28,6 +28,7 @@ struct RefundRow {
     partner_refund_id: String,
     status: String,
     pending_reason: Option<String>,
+    contradicted: bool,
     submits: i32,
     checks_done: i32,
     created_at: DateTime<Utc>,
@@ -38,6 +39,7 @@ struct PaymentRow {
     payment_id: Uuid,
     partner_trans_id: String,
     status: String,
+    status_reason: Option<String>,
     amount_minor: i64,
     refund_reserved_minor: i64,
     refunded_minor: i64,
@@ -97,7 +99,8 @@ impl RefundEvidence {
         let refunds: Vec<RefundRow> = rows(
             pool,
             "select refund_id, payment_id, version, amount_minor, mode, partner_trans_id,
-                partner_refund_id, status, pending_reason, submits, checks_done, created_at
+                partner_refund_id, status, pending_reason, contradicted_at is not null as contradicted,
+                submits, checks_done, created_at
             from refund order by refund_id",
         )
         .await;
@@ -111,7 +114,7 @@ impl RefundEvidence {
             refunds,
             payments: rows(
                 pool,
-                "select payment_id, partner_trans_id, status, amount_minor,
+                "select payment_id, partner_trans_id, status, status_reason, amount_minor,
                     refund_reserved_minor, refunded_minor
                 from payment order by payment_id",
             )
@@ -315,7 +318,10 @@ fn books(evidence: &RefundEvidence, found: &mut Findings) {
                 payment.amount_minor
             )
         });
-        found.check("T4", payment.status == "succeeded" || reserved == 0, || {
+        // What Alipay closed after it was paid keeps its refunds.
+        let takes_refunds = payment.status == "succeeded"
+            || payment.status_reason.as_deref() == Some("closed_after_payment");
+        found.check("T4", takes_refunds || reserved == 0, || {
             format!("{id} is {} and has refunds", payment.status)
         });
     }
@@ -343,7 +349,11 @@ fn money(case: &Case<'_>, found: &mut Findings) {
     );
     let (agrees, invariant) = match row.status.as_str() {
         "succeeded" => (status == "SUCCESS", "M6"),
-        "failed" => (matches!(status, "none" | "FAILED" | "CANCELED"), "S3"),
+        // What Alipay contradicts stands on the work-list.
+        "failed" => (
+            row.contradicted || matches!(status, "none" | "FAILED" | "CANCELED"),
+            "S3",
+        ),
         "pending" | "unresolved" => (!case.settled, "M6"),
         _ => (false, "S1"),
     };
@@ -352,7 +362,7 @@ fn money(case: &Case<'_>, found: &mut Findings) {
     });
 }
 
-const LEGAL: [(&str, &str); 8] = [
+const LEGAL: [(&str, &str); 10] = [
     ("pending", "pending"),
     ("pending", "succeeded"),
     ("pending", "failed"),
@@ -361,6 +371,9 @@ const LEGAL: [(&str, &str); 8] = [
     ("unresolved", "succeeded"),
     ("unresolved", "failed"),
     ("succeeded", "failed"),
+    // What Alipay contradicts: kept, settled, or accepted.
+    ("failed", "failed"),
+    ("failed", "succeeded"),
 ];
 
 /// S1, S7: a gapless chain of legal moves, one per change.
@@ -392,6 +405,14 @@ fn chain(case: &Case<'_>, found: &mut Findings) {
                 step.event,
                 step.to_status
             )
+        });
+        let undoes = from == Some("failed") && step.to_status == "succeeded";
+        let was_contradicted = case
+            .transitions
+            .iter()
+            .any(|said| said.version < step.version && said.event == "refund_contradicted");
+        found.check("S1", !undoes || was_contradicted, || {
+            format!("{}: {} undoes an end", case.name(), step.event)
         });
         status = Some(&step.to_status);
     }
@@ -517,7 +538,8 @@ fn requests(case: &Case<'_>, found: &mut Findings) {
 
 /// C8, C9: an open refund has one row of the schedule, a final one none.
 fn schedule(case: &Case<'_>, found: &mut Findings) {
-    let open = matches!(case.row.status.as_str(), "pending" | "unresolved");
+    let open =
+        matches!(case.row.status.as_str(), "pending" | "unresolved") || case.row.contradicted;
     found.check("C8", case.follow_ups == i64::from(open), || {
         format!("{}: {} follow-ups", case.name(), case.follow_ups)
     });

@@ -1,0 +1,155 @@
+//! Keeping what contradicts the books, and settling it.
+
+use super::{App, record::News, refunds::RefundNews};
+use crate::{
+    db::{
+        contradictions::{NewContradiction, Opened, Settlement},
+        error::Error as DbError,
+    },
+    domain::{
+        contradiction::Claim,
+        payment::Payment,
+        refund::Refund,
+        transition::{Actor, FileLine},
+    },
+    failpoint::crashpoint,
+};
+
+impl App {
+    /// Keeps what the news says against a payment. From there on a question is due, and a person sees it.
+    pub(super) async fn contradict(
+        &self,
+        payment: &Payment,
+        claim: Claim,
+        news: &News<'_>,
+    ) -> Result<Opened, DbError> {
+        let opened = self
+            .db
+            .contradict_payment(
+                payment,
+                &NewContradiction {
+                    claim,
+                    reference: "",
+                    returned_minor: claim.returned_of(payment),
+                    actor: news.actor,
+                    attempt_id: news.answered.map(|(attempt_id, _)| attempt_id),
+                    gateway_at: self.clock.now(),
+                },
+            )
+            .await?;
+        if opened == Opened::New {
+            crashpoint!(self.db.failpoints, "contradiction.opened");
+            note_payment(payment, claim);
+        }
+        Ok(opened)
+    }
+
+    /// Keeps what the news says against a refund.
+    pub(super) async fn contradict_refund(
+        &self,
+        refund: &Refund,
+        claim: Claim,
+        news: &RefundNews<'_>,
+    ) -> Result<Opened, DbError> {
+        let opened = self
+            .db
+            .contradict_refund(
+                refund,
+                &NewContradiction {
+                    claim,
+                    reference: "",
+                    returned_minor: refund.amount.minor(),
+                    actor: news.actor,
+                    attempt_id: news.answered.map(|(attempt_id, _)| attempt_id),
+                    gateway_at: self.clock.now(),
+                },
+            )
+            .await?;
+        if opened == Opened::New {
+            crashpoint!(self.db.failpoints, "contradiction.refund_opened");
+            metrics::counter!("refund_contradictions_total", "event" => claim.as_str())
+                .increment(1);
+            tracing::error!(
+                refund.id = %refund.id,
+                status = refund.state.status(),
+                claim = claim.as_str(),
+                "Alipay contradicts what is known of a refund; it is asked, and a person must look"
+            );
+        }
+        Ok(opened)
+    }
+
+    /// Keeps a refund of the portal for which its payment has no room.
+    pub(super) async fn contradict_by_portal_refund(
+        &self,
+        payment: &Payment,
+        partner_refund_id: &str,
+        amount_minor: i64,
+        line: FileLine,
+    ) -> Result<Opened, DbError> {
+        let claim = Claim::RefundMadeInPortal;
+        let opened = self
+            .db
+            .contradict_payment(
+                payment,
+                &NewContradiction {
+                    claim,
+                    reference: partner_refund_id,
+                    returned_minor: amount_minor,
+                    actor: Actor::File(line),
+                    attempt_id: None,
+                    gateway_at: self.clock.now(),
+                },
+            )
+            .await?;
+        if opened == Opened::New {
+            note_payment(payment, claim);
+        }
+        Ok(opened)
+    }
+
+    /// Settles what stands against a payment by an answer that agrees with the books. `false`: there is
+    /// nothing of which the answer speaks.
+    pub(super) async fn settle_by_answer(
+        &self,
+        payment: &Payment,
+        news: &News<'_>,
+    ) -> Result<bool, DbError> {
+        let settlement = Settlement {
+            actor: news.actor,
+            attempt_id: news.answered.map(|(attempt_id, _)| attempt_id),
+            grounds: None,
+            gateway_at: self.clock.now(),
+        };
+        self.db
+            .settle_payment_contradictions(payment, &settlement)
+            .await
+    }
+
+    /// The same for a refund.
+    pub(super) async fn settle_refund_by_answer(
+        &self,
+        refund: &Refund,
+        news: &RefundNews<'_>,
+    ) -> Result<bool, DbError> {
+        let settlement = Settlement {
+            actor: news.actor,
+            attempt_id: news.answered.map(|(attempt_id, _)| attempt_id),
+            grounds: None,
+            gateway_at: self.clock.now(),
+        };
+        self.db
+            .settle_refund_contradictions(refund, &settlement)
+            .await
+    }
+}
+
+fn note_payment(payment: &Payment, claim: Claim) {
+    metrics::counter!("payment_contradictions_total", "event" => claim.as_str()).increment(1);
+    tracing::error!(
+        payment.id = %payment.id,
+        status = payment.state.status(),
+        claim = claim.as_str(),
+        "Alipay contradicts what is known of a payment; it is asked, and a person must look"
+    );
+}

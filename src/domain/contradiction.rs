@@ -1,0 +1,207 @@
+//! What Alipay verifiably said and the books could not take.
+//!
+//! Nothing of it is thrown away: a contradiction is kept with its source, a question is planned now and
+//! again until it is settled, it stands on the work-list, and what it proves to be back is not refunded
+//! a second time. It is settled by an answer, which agrees with the books or moves them, or by a person.
+//!
+//! | the books say | Alipay says | what settles it |
+//! |---|---|---|
+//! | decided by an operator | anything else that is verified | the word itself: the books yield at once |
+//! | refund `failed` | a refund that is done | a question that was asked since and says it again |
+//! | anything final | anything else | an answer that agrees with the books, or a person |
+//! | refunds as known | a refund of the portal that does not fit | its booking, once the payment lets it |
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::{
+    id::{AttemptId, ContradictionId, MerchantId, NotificationId, PaymentId, RefundId},
+    payment::{Payment, PaymentEvent, PaymentState},
+    refund::{Refund, RefundEvent},
+    transition::FileLine,
+};
+
+/// What was said, by the name of the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The money was taken.
+    Paid,
+    /// The trade still waits for its buyer.
+    BuyerMustConfirm,
+    /// It was refused.
+    Declined,
+    /// The trade is closed.
+    Closed,
+    /// A refund of the portal, for which the books have no room.
+    RefundMadeInPortal,
+    /// The money went back.
+    RefundSucceeded,
+    /// It will go back.
+    RefundAccepted,
+    /// It is being sent back.
+    RefundWaiting,
+}
+
+stored_names!(Claim {
+    Paid = "paid",
+    BuyerMustConfirm = "buyer_must_confirm",
+    Declined = "declined",
+    Closed = "closed",
+    RefundMadeInPortal = "refund_made_in_portal",
+    RefundSucceeded = "refund_succeeded",
+    RefundAccepted = "refund_accepted",
+    RefundWaiting = "refund_waiting",
+});
+
+/// What settled a contradiction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettledBy {
+    /// Another word of Alipay.
+    Answer,
+    /// A person, with grounds.
+    Person,
+}
+
+stored_names!(SettledBy {
+    Answer = "answer",
+    Person = "person",
+});
+
+/// Where it was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In the answer to a call.
+    Attempt(AttemptId),
+    /// In a notification.
+    Notification(NotificationId),
+    /// In a daily file.
+    File(FileLine),
+}
+
+/// A contradiction as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    /// Its identity.
+    pub id: ContradictionId,
+    /// Whose payment it is.
+    pub merchant_id: MerchantId,
+    /// Of which payment.
+    pub payment_id: PaymentId,
+    /// The refund it is about; `None` where it is about the payment itself.
+    pub refund_id: Option<RefundId>,
+    /// What was said.
+    pub claim: Claim,
+    /// What tells claims of one kind apart; empty where there is one only.
+    pub reference: String,
+    /// How much is proven to be back, in minor units, and in no refund of the books.
+    pub returned_minor: i64,
+    /// What the books said.
+    pub books_status: String,
+    /// Its detail.
+    pub books_status_reason: Option<String>,
+    /// Where it was said.
+    pub source: Source,
+    /// When (database clock).
+    pub opened_at: DateTime<Utc>,
+}
+
+impl Contradiction {
+    /// The payment or the refund it is about, as the database stores it.
+    pub fn subject(&self) -> Uuid {
+        self.refund_id
+            .map_or(self.payment_id.uuid(), RefundId::uuid)
+    }
+}
+
+impl Claim {
+    /// What an event of a payment says against its state; `None` where it is no word of Alipay.
+    pub const fn of_payment(event: &PaymentEvent) -> Option<Self> {
+        match event {
+            PaymentEvent::Paid { .. } => Some(Self::Paid),
+            PaymentEvent::BuyerMustConfirm { .. } => Some(Self::BuyerMustConfirm),
+            PaymentEvent::Declined(_) => Some(Self::Declined),
+            PaymentEvent::Closed { .. } => Some(Self::Closed),
+            PaymentEvent::NeverSent
+            | PaymentEvent::OutcomeBecameUnknown
+            | PaymentEvent::CancelStarted { .. }
+            | PaymentEvent::CancelRefused
+            | PaymentEvent::PlanExhausted
+            | PaymentEvent::Resolved(_) => None,
+        }
+    }
+
+    /// What an event of a refund says against its state; `None` where it is no word of Alipay that money
+    /// goes back.
+    pub const fn of_refund(event: &RefundEvent) -> Option<Self> {
+        match event {
+            RefundEvent::Succeeded { .. } => Some(Self::RefundSucceeded),
+            RefundEvent::Accepted => Some(Self::RefundAccepted),
+            RefundEvent::Waiting { .. } => Some(Self::RefundWaiting),
+            RefundEvent::Refused(_)
+            | RefundEvent::Doubted(_)
+            | RefundEvent::FundsShort(_)
+            | RefundEvent::NotFound
+            | RefundEvent::OutcomeBecameUnknown
+            | RefundEvent::FailedAtAlipay(_)
+            | RefundEvent::ReversedByAlipay(_)
+            | RefundEvent::PlanExhausted
+            | RefundEvent::Resolved(_) => None,
+        }
+    }
+
+    /// How much of a payment in this state the claim proves to be back, in minor units.
+    pub const fn returned_of(self, payment: &Payment) -> i64 {
+        match (self, &payment.state) {
+            // A closed trade leaves nothing with the merchant.
+            (Self::Closed, PaymentState::Succeeded) => payment.amount.minor(),
+            _ => 0,
+        }
+    }
+}
+
+/// When the next question about a contradiction is due: at once, after ten minutes, at growing pauses
+/// through the next day, and then once a day until it is settled.
+pub fn next_question(
+    contradicted_at: DateTime<Utc>,
+    last_asked_at: Option<DateTime<Utc>>,
+) -> DateTime<Utc> {
+    match last_asked_at {
+        Some(asked_at) if asked_at >= contradicted_at => {
+            let pause = asked_at - contradicted_at;
+            asked_at + pause.clamp(TimeDelta::minutes(10), TimeDelta::days(1))
+        }
+        Some(_) | None => contradicted_at,
+    }
+}
+
+impl Refund {
+    /// Whether a question was asked since the contradiction.
+    pub fn was_asked_since_contradicted(&self) -> bool {
+        self.contradicted_at
+            .zip(self.inquiry.last_check_at)
+            .is_some_and(|(contradicted, asked)| asked > contradicted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_come_at_once_through_the_next_day_and_then_daily() {
+        let at: DateTime<Utc> = "2026-03-09T04:00:00Z".parse().expect("a time");
+        assert_eq!(next_question(at, None), at);
+        assert_eq!(next_question(at, Some(at - TimeDelta::seconds(1))), at);
+        let mut asked = at;
+        let mut pauses = vec![];
+        for _ in 0..12 {
+            let next = next_question(at, Some(asked));
+            pauses.push((next - asked).num_minutes());
+            asked = next;
+        }
+        assert_eq!(
+            pauses,
+            [10, 10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440, 1440]
+        );
+    }
+}

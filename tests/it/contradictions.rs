@@ -1,0 +1,249 @@
+//! What Alipay verifiably says against the books is never thrown away: it is kept, asked about, shown to a
+//! person, and settled by an answer or by that person.
+
+use chrono::TimeDelta;
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::support::{
+    World,
+    alipay::JsonBody as _,
+    http::{Answer, Caller},
+};
+
+/// `POST /v1/payments/{id}/refresh`.
+async fn refresh(world: &World, id: &str) -> Answer {
+    let path = format!("/v1/payments/{id}/refresh");
+    Caller::send(world.till.request(Method::POST, &path)).await
+}
+
+/// `POST` to a route of the operator.
+async fn operate(world: &World, path: &str, decision: Value) -> Answer {
+    let operator = world.operator_at(0);
+    Caller::send(operator.request(Method::POST, path).json_body(&decision)).await
+}
+
+/// The work-list.
+async fn unresolved(world: &World) -> Vec<Value> {
+    let answer = world.operator_at(0).get("/v1/unresolved").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.body["items"].as_array().expect("a list").clone()
+}
+
+/// A payment that Alipay holds paid, and the books closed, as a cancel would leave it that was answered
+/// "closed" and did nothing.
+async fn closed_but_paid(world: &World) -> Answer {
+    let paid = world.till.pay_without_waiting("2003").await;
+    world.settle_calls().await;
+    world
+        .sql(
+            "delete from follow_up;
+            insert into payment_transition (merchant_id, payment_id, version, event, from_status,
+                from_status_reason, to_status, to_status_reason, api_key_id, gateway_at)
+            select merchant_id, payment_id, version + 1, 'closed', status, status_reason, 'canceled',
+                'buyer_did_not_confirm', (select api_key_id from api_key limit 1), db_now()
+            from payment;
+            update payment
+            set status = 'canceled', status_reason = 'buyer_did_not_confirm', money_returned = false,
+                finalized_at = db_now(), version = version + 1",
+        )
+        .await;
+    paid
+}
+
+/// A signed "paid" of what a signed cancel had closed: asked about now and the next day, on the work-list
+/// with its evidence, until a person accepts the proof, and can then refund what was taken.
+#[sqlx::test]
+async fn m6_a_closed_payment_that_alipay_shows_paid_waits_for_a_person_who_accepts_it(
+    pool: PgPool,
+) {
+    let mut world = World::start(pool).await;
+    let paid = closed_but_paid(&world).await;
+    world.advance(TimeDelta::seconds(1)).await;
+    let told = refresh(&world, paid.id()).await;
+    assert_eq!(
+        told.body["status"], "canceled",
+        "nothing moves by itself: {told:?}"
+    );
+    let events = world.events(paid.id()).await;
+    assert_eq!(
+        events.last().map(String::as_str),
+        Some("contradicted"),
+        "{events:?}"
+    );
+    let listed = unresolved(&world).await;
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert_eq!(listed[0]["payment"]["id"], paid.id());
+    let said = &listed[0]["contradictions"][0];
+    assert_eq!(
+        (&said["claim"], &said["books_status"], &said["source"]),
+        (&json!("paid"), &json!("canceled"), &json!("attempt")),
+        "{listed:?}"
+    );
+    // Said again it is no second one; it is asked now, and the next day.
+    world.advance(TimeDelta::seconds(1)).await;
+    let asked = world.simulator.count("query").await;
+    world.run_due().await;
+    assert_eq!(world.simulator.count("query").await, asked + 1);
+    for _ in 0..20 {
+        world.advance(TimeDelta::hours(2)).await;
+        world.run_due().await;
+    }
+    let asked_the_next_day = world.simulator.count("query").await;
+    assert!(asked_the_next_day > asked + 1, "{asked_the_next_day}");
+    assert_eq!(
+        world.count_rows("select count(*) from contradiction").await,
+        1
+    );
+    let path = format!("/v1/payments/{}/resolve", paid.id());
+    let decision =
+        json!({"status": "succeeded", "reason": "the portal shows it", "ticket": "OPS-1"});
+    let resolved = operate(&world, &path, decision.clone()).await;
+    assert_eq!(
+        resolved.summary("status"),
+        (200, "succeeded"),
+        "{resolved:?}"
+    );
+    assert!(unresolved(&world).await.is_empty());
+    let refund = world.till.refund(paid.id(), &json!({}), 5).await;
+    assert_eq!(refund.body["status"], "succeeded", "{refund:?}");
+    // What nothing contradicts cannot be resolved.
+    let path = format!("/v1/payments/{}/resolve", world.pay("0001").await.id());
+    let refused = operate(&world, &path, decision).await;
+    assert_eq!(
+        refused.summary("code"),
+        (409, "invalid_state"),
+        "{refused:?}"
+    );
+    world.run_due().await;
+    world.finish().await;
+}
+
+/// A person may also say that the books are right.
+#[sqlx::test]
+async fn a_person_may_let_the_books_stand(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = closed_but_paid(&world).await;
+    world.advance(TimeDelta::seconds(1)).await;
+    refresh(&world, paid.id()).await;
+    let path = format!("/v1/payments/{}/resolve", paid.id());
+    let decision = json!({"status": "canceled", "reason": "a test trade", "ticket": "OPS-2"});
+    let resolved = operate(&world, &path, decision).await;
+    assert_eq!(
+        resolved.summary("status"),
+        (200, "canceled"),
+        "{resolved:?}"
+    );
+    assert!(unresolved(&world).await.is_empty());
+    let timeline = world.till.timeline(paid.id()).await;
+    let last = timeline.iter().rfind(|item| item["type"] == "transition");
+    let last = last.expect("a transition");
+    assert_eq!(
+        (&last["event"], &last["ticket"]),
+        (&json!("contradiction_settled"), &json!("OPS-2"))
+    );
+    world.run_due().await;
+    assert_eq!(world.count_rows("select count(*) from follow_up").await, 0);
+    world.end_without_checks().await;
+}
+
+/// An answer that is older than the end contradicts nothing; a later one that says what the books say
+/// settles what was said before.
+#[sqlx::test]
+async fn an_answer_that_agrees_settles_what_was_said_before(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    world
+        .sql(
+            "with said as (
+                insert into contradiction (merchant_id, contradiction_id, payment_id, claim,
+                    returned_minor, books_status, attempt_id)
+                select payment.merchant_id, gen_random_uuid(), payment_id, 'closed', amount_minor, status,
+                    attempt_id
+                from payment join attempt using (merchant_id, payment_id)
+                returning merchant_id, payment_id, attempt_id
+            ), recorded as (
+                insert into payment_transition (merchant_id, payment_id, version, event, from_status,
+                    to_status, api_key_id, attempt_id, gateway_at)
+                select merchant_id, payment_id, version + 1, 'contradicted', status, status,
+                    (select api_key_id from api_key limit 1), attempt_id, db_now()
+                from payment join said using (merchant_id, payment_id)
+            ), planned as (
+                insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
+                select merchant_id, gen_random_uuid(), 'payment', payment_id, db_now() from said
+            )
+            update payment
+            set contradicted_at = db_now(), proven_returned_minor = amount_minor, version = version + 1",
+        )
+        .await;
+    // What is proven to be back cannot go out a second time.
+    let refused = world.till.refund(paid.id(), &json!({}), 5).await;
+    assert_eq!(refused.status, 422, "{refused:?}");
+    world.advance(TimeDelta::seconds(1)).await;
+    world.run_due().await;
+    let payment = world.till.payment(paid.id()).await;
+    assert_eq!(payment["refunds"]["refundable"], 3925, "{payment}");
+    assert!(unresolved(&world).await.is_empty());
+    world.run_due().await;
+    world.finish().await;
+}
+
+/// What an operator decided yields to Alipay's word, and is seen to.
+#[sqlx::test]
+async fn what_an_operator_decided_yields_to_alipays_word(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let silence = json!({"type": "drop_before_effect"});
+    let paid = world.till.pay_without_waiting("2003").await;
+    world.settle_calls().await;
+    world.simulator.script("any", 1000, silence).await;
+    world.advance(TimeDelta::days(8)).await;
+    for _ in 0..10 {
+        world.run_due().await;
+        world.advance(TimeDelta::minutes(10)).await;
+    }
+    world.simulator.clear_faults().await;
+    assert_eq!(world.till.payment(paid.id()).await["status"], "unresolved");
+    let path = format!("/v1/payments/{}/resolve", paid.id());
+    let decision = json!({"status": "failed", "reason": "not in the portal", "ticket": "OPS-3"});
+    let resolved = operate(&world, &path, decision).await;
+    assert_eq!(resolved.summary("status"), (200, "failed"), "{resolved:?}");
+    world.advance(TimeDelta::seconds(1)).await;
+    let told = refresh(&world, paid.id()).await;
+    assert_eq!(told.summary("status"), (200, "succeeded"), "{told:?}");
+    let events = world.events(paid.id()).await;
+    let last: Vec<&str> = events.iter().rev().take(3).map(String::as_str).collect();
+    assert_eq!(last, ["paid", "contradicted", "resolved"]);
+    let settled = "select count(*) from contradiction where settled_by = 'answer'";
+    assert_eq!(world.count_rows(settled).await, 1);
+    assert!(unresolved(&world).await.is_empty());
+    world.run_due().await;
+    world.finish().await;
+}
+
+/// Alipay closed a paid trade and gave the money back, of which some was refunded before: nothing can be
+/// refunded any more, the reason is its own, and nobody at the till is asked for anything.
+#[sqlx::test]
+async fn m12_a_trade_that_alipay_closed_after_payment_leaves_nothing_to_refund(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    let part = json!({"amount": {"value": 1000, "currency": "HKD"}});
+    let refund = world.till.refund(paid.id(), &part, 5).await;
+    assert_eq!(refund.body["status"], "succeeded", "{refund:?}");
+    let ours = world.till.payment(paid.id()).await;
+    let theirs = ours["partner_trans_id"].as_str().expect("an id");
+    world.simulator.portal_refund(theirs, 2925).await;
+    world.advance(TimeDelta::seconds(1)).await;
+    let told = refresh(&world, paid.id()).await;
+    assert_eq!(told.summary("status"), (200, "canceled"), "{told:?}");
+    assert_eq!(told.body["status_reason"], "closed_after_payment");
+    assert_eq!(told.body["money_returned"], true);
+    assert_eq!(told.body["next_action"]["type"], "done");
+    assert_eq!(
+        told.body["refunds"],
+        json!({"refunded": 1000, "pending": 0, "refundable": 0})
+    );
+    let refused = world.till.refund(paid.id(), &json!({}), 5).await;
+    assert_eq!(refused.status, 409, "{refused:?}");
+    world.finish().await;
+}
