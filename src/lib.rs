@@ -26,7 +26,7 @@
 //! | [`shutdown`] | two stops, and a tracker of all that must be waited for | |
 //! | [`oidc`] | the only place that knows access tokens and their issuer | `clock`, `config`, `domain` |
 //! | [`alipay`] | the only place that knows Alipay's words, XML and signatures | `domain`, `clock`, `failpoint` |
-//! | [`db`] | the only place with SQL | `domain`, `failpoint` |
+//! | [`db`] | the only place with SQL, and in [`db::run`] the only one with its deadlines | `domain`, `failpoint` |
 //! | [`app`] | the use cases: intent, call, record; free of HTTP and of SQL text | `alipay`, `db`, `domain`, `clock`, `failpoint`, `oidc` |
 //! | [`jobs`] | the workers that claim due follow-ups and visit what they are about, and the fetcher of daily files | `app`, `db`, `domain`, `failpoint` |
 //! | [`http`] | the REST surface: requests into types, results into answers | `app`, `domain`, `failpoint`, `shutdown` |
@@ -90,7 +90,8 @@
 //!    as the caller's `Prefer: wait` says.
 //! 4. [`db::Db::insert_intent`]: the first round trip. Where something is in the way (the key, the
 //!    merchant reference, the same scan a moment ago) [`db::Db::existing`] says what, and the answer is
-//!    a replay or a refusal. A commit in doubt is resolved by reading: the ids were minted here (R8).
+//!    a replay or a refusal. A commit in doubt is resolved by reading: the ids were minted here (R8);
+//!    what stays in doubt is told as such, and is never sent.
 //!    *From here on a crash is harmless.*
 //! 5. [`alipay::client::Alipay::pay`] signs, posts once, verifies over the bytes as they came, parses,
 //!    matches, and says what Alipay *meant*: a [`alipay::outcome::PayOutcome`], which may be `Unknown`.

@@ -37,7 +37,7 @@ use crate::{
 pub(super) const INSIST_ON_RECORDING: Duration = Duration::from_secs(10);
 /// How long after it was decided a cancel may still leave. A process that was stopped in between
 /// must not undo what others have learnt meanwhile (`CANCEL_ACTS_WITHIN`).
-const SEND_CANCEL_WITHIN: Duration = Duration::from_secs(12);
+pub(super) const SEND_CANCEL_WITHIN: Duration = Duration::from_secs(12);
 
 /// Who asks, and in what standing.
 #[derive(Clone, Copy, Debug)]
@@ -156,7 +156,7 @@ impl App {
             deadline_ms: i64::try_from(self.deadlines.of(ask.kind()).as_millis())
                 .unwrap_or(i64::MAX),
         };
-        Ok(match self.db.begin_question(&question).await? {
+        Ok(match self.commit_intention(&question).await? {
             Recorded::Written(asked_at) => {
                 let after = after.map(|after| Payment {
                     updated_at: asked_at,

@@ -12,11 +12,12 @@ use super::{
     ask::{Ask, Asker, Beginning},
     create::ROUTE,
     error::{Alternative, Error},
+    insistence::{INTENT_DEADLINE, Insistence},
 };
 use crate::{
     db::intent::Owner,
     domain::{
-        id::{MerchantReference, PaymentId},
+        id::{MerchantId, MerchantReference, PaymentId},
         idempotency::IdempotencyKey,
         merchant::Principal,
         payment::{CancelReason, Payment, PaymentState},
@@ -83,21 +84,43 @@ impl App {
         wait: Duration,
     ) -> Result<Canceled, Error> {
         let merchant_id = principal.merchant_id;
-        let owner = match known {
-            Known::Reference(reference) => {
-                self.db
-                    .entomb_reference(merchant_id, reference.as_str())
-                    .await?
-            }
-            Known::Key(key) => self.db.entomb_key(merchant_id, ROUTE, key).await?,
-        };
-        match owner {
+        match self.entomb(merchant_id, known).await? {
             Owner::Tombstone => Ok(Canceled::BeforeCreation),
             Owner::Payment(id) => {
                 let canceled = self.cancel_payment(principal, id, wait).await?;
                 canceled
                     .map(|payment| Canceled::Payment(Box::new(payment)))
                     .ok_or_else(|| Error::Internal("a reference without its payment".into()))
+            }
+        }
+    }
+
+    /// Makes sure that nothing new is ever created under what a till knows; says what was. A
+    /// tombstone whose commit is in doubt is looked for on another connection.
+    async fn entomb(&self, merchant_id: MerchantId, known: &Known) -> Result<Owner, Error> {
+        let db = self.db.by(Instant::now() + INTENT_DEADLINE);
+        let mut insistence = Insistence::lasting(INTENT_DEADLINE);
+        loop {
+            let entombed = match known {
+                Known::Reference(reference) => {
+                    db.entomb_reference(merchant_id, reference.as_str()).await
+                }
+                Known::Key(key) => db.entomb_key(merchant_id, ROUTE, key).await,
+            };
+            match entombed {
+                Ok(owner) => return Ok(owner),
+                Err(error) => insistence.outlast(error).await?,
+            }
+            let found = match known {
+                Known::Reference(reference) => {
+                    db.owner_of_reference(merchant_id, reference.as_str()).await
+                }
+                Known::Key(key) => db.owner_of_key(merchant_id, ROUTE, key).await,
+            };
+            match found {
+                Ok(Some(owner)) => return Ok(owner),
+                Ok(None) => {}
+                Err(error) => insistence.outlast(error).await?,
             }
         }
     }

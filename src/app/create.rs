@@ -13,6 +13,7 @@ use super::{
     App,
     accounts::{Account, admit},
     error::Error,
+    insistence::{INTENT_DEADLINE, Insistence, LOOK_FOR_INTENT},
     outcome::{Told, pay_event},
     record::News,
     stopwatch::Stopwatch,
@@ -23,14 +24,16 @@ use crate::{
         request::{PayRequest, SecondaryMerchant},
     },
     db::{
+        Db,
         error::Error as DbError,
         intent::{Committed, Existing, Intent, Owner},
     },
     domain::{
+        attempt::{Answer, AnswerClass},
         id::{AttemptId, PartnerTransId, PaymentId},
         idempotency::{IdempotencyKey, RequestFingerprint},
         merchant::Principal,
-        payment::{Inquiry, NewPayment, Payment, PaymentState, ProcessingReason},
+        payment::{Inquiry, NewPayment, Payment, PaymentEvent, PaymentState, ProcessingReason},
         schedule::Subject,
         transition::Actor,
     },
@@ -39,15 +42,13 @@ use crate::{
 
 /// The route that idempotency keys of payments are scoped to.
 pub(super) const ROUTE: &str = "POST /v1/payments";
-/// How long the caller's request insists on writing the intent before it answers 503.
-pub(super) const INTENT_DEADLINE: Duration = Duration::from_secs(8);
 /// How long an answer of Alipay's is kept in hand while the database is away; the follow-up learns
 /// the same later.
 pub(super) const INSIST_ON_RECORDING: Duration = Duration::from_mins(1);
 /// How long after the request came in its pay may still leave. Less than the earliest cancel
 /// (`cancel_after_seconds`), so that a process that was stopped in between does not charge a buyer
 /// whose payment another replica has closed meanwhile (`design/correctness.md` M8, S5).
-const SEND_WITHIN: Duration = Duration::from_secs(12);
+pub(super) const SEND_WITHIN: Duration = Duration::from_secs(12);
 /// How often a collision with a request that then vanished leads to another try.
 pub(super) const INTENT_TRIES: usize = 5;
 
@@ -160,7 +161,8 @@ impl App {
                 let payment = self
                     .db
                     .payment(principal.merchant_id, id)
-                    .await?
+                    .await
+                    .map_err(|error| Error::from(error).after_begin())?
                     .ok_or_else(|| Error::Internal("a key without its payment".into()))?;
                 let payment = self.wait_until(waiter, payment, deadline, is_settled).await;
                 Ok(Created {
@@ -183,14 +185,10 @@ impl App {
             self.submit(new_payment(&incoming, times), &incoming).await;
         }
         // A database that hangs must not let the request be sent long after the caller was told
-        // that nothing was attempted: the same deadline bounds both.
+        // something: the same deadline bounds both.
         let intake = timeout(INTENT_DEADLINE, self.write_intent(&incoming))
             .await
-            .unwrap_or_else(|_| {
-                Err(Error::Unavailable(
-                    "the intent was not committed in time".into(),
-                ))
-            });
+            .unwrap_or_else(|_| Err(Error::InDoubt("the intent took too long".into())));
         crashpoint!(self.db.failpoints, "pay.intent_known");
         // A failed send means the caller hung up, which changes nothing.
         let payment = match intake {
@@ -199,11 +197,50 @@ impl App {
                 *payment
             }
             other => {
+                let is_in_doubt = matches!(other, Err(Error::InDoubt(_)));
                 let _ = reply.send(other);
+                if is_in_doubt {
+                    self.close_unsent(&incoming).await;
+                }
                 return;
             }
         };
         self.submit(payment, &incoming).await;
+    }
+
+    /// The caller was told that the intent is in doubt, so the payment is not sent any more. Where it
+    /// turns out to be committed it fails, so that a repeat finds an end and not a payment that
+    /// nobody is going to send.
+    async fn close_unsent(&self, incoming: &Incoming) {
+        let (merchant_id, id) = (incoming.principal.merchant_id, incoming.payment_id);
+        let mut insistence = Insistence::lasting(LOOK_FOR_INTENT);
+        let payment = loop {
+            if let Ok(Some(payment)) = self.db.payment(merchant_id, id).await {
+                break payment;
+            }
+            if self.stopping.is_cancelled() || !insistence.pause().await {
+                tracing::warn!(payment.id = %id, "an intent in doubt was not found; if it is committed later, its follow-up closes it");
+                return;
+            }
+        };
+        let answer = Answer {
+            class: AnswerClass::ConnectFailed,
+            code: None,
+            detail: Some("the intent was in doubt for too long".to_owned()),
+            duration_ms: 0,
+        };
+        let news = News {
+            actor: Actor::ApiKey(incoming.principal.api_key_id),
+            answered: Some((incoming.attempt_id, &answer)),
+            told: Some(Told::Event(PaymentEvent::NeverSent)),
+            fence: None,
+            reschedule: false,
+            grounds: None,
+            now: payment.created_at,
+        };
+        if let Err(error) = self.record(payment, &news, INSIST_ON_RECORDING).await {
+            tracing::error!(payment.id = %id, error = %error, "an unsent payment was not closed; the follow-up closes it");
+        }
     }
 
     /// Commits the intent or finds what stands in its way. A commit in doubt is resolved by reading
@@ -211,44 +248,40 @@ impl App {
     async fn write_intent(&self, incoming: &Incoming) -> Result<Intake, Error> {
         if let Err(refusal) = Self::may_be_sent(incoming) {
             // A repeat is answered whatever stands in the way of a new payment.
-            let existing = self.existing(incoming).await?;
+            let existing = self.existing(&self.db, incoming).await?;
             return match self.judge(incoming, existing).await? {
                 Some(intake) => Ok(intake),
                 None => Err(refusal),
             };
         }
         let intent = self.intent(incoming);
-        let mut last = None;
-        for attempt in 0..INTENT_TRIES {
-            match self.db.insert_intent(&intent).await {
+        let db = self.db.by(Instant::now() + INTENT_DEADLINE);
+        let mut insistence = Insistence::lasting(INTENT_DEADLINE);
+        let mut collisions = 0;
+        while collisions < INTENT_TRIES {
+            match db.insert_intent(&intent).await {
                 Ok(Some(committed)) => {
                     return Ok(Intake::New(Box::new(new_payment(incoming, committed))));
                 }
-                Ok(None) | Err(DbError::Constraint(_) | DbError::Conflict(_)) => {}
-                Err(error) if error.is_in_doubt() => {
-                    tracing::warn!(payment.id = %incoming.payment_id, error = %error, "the intent's commit is in doubt; reading");
-                    last = Some(error);
-                    tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
+                Ok(None) | Err(DbError::Constraint(_)) => collisions += 1,
+                Err(error) => {
+                    tracing::warn!(payment.id = %incoming.payment_id, error = %error, "the intent is not known to be committed; reading");
+                    insistence.outlast(error).await?;
                 }
-                Err(error) => return Err(error.into()),
             }
-            let existing = match self.existing(incoming).await {
+            let existing = match self.existing(&db, incoming).await {
                 Ok(existing) => existing,
-                Err(error) if error.is_in_doubt() => {
-                    last = Some(error);
+                Err(error) => {
+                    insistence.outlast(error).await?;
                     continue;
                 }
-                Err(error) => return Err(error.into()),
             };
             if let Some(intake) = self.judge(incoming, existing).await? {
                 return Ok(intake);
             }
             // Nothing stands in the way any more: what did was undone. Try again.
         }
-        Err(last.map_or_else(
-            || Error::Unavailable("requests collided again and again".into()),
-            Error::from,
-        ))
+        Err(insistence.exhausted("requests collided again and again"))
     }
 
     /// Whether Alipay can be asked for a new payment at all.
@@ -277,16 +310,15 @@ impl App {
         }
     }
 
-    async fn existing(&self, incoming: &Incoming) -> Result<Existing, DbError> {
-        self.db
-            .existing(
-                incoming.principal.merchant_id,
-                ROUTE,
-                &incoming.key,
-                incoming.new.merchant_reference.as_str(),
-                &incoming.scan_hash,
-            )
-            .await
+    async fn existing(&self, db: &Db, incoming: &Incoming) -> Result<Existing, DbError> {
+        db.existing(
+            incoming.principal.merchant_id,
+            ROUTE,
+            &incoming.key,
+            incoming.new.merchant_reference.as_str(),
+            &incoming.scan_hash,
+        )
+        .await
     }
 
     /// Decides what an existing payment means for this request; `None` when nothing is there.
@@ -304,7 +336,8 @@ impl App {
                 let payment = self
                     .db
                     .payment(incoming.principal.merchant_id, payment_id)
-                    .await?;
+                    .await
+                    .map_err(|error| Error::from(error).after_begin())?;
                 return Ok(payment.map(|payment| Intake::New(Box::new(payment))));
             }
             let fields = incoming.fingerprint.differing_fields(&fingerprint);

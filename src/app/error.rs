@@ -126,10 +126,15 @@ pub enum Error {
         /// The earlier payment or refund.
         subject: Subject,
     },
-    /// The database cannot be reached, and nothing was attempted.
+    /// The database cannot be reached, and nothing was attempted: what was asked for was not begun,
+    /// and nothing that is under way can still begin it.
     #[error("the database cannot be reached")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A fault of ours; nothing was attempted.
+    /// What was asked for may have been begun, or may still be: the database did not say. A repeat
+    /// with the same key, or a look, finds out.
+    #[error("whether it was begun is not known")]
+    InDoubt(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A fault of ours; what it left behind is not known.
     #[error("internal fault")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -153,9 +158,22 @@ impl Alternative {
     }
 }
 
+impl Error {
+    /// The same fault after something was begun: "nothing was attempted" would be wrong.
+    #[must_use]
+    pub fn after_begin(self) -> Self {
+        match self {
+            Self::Unavailable(source) => Self::InDoubt(source),
+            other => other,
+        }
+    }
+}
+
 impl From<db::error::Error> for Error {
     fn from(error: db::error::Error) -> Self {
-        if error.is_transient() {
+        if error.is_in_doubt() {
+            Self::InDoubt(Box::new(error))
+        } else if error.is_transient() {
             Self::Unavailable(Box::new(error))
         } else {
             Self::Internal(Box::new(error))

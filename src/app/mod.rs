@@ -11,6 +11,7 @@
 //! | `ask` | one question to Alipay, by a worker or by a caller |
 //! | `contradictions` | keep what Alipay says against the books, and settle it |
 //! | `record` | persist what was learnt; the only such path |
+//! | `insistence` | repeat a statement until it is certain what became of it |
 //! | [`reconciliation`] | Alipay's daily files against our books, and back into them |
 //! | `stopwatch` | what is decided leaves soon or not at all |
 //! | `read` | look without asking Alipay |
@@ -33,6 +34,7 @@ pub mod error;
 mod follow_up;
 pub mod gate;
 pub mod hashing;
+mod insistence;
 pub mod merchants;
 mod operate;
 mod outcome;
@@ -63,7 +65,7 @@ use crate::{
     oidc::Issuer,
 };
 pub use crate::{
-    db::record::Grounds,
+    db::{Availability, record::Grounds},
     domain::listing::{Page, PaymentFilter, RefundFilter},
 };
 pub use cancel::{Canceled, Known};
@@ -158,9 +160,9 @@ impl Deadlines {
 /// Whether this replica can serve. Alipay is deliberately not part of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Readiness {
-    /// The database answers.
-    pub database: bool,
-    /// The schema is at the version this program was built with.
+    /// Whether the database answers, and takes writes.
+    pub database: Availability,
+    /// The schema is at the version this program was built with, as far as the database tells.
     pub migrations: bool,
     /// The follow-up workers run (or are switched off on purpose).
     pub follow_up_workers: bool,
@@ -224,7 +226,7 @@ impl App {
     /// Opens a connection to Alipay and one to the database, so that the first payment need not.
     /// Failures are left to the first use.
     pub async fn warm_up(&self) {
-        let (_, ()) = tokio::join!(self.db.ping(), self.accounts.warm_up());
+        let (_, ()) = tokio::join!(self.db.warm_up(), self.accounts.warm_up());
     }
 
     /// Closes the database connections: the last act of a replica.
@@ -234,8 +236,8 @@ impl App {
 
     /// Whether this replica can serve.
     pub async fn readiness(&self) -> Readiness {
-        let database = self.db.ping().await.is_ok();
-        let migrations = database && self.db.is_migrated().await.unwrap_or(false);
+        let (database, migrated) = tokio::join!(self.db.availability(), self.db.is_migrated());
+        let migrations = database == Availability::Away || migrated.unwrap_or(false);
         let follow_up_workers = self.workers_running.load(Ordering::Relaxed);
         Readiness {
             database,

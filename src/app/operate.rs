@@ -28,6 +28,9 @@ use crate::{
     failpoint::crashpoint,
 };
 
+/// How long an operator's decision is insisted on while the database is away.
+pub(super) const INSIST_ON_DECIDING: Duration = Duration::from_secs(5);
+
 impl App {
     /// Asks Alipay now where the trade stands, and records what it says. Nothing changes where no
     /// usable answer comes. `Ok(None)`: no such payment.
@@ -154,7 +157,7 @@ impl App {
         };
         let before = payment.version;
         let payment = self
-            .record(payment, &news, Duration::from_secs(5))
+            .record(payment, &news, INSIST_ON_DECIDING)
             .await
             .map_err(unrecorded)?;
         // The truth may have arrived in between; it wins.
@@ -216,7 +219,8 @@ fn not_unresolved(payment_id: PaymentId) -> Error {
 
 pub(super) fn unrecorded(error: RecordError) -> Error {
     match error {
-        RecordError::Db(error) => error.into(),
+        // Alipay was asked, whatever becomes of its answer.
+        RecordError::Db(error) => Error::from(error).after_begin(),
         RecordError::FenceLost | RecordError::Missing => Error::Internal(Box::new(error)),
     }
 }

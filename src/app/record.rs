@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime, Utc};
 
 use super::{
     App,
+    insistence::Insistence,
     outcome::{Meaning, Told},
     refunds::turns_into,
 };
@@ -67,17 +67,6 @@ pub(super) enum RecordError {
     Db(#[from] DbError),
 }
 
-/// How long to wait before each repetition of a guarded statement, for at most `insist_for` in all.
-pub(super) fn pauses(insist_for: Duration) -> impl Iterator<Item = Duration> {
-    ExponentialBuilder::new()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(2))
-        .with_jitter()
-        .without_max_times()
-        .with_total_delay(Some(insist_for))
-        .build()
-}
-
 impl App {
     /// Applies news to a payment and writes it, guarded by the version that was read. Another
     /// writer's change leads to reading and deciding again; an outage or a commit in doubt to
@@ -89,7 +78,7 @@ impl App {
         news: &News<'_>,
         insist_for: Duration,
     ) -> Result<Payment, RecordError> {
-        let mut pauses = pauses(insist_for);
+        let mut insistence = Insistence::lasting(insist_for);
         loop {
             if let Some(refused) = news.cancel_refused(&payment) {
                 payment.inquiry.cancel_refused = refused;
@@ -138,14 +127,10 @@ impl App {
                 }
                 (Ok(Recorded::FenceLost), _) => return Err(RecordError::FenceLost),
                 (Ok(Recorded::Stale), _) => {}
-                (Err(error), _) if error.is_transient() => {
-                    let Some(pause) = pauses.next() else {
-                        return Err(error.into());
-                    };
-                    tracing::warn!(payment.id = %payment.id, error = %error, "recording an answer failed; repeating");
-                    tokio::time::sleep(pause).await;
+                (Err(error), _) => {
+                    tracing::warn!(payment.id = %payment.id, error = %error, "recording an answer failed");
+                    insistence.outlast(error).await?;
                 }
-                (Err(error), _) => return Err(error.into()),
             }
             match self.db.payment(payment.merchant_id, payment.id).await {
                 Ok(Some(current)) => payment = current,

@@ -4,7 +4,11 @@ use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{Db, error::Error};
+use super::{
+    Db,
+    error::Error,
+    run::{Command as _, Statement as _},
+};
 use crate::domain::{
     api_key::{ApiKey, ApiKeyFilter, ApiKeyStatus, NewApiKey, Rotated, Rotation, TokenSubject},
     audit::By,
@@ -100,7 +104,7 @@ impl Db {
                 and (expires_at is null or expires_at > db_now())",
             key_hash
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.reads)
         .await?;
         failpoint!(self.failpoints, "db.api_key.after");
         Ok(row.map(|row| Identity {
@@ -146,7 +150,7 @@ impl Db {
             new.expires_at,
             Json(by) as _,
         )
-        .fetch_one(&self.pool)
+        .one(&self.writes)
         .await?;
         Ok(row.into())
     }
@@ -178,7 +182,7 @@ impl Db {
             after.map(ApiKeyId::uuid),
             i64::from(limit) + 1,
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         Ok(rows.into_iter().map(ApiKey::from).collect())
     }
@@ -195,7 +199,7 @@ impl Db {
             reach.merchant_id().map(MerchantId::uuid),
             id.uuid(),
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.reads)
         .await?;
         Ok(row.map(ApiKey::from))
     }
@@ -237,7 +241,7 @@ impl Db {
             id.uuid(),
             Json(by) as _,
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.writes)
         .await?;
         Ok(row.map(ApiKey::from))
     }
@@ -295,7 +299,7 @@ impl Db {
             rotation.overlap_seconds,
             Json(by) as _,
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.writes)
         .await?;
         Ok(match row {
             Some(row) => Rotated::Made(row.into()),
@@ -334,7 +338,7 @@ impl Db {
                 new.uuid(),
                 bearer.name(),
             )
-            .fetch_optional(&self.pool)
+            .optional(&self.writes)
             .await?;
             match row {
                 Some(row) if row.is_revoked => return Ok(Recorded::Revoked),
@@ -363,7 +367,7 @@ impl Db {
                 and (last_used_at is null or last_used_at < date_trunc('minute', db_now()))",
             ids,
         )
-        .execute(&self.pool)
+        .run(&self.writes)
         .await?;
         Ok(())
     }

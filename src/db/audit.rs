@@ -2,7 +2,7 @@
 
 use sqlx::types::Json;
 
-use super::{Db, error::Error};
+use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
     audit::{AuditFilter, AuditItem, Head, Sealed},
     id::MerchantId,
@@ -46,7 +46,7 @@ impl Db {
             before,
             i64::from(limit) + 1,
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         Ok(rows
             .into_iter()
@@ -78,7 +78,7 @@ impl Db {
             limit 1000"#,
             after,
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         Ok(rows)
     }
@@ -86,7 +86,7 @@ impl Db {
     /// Where the chain ends, as the database remembers it.
     pub async fn audit_head(&self) -> Result<Head, Error> {
         let row = sqlx::query_as!(Head, "select entries, hash from audit_head")
-            .fetch_one(&self.pool)
+            .one(&self.reads)
             .await?;
         Ok(row)
     }

@@ -10,6 +10,7 @@ use super::{
     error::Error,
     reconciliation::{Candidate, CandidateRow},
     record::{ActorColumns, Grounds},
+    run::Statement as _,
 };
 use crate::{
     domain::{
@@ -142,7 +143,7 @@ impl Db {
             new.gateway_at,
             FollowUpId::mint().uuid(),
         )
-        .fetch_one(&self.pool)
+        .one(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.contradict.after");
         Ok(opened(row.found, row.opened))
@@ -231,7 +232,7 @@ impl Db {
             FollowUpId::mint().uuid(),
             refund.payment_id.uuid(),
         )
-        .fetch_one(&self.pool)
+        .one(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.contradict.after");
         Ok(opened(row.found, row.opened))
@@ -316,7 +317,7 @@ impl Db {
             settlement.grounds.map(|grounds| grounds.reason.as_str()),
             settlement.grounds.map(|grounds| grounds.ticket.as_str()),
         )
-        .fetch_one(&self.pool)
+        .one(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.settle_contradiction.after");
         Ok(row.changed > 0)
@@ -403,7 +404,7 @@ impl Db {
             settlement.grounds.map(|grounds| grounds.ticket.as_str()),
             refund.payment_id.uuid(),
         )
-        .fetch_one(&self.pool)
+        .one(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.settle_contradiction.after");
         Ok(row.changed > 0)
@@ -427,7 +428,7 @@ impl Db {
             merchant_ids,
             subject_ids,
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         rows.into_iter()
             .map(|row| {
@@ -492,7 +493,7 @@ impl Db {
             payment.id.uuid(),
             payment.partner,
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         rows.into_iter()
             .map(|row| {

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Db, error::Error, merchants::terminal_rules};
+use super::{Db, error::Error, merchants::terminal_rules, run::Statement as _};
 use crate::domain::{
     id::MerchantId,
     merchant::Store,
@@ -52,7 +52,7 @@ impl Db {
             merchant_id.uuid(),
             store_id,
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.reads)
         .await?;
         failpoint!(self.failpoints, "db.store.after");
         Ok(row.map(|row| Shop {
@@ -90,7 +90,7 @@ impl Db {
             subject.kind(),
             subject.uuid(),
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.reads)
         .await?;
         Ok(found.map(MerchantId::from))
     }
@@ -98,7 +98,7 @@ impl Db {
     /// The merchant that API keys belong to when none is named.
     pub async fn default_merchant(&self) -> Result<Option<MerchantId>, Error> {
         let id = sqlx::query_scalar!("select merchant_id from merchant where is_default")
-            .fetch_optional(&self.pool)
+            .optional(&self.reads)
             .await?;
         Ok(id.map(MerchantId::from))
     }
@@ -146,7 +146,7 @@ impl Db {
             store.store_id,
             store.store_name,
         )
-        .fetch_one(&self.pool)
+        .one(&self.writes)
         .await?;
         Ok(id.into())
     }

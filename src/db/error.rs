@@ -2,20 +2,33 @@
 
 use std::borrow::Cow;
 
+/// What lies below a fault, for the log.
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
 /// A database fault. "Not found" is never one: it is `Ok(None)`.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The server could not be reached, or the connection broke; a statement that was under way may
-    /// or may not have taken effect (`design/correctness.md` C3).
+    /// The connection broke, or no answer came in time, while a statement that writes was under way:
+    /// it may have taken effect, and may still (`design/correctness.md` C3).
+    #[error("the database did not say whether it did as asked")]
+    InDoubt(#[source] Source),
+    /// The server could not be reached or refused to work; nothing was written and nothing will be.
     #[error("the database cannot be reached")]
-    Unavailable(#[source] sqlx::Error),
-    /// No connection of the pool became free in time; nothing was sent.
-    #[error("no database connection became free in time")]
+    Unavailable(#[source] Source),
+    /// No connection was there in time; nothing was sent.
+    #[error("no database connection was there in time")]
     PoolExhausted(#[source] sqlx::Error),
+    /// Earlier writes wait for their COMMIT and no end is seen; nothing was sent.
+    #[error("the database takes no writes at present: earlier ones still wait")]
+    WritesStall,
+    /// The deadline would have come before the answer; nothing was sent.
+    #[error("no time was left for another statement")]
+    NoTimeLeft,
     /// A named constraint refused the write; nothing was written.
     #[error("refused by constraint: {0}")]
     Constraint(String),
-    /// Two statements met; nothing was written and the statement may be repeated.
+    /// Two statements met, or one was ended by the server because it waited or worked for too long;
+    /// nothing was written and the statement may be repeated.
     #[error("serialization conflict")]
     Conflict(#[source] sqlx::Error),
     /// A row holds what no code of ours writes.
@@ -34,11 +47,27 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether a write may have taken effect although it returned this error.
+    /// A write of which nothing is known any more.
+    pub(super) fn in_doubt(source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::InDoubt(Box::new(source))
+    }
+
+    /// No connection was had, so that nothing was sent.
+    pub(super) fn unreached(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolTimedOut => Self::PoolExhausted(error),
+            error => Self::Unavailable(Box::new(error)),
+        }
+    }
+
+    /// Whether a write may have taken effect, or may still, although it returned this error.
     pub const fn is_in_doubt(&self) -> bool {
         match self {
-            Self::Unavailable(_) => true,
-            Self::PoolExhausted(_)
+            Self::InDoubt(_) => true,
+            Self::Unavailable(_)
+            | Self::PoolExhausted(_)
+            | Self::WritesStall
+            | Self::NoTimeLeft
             | Self::Constraint(_)
             | Self::Conflict(_)
             | Self::Inconsistent { .. }
@@ -49,8 +78,24 @@ impl Error {
     /// Whether the same statement may succeed a moment later.
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::PoolExhausted(_) | Self::Conflict(_) => true,
+            Self::InDoubt(_)
+            | Self::Unavailable(_)
+            | Self::PoolExhausted(_)
+            | Self::WritesStall
+            | Self::NoTimeLeft
+            | Self::Conflict(_) => true,
             Self::Constraint(_) | Self::Inconsistent { .. } | Self::Driver(_) => false,
+        }
+    }
+
+    /// The same fault in a series of statements of which an earlier one may have taken effect: what
+    /// is in doubt stays so, whatever became of the repetition.
+    #[must_use]
+    pub fn after_doubt(self, was_in_doubt: bool) -> Self {
+        if was_in_doubt {
+            Self::InDoubt(Box::new(self))
+        } else {
+            self
         }
     }
 }
@@ -58,29 +103,29 @@ impl Error {
 #[cfg(feature = "failpoints")]
 impl From<crate::failpoint::Injected> for Error {
     fn from(injected: crate::failpoint::Injected) -> Self {
-        Self::Unavailable(sqlx::Error::Protocol(injected.to_string()))
+        Self::in_doubt(sqlx::Error::Protocol(injected.to_string()))
     }
 }
 
 impl From<sqlx::Error> for Error {
+    /// What a statement came to that was sent.
     fn from(error: sqlx::Error) -> Self {
         match &error {
-            sqlx::Error::PoolTimedOut => Self::PoolExhausted(error),
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Self::unreached(error),
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::Protocol(_)
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
+            | sqlx::Error::WorkerCrashed => Self::in_doubt(error),
             sqlx::Error::Database(database) => {
                 let code = database.code().unwrap_or(Cow::Borrowed(""));
-                if matches!(code.as_ref(), "40001" | "40P01") {
-                    Self::Conflict(error)
-                } else if is_outage(&code) {
-                    Self::Unavailable(error)
-                } else if let Some(constraint) = database.constraint() {
-                    Self::Constraint(constraint.to_owned())
-                } else {
-                    Self::Driver(error)
+                match outage(&code) {
+                    Some(Outage::InDoubt) => Self::in_doubt(error),
+                    Some(Outage::Refused) => Self::Unavailable(Box::new(error)),
+                    Some(Outage::Ended) => Self::Conflict(error),
+                    None => match database.constraint() {
+                        Some(constraint) => Self::Constraint(constraint.to_owned()),
+                        None => Self::Driver(error),
+                    },
                 }
             }
             _ => Self::Driver(error),
@@ -88,12 +133,23 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// SQLSTATEs of a server that is going away, starting, full, or no longer the primary.
-fn is_outage(code: &str) -> bool {
-    code.starts_with("08")
-        || code.starts_with("53")
-        || matches!(
-            code,
-            "57P01" | "57P02" | "57P03" | "57P05" | "57014" | "25006"
-        )
+/// What the SQLSTATE of a server in trouble says of the statement.
+enum Outage {
+    /// The session ended, perhaps during the COMMIT.
+    InDoubt,
+    /// The server is full, starting, or no longer the primary: it took the statement back.
+    Refused,
+    /// The server took the statement back for the sake of others, or of the time.
+    Ended,
+}
+
+fn outage(code: &str) -> Option<Outage> {
+    match code {
+        "40001" | "40P01" | "55P03" | "57014" => Some(Outage::Ended),
+        "25006" | "57P03" => Some(Outage::Refused),
+        "57P01" | "57P02" | "57P05" => Some(Outage::InDoubt),
+        _ if code.starts_with("08") => Some(Outage::InDoubt),
+        _ if code.starts_with("53") => Some(Outage::Refused),
+        _ => None,
+    }
 }

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-use super::{Db, error::Error};
+use super::{
+    Db,
+    error::Error,
+    run::{Command as _, Statement as _},
+};
 use crate::domain::daily_file::FileKind;
 
 /// What the server said of a file whose content was imported.
@@ -49,7 +53,7 @@ impl Db {
             milliseconds(lease),
             try_at,
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.writes)
         .await?;
         Ok(fence)
     }
@@ -68,7 +72,7 @@ impl Db {
             fence,
             milliseconds(lease),
         )
-        .execute(&self.pool)
+        .run(&self.writes)
         .await?;
         Ok(done.rows_affected() == 1)
     }
@@ -92,7 +96,7 @@ impl Db {
             try_at,
             error,
         )
-        .execute(&self.pool)
+        .run(&self.writes)
         .await?;
         Ok(done.rows_affected() == 1)
     }
@@ -105,7 +109,7 @@ impl Db {
             partner,
             fence,
         )
-        .execute(&self.pool)
+        .run(&self.writes)
         .await?;
         Ok(())
     }
@@ -123,7 +127,7 @@ impl Db {
             partner,
             names,
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         Ok(files)
     }
@@ -142,7 +146,7 @@ impl Db {
             file.size_bytes,
             file.modified_at,
         )
-        .execute(&self.pool)
+        .run(&self.writes)
         .await?;
         Ok(())
     }
@@ -178,7 +182,7 @@ impl Db {
             days,
             within_days,
         )
-        .fetch_all(&self.pool)
+        .all(&self.writes)
         .await?;
         Ok(days)
     }
@@ -200,7 +204,7 @@ impl Db {
             kind.as_str(),
             within_days,
         )
-        .fetch_one(&self.pool)
+        .one(&self.reads)
         .await?;
         Ok(count)
     }

@@ -15,6 +15,7 @@ use super::{
     record::Fence,
     refunds::{RefundRow, select_refund},
     registrations::{RegistrationRow, select_registration},
+    run::{Command as _, Statement as _},
 };
 use crate::domain::{
     id::{FollowUpId, MerchantId},
@@ -101,7 +102,7 @@ impl Db {
             lease,
             "payment"; "$5"
         )
-        .fetch_all(&self.pool)
+        .all(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.claim.after");
         Ok(rows.into_iter().filter_map(claimed).collect())
@@ -125,7 +126,7 @@ impl Db {
             lease,
             "refund"
         )
-        .fetch_all(&self.pool)
+        .all(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.claim_refunds.after");
         Ok(rows.into_iter().filter_map(claimed).collect())
@@ -148,7 +149,7 @@ impl Db {
             lease,
             "registration"
         )
-        .fetch_all(&self.pool)
+        .all(&self.writes)
         .await?;
         Ok(rows.into_iter().filter_map(claimed).collect())
     }
@@ -170,7 +171,7 @@ impl Db {
             fence.fence,
             due_at,
         )
-        .execute(&self.pool)
+        .run(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.reschedule.after");
         Ok(done.rows_affected() == 1)
@@ -186,7 +187,7 @@ impl Db {
             fence.follow_up_id.uuid(),
             fence.fence,
         )
-        .execute(&self.pool)
+        .run(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.release.after");
         Ok(done.rows_affected() == 1)
@@ -223,7 +224,7 @@ impl Db {
             fence.follow_up_id.uuid(),
             fence.fence,
         )
-        .execute(&self.pool)
+        .run(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.complete.after");
         Ok(done.rows_affected() == 1)
@@ -254,7 +255,7 @@ impl Db {
             error,
             park,
         )
-        .execute(&self.pool)
+        .run(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.fail_follow_up.after");
         Ok(done.rows_affected() == 1)
@@ -301,7 +302,7 @@ impl Db {
                         and follow_up.subject_id = store_registration.registration_id)
             limit 1000)"#
         )
-        .fetch_all(&self.pool)
+        .all(&self.bulk)
         .await?;
         failpoint!(self.failpoints, "db.reconcile.after");
         let mut created = 0;
@@ -333,7 +334,7 @@ impl Db {
                 row.subject_id,
                 FollowUpId::mint().uuid(),
             )
-            .execute(&self.pool)
+            .run(&self.bulk)
             .await?
             .rows_affected();
             tracing::error!(
@@ -354,7 +355,7 @@ impl Db {
                 where seen_at < db_now() - interval '10 minutes'
                 limit 10000)"
         )
-        .execute(&self.pool)
+        .run(&self.bulk)
         .await?;
         failpoint!(self.failpoints, "db.prune.after");
         Ok(done.rows_affected())
@@ -369,7 +370,7 @@ impl Db {
                         and (leased_until is null or leased_until <= db_now())) as "due!",
                 (select count(*) from follow_up where parked_at is not null) as "parked!""#
         )
-        .fetch_one(&self.pool)
+        .one(&self.reads)
         .await?;
         Ok((row.due, row.parked))
     }

@@ -7,7 +7,11 @@ use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{Db, error::Error};
+use super::{
+    Db,
+    error::Error,
+    run::{Command as _, Statement as _},
+};
 use crate::domain::{
     id::{ApiKeyId, AttemptId, FollowUpId, MerchantId, PartnerTransId, PaymentId},
     idempotency::{IdempotencyKey, RequestFingerprint},
@@ -163,7 +167,7 @@ impl Db {
             intent.gateway_at,
             new.allowed_wallets.as_deref(),
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.intent.after");
         Ok(row.map(|row| Committed {
@@ -188,7 +192,7 @@ impl Db {
             route,
             key.as_str(),
         )
-        .fetch_one(&self.pool)
+        .one(&self.reads)
         .await?;
         Ok(exists)
     }
@@ -223,7 +227,7 @@ impl Db {
             merchant_reference,
             scan_hash,
         )
-        .fetch_one(&self.pool)
+        .one(&self.reads)
         .await?;
         failpoint!(self.failpoints, "db.existing.after");
         Ok(Existing {
@@ -258,19 +262,34 @@ impl Db {
             merchant_id.uuid(),
             merchant_reference,
         )
-        .execute(&self.pool)
+        .run(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.entomb_reference.done");
+        let owner = self.owner_of_reference(merchant_id, merchant_reference);
+        owner.await?.ok_or_else(|| Error::Inconsistent {
+            table: "merchant_reference",
+            column: "merchant_reference",
+            id: merchant_id.to_string(),
+        })
+    }
+
+    /// Who owns a merchant reference.
+    #[tracing::instrument(name = "db.merchant_reference.owner", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn owner_of_reference(
+        &self,
+        merchant_id: MerchantId,
+        merchant_reference: &str,
+    ) -> Result<Option<Owner>, Error> {
         let payment_id = sqlx::query_scalar!(
             "select payment_id from merchant_reference
             where merchant_id = $1 and merchant_reference = $2",
             merchant_id.uuid(),
             merchant_reference,
         )
-        .fetch_one(&self.pool)
+        .optional(&self.reads)
         .await?;
         failpoint!(self.failpoints, "db.entomb_reference.after");
-        Ok(Owner::of(payment_id))
+        Ok(payment_id.map(Owner::of))
     }
 
     /// Takes an idempotency key out of use, unless something owns it already; returns who owns it
@@ -292,9 +311,25 @@ impl Db {
             route,
             key.as_str(),
         )
-        .execute(&self.pool)
+        .run(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.entomb_key.done");
+        let owner = self.owner_of_key(merchant_id, route, key);
+        owner.await?.ok_or_else(|| Error::Inconsistent {
+            table: "idempotency_key",
+            column: "idempotency_key",
+            id: merchant_id.to_string(),
+        })
+    }
+
+    /// Who owns an idempotency key.
+    #[tracing::instrument(name = "db.idempotency_key.owner", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn owner_of_key(
+        &self,
+        merchant_id: MerchantId,
+        route: &str,
+        key: &IdempotencyKey,
+    ) -> Result<Option<Owner>, Error> {
         let payment_id = sqlx::query_scalar!(
             "select payment_id from idempotency_key
             where merchant_id = $1 and route = $2 and idempotency_key = $3",
@@ -302,9 +337,9 @@ impl Db {
             route,
             key.as_str(),
         )
-        .fetch_one(&self.pool)
+        .optional(&self.reads)
         .await?;
         failpoint!(self.failpoints, "db.entomb_key.after");
-        Ok(Owner::of(payment_id))
+        Ok(payment_id.map(Owner::of))
     }
 }

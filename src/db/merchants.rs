@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{Db, error::Error};
+use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
     audit::By,
     id::MerchantId,
@@ -170,7 +170,7 @@ impl Db {
             new.default_store_name,
             Json(by) as _,
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.writes)
         .await?;
         Ok(row.map(Merchant::from))
     }
@@ -201,7 +201,7 @@ impl Db {
             after.map(MerchantId::uuid),
             i64::from(limit) + 1,
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         Ok(rows.into_iter().map(Merchant::from).collect())
     }
@@ -216,7 +216,7 @@ impl Db {
             reach.merchant_id().map(MerchantId::uuid),
             id.uuid(),
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.reads)
         .await?;
         Ok(row.map(Merchant::from))
     }
@@ -280,7 +280,7 @@ impl Db {
             act.action(),
             Json(by) as _,
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.writes)
         .await?;
         Ok(row.map(Merchant::from))
     }

@@ -3,7 +3,8 @@
 //! Every use case is one statement: what belongs together commits together, there is no
 //! transaction to leave open across a call to Alipay (`design/correctness.md` R2), and none for a
 //! dropped future to poison (R7). Guards are in the statements, a second line is in the schema (R3),
-//! and all time comparisons use `db_now()` (C12).
+//! and all time comparisons use `db_now()` (C12). All of them are run by [`run`], where their
+//! deadlines are.
 
 pub mod api_keys;
 pub mod audit;
@@ -22,23 +23,29 @@ pub mod record;
 pub mod refunds;
 pub mod registrations;
 pub mod roles;
+pub mod run;
 pub mod stores;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use error::Error;
+use run::{Lane, Lanes, Limits, Statement as _};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    Connection, PgPool,
-    migrate::Migrator,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    ConnectOptions as _, Connection as _, PgConnection, migrate::Migrator,
+    postgres::PgConnectOptions,
 };
+use tokio::time::Instant;
 
 use crate::failpoint::{Failpoints, failpoint};
 
 /// The schema's history, forward only.
 static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// For how long the failure of a write, with none that passed since, makes a replica say that it
+/// cannot write.
+pub const WRITES_FAIL_FOR: Duration = Duration::from_secs(5);
 
 /// The role that a database URL names.
 pub fn role_of(url: &SecretString) -> Result<String, Error> {
@@ -49,14 +56,32 @@ pub fn role_of(url: &SecretString) -> Result<String, Error> {
 /// The database; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Db {
-    pool: PgPool,
+    /// For statements that write.
+    writes: Lane,
+    /// For statements that only read; the server sees to that.
+    reads: Lane,
+    /// For long statements that nobody waits for.
+    bulk: Lane,
+    /// How to connect without any deadline: for the schema.
+    options: Arc<PgConnectOptions>,
     /// Where tests stop, break or delay this replica; of no size in a release.
     pub failpoints: Failpoints,
 }
 
+/// What the server says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Availability {
+    /// It cannot be reached.
+    Away,
+    /// It answers, and takes no writes: earlier ones hang, or it is a standby.
+    ReadOnly,
+    /// It works.
+    Working,
+}
+
 impl Db {
-    /// Prepares a pool of at most `max_connections`; connections are opened when first needed, so
-    /// this does not fail while the server is away. An error means the URL cannot be read.
+    /// Prepares pools of at most `max_connections` together; connections are opened when first
+    /// needed, so this does not fail while the server is away. An error means the URL cannot be read.
     pub fn connect_lazily(url: &SecretString, max_connections: u32) -> Result<Self, Error> {
         let options: PgConnectOptions = url.expose_secret().parse()?;
         Ok(Self::with_options(options, max_connections))
@@ -64,52 +89,80 @@ impl Db {
 
     /// The same from ready options: for tests, which get theirs from `sqlx::test`.
     pub fn with_options(options: PgConnectOptions, max_connections: u32) -> Self {
-        let options = options
-            .application_name("alipayhk-gateway")
-            // A session that idles inside a transaction would hold back every claim.
-            .options([("idle_in_transaction_session_timeout", "10s")]);
-        let pool = PgPoolOptions::new()
-            .max_connections(max_connections)
-            .acquire_timeout(Duration::from_secs(3))
-            // A ping before every use would cost a tenth of the throughput. A connection that was
-            // busy a second ago is trusted; one that idled through a server restart is not.
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > Duration::from_secs(1) {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(options);
+        Self::with_limits(options, max_connections, Limits::USUAL)
+    }
+
+    /// The same with deadlines of one's own.
+    pub fn with_limits(options: PgConnectOptions, max_connections: u32, limits: Limits) -> Self {
+        let Lanes {
+            writes,
+            reads,
+            bulk,
+        } = Lanes::new(&options, max_connections, limits);
         Self {
-            pool,
+            writes,
+            reads,
+            bulk,
+            options: Arc::new(options),
             failpoints: Failpoints::default(),
         }
     }
 
+    /// The same for somebody who is told something at `deadline`: no statement is sent that might
+    /// not be answered or given up by then.
+    #[must_use]
+    pub fn by(&self, deadline: Instant) -> Self {
+        Self {
+            writes: self.writes.by(deadline),
+            reads: self.reads.by(deadline),
+            ..self.clone()
+        }
+    }
+
+    /// A connection without deadlines, which is no pool's: for the schema and the rights to it.
+    async fn connection_for_the_schema(&self) -> Result<PgConnection, sqlx::Error> {
+        self.options.connect().await
+    }
+
     /// Brings the schema to the version this program was built with.
     pub async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
-        MIGRATOR.run(&self.pool).await
+        let mut connection = self.connection_for_the_schema().await?;
+        MIGRATOR.run(&mut connection).await?;
+        Ok(connection.close().await?)
     }
 
     /// The time that counts: the database's.
     pub async fn now(&self) -> Result<DateTime<Utc>, Error> {
         failpoint!(self.failpoints, "db.now.before");
         let now = sqlx::query_scalar!(r#"select db_now() as "now!""#)
-            .fetch_one(&self.pool)
+            .one(&self.reads)
             .await?;
         failpoint!(self.failpoints, "db.now.after");
         Ok(now)
     }
 
-    /// Whether the server answers.
-    pub async fn ping(&self) -> Result<(), Error> {
-        sqlx::query_scalar!(r#"select 1 as "one!""#)
-            .fetch_one(&self.pool)
-            .await?;
+    /// Opens a connection of each kind that somebody will wait for.
+    pub async fn warm_up(&self) -> Result<(), Error> {
+        let ping = async |lane| sqlx::query_scalar!(r#"select 1 as "one!""#).one(lane).await;
+        tokio::try_join!(ping(&self.reads), ping(&self.writes))?;
         Ok(())
+    }
+
+    /// How the server stands, for the readiness answer: asked where no hanging write is in the way,
+    /// and told by what became of the writes of late. Writes nothing.
+    pub async fn availability(&self) -> Availability {
+        let is_standby = sqlx::query_scalar!(r#"select pg_is_in_recovery() as "is_standby!""#)
+            .one(&self.reads)
+            .await;
+        let Ok(is_standby) = is_standby else {
+            return Availability::Away;
+        };
+        let hang = async || self.reads.has_overdue_writes().await.unwrap_or(true);
+        if is_standby || self.writes.writes_failed_within(WRITES_FAIL_FOR) || hang().await {
+            Availability::ReadOnly
+        } else {
+            Availability::Working
+        }
     }
 
     /// Whether the schema is at least at the version this program was built with.
@@ -120,22 +173,24 @@ impl Db {
             .max()
             .unwrap_or(0);
         // The table is made by the migrator, so it is not known when the macros check.
-        let applied: Result<Option<i64>, sqlx::Error> =
-            sqlx::query_scalar("select max(version) from _sqlx_migrations where success")
-                .fetch_one(&self.pool)
-                .await;
+        let newest_applied = "select max(version) from _sqlx_migrations where success";
+        let applied = sqlx::query_scalar::<_, Option<i64>>(newest_applied)
+            .one(&self.reads)
+            .await;
         match applied {
             Ok(version) => Ok(version.is_some_and(|version| version >= newest)),
             // No such table: nothing was ever migrated.
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => {
+            Err(Error::Driver(sqlx::Error::Database(error)))
+                if error.code().as_deref() == Some("42P01") =>
+            {
                 Ok(false)
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 
     /// Closes every connection, waiting for those in use.
     pub async fn close(&self) {
-        self.pool.close().await;
+        tokio::join!(self.writes.close(), self.reads.close(), self.bulk.close());
     }
 }

@@ -11,6 +11,7 @@ use super::{
     error::Error,
     payments::{PaymentRow, select_payment},
     refunds::{RefundRow, select_refund},
+    run::Statement as _,
 };
 use crate::domain::{
     contradiction::Contradiction,
@@ -109,7 +110,7 @@ impl Db {
             filter.parked,
             i64::from(limit) + 1,
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         rows.into_iter().map(FollowUp::try_from).collect()
     }
@@ -175,7 +176,7 @@ impl Db {
             api_key_id.uuid(),
             format!("follow_up.{}", steering.name()),
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.steer.after");
         row.map(FollowUp::try_from).transpose()
@@ -211,7 +212,7 @@ impl Db {
             at_most,
             ; "$4"
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         let refunds = select_refund!(
             "",
@@ -230,7 +231,7 @@ impl Db {
             after,
             at_most,
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         let payments = payments
             .into_iter()
@@ -293,7 +294,7 @@ impl Db {
             merchant_ids,
             subject_ids,
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         rows.into_iter()
             .map(|row| Ok((row.subject_id, FollowUp::try_from(row)?)))
@@ -319,7 +320,7 @@ impl Db {
             merchant_ids,
             subject_ids,
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         let mut found: HashMap<Uuid, Evidence> = HashMap::new();
         for row in rows {

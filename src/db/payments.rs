@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{Db, error::Error};
+use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
     attempt::{Answer, AnswerClass, Attempt, AttemptKind},
     buyer::{BuyerLoginId, BuyerUserId},
@@ -237,7 +237,7 @@ impl Db {
             id.uuid(),
             ; "$3"
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.reads)
         .await?;
         failpoint!(self.failpoints, "db.payment.after");
         row.map(Payment::try_from).transpose()
@@ -281,7 +281,7 @@ impl Db {
             i64::from(limit) + 1,
             ; "$11"
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         let items = rows
             .into_iter()
@@ -306,7 +306,7 @@ impl Db {
             merchant_id.uuid(),
             id.uuid()
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         rows.into_iter()
             .map(|row| {
@@ -363,7 +363,7 @@ impl Db {
             merchant_id.uuid(),
             id.uuid()
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         rows.into_iter()
             .map(|row| {

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Db, error::Error};
+use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
     attempt::{Answer, AttemptKind},
     buyer::{BuyerLoginId, BuyerUserId},
@@ -271,7 +271,7 @@ impl Db {
             change.is_some_and(|change| change.after.decided_by_operator),
             change.is_some_and(Change::settles_contradictions),
         )
-        .fetch_one(&self.pool)
+        .one(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.record.after");
         Ok(match (record.fence, change, row.changed_at) {
@@ -385,7 +385,7 @@ impl Db {
             question.unchanged,
             question.wakes,
         )
-        .fetch_one(&self.pool)
+        .one(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.question.after");
         Ok(match row.sent_at {
@@ -393,6 +393,23 @@ impl Db {
             None if question.fence.is_some() && row.held == 0 => Recorded::FenceLost,
             None => Recorded::Stale,
         })
+    }
+
+    /// When an attempt was committed; `None`: it was not.
+    #[tracing::instrument(name = "db.attempt.sent_at", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn attempt_sent_at(
+        &self,
+        merchant_id: MerchantId,
+        attempt_id: AttemptId,
+    ) -> Result<Option<DateTime<Utc>>, Error> {
+        let sent_at = sqlx::query_scalar!(
+            "select sent_at from attempt where merchant_id = $1 and attempt_id = $2",
+            merchant_id.uuid(),
+            attempt_id.uuid(),
+        )
+        .optional(&self.reads)
+        .await?;
+        Ok(sent_at)
     }
 }
 

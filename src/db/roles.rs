@@ -1,7 +1,9 @@
 //! Two roles: the owner of the tables, as which `migrate` runs, and the service's, which may do what
 //! [`super::privileges`] says.
 
-use super::{Db, error::Error, privileges};
+use sqlx::Connection as _;
+
+use super::{Db, error::Error, privileges, run::Statement as _};
 
 /// What a role may do besides what was granted to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +33,7 @@ impl Db {
             where role.rolname = $1::text"#,
             role,
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.reads)
         .await?;
         Ok(standing)
     }
@@ -41,7 +43,8 @@ impl Db {
     pub async fn grant_to_service(&self, role: &str) -> Result<(), Error> {
         // Several statements in one message are one transaction.
         let grants = sqlx::AssertSqlSafe(privileges::grants(role));
-        sqlx::raw_sql(grants).execute(&self.pool).await?;
-        Ok(())
+        let mut connection = self.connection_for_the_schema().await?;
+        sqlx::raw_sql(grants).execute(&mut connection).await?;
+        Ok(connection.close().await?)
     }
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{Db, error::Error};
+use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
     audit::By,
     id::MerchantId,
@@ -87,7 +87,7 @@ impl Db {
             profile.is_disabled,
             Json(by) as _,
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.writes)
         .await?;
         Ok(row.map(MerchantStore::from))
     }
@@ -111,7 +111,7 @@ impl Db {
             after,
             i64::from(limit) + 1,
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         Ok(rows.into_iter().map(MerchantStore::from).collect())
     }
@@ -130,7 +130,7 @@ impl Db {
             merchant_id.uuid(),
             store_id,
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.reads)
         .await?;
         Ok(row.map(MerchantStore::from))
     }
@@ -173,7 +173,7 @@ impl Db {
             profile.is_disabled,
             Json(by) as _,
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.writes)
         .await?;
         Ok(row.map(MerchantStore::from))
     }

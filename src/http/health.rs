@@ -2,8 +2,9 @@
 //!
 //! Readiness is the database, its schema and the follow-up workers. Alipay is deliberately not part
 //! of it: its outage must not evict replicas that still answer from the database
-//! (`design/api.md` 4). Nor is the issuer of access tokens, without whom API keys work; the answer says
-//! so.
+//! (`design/api.md` 4). Nor is the issuer of access tokens, without whom API keys work, nor a database
+//! that can be read and not written: no other replica could write there, and reads go on. The answer
+//! says so.
 
 use axum::{Json, extract::State};
 use serde::Serialize;
@@ -13,6 +14,7 @@ use super::{
     HttpState,
     problem::{Kind, Problem},
 };
+use crate::app::Availability;
 
 /// A health answer.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -21,7 +23,9 @@ pub struct Health {
     #[schema(example = "ok")]
     pub status: &'static str,
     /// What does not work while the rest does: `access_tokens`, while the keys of the token issuer are not
-    /// known. Absent where all works.
+    /// known; `database_writes`, while the database answers and takes no writes (they wait for a standby
+    /// that is silent, or the server is a standby itself), so that reads go on and new work is refused.
+    /// Absent where all works.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false, example = json!(["access_tokens"]))]
     pub degraded: Vec<&'static str>,
@@ -47,7 +51,8 @@ pub async fn live() -> Json<Health> {
 /// Readiness
 ///
 /// Whether the database answers, its schema is current, and the follow-up workers run; false from
-/// the moment the program is told to stop. Send no requests here while this fails.
+/// the moment the program is told to stop. Send no requests here while this fails. A database that
+/// answers and takes no writes at present is named in `degraded`.
 #[utoipa::path(
     get,
     path = "/health/ready",
@@ -61,7 +66,7 @@ pub async fn ready(State(state): State<HttpState>) -> Result<Json<Health>, Probl
     }
     let readiness = state.app.readiness().await;
     let failing: Vec<&str> = [
-        (readiness.database, "database"),
+        (readiness.database != Availability::Away, "database"),
         (readiness.migrations, "migrations"),
         (readiness.follow_up_workers, "follow-up workers"),
     ]
@@ -69,10 +74,19 @@ pub async fn ready(State(state): State<HttpState>) -> Result<Json<Health>, Probl
     .filter_map(|(ok, name)| (!ok).then_some(name))
     .collect();
     if failing.is_empty() {
-        let degraded = (!state.app.knows_issuer_keys()).then_some("access_tokens");
+        let degraded = [
+            (!state.app.knows_issuer_keys(), "access_tokens"),
+            (
+                readiness.database == Availability::ReadOnly,
+                "database_writes",
+            ),
+        ];
         Ok(Json(Health {
             status: "ok",
-            degraded: degraded.into_iter().collect(),
+            degraded: degraded
+                .into_iter()
+                .filter_map(|(is_missing, name)| is_missing.then_some(name))
+                .collect(),
         }))
     } else {
         Err(not_ready(&format!("not ready: {}", failing.join(", "))))

@@ -187,6 +187,10 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
     if secured {
         problems.extend(refusals_of_callers(operation));
     }
+    // What only reads is never in doubt.
+    if secured && method != "get" {
+        problems.push(Problem::in_doubt());
+    }
     // Alipay posts no JSON and gets its own answers.
     if secured && operation.contains_key("requestBody") {
         problems.extend(refusals_of_bodies(path));
@@ -596,18 +600,23 @@ fn fault(pointer: &str, code: &'static str, detail: &str) -> FieldFault {
 
 /// One response for all refusals of a status, with a whole document of each as an example.
 fn refusal(path: &str, problems: &[Problem]) -> Value {
-    let titles: Vec<&str> = problems
+    let mut titles: Vec<&str> = problems
         .iter()
         .map(|problem| problem.kind.title())
         .collect();
-    let examples: Map<String, Value> = problems
-        .iter()
-        .map(|problem| {
-            let document = problem.document("0199b3c1d2e3f4a5b6c7d8e9f0a1b2c3", path);
-            let example = json!({"summary": problem.kind.title(), "value": document});
-            (problem.kind.code().to_owned(), example)
-        })
-        .collect();
+    titles.dedup();
+    let mut examples = Map::new();
+    for problem in problems {
+        let document = problem.document("0199b3c1d2e3f4a5b6c7d8e9f0a1b2c3", path);
+        let example = json!({"summary": problem.kind.title(), "value": document});
+        let code = problem.kind.code();
+        let name = if examples.contains_key(code) {
+            format!("{code}_in_doubt")
+        } else {
+            code.to_owned()
+        };
+        examples.insert(name, example);
+    }
     let mut response = json!({
         "description": format!("{}.", titles.join("; ")),
         "content": {MEDIA_TYPE: {

@@ -9,6 +9,7 @@
 //! | `operations` | what operators see, steer and decide |
 //! | `reads` | nothing reads as done while money may still move, or older than it was told before |
 //! | `durability` | clients, databases, Alipay and processes that go away take no payment with them |
+//! | `in_doubt` | "nothing was attempted" is said only where it is certain; a database that stalls, freezes or fails over holds nobody up |
 //! | `scenarios` | every line of the simulator's scenario table is true |
 //! | `refund_follow_ups` | refunds through silence, short funds, the nightly batch and half a year to their true end |
 //! | `notifications` | what Alipay posts is believed when it is signed and agrees, and harmless otherwise |
@@ -57,6 +58,7 @@ mod follow_ups;
 mod guards;
 mod hostile_texts;
 mod idempotency;
+mod in_doubt;
 mod isolation;
 mod limits;
 mod notifications;

@@ -47,7 +47,7 @@ use crate::{
 const TRIES: usize = 5;
 /// How long after it was decided a request may still leave: a process that was held in between must
 /// not send what others have given up meanwhile (`design/correctness.md` C6).
-const SEND_WITHIN: Duration = Duration::from_secs(12);
+pub(in crate::app) const SEND_WITHIN: Duration = Duration::from_secs(12);
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,7 +235,7 @@ impl App {
             kind,
             deadline_ms: i64::try_from(self.deadlines.of(kind).as_millis()).unwrap_or(i64::MAX),
         };
-        Ok(match self.db.begin_refund_question(&question).await? {
+        Ok(match self.commit_intention(&question).await? {
             Recorded::Written(asked_at) => {
                 count_question(&mut refund, ask, asked_at);
                 Beginning::Begun(Box::new(Begun {

@@ -17,11 +17,13 @@ use super::{
 use crate::{
     app::{
         App,
-        create::{INSIST_ON_RECORDING, INTENT_DEADLINE, INTENT_TRIES},
+        create::{INSIST_ON_RECORDING, INTENT_TRIES},
         error::Error,
+        insistence::{INTENT_DEADLINE, Insistence},
         stopwatch::Stopwatch,
     },
     db::{
+        Db,
         error::Error as DbError,
         refunds::{CommittedRefund, Obstacle, RefundIntent},
     },
@@ -136,7 +138,8 @@ impl App {
                 let refund = self
                     .db
                     .refund(principal.merchant_id, id)
-                    .await?
+                    .await
+                    .map_err(|error| Error::from(error).after_begin())?
                     .ok_or_else(|| Error::Internal("a key without its refund".into()))?;
                 (waiter, refund, true)
             }
@@ -153,11 +156,7 @@ impl App {
         let decided = Stopwatch::start(&self.clock);
         let intake = timeout(INTENT_DEADLINE, self.write_refund_intent(&incoming))
             .await
-            .unwrap_or_else(|_| {
-                Err(Error::Unavailable(
-                    "the intent was not committed in time".into(),
-                ))
-            });
+            .unwrap_or_else(|_| Err(Error::InDoubt("the intent took too long".into())));
         crashpoint!(self.db.failpoints, "refund.intent_known");
         // A failed send means the caller hung up, which changes nothing.
         let refund = match intake {
@@ -180,37 +179,33 @@ impl App {
         if let Some(intake) = self.refuse_while_silent(incoming, &intent).await? {
             return Ok(intake);
         }
-        let mut last = None;
-        for attempt in 0..INTENT_TRIES {
-            match self.db.insert_refund_intent(&intent).await {
+        let db = self.db.by(Instant::now() + INTENT_DEADLINE);
+        let mut insistence = Insistence::lasting(INTENT_DEADLINE);
+        let mut collisions = 0;
+        while collisions < INTENT_TRIES {
+            match db.insert_refund_intent(&intent).await {
                 Ok(Some(committed)) => {
                     limits::watch_for_bursts(intent.merchant_id, &committed);
                     return Ok(Intake::New(Box::new(new_refund(incoming, committed))));
                 }
-                Ok(None) | Err(DbError::Constraint(_) | DbError::Conflict(_)) => {}
-                Err(error) if error.is_in_doubt() => {
-                    tracing::warn!(refund.id = %incoming.refund_id, error = %error, "the intent's commit is in doubt; reading");
-                    last = Some(error);
-                    tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
+                Ok(None) | Err(DbError::Constraint(_)) => collisions += 1,
+                Err(error) => {
+                    tracing::warn!(refund.id = %incoming.refund_id, error = %error, "the intent is not known to be committed; reading");
+                    insistence.outlast(error).await?;
                 }
-                Err(error) => return Err(error.into()),
             }
             match self
-                .look_for_obstacle(incoming, &intent, last.is_some())
+                .look_for_obstacle(&db, incoming, &intent, insistence.was_in_doubt())
                 .await
             {
                 Ok(Some(intake)) => return Ok(intake),
                 // Nothing stands in the way any more: what did was undone. Try again.
                 Ok(None) => {}
                 Err(Lookup::Refused(error)) => return Err(error),
-                Err(Lookup::Db(error)) if error.is_in_doubt() => last = Some(error),
-                Err(Lookup::Db(error)) => return Err(error.into()),
+                Err(Lookup::Db(error)) => insistence.outlast(error).await?,
             }
         }
-        Err(last.map_or_else(
-            || Error::Unavailable("requests collided again and again".into()),
-            Error::from,
-        ))
+        Err(insistence.exhausted("requests collided again and again"))
     }
 
     /// Refuses a new refund while Alipay does not answer. A repeat is answered nevertheless, and the
@@ -240,18 +235,19 @@ impl App {
     /// stands in its way.
     async fn look_for_obstacle(
         &self,
+        db: &Db,
         incoming: &Incoming,
         intent: &RefundIntent<'_>,
         was_in_doubt: bool,
     ) -> Result<Option<Intake>, Lookup> {
         if was_in_doubt {
             let merchant_id = incoming.principal.merchant_id;
-            if let Some(refund) = self.db.refund(merchant_id, incoming.refund_id).await? {
+            if let Some(refund) = db.refund(merchant_id, incoming.refund_id).await? {
                 // The commit in doubt had taken effect.
                 return Ok(Some(Intake::New(Box::new(refund))));
             }
         }
-        let mut obstacle = self.db.refund_obstacle(intent).await?;
+        let mut obstacle = db.refund_obstacle(intent).await?;
         if let Obstacle::Existing(existing, payment) = &mut obstacle {
             let default = self.accounts.limits_of(&payment.partner);
             existing.allowance.limits = existing.allowance.limits.or(default);

@@ -26,6 +26,8 @@ use crate::domain::{
     refund_follow_up,
 };
 
+#[cfg(test)]
+pub(super) use ask::SEND_WITHIN;
 pub use create::CreatedRefund;
 pub use notify::{Notified, Posted};
 pub use reverse::{Fee, Reversal, ReversalAction};

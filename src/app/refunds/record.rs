@@ -5,10 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::{
-    app::{
-        App,
-        record::{RecordError, pauses},
-    },
+    app::{App, insistence::Insistence, record::RecordError},
     db::{
         contradictions::Opened,
         error::Error as DbError,
@@ -71,7 +68,7 @@ impl App {
         news: &RefundNews<'_>,
         insist_for: Duration,
     ) -> Result<Refund, RecordError> {
-        let mut pauses = pauses(insist_for);
+        let mut insistence = Insistence::lasting(insist_for);
         loop {
             let decision = self.decide_refund(&refund, news).await;
             let after = match &decision {
@@ -130,14 +127,10 @@ impl App {
                 }
                 Ok(Recorded::FenceLost) => return Err(RecordError::FenceLost),
                 Ok(Recorded::Stale) => {}
-                Err(error) if error.is_transient() => {
-                    let Some(pause) = pauses.next() else {
-                        return Err(error.into());
-                    };
-                    tracing::warn!(refund.id = %refund.id, error = %error, "recording an answer failed; repeating");
-                    tokio::time::sleep(pause).await;
+                Err(error) => {
+                    tracing::warn!(refund.id = %refund.id, error = %error, "recording an answer failed");
+                    insistence.outlast(error).await?;
                 }
-                Err(error) => return Err(error.into()),
             }
             match self.db.refund(refund.merchant_id, refund.id).await {
                 Ok(Some(current)) => refund = current,

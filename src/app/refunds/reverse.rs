@@ -197,10 +197,8 @@ impl App {
             let Some(payment) = begun else { continue };
             let over = |payment: &Payment| payment.standing().is_settled();
             let payment = self.wait_until(waiter, payment, deadline, over).await;
-            return self
-                .end_of_cancel(payment, reversal_id, deadline)
-                .await
-                .map(Some);
+            let end = self.end_of_cancel(payment, reversal_id, deadline).await;
+            return end.map(Some).map_err(Error::after_begin);
         }
         Err(Error::Unavailable("the payment kept changing".into()))
     }
@@ -235,7 +233,8 @@ impl App {
     async fn undone_by(&self, refund: Refund) -> Result<Reversal, Error> {
         let payment = self
             .get_payment(refund.merchant_id, refund.payment_id, None)
-            .await?
+            .await
+            .map_err(Error::after_begin)?
             .ok_or_else(|| Error::Internal("a refund without its payment".into()))?;
         Ok(reversal(ReversalAction::Refund, payment, Some(refund)))
     }

@@ -5,10 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::{
-    app::{
-        App,
-        record::{RecordError, pauses},
-    },
+    app::{App, insistence::Insistence, record::RecordError},
     db::{
         error::Error as DbError,
         record::{Fence, Recorded},
@@ -62,7 +59,7 @@ impl App {
         news: &RegistrationNews<'_>,
         insist_for: Duration,
     ) -> Result<Registration, RecordError> {
-        let mut pauses = pauses(insist_for);
+        let mut insistence = Insistence::lasting(insist_for);
         loop {
             let after = decide(&registration, news);
             let standing = after.as_ref().unwrap_or(&registration);
@@ -89,14 +86,10 @@ impl App {
                 }
                 Ok(Recorded::FenceLost) => return Err(RecordError::FenceLost),
                 Ok(Recorded::Stale) => {}
-                Err(error) if error.is_transient() => {
-                    let Some(pause) = pauses.next() else {
-                        return Err(error.into());
-                    };
-                    tracing::warn!(registration.id = %registration.id, error = %error, "recording an answer failed; repeating");
-                    tokio::time::sleep(pause).await;
+                Err(error) => {
+                    tracing::warn!(registration.id = %registration.id, error = %error, "recording an answer failed");
+                    insistence.outlast(error).await?;
                 }
-                Err(error) => return Err(error.into()),
             }
             let (merchant_id, id) = (registration.merchant_id, registration.id);
             match self.db.registration(merchant_id, id).await {

@@ -9,7 +9,14 @@ use super::{
     only,
 };
 use crate::{
-    app::{App, accounts::Account, error::Error, gate::Place, stopwatch::Stopwatch},
+    app::{
+        App,
+        accounts::Account,
+        error::Error,
+        gate::Place,
+        insistence::{INTENT_DEADLINE, Insistence},
+        stopwatch::Stopwatch,
+    },
     db::{
         error::Error as DbError,
         registrations::{SecondaryMerchantOwner, SubmissionIntent},
@@ -151,8 +158,9 @@ impl App {
             store_id: &incoming.store_id,
             merchant_id: None,
         };
-        let mut last = None;
-        for attempt in 0..TRIES {
+        let mut insistence = Insistence::lasting(INTENT_DEADLINE);
+        let mut changes = 0;
+        while changes < TRIES {
             let existing = self.find_registration(merchant, shop).await?;
             if let Some(existing) = &existing {
                 let subject = Subject::Registration(existing.id);
@@ -167,23 +175,16 @@ impl App {
             }
             match self.submit_once(incoming, existing.as_ref()).await {
                 Ok(Some(begun)) => return Ok(Intake::New(Box::new(begun))),
-                Ok(None) => {}
+                Ok(None) => changes += 1,
                 Err(DbError::Constraint(name)) if name == "store_registration_partner_key" => {
                     return Err(Error::RegisteredForAnother);
                 }
                 // In doubt: what is there now is read again. If it is this submission, it was
                 // committed, and the follow-up sends it.
-                Err(error) if error.is_transient() => {
-                    last = Some(error);
-                    tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
-                }
-                Err(error) => return Err(error.into()),
+                Err(error) => insistence.outlast(error).await?,
             }
         }
-        Err(last.map_or_else(
-            || Error::Unavailable("the registration kept changing".into()),
-            Error::from,
-        ))
+        Err(insistence.exhausted("the registration kept changing"))
     }
 
     async fn submit_once(
@@ -217,7 +218,11 @@ impl App {
             return Ok(None);
         };
         let merchant_id = incoming.owner.merchant_id;
-        let registration = self.db.registration(merchant_id, committed.id).await?;
+        let registration = self
+            .db
+            .registration(merchant_id, committed.id)
+            .await
+            .map_err(|error| error.after_doubt(true))?;
         Ok(registration.map(|registration| Begun {
             asked_at: registration.submission.submitted_at,
             registration,

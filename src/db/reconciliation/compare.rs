@@ -4,7 +4,7 @@ use super::{Books, FileRef, run};
 use chrono::NaiveTime;
 
 use crate::{
-    db::error::Error,
+    db::{error::Error, run::Command as _},
     domain::{
         calendar,
         daily_file::FileKind,

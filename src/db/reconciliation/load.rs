@@ -5,7 +5,10 @@ use uuid::Uuid;
 
 use super::{Books, FileRef, run};
 use crate::{
-    db::error::Error,
+    db::{
+        error::Error,
+        run::{Command as _, Statement as _},
+    },
     domain::{
         daily_file::{FileKind, FileRow, FileSummary, RowFault, RowType, Settlement},
         id::{MerchantId, PaymentId, RefundId},

@@ -11,9 +11,13 @@ mod load;
 mod read;
 
 use chrono::NaiveDate;
-use sqlx::{Postgres, Transaction, types::Json};
+use sqlx::{Connection as _, PgConnection, types::Json};
 
-use super::{Db, error::Error};
+use super::{
+    Db,
+    error::Error,
+    run::{Command as _, Statement as _, within},
+};
 use crate::domain::{
     audit::By,
     id::{FileId, ReconciliationId},
@@ -25,11 +29,27 @@ pub use load::{Candidate, FileEnd, Pass, SubjectIds};
 
 /// Runs a query where the books are: in the dry run's transaction, or on any connection.
 macro_rules! run {
+    (@in $lane:expr, $query:ident, fetch_one) => {
+        $query.one($lane).await
+    };
+    (@in $lane:expr, $query:ident, fetch_optional) => {
+        $query.optional($lane).await
+    };
+    (@in $lane:expr, $query:ident, fetch_all) => {
+        $query.all($lane).await
+    };
+    (@in $lane:expr, $query:ident, execute) => {
+        $query.run($lane).await
+    };
     ($books:expr, $query:expr, $how:ident) => {{
         let query = $query;
         match &mut $books.dry_run {
-            Some(transaction) => query.$how(&mut **transaction).await,
-            None => query.$how(&$books.db.pool).await,
+            Some(transaction) => $crate::db::run::within(
+                $books.db.bulk.limits(),
+                query.$how(&mut **transaction),
+            )
+            .await,
+            None => run!(@in &$books.db.bulk, query, $how),
         }
     }};
 }
@@ -39,7 +59,9 @@ use run;
 #[derive(Debug)]
 pub struct Books {
     db: Db,
-    dry_run: Option<Transaction<'static, Postgres>>,
+    /// The connection with the transaction of a dry run, which is no pool's: dropped, it ends with
+    /// whatever it wrote.
+    dry_run: Option<Box<PgConnection>>,
 }
 
 /// A comparison that is new, or known by its files.
@@ -73,9 +95,12 @@ impl Db {
 
     /// The books for an import that changes nothing.
     pub async fn books_for_dry_run(&self) -> Result<Books, Error> {
+        let mut connection = self.bulk.connection_of_its_own().await?;
+        let begin = sqlx::raw_sql("begin").execute(&mut connection);
+        within(self.bulk.limits(), begin).await?;
         Ok(Books {
             db: self.clone(),
-            dry_run: Some(self.pool.begin().await?),
+            dry_run: Some(Box::new(connection)),
         })
     }
 }
@@ -88,8 +113,9 @@ impl Books {
 
     /// Takes back whatever a dry run wrote.
     pub async fn undo(self) -> Result<(), Error> {
-        if let Some(transaction) = self.dry_run {
-            transaction.rollback().await?;
+        let limits = self.db.bulk.limits();
+        if let Some(connection) = self.dry_run {
+            within(limits, connection.close()).await?;
         }
         Ok(())
     }

@@ -8,7 +8,11 @@ use uuid::Uuid;
 
 use super::{Books, run};
 use crate::{
-    db::{Db, error::Error},
+    db::{
+        Db,
+        error::Error,
+        run::{Command as _, Statement as _},
+    },
     domain::{
         audit::By,
         daily_file::{FileKind, RowType},
@@ -440,7 +444,7 @@ impl Db {
             merchant_id.uuid(),
             payment_id.uuid(),
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         rows.into_iter()
             .map(|row| {

@@ -12,6 +12,7 @@ use crate::{
         Db,
         error::Error,
         record::{ActorColumns, Fence, Recorded},
+        run::Statement as _,
     },
     domain::{
         attempt::Answer,
@@ -263,7 +264,7 @@ impl Db {
             Json(&intent.account_limits) as _,
             new.allows_duplicate(),
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.refund_intent.after");
         let Some(row) = row else { return Ok(None) };
@@ -318,7 +319,7 @@ impl Db {
             intent.new.amount.map(Money::minor),
             intent.new.allows_duplicate(),
         )
-        .fetch_one(&self.pool)
+        .one(&self.reads)
         .await?;
         let payment = self.payment(intent.merchant_id, intent.payment_id).await?;
         failpoint!(self.failpoints, "db.refund_obstacle.after");
@@ -358,7 +359,7 @@ impl Db {
             where merchant.merchant_id = $1"#,
             merchant_id.uuid(),
         )
-        .fetch_one(&self.pool)
+        .one(&self.reads)
         .await?;
         Ok(allowance(
             row.max_refund_minor,
@@ -467,7 +468,7 @@ impl Db {
             answer.and_then(|answer| answer.detail.as_deref()),
             payment.inquiry.last_cancel_at,
         )
-        .fetch_one(&self.pool)
+        .one(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.turn_cancel.after");
         Ok(match row.created_at {

@@ -7,7 +7,7 @@ mod record;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Db, error::Error};
+use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
     id::{MerchantId, PartnerRefundId, PartnerTransId, RefundId},
     listing::{Page, RefundFilter},
@@ -186,7 +186,7 @@ impl Db {
             merchant_id.uuid(),
             id.uuid()
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.reads)
         .await?;
         failpoint!(self.failpoints, "db.refund.after");
         row.map(Refund::try_from).transpose()
@@ -209,7 +209,7 @@ impl Db {
             partner,
             partner_refund_id
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.reads)
         .await?;
         failpoint!(self.failpoints, "db.refund_find.after");
         row.map(Refund::try_from).transpose()
@@ -229,7 +229,7 @@ impl Db {
             partner,
             notify_id
         )
-        .fetch_one(&self.pool)
+        .one(&self.reads)
         .await?;
         failpoint!(self.failpoints, "db.notification.after");
         Ok(seen)
@@ -272,7 +272,7 @@ impl Db {
                     filter.created_to,
                     i64::from(limit) + 1,
                 )
-                .fetch_all(&self.pool)
+                .all(&self.reads)
                 .await?
             }
             None => {
@@ -297,7 +297,7 @@ impl Db {
                     filter.created_to,
                     i64::from(limit) + 1,
                 )
-                .fetch_all(&self.pool)
+                .all(&self.reads)
                 .await?
             }
         };

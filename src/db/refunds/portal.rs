@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
-    db::{Db, error::Error, record::Recorded},
+    db::{Db, error::Error, record::Recorded, run::Statement as _},
     domain::{daily_file::FileRow, id::RefundId, payment::Payment, transition::FileLine},
     failpoint::failpoint,
 };
@@ -103,7 +103,7 @@ impl Db {
             portal.line.line,
             payment.contradicted_at.is_some(),
         )
-        .fetch_one(&self.pool)
+        .one(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.record_refund.after");
         Ok(row.created_at.map_or(Recorded::Stale, Recorded::Written))

@@ -8,6 +8,7 @@ use crate::{
         Db,
         error::Error,
         record::{ActorColumns, Fence, Grounds, Recorded},
+        run::Statement as _,
     },
     domain::{
         attempt::{Answer, AttemptKind},
@@ -267,7 +268,7 @@ impl Db {
             after.is_some_and(|after| after.decided_by_operator),
             change.is_some_and(RefundChange::settles_contradictions),
         )
-        .fetch_one(&self.pool)
+        .one(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.record_refund.after");
         Ok(match (record.fence, change, row.changed_at) {
@@ -331,7 +332,7 @@ impl Db {
             refund.version,
             question.attempt_id.uuid(),
         )
-        .fetch_one(&self.pool)
+        .one(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.refund_question.after");
         Ok(match row.sent_at {

@@ -8,7 +8,7 @@ use sqlx::types::Json;
 
 use super::SecondaryMerchantOwner;
 use crate::{
-    db::{Db, error::Error},
+    db::{Db, error::Error, run::Statement as _},
     domain::{
         audit::By,
         id::{ApiKeyId, AttemptId, FollowUpId, RegistrationId},
@@ -149,7 +149,7 @@ impl Db {
             intent.gateway_at,
             Json(intent.by) as _,
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.writes)
         .await?;
         Ok(id.map(|id| CommittedSubmission { id: id.into() }))
     }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{Db, error::Error};
+use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
     id::{MerchantId, RegistrationId},
     merchant::Reach,
@@ -192,7 +192,7 @@ impl Db {
             merchant_id.map(MerchantId::uuid),
             secondary_merchant_id,
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         Ok(rows
             .into_iter()
@@ -228,7 +228,7 @@ impl Db {
             secondary_merchant_id,
             store_id,
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         rows.into_iter().map(Registration::try_from).collect()
     }
@@ -250,7 +250,7 @@ impl Db {
             merchant_id.uuid(),
             id.uuid(),
         )
-        .fetch_optional(&self.pool)
+        .optional(&self.reads)
         .await?;
         row.map(Registration::try_from).transpose()
     }
@@ -285,7 +285,7 @@ impl Db {
             after.map(RegistrationId::uuid),
             i64::from(limit) + 1,
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         rows.into_iter().map(Registration::try_from).collect()
     }
@@ -307,7 +307,7 @@ impl Db {
             id.uuid(),
             MOST_CHANGES,
         )
-        .fetch_all(&self.pool)
+        .all(&self.reads)
         .await?;
         rows.into_iter()
             .map(|row| {

@@ -9,6 +9,7 @@ use crate::{
         Db,
         error::Error,
         record::{Fence, Recorded},
+        run::Statement as _,
     },
     domain::{
         attempt::{Answer, AttemptKind},
@@ -125,7 +126,7 @@ impl Db {
             registration.version,
             question.attempt_id.uuid(),
         )
-        .fetch_one(&self.pool)
+        .one(&self.writes)
         .await?;
         Ok(match row.sent_at {
             Some(at) => Asked::Begun {
@@ -243,7 +244,7 @@ impl Db {
             record.next_check_at,
             FollowUpId::mint().uuid(),
         )
-        .fetch_one(&self.pool)
+        .one(&self.writes)
         .await?;
         Ok(match (record.fence, after, row.changed_at) {
             (Some(_), _, _) if row.held == 0 => Recorded::FenceLost,

@@ -9,7 +9,7 @@
 //! | 400, 404–415, 422 | correct the request; nothing was attempted and no key was used up |
 //! | 401, 403 | present a key that may do this |
 //! | 409 | look at `payment_id` or `refund_id`: the money question is answered there |
-//! | 500, 503 | repeat with the same key: either nothing was attempted or the state is safely stored |
+//! | 500, 503 | repeat with the same key: `attempted` is `false` only where it is certain that nothing was begun and nothing can still begin |
 
 mod codes;
 mod document;
@@ -328,6 +328,16 @@ impl Problem {
         }])
     }
 
+    /// The database did not say whether it did as asked (`design/correctness.md` R8).
+    pub fn in_doubt() -> Self {
+        let mut problem = Self::new(
+            Kind::ServiceUnavailable,
+            "whether this was begun is not known: ask again, with the same idempotency key, or read it",
+        );
+        problem.attempted = Attempted::Unknown;
+        problem
+    }
+
     /// A handler panicked. What it had done is not known here; a repeat with the same key finds
     /// the payment if there is one (`design/correctness.md` Q21).
     pub fn panicked() -> Self {
@@ -501,12 +511,13 @@ impl From<app::error::Error> for Problem {
                     "nothing was attempted; repeat with the same idempotency key",
                 )
             }
+            E::InDoubt(source) => {
+                tracing::warn!(error = %Chain(&*source), "the database did not say whether it did as asked");
+                Self::in_doubt()
+            }
             E::Internal(source) => {
                 tracing::error!(error = %Chain(&*source), "a request met an internal fault");
-                Self::new(
-                    Kind::InternalError,
-                    "nothing was attempted; repeat with the same idempotency key",
-                )
+                Self::panicked()
             }
         }
     }
@@ -635,6 +646,21 @@ mod tests {
             .map(|e| e.pointer.as_deref())
             .collect();
         assert_eq!(pointers, [Some("/amount"), Some("/store_id")]);
+    }
+
+    #[test]
+    fn what_is_in_doubt_is_never_called_not_attempted() {
+        for error in [
+            app::error::Error::InDoubt("cut".into()),
+            app::error::Error::Internal("a defect".into()),
+            app::error::Error::Unavailable("later".into()).after_begin(),
+        ] {
+            let document = Problem::from(error).document("r-1", "/v1/payments");
+            assert_eq!(
+                (document.attempted, document.retryable),
+                ("unknown", "same_key")
+            );
+        }
     }
 
     #[test]

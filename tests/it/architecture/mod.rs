@@ -110,6 +110,13 @@ fn sql_calls_out_and_states_stay_where_they_belong() {
 }
 
 #[test]
+fn every_statement_runs_under_a_deadline() {
+    assert_none(&every_source(unbounded));
+    let beside = Source::new("src/db/record.rs", "query.fetch_one(&self.pool).await");
+    assert_eq!(unbounded(&beside).len(), 1);
+}
+
+#[test]
 fn the_architecture_page_lists_every_module() {
     let listed: Vec<String> = allowed().into_keys().collect();
     let mut present: Vec<String> = fs::read_dir(Path::new(ROOT).join("src"))
@@ -265,6 +272,26 @@ fn reserved(source: &Source) -> Vec<String> {
         }
     }
     found
+}
+
+/// Statements that run anywhere but in `db::run`, where their deadlines are. The schema and the rights
+/// to it have none, and a dry run is bounded where it is.
+fn unbounded(source: &Source) -> Vec<String> {
+    const EXEMPT: [&str; 3] = ["src/db/run.rs", "src/db/roles.rs", DRY_RUN];
+    let place = source.at(0, "");
+    if source.module != "db" || EXEMPT.iter().any(|path| place.starts_with(path)) {
+        return vec![];
+    }
+    [
+        ".fetch_one(",
+        ".fetch_optional(",
+        ".fetch_all(",
+        ".execute(",
+    ]
+    .iter()
+    .flat_map(|text| source.code.match_indices(text))
+    .map(|(offset, text)| source.at(offset, &format!("{text}: run it in a lane of `db::run`")))
+    .collect()
 }
 
 /// What a rule finds in every source file.

@@ -9,6 +9,7 @@ pub(crate) mod issuer;
 pub(crate) mod leaks;
 #[cfg(feature = "failpoints")]
 pub(crate) mod oracle;
+pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod refund_oracle;
@@ -32,13 +33,13 @@ use alipayhk_gateway::{
         hashing::SecretKey,
     },
     clock::ManualClock,
-    db::{Db, directory::DefaultMerchant},
+    db::{Db, directory::DefaultMerchant, run::Limits},
     domain::{
         api_key::NewApiKey,
         audit::By,
         follow_up::Plan,
         id::MerchantId,
-        limits::Limits,
+        limits::Limits as MoneyLimits,
         merchant::{Reach, Scope, Store},
         refund_follow_up::RefundPlan,
     },
@@ -96,6 +97,8 @@ pub(crate) struct Options {
     pub(crate) proxied: usize,
     /// How many connections to Postgres each gateway may have.
     pub(crate) connections: u32,
+    /// How long statements may take.
+    pub(crate) database_limits: Limits,
     /// Where the gateways look for Alipay, if not at the simulator.
     pub(crate) endpoint: Option<Url>,
     /// How requests and answers are signed.
@@ -124,6 +127,7 @@ impl Default for Options {
             ask_timeout: Duration::from_secs(5),
             proxied: 0,
             connections: 8,
+            database_limits: Limits::USUAL,
             endpoint: None,
             sign_type: SignType::Rsa2,
             database_port: None,
@@ -210,7 +214,7 @@ pub(crate) struct World {
     proxy: Proxy,
     now: DateTime<Utc>,
     #[cfg(feature = "failpoints")]
-    options: Options,
+    options: Box<Options>,
     /// Replicas that ended without a word.
     dead: Vec<Replica>,
     finished: bool,
@@ -275,7 +279,7 @@ impl World {
             proxy,
             now: options.now,
             #[cfg(feature = "failpoints")]
-            options: options.clone(),
+            options: Box::new(options.clone()),
             dead: vec![],
             finished: false,
         };
@@ -521,6 +525,8 @@ impl World {
 
     /// Ends the test: what must hold of every world is checked here.
     pub(crate) async fn finish(mut self) {
+        // Whoever looks for what was in doubt need not go on.
+        self.replicas.iter().for_each(Replica::stop);
         self.settle_calls().await;
         assert_invariants(&self.pool, &self.simulator, self.parked).await;
         assert_nothing_leaked(&self.pool).await;
@@ -737,14 +743,14 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
     let connect = options
         .database_port
         .map_or_else(|| connect.clone(), |port| connect.clone().port(port));
-    let db = Db::with_options(connect, options.connections);
+    let db = Db::with_limits(connect, options.connections, options.database_limits);
     // One set of points for the whole replica.
     settings.failpoints = db.failpoints.clone();
     let account = Account {
         alipay: Alipay::new(settings, Arc::clone(&clock) as _).expect("the settings are good"),
         refund_plan: RefundPlan::default(),
         notify_url: Some(notify_url),
-        limits: Limits::default(),
+        limits: MoneyLimits::default(),
         rules: alipayhk_gateway::app::reconciliation::DEFAULT_RULES,
         sftp: options.sftp.clone(),
     };

@@ -42,6 +42,8 @@ enum Kind {
     Refusing,
     /// Connections stay open and nothing passes.
     Hanging,
+    /// What is asked passes, and no answer does.
+    Silent,
 }
 
 /// Where the connection breaks around one statement.
@@ -65,6 +67,8 @@ pub(crate) struct Passed {
 #[derive(Debug)]
 struct Shared {
     weather: watch::Sender<Weather>,
+    upstream: Mutex<(String, u16)>,
+    held: Mutex<Vec<Vec<u8>>>,
     scripted: Mutex<Option<(Cut, Vec<u8>)>>,
     cut: AtomicUsize,
     executes: AtomicUsize,
@@ -91,13 +95,15 @@ impl Proxy {
         };
         let shared = Arc::new(Shared {
             weather: watch::channel(fair).0,
+            upstream: Mutex::new(upstream),
+            held: Mutex::default(),
             scripted: Mutex::default(),
             cut: AtomicUsize::new(0),
             executes: AtomicUsize::new(0),
             round_trips: AtomicUsize::new(0),
         });
         let stop = CancellationToken::new();
-        let accepting = accept(listener, upstream, Arc::clone(&shared), stop.clone());
+        let accepting = accept(listener, Arc::clone(&shared), stop.clone());
         TaskTracker::new().spawn(stop.clone().run_until_cancelled_owned(accepting));
         Self {
             port,
@@ -124,8 +130,27 @@ impl Proxy {
         self.become_weather(Kind::Hanging, false);
     }
 
+    /// The server does as asked, and its answers do not arrive.
+    pub(crate) fn hold_answers(&self) {
+        self.become_weather(Kind::Silent, false);
+    }
+
+    /// The server does what has one of these texts in its parameters, and the answer to that does
+    /// not arrive.
+    pub(crate) fn hold_answers_to(&self, texts: &[&str]) {
+        let texts = texts.iter().map(|text| text.as_bytes().to_vec());
+        *self.shared.held() = texts.collect();
+    }
+
+    /// Connections made from now on lead to another server; those there are stay.
+    pub(crate) fn lead_to(&self, options: &PgConnectOptions) {
+        let upstream = (options.get_host().to_owned(), options.get_port());
+        *self.shared.upstream() = upstream;
+    }
+
     /// The server is back; what hung goes on.
     pub(crate) fn restore(&self) {
+        self.shared.held().clear();
         self.become_weather(Kind::Fair, false);
     }
 
@@ -185,28 +210,48 @@ impl Shared {
         Some(cut)
     }
 
-    async fn fair(&self) {
+    fn upstream(&self) -> std::sync::MutexGuard<'_, (String, u16)> {
+        self.upstream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the answer to this message is held back.
+    fn holds(&self, message: &[u8]) -> bool {
+        let held = self.held();
+        held.iter()
+            .any(|text| message.windows(text.len()).any(|part| part == text))
+    }
+
+    /// Waits until requests pass.
+    async fn lets_ask(&self) {
+        self.until(|kind| kind != Kind::Hanging).await;
+    }
+
+    /// Waits until answers pass.
+    async fn lets_answer(&self) {
+        self.until(|kind| !matches!(kind, Kind::Hanging | Kind::Silent))
+            .await;
+    }
+
+    async fn until(&self, passes: impl Fn(Kind) -> bool) {
         let mut weather = self.weather.subscribe();
         // The sender lives in `self`.
-        let _ = weather
-            .wait_for(|weather| weather.kind != Kind::Hanging)
-            .await;
+        let _ = weather.wait_for(|weather| passes(weather.kind)).await;
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    upstream: (String, u16),
-    shared: Arc<Shared>,
-    stop: CancellationToken,
-) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: CancellationToken) {
     let connections = TaskTracker::new();
     loop {
         let Ok((client, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        let carrying = carry(client, upstream.clone(), Arc::clone(&shared));
+        let upstream = shared.upstream().clone();
+        let carrying = carry(client, upstream, Arc::clone(&shared));
         connections.spawn(stop.clone().run_until_cancelled_owned(carrying));
     }
 }
@@ -225,10 +270,11 @@ async fn carry(client: TcpStream, upstream: (String, u16), shared: Arc<Shared>) 
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let swallow = AtomicBool::new(false);
+    let silent = AtomicBool::new(false);
     // Whatever ends first takes the other direction with it: both sockets close.
     tokio::select! {
-        _ = requests(from_client, to_server, &shared, &swallow) => {}
-        _ = answers(from_server, to_client, &shared, &swallow) => {}
+        _ = requests(from_client, to_server, &shared, (&swallow, &silent)) => {}
+        _ = answers(from_server, to_client, &shared, (&swallow, &silent)) => {}
         _ = weather.wait_for(|now| now.cuts != first.cuts) => {}
     }
 }
@@ -238,12 +284,12 @@ async fn requests(
     mut client: OwnedReadHalf,
     mut server: OwnedWriteHalf,
     shared: &Shared,
-    swallow: &AtomicBool,
+    (swallow, silent): (&AtomicBool, &AtomicBool),
 ) -> std::io::Result<()> {
     // The startup message has no type.
     let mut message = client.read_u32().await?.to_be_bytes().to_vec();
     read_rest(&mut client, &mut message, 0).await?;
-    shared.fair().await;
+    shared.lets_ask().await;
     server.write_all(&message).await?;
     loop {
         let (mut message, mut executes) = (Vec::new(), 0);
@@ -259,11 +305,14 @@ async fn requests(
             }
         }
         let cut = (executes > 0).then(|| shared.cut_for(&message)).flatten();
-        shared.fair().await;
+        shared.lets_ask().await;
         match cut {
             Some(Cut::BeforeEffect) => return Ok(()),
             Some(Cut::AfterEffect) => swallow.store(true, Ordering::SeqCst),
             None => {}
+        }
+        if executes > 0 && shared.holds(&message) {
+            silent.store(true, Ordering::SeqCst);
         }
         shared.executes.fetch_add(executes, Ordering::SeqCst);
         shared
@@ -279,7 +328,7 @@ async fn answers(
     mut server: OwnedReadHalf,
     mut client: OwnedWriteHalf,
     shared: &Shared,
-    swallow: &AtomicBool,
+    (swallow, silent): (&AtomicBool, &AtomicBool),
 ) -> std::io::Result<()> {
     loop {
         let kind = server.read_u8().await?;
@@ -292,7 +341,10 @@ async fn answers(
             }
             continue;
         }
-        shared.fair().await;
+        if silent.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        shared.lets_answer().await;
         client.write_all(&message).await?;
     }
 }

@@ -1,0 +1,247 @@
+//! Repeating a guarded statement until it is certain what became of it (`design/correctness.md` R8).
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::time::Instant;
+
+use super::{App, error::Error};
+use crate::{
+    db::{
+        Db,
+        error::Error as DbError,
+        record::{Fence, Question, Recorded},
+        refunds::RefundQuestion,
+    },
+    domain::id::{AttemptId, MerchantId},
+};
+
+/// For how long a statement is repeated, and whether one of the series may have taken effect.
+pub(super) struct Insistence {
+    pauses: Box<dyn Iterator<Item = Duration> + Send>,
+    until: Instant,
+    was_in_doubt: bool,
+}
+
+impl Insistence {
+    /// Repeats for at most so long in all.
+    pub(super) fn lasting(insist_for: Duration) -> Self {
+        let pauses = ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(50))
+            .with_max_delay(Duration::from_secs(2))
+            .with_jitter()
+            .without_max_times()
+            .build();
+        Self {
+            pauses: Box::new(pauses),
+            until: Instant::now() + insist_for,
+            was_in_doubt: false,
+        }
+    }
+
+    /// Waits before the next try, or gives up with what is known by now: once in doubt, the series
+    /// stays so.
+    pub(super) async fn outlast(&mut self, error: DbError) -> Result<(), DbError> {
+        self.was_in_doubt |= error.is_in_doubt();
+        // Where something is in doubt, it is still looked for when no time is left to write.
+        let may_repeat = match error {
+            DbError::NoTimeLeft => self.was_in_doubt,
+            _ => error.is_transient(),
+        };
+        if !may_repeat || !self.pause().await {
+            return Err(error.after_doubt(self.was_in_doubt));
+        }
+        Ok(())
+    }
+
+    /// Waits a moment; not where no time is left.
+    pub(super) async fn pause(&mut self) -> bool {
+        let pause = self.pauses.next().unwrap_or_default();
+        let is_in_time = Instant::now() + pause < self.until;
+        if is_in_time {
+            tokio::time::sleep(pause).await;
+        }
+        is_in_time
+    }
+
+    /// Whether a statement of the series may have taken effect without our knowing.
+    pub(super) const fn was_in_doubt(&self) -> bool {
+        self.was_in_doubt
+    }
+
+    /// The end of a series that ran out of tries.
+    pub(super) fn exhausted(&self, why: &'static str) -> Error {
+        if self.was_in_doubt {
+            Error::InDoubt(why.into())
+        } else {
+            Error::Unavailable(why.into())
+        }
+    }
+}
+
+/// An intent to ask that is recognised by the id of its attempt.
+pub(super) trait Intention: Sync {
+    /// Whose it is, and the attempt that it makes.
+    fn attempt(&self) -> (MerchantId, AttemptId);
+
+    /// For how long it is insisted on: a worker comes again, and nobody is told anything.
+    fn insist_for(&self) -> Duration;
+
+    /// Writes it.
+    fn write(&self, db: &Db) -> impl Future<Output = Result<Recorded, DbError>> + Send;
+}
+
+impl Intention for Question<'_> {
+    fn attempt(&self) -> (MerchantId, AttemptId) {
+        (self.merchant_id, self.attempt_id)
+    }
+
+    fn insist_for(&self) -> Duration {
+        insist_for(self.fence)
+    }
+
+    async fn write(&self, db: &Db) -> Result<Recorded, DbError> {
+        db.begin_question(self).await
+    }
+}
+
+impl Intention for RefundQuestion<'_> {
+    fn attempt(&self) -> (MerchantId, AttemptId) {
+        (self.refund.merchant_id, self.attempt_id)
+    }
+
+    fn insist_for(&self) -> Duration {
+        insist_for(self.fence)
+    }
+
+    async fn write(&self, db: &Db) -> Result<Recorded, DbError> {
+        db.begin_refund_question(self).await
+    }
+}
+
+const fn insist_for(worker: Option<Fence>) -> Duration {
+    match worker {
+        Some(_) => Duration::ZERO,
+        None => INTENT_DEADLINE,
+    }
+}
+
+/// For how long an intent whose caller was told that it is in doubt is looked for.
+pub(super) const LOOK_FOR_INTENT: Duration = Duration::from_mins(2);
+
+/// How long an intent is insisted on before the caller is told: less than the time in which what was
+/// decided must leave.
+pub(super) const INTENT_DEADLINE: Duration = Duration::from_secs(8);
+
+impl App {
+    /// Commits an intent to ask. One whose commit is in doubt is looked for on another connection,
+    /// and written again only where it is not there; what stays in doubt is told as such, and
+    /// nothing is sent.
+    pub(super) async fn commit_intention(
+        &self,
+        intention: &impl Intention,
+    ) -> Result<Recorded, DbError> {
+        let (merchant_id, attempt_id) = intention.attempt();
+        let db = self.db.by(Instant::now() + INTENT_DEADLINE);
+        let mut insistence = Insistence::lasting(intention.insist_for());
+        loop {
+            let refused = match intention.write(&db).await {
+                Ok(Recorded::Written(at)) => return Ok(Recorded::Written(at)),
+                Ok(refused) if !insistence.was_in_doubt() => return Ok(refused),
+                // What stands in the way may be this very intent.
+                Ok(refused) => Some(refused),
+                Err(error) => {
+                    insistence.outlast(error).await?;
+                    None
+                }
+            };
+            if !insistence.was_in_doubt() {
+                continue;
+            }
+            match (db.attempt_sent_at(merchant_id, attempt_id).await, refused) {
+                (Ok(Some(at)), _) => return Ok(Recorded::Written(at)),
+                (Ok(None), Some(refused)) => return Ok(refused),
+                (Ok(None), None) => {}
+                (Err(error), _) => insistence.outlast(error).await?,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        app::{ask, create, operate, refunds},
+        db::{
+            WRITES_FAIL_FOR,
+            run::{BULK_ANSWER, BULK_LOCK, BULK_STATEMENT, Limits, OVERDUE_SEEN_FOR},
+        },
+    };
+
+    const PAGE: &str = include_str!("../../docs/deadlines.md");
+
+    fn text(deadline: Duration) -> String {
+        match deadline.subsec_millis() {
+            0 => format!("{} s", deadline.as_secs()),
+            _ => format!("{} ms", deadline.as_millis()),
+        }
+    }
+
+    #[test]
+    fn the_page_of_deadlines_has_their_numbers() {
+        let usual = Limits::USUAL;
+        let deadlines = [
+            ("acquire", usual.acquire),
+            ("connect_try", usual.connect_try),
+            ("trust", usual.trust),
+            ("ping", usual.ping),
+            ("lock", usual.lock),
+            ("statement", usual.statement),
+            ("answer", usual.answer),
+            ("bulk lock", BULK_LOCK),
+            ("bulk statement", BULK_STATEMENT),
+            ("bulk answer", BULK_ANSWER),
+            ("overdue seen for", OVERDUE_SEEN_FOR),
+            ("writes fail for", WRITES_FAIL_FOR),
+            ("intent", INTENT_DEADLINE),
+            ("look for an intent", LOOK_FOR_INTENT),
+            ("send a pay within", create::SEND_WITHIN),
+            ("send a cancel within", ask::SEND_CANCEL_WITHIN),
+            ("send a refund within", refunds::SEND_WITHIN),
+            ("record a pay", create::INSIST_ON_RECORDING),
+            ("record an answer", ask::INSIST_ON_RECORDING),
+            ("decide", operate::INSIST_ON_DECIDING),
+        ];
+        let rows: Vec<&str> = PAGE
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .collect();
+        assert_eq!(rows.len(), deadlines.len(), "one row for each");
+        for (name, deadline) in deadlines {
+            let expected = format!("| `{name}` | {} |", text(deadline));
+            assert!(
+                rows.iter().any(|row| row.starts_with(&expected)),
+                "no row begins {expected}"
+            );
+        }
+    }
+
+    /// The server ends what it can before we give up; what was decided leaves after its intent.
+    #[test]
+    fn the_deadlines_are_in_order() {
+        let Limits {
+            acquire,
+            connect_try,
+            lock,
+            statement,
+            answer,
+            ..
+        } = Limits::USUAL;
+        assert!(connect_try < acquire && lock < statement && statement < answer);
+        assert!(answer < INTENT_DEADLINE && INTENT_DEADLINE < create::SEND_WITHIN);
+        assert!(INTENT_DEADLINE < ask::SEND_CANCEL_WITHIN);
+        assert!(INTENT_DEADLINE < refunds::SEND_WITHIN);
+        assert!(BULK_LOCK < BULK_STATEMENT && BULK_STATEMENT < BULK_ANSWER);
+    }
+}
