@@ -11,7 +11,7 @@ use crate::support::{
     alipay::JsonBody as _,
     http::{Answer, Caller},
     oracle::{Asked, Evidence, Heard, judge},
-    refund_oracle::{RefundEvidence, judge_refunds},
+    refund_oracle::{AGAIN, RefundEvidence, judge_refunds},
     violation::Violation,
 };
 
@@ -58,16 +58,21 @@ impl Ear {
 
     /// Notes an answer; each item of a list is one.
     pub(super) fn note(&mut self, caller: usize, asked: &Asked, answer: &Answer) {
-        let bodies = match answer.body["items"].as_array() {
-            Some(items) => items.clone(),
-            None => vec![answer.body.clone()],
-        };
-        self.0.extend(bodies.into_iter().map(|body| Heard {
-            caller,
-            asked: asked.clone(),
-            status: answer.status,
-            replayed: answer.header("idempotent-replayed") == "true",
-            body,
+        let items = answer.body["items"].as_array();
+        let bodies = items.cloned().unwrap_or_else(|| vec![answer.body.clone()]);
+        self.0.extend(bodies.into_iter().map(|body| {
+            Heard {
+                caller,
+                asked: asked.clone(),
+                status: answer.status,
+                replayed: answer.header("idempotent-replayed") == "true",
+                // The header is about one payment.
+                retry_after: items
+                    .is_none()
+                    .then(|| answer.header("retry-after").to_owned()),
+                given: answer.given,
+                body,
+            }
         }));
     }
 }
@@ -128,6 +133,8 @@ pub(super) enum Act {
     /// `POST /v1/payments/{id}/refunds` in a mode, held for at most this many seconds: always the same
     /// request of an order and a mode.
     Refund(&'static str, u32),
+    /// The same under another key, as by a person who lost the answer.
+    RefundAgain(&'static str, usize),
     /// `POST /v1/refunds/{id}/refresh`.
     RefreshRefund,
     /// Alipay delivers the notifications that it has held back, to replica 0.
@@ -208,6 +215,22 @@ pub(super) async fn find_refund(world: &World, order: &Order) -> Option<FoundRef
     })
 }
 
+fn refund(
+    till: &Caller,
+    of: &Found,
+    key: String,
+    mode: &str,
+    allow_duplicate: bool,
+) -> RequestBuilder {
+    let mut body = json!({"amount": {"value": 1, "currency": "HKD"}, "mode": mode});
+    if allow_duplicate {
+        body["allow_duplicate"] = json!(true);
+    }
+    till.request(Method::POST, &format!("/v1/payments/{}/refunds", of.id))
+        .header("idempotency-key", key)
+        .json_body(&body)
+}
+
 /// Does it at a replica. The oracle of refunds needs no answers: it reads the rows.
 async fn act_on_refund(world: &World, replica: usize, order: &Order, act: Act) -> Option<Answer> {
     let (till, operator) = (world.till_at(replica), world.operator_at(replica));
@@ -215,14 +238,14 @@ async fn act_on_refund(world: &World, replica: usize, order: &Order, act: Act) -
     let request = match act {
         Act::Refund(mode, wait) => {
             let found = find(world, order).await?;
-            let path = format!("/v1/payments/{}/refunds", found.id);
-            let body = json!({
-                "amount": {"value": 1, "currency": "HKD"}, "mode": mode, "allow_duplicate": true
-            });
-            till.request(Method::POST, &path)
-                .header("idempotency-key", format!("{}-{mode}", order.key))
+            // A caller's own test of both modes; a person's second try is `RefundAgain`.
+            refund(&till, &found, format!("{}-{mode}", order.key), mode, true)
                 .header("prefer", prefer(wait))
-                .json_body(&body)
+        }
+        Act::RefundAgain(mode, times) => {
+            let found = find(world, order).await?;
+            let key = format!("{}-{mode}{AGAIN}{times}", order.key);
+            refund(&till, &found, key, mode, false).header("prefer", prefer(0))
         }
         Act::Reverse(wait) => {
             let found = find(world, order).await?;
@@ -277,6 +300,7 @@ pub(super) async fn act(
     let other = Asked::Other;
     let (request, asked) = match act {
         Act::Refund(..)
+        | Act::RefundAgain(..)
         | Act::RefreshRefund
         | Act::Notify
         | Act::ResolveRefund
@@ -446,7 +470,9 @@ async fn put_back(world: &World) {
 /// Stops every fault, puts fresh replicas in the place of stopped ones, and lets time pass until
 /// nothing is open any more that the schedule can settle.
 pub(super) async fn settle(world: &mut World) {
+    world.proxy().restore();
     world.simulator.clear_faults().await;
+    world.simulator.refuse_access(None).await;
     world.simulator.release().await;
     let kind = json!({
         "funds_sufficient": true, "short_nights": 0, "fails_with": null, "batch_delay_seconds": 0

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::support::{
     alipay::JsonBody as _,
-    http::{Answer, Caller, body},
+    http::{Answer, Caller, Given, body},
     oracle::{Evidence, judge},
     program::{Program, Stage},
     violation::Violation,
@@ -148,6 +148,7 @@ impl Person {
                     status,
                     headers,
                     body: serde_json::from_str(&text).unwrap_or(Value::String(text)),
+                    given: Given::unordered(),
                 })
             }
         };
@@ -284,6 +285,8 @@ struct Tally {
     visits_cut: i64,
     /// Kills of all gateways at once.
     blackouts: u64,
+    late_effects: u64,
+    closed_doors: u64,
     faults: u64,
 }
 
@@ -373,6 +376,19 @@ impl<'a> Row<'a> {
             self.stage.simulator.script(service, 1, fault).await;
             self.tally.faults += 1;
         }
+        let answers = ["unknown", "system_error", "nothing", "retry_success"];
+        let answer = *answers.choose(&mut self.rng).expect("there are answers");
+        let after = self.rng.gen_bool(0.8).then(|| self.rng.gen_range(0..8));
+        let simulator = &self.stage.simulator;
+        simulator.script_late("cancel", 1, answer, after).await;
+        self.tally.late_effects += 1;
+        if self.rng.gen_bool(0.1) {
+            // For the moment until the next kill, and the start after it.
+            simulator.refuse_access(Some("HAS_NO_PRIVILEGE")).await;
+            self.tally.closed_doors += 1;
+        } else {
+            simulator.refuse_access(None).await;
+        }
     }
 }
 
@@ -437,6 +453,8 @@ async fn run(
         "visits_cut": tally.visits_cut,
         "calls_cut": count(&stage.pool, "select count(*) from attempt where answered_at is null").await,
         "faults": tally.faults,
+        "late_effects": tally.late_effects,
+        "closed_doors": tally.closed_doors,
         "orders": people.iter().map(|person| person.orders.len()).sum::<usize>(),
         "payments": count(&stage.pool, "select count(*) from payment").await,
         "requests": people.iter().map(|person| person.requests).sum::<u64>(),
@@ -493,6 +511,7 @@ async fn in_doubt(pool: &PgPool, people: &[Person]) -> (usize, i64) {
 /// nothing is open.
 async fn settle(stage: &Stage) {
     stage.simulator.clear_faults().await;
+    stage.simulator.refuse_access(None).await;
     stage.simulator.release().await;
     // No pay call lives longer, so that none is sent after the minutes that pass at once.
     let on_its_way = "select count(*) from attempt

@@ -1,7 +1,11 @@
 //! A caller of the REST surface: one helper per endpoint.
 
+use std::collections::BTreeSet;
+
 use reqwest::{Client, Method, RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
+#[cfg(feature = "failpoints")]
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::alipay::{JsonBody as _, client};
@@ -12,6 +16,21 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
+    /// Who answered, and when, for the oracle.
+    #[cfg(feature = "failpoints")]
+    pub(crate) given: Given,
+}
+
+/// Who gave an answer, and when, by one clock of all callers.
+#[derive(Clone, Copy, Debug)]
+#[cfg(feature = "failpoints")]
+pub(crate) struct Given {
+    /// The port of the process.
+    pub(crate) process: Option<u16>,
+    /// When it was asked.
+    pub(crate) asked_at: Instant,
+    /// When the answer was heard.
+    pub(crate) heard_at: Instant,
 }
 
 impl Answer {
@@ -42,6 +61,20 @@ pub(crate) struct Caller {
     url: String,
     key: String,
     client: Client,
+}
+
+#[cfg(feature = "failpoints")]
+impl Given {
+    /// By a program among others that share a busy machine: in which order it gave two answers cannot be
+    /// told from when they were heard.
+    pub(crate) fn unordered() -> Self {
+        let now = Instant::now();
+        Self {
+            process: None,
+            asked_at: now,
+            heard_at: now,
+        }
+    }
 }
 
 /// A request body with the scenario's code, unlike any other.
@@ -92,14 +125,24 @@ impl Caller {
 
     /// Sends a request and reads the answer.
     pub(crate) async fn send(request: RequestBuilder) -> Answer {
+        #[cfg(feature = "failpoints")]
+        let asked_at = Instant::now();
         let answer = request.send().await.expect("the gateway answers");
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        #[cfg(feature = "failpoints")]
+        let process = answer.url().port();
         let text = answer.text().await.expect("text");
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
         Answer {
             status,
             headers,
             body,
+            #[cfg(feature = "failpoints")]
+            given: Given {
+                process,
+                asked_at,
+                heard_at: Instant::now(),
+            },
         }
     }
 
@@ -151,6 +194,26 @@ impl Caller {
         let answer = self.get(&format!("/v1/payments/{id}")).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.body
+    }
+
+    /// The ids of all payments and refunds that need a person, and of the payments of those refunds.
+    pub(crate) async fn work_list(&self) -> BTreeSet<String> {
+        let mut ids = BTreeSet::new();
+        let mut path = "/v1/unresolved?limit=200".to_owned();
+        loop {
+            let page = self.get(&path).await;
+            assert_eq!(page.status, 200, "{page:?}");
+            for item in page.body["items"].as_array().into_iter().flatten() {
+                let refund = &item["refund"];
+                let subjects = [&item["payment"]["id"], &refund["id"], &refund["payment_id"]];
+                let subjects = subjects.into_iter().filter_map(Value::as_str);
+                ids.extend(subjects.map(str::to_owned));
+            }
+            let Some(cursor) = page.body["next_cursor"].as_str() else {
+                return ids;
+            };
+            path = format!("/v1/unresolved?limit=200&cursor={cursor}");
+        }
     }
 
     /// `POST` of any path, without a body where it is null.

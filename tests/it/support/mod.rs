@@ -204,7 +204,6 @@ pub(crate) struct World {
     pub(crate) merchant_id: MerchantId,
     /// A caller with the usual scopes.
     pub(crate) till: Caller,
-    #[cfg(feature = "failpoints")]
     operator: Caller,
     /// Callers of other merchants whose payments the oracle looks at too.
     #[cfg(feature = "failpoints")]
@@ -254,7 +253,6 @@ impl World {
         )
         .await;
         let till = Caller::new(&replicas[0].url, &key);
-        #[cfg(feature = "failpoints")]
         let operator = {
             let key = api_key(&db, Reach::Merchant(merchant_id), &[Scope::Operations]).await;
             Caller::new(&replicas[0].url, &key)
@@ -271,7 +269,6 @@ impl World {
             db,
             merchant_id,
             till,
-            #[cfg(feature = "failpoints")]
             operator,
             #[cfg(feature = "failpoints")]
             readers: vec![],
@@ -376,7 +373,11 @@ impl World {
     /// under way goes no further than its next step.
     #[cfg(feature = "failpoints")]
     pub(crate) async fn replace(&mut self, index: usize) {
-        let connect = self.connect.clone();
+        let connect = if index < self.options.proxied {
+            self.proxy.through(self.connect.clone())
+        } else {
+            self.connect.clone()
+        };
         let fresh = replica(&connect, &self.simulator, &self.options).await;
         let old = std::mem::replace(&mut self.replicas[index], fresh);
         self.set_clock_wrong_by(index, old.wrong_by);
@@ -387,6 +388,19 @@ impl World {
         self.dead.push(old);
         if index == 0 {
             self.till = self.till_at(0);
+        }
+    }
+
+    /// Ends every replica without a word, lets time pass, and puts fresh ones in their place.
+    #[cfg(feature = "failpoints")]
+    pub(crate) async fn stop_all(&mut self, by: TimeDelta) {
+        for replica in &self.replicas {
+            replica.app.failpoints().kill();
+            replica.shutdown.hard.cancel();
+        }
+        self.advance(by).await;
+        for index in 0..self.replicas.len() {
+            self.replace(index).await;
         }
     }
 
@@ -409,7 +423,6 @@ impl World {
     }
 
     /// An operator, at one replica.
-    #[cfg(feature = "failpoints")]
     pub(crate) fn operator_at(&self, index: usize) -> Caller {
         self.operator.at(&self.replicas[index].url)
     }

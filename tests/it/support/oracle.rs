@@ -7,14 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
+use chrono::{DateTime, FixedOffset, NaiveDate, TimeDelta, Utc};
 use serde_json::Value;
 use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
 
 use super::{
     World,
-    http::Caller,
+    http::{Caller, Given},
     violation::{Findings, Violation},
 };
 
@@ -51,6 +51,10 @@ pub(crate) struct Heard {
     pub(crate) status: u16,
     /// Whether the answer said that it was a replay.
     pub(crate) replayed: bool,
+    /// The header `Retry-After`, empty without it; none for an item of a list.
+    pub(crate) retry_after: Option<String>,
+    /// Who answered, and when.
+    pub(crate) given: Given,
     /// The body.
     pub(crate) body: Value,
 }
@@ -88,6 +92,7 @@ struct TransitionRow {
     api_key_id: Option<Uuid>,
     follow_up_id: Option<Uuid>,
     attempt_id: Option<Uuid>,
+    statement_file_id: Option<Uuid>,
     reason: Option<String>,
     ticket: Option<String>,
     at: DateTime<Utc>,
@@ -114,6 +119,12 @@ pub(crate) struct Evidence {
     /// The payment of each merchant's number; none for a tombstone.
     references: BTreeMap<String, Option<Uuid>>,
     trades: Vec<Value>,
+    /// What answered requests will still do at Alipay.
+    late_effects: Vec<Value>,
+    /// What stands on the work-list, by its id.
+    work_list: BTreeSet<String>,
+    /// The days of which a transaction file was imported.
+    files: BTreeSet<NaiveDate>,
     /// What Alipay received, by our id in it.
     requests: BTreeMap<String, Vec<Value>>,
     /// `GET /v1/payments/{id}` of each payment.
@@ -133,8 +144,10 @@ impl Evidence {
         readers.extend(world.readers.iter().cloned());
         let evidence = Self::gather(&world.pool, &world.simulator, &readers, heard, settled).await;
         let undisturbed = world.dead.is_empty();
+        let operator = world.operator_at(world.replicas.len() - 1);
         Self {
             undisturbed,
+            work_list: operator.work_list().await,
             ..evidence
         }
     }
@@ -171,7 +184,8 @@ impl Evidence {
         let transitions = rows::<TransitionRow>(
             pool,
             "select payment_id, version, event, from_status, from_status_reason, to_status,
-                to_status_reason, api_key_id, follow_up_id, attempt_id, reason, ticket, at
+                to_status_reason, api_key_id, follow_up_id, attempt_id, statement_file_id, reason, ticket,
+                at
             from payment_transition order by payment_id, version",
         )
         .await;
@@ -213,6 +227,17 @@ impl Evidence {
             .into_iter()
             .collect(),
             trades,
+            late_effects: simulator.late_effects().await,
+            work_list: BTreeSet::new(),
+            files: rows::<(NaiveDate,)>(
+                pool,
+                "select day from statement_file
+                where kind = 'transaction' and imported_at is not null",
+            )
+            .await
+            .into_iter()
+            .map(|(day,)| day)
+            .collect(),
             requests,
             views,
             heard: heard.to_vec(),
@@ -300,6 +325,8 @@ pub(crate) fn judge(evidence: &Evidence) -> Vec<Violation> {
     for payment in &evidence.payments {
         let case = Case::of(evidence, payment);
         money(&case, &mut found);
+        reversal(&case, &mut found);
+        not_done_yet(&case, &mut found);
         chain(&case, &mut found);
         causes(&case, &mut found);
         requests(&case, &mut found);
@@ -307,9 +334,21 @@ pub(crate) fn judge(evidence: &Evidence) -> Vec<Violation> {
         view(&case, &mut found);
     }
     callers(evidence, &mut found);
+    standing(evidence, &mut found);
+    ends(evidence, &mut found);
+    versions_of_a_process(evidence, &mut found);
     tombstones(evidence, &mut found);
     refused_cancels(evidence, &mut found);
     found.into_vec()
+}
+
+/// What besides the rows decides whether a payment is as it should be.
+struct Circumstances {
+    /// Whether a cancel that Alipay has answered may still act there.
+    cancel_may_act: bool,
+    on_work_list: bool,
+    /// Whether a file was imported of the day on which Alipay closed the trade.
+    in_a_file: bool,
 }
 
 /// One payment with everything about it.
@@ -319,6 +358,7 @@ struct Case<'a> {
     attempts: &'a [AttemptRow],
     follow_ups: i64,
     trade: Option<&'a Value>,
+    circumstances: Circumstances,
     requests: &'a [Value],
     view: Option<&'a Value>,
     settled: bool,
@@ -328,15 +368,27 @@ struct Case<'a> {
 impl<'a> Case<'a> {
     fn of(evidence: &'a Evidence, row: &'a PaymentRow) -> Self {
         let id = &row.payment_id;
+        let trade = evidence
+            .trades
+            .iter()
+            .find(|trade| trade["partner_trans_id"] == row.partner_trans_id.as_str());
+        let closed_at = time(trade.and_then(|trade| trade.get("closed_at")));
         Self {
             row,
             transitions: evidence.transitions.get(id).map_or(&[], Vec::as_slice),
             attempts: evidence.attempts.get(id).map_or(&[], Vec::as_slice),
             follow_ups: evidence.follow_ups.get(id).copied().unwrap_or(0),
-            trade: evidence
-                .trades
-                .iter()
-                .find(|trade| trade["partner_trans_id"] == row.partner_trans_id.as_str()),
+            trade,
+            circumstances: Circumstances {
+                cancel_may_act: evidence.late_effects.iter().any(|effect| {
+                    effect["service"] == "cancel"
+                        && effect["partner_trans_id"] == row.partner_trans_id.as_str()
+                }),
+                on_work_list: evidence
+                    .work_list
+                    .contains(&format!("pay_{}", row.payment_id.simple())),
+                in_a_file: closed_at.is_some_and(|at| evidence.files.contains(&day_of(at))),
+            },
             requests: evidence
                 .requests
                 .get(&row.partner_trans_id)
@@ -535,6 +587,9 @@ fn money(case: &Case<'_>, found: &mut Findings) {
         return;
     }
     let (status, charged, refunded) = ledger(case.trade);
+    if case.trade.is_some_and(is_closed_by_alipay) {
+        return contradiction(case, refunded, found);
+    }
     let (agrees, invariant) = match row.status.as_str() {
         "succeeded" => {
             // What refunds returned in full is closed.
@@ -560,12 +615,136 @@ fn money(case: &Case<'_>, found: &mut Findings) {
     found.check("S5", !kept, || {
         format!("{}: but the money was taken: {:?}", case.name(), case.trade)
     });
+    // What contradicts the books stands there until somebody has settled it.
+    let agrees = agrees || case.circumstances.on_work_list;
     found.check(invariant, agrees, || {
         format!("{}: but Alipay's ledger has {:?}", case.name(), case.trade)
+    });
+    let was_late = case
+        .requests
+        .iter()
+        .any(|request| request["fault"]["type"] == "late_effect");
+    found.check("M11", agrees || !was_late, || {
+        format!(
+            "{}: an effect after its answer was missed: {:?}",
+            case.name(),
+            case.trade
+        )
     });
     let knows = row.status != "succeeded" || row.charged;
     found.check("M6", knows, || {
         format!("{}: a success without its charge", case.name())
+    });
+}
+
+/// Whether Alipay closed the trade by itself after it was paid.
+fn is_closed_by_alipay(trade: &Value) -> bool {
+    matches!(
+        trade["close_reason"].as_str(),
+        Some("closed_returned" | "closed_kept")
+    )
+}
+
+/// S10, M12: what Alipay did by itself to a paid trade, and the gateway was told of, is in its books or
+/// stands on the work-list.
+fn contradiction(case: &Case<'_>, refunded: i64, found: &mut Findings) {
+    if !case.settled || case.circumstances.on_work_list {
+        return;
+    }
+    let row = case.row;
+    let closed_at = time(case.trade.and_then(|trade| trade.get("closed_at")));
+    let asked = case.requests.iter().any(|request| {
+        request["service"] == "query"
+            && request["answer"] == "sent"
+            && request["fault"].is_null()
+            && time(request.get("received_at")) > closed_at
+    });
+    let told = asked || case.circumstances.in_a_file;
+    let returned = match row.status.as_str() {
+        "canceled" if row.money_returned == Some(true) => row.amount_minor,
+        "succeeded" => row.refunded_minor,
+        _ => 0,
+    };
+    found.check("S10", !told || returned == refunded, || {
+        format!(
+            "{}: Alipay closed it, and neither the books nor the work-list say so: {:?}",
+            case.name(),
+            case.trade
+        )
+    });
+}
+
+/// The day in Hong Kong.
+fn day_of(at: DateTime<Utc>) -> NaiveDate {
+    let hong_kong = FixedOffset::east_opt(28_800).expect("eight hours");
+    at.with_timezone(&hong_kong).date_naive()
+}
+
+fn time(value: Option<&Value>) -> Option<DateTime<Utc>> {
+    value?.as_str()?.parse().ok()
+}
+
+/// How old the answer to the last question may be when a cancel leaves.
+const FRESH: TimeDelta = TimeDelta::seconds(30);
+/// How many questions in a row must have gone without an answer before a cancel may leave without one.
+const UNANSWERED: usize = 2;
+
+/// M10: a payment that Alipay had taken before our cancel left, and that no caller asked to cancel, is never
+/// reversed by us; unless Alipay itself had just said that it was open, or kept silent when asked.
+fn reversal(case: &Case<'_>, found: &mut Findings) {
+    let Some(trade) = case
+        .trade
+        .filter(|trade| trade["close_reason"] == "canceled_paid")
+    else {
+        return;
+    };
+    let wished = case
+        .transitions
+        .iter()
+        .any(|step| step.event == "cancel_started" && step.api_key_id.is_some());
+    let left = case
+        .requests
+        .iter()
+        .filter(|request| request["service"] == "cancel")
+        .filter(|request| matches!(request["effect"].as_str(), Some("refunded" | "later")))
+        .filter_map(|request| time(request.get("received_at")))
+        .min();
+    let (Some(left), Some(paid_at)) = (left, time(trade.get("paid_at"))) else {
+        return;
+    };
+    // Attempts' ids sort by the time they were made.
+    let asked: Vec<&AttemptRow> = case
+        .attempts
+        .iter()
+        .filter(|attempt| attempt.kind == "query" && attempt.sent_at <= left)
+        .collect();
+    let told_open = asked.last().is_some_and(|last| {
+        left - last.sent_at <= FRESH
+            && matches!(last.answer_class.as_deref(), Some("pending" | "not_found"))
+    });
+    let unanswered = asked
+        .iter()
+        .rev()
+        .take_while(|attempt| {
+            let class = attempt.answer_class.as_deref();
+            !is_believed(class) && class != Some("not_found")
+        })
+        .count();
+    let excused = wished || left <= paid_at || told_open || unanswered >= UNANSWERED;
+    found.check("M10", excused, || {
+        format!(
+            "{}: paid at {paid_at}, reversed by a cancel of ours that left at {left}, asked {asked:?}",
+            case.name()
+        )
+    });
+}
+
+/// M11: nothing is done while a cancel of ours, answered without a clear word, may still act.
+fn not_done_yet(case: &Case<'_>, found: &mut Findings) {
+    let row = case.row;
+    let done = row.cancel_reason.is_none() && matches!(row.status.as_str(), "succeeded" | "failed");
+    found.check("M11", !(done && case.circumstances.cancel_may_act), || {
+        format!("{}: done, and its cancel may still act", case.name())
     });
 }
 
@@ -666,8 +845,8 @@ fn chain(case: &Case<'_>, found: &mut Findings) {
         found.check("S1", !ended || !moved || was_contradicted, || {
             format!("{}: {after:?} undoes an end", case.name())
         });
-        // What leaves the status alone: learning Alipay's number, a cancel's beginning and end, and
-        // what refunds do to the books.
+        // What leaves the status alone: learning Alipay's number, a cancel's beginning and end, that it
+        // turned out paid while a cancel may still act, and what refunds do to the books.
         let changes = moved
             || matches!(
                 after.event.as_str(),
@@ -680,6 +859,7 @@ fn chain(case: &Case<'_>, found: &mut Findings) {
             )
             // It had been paid after all, and the money is back.
             || (after.event == "closed" && was_contradicted)
+            || (after.event == "paid" && after.to_status_reason.as_deref() == Some("canceling"))
             || after.event.starts_with("refund_");
         found.check("S7", changes, || {
             format!("{}: {after:?} changes nothing", case.name())
@@ -756,8 +936,8 @@ fn causes(case: &Case<'_>, found: &mut Findings) {
         });
         let ends = matches!(step.to_status.as_str(), "succeeded" | "failed" | "canceled")
             && step.from_status.as_ref() != Some(&step.to_status);
-        // A person's word is its own cause.
-        if !ends || step.event == "resolved" {
+        // A person's word is its own cause, and so is Alipay's own book of a day.
+        if !ends || step.event == "resolved" || step.statement_file_id.is_some() {
             continue;
         }
         let attempt = case.attempt(step.attempt_id);
@@ -953,8 +1133,7 @@ fn view(case: &Case<'_>, found: &mut Findings) {
         .and_then(|trade| trade["paid_at"].as_str())
         .and_then(|text| text.parse::<DateTime<Utc>>().ok())
         .unwrap_or(row.created_at);
-    let hong_kong = FixedOffset::east_opt(28_800).expect("eight hours");
-    let day = day.with_timezone(&hong_kong).date_naive().to_string();
+    let day = day_of(day).to_string();
     found.check("T1", view["business_date"] == day.as_str(), || {
         format!("{}: of {day}, not {}", case.name(), view["business_date"])
     });
@@ -1028,5 +1207,143 @@ fn callers(evidence: &Evidence, found: &mut Findings) {
         found.check("D1", times <= 1, || {
             format!("{times} callers of the key {key} were told that they made the payment")
         });
+    }
+}
+
+fn is_payment(heard: &Heard) -> bool {
+    (200..300).contains(&heard.status)
+        && heard.body["id"]
+            .as_str()
+            .is_some_and(|id| id.starts_with("pay_"))
+}
+
+/// D8: what an answer says of the payment's standing agrees with itself.
+fn standing(evidence: &Evidence, found: &mut Findings) {
+    for heard in evidence.heard.iter().filter(|heard| is_payment(heard)) {
+        let body = &heard.body;
+        let fault = contradicts_itself(body, heard.retry_after.as_deref());
+        found.check("D8", fault.is_none(), || {
+            format!(
+                "{}: {}, with Retry-After {:?}: {body}",
+                body["merchant_reference"].as_str().unwrap_or_default(),
+                fault.unwrap_or_default(),
+                heard.retry_after
+            )
+        });
+    }
+}
+
+/// What is wrong with an answer about a payment, by itself.
+fn contradicts_itself(body: &Value, retry_after: Option<&str>) -> Option<&'static str> {
+    let has_ended = matches!(
+        body["status"].as_str(),
+        Some("succeeded" | "failed" | "canceled")
+    );
+    let is_final = body["outcome_certainty"] == "final";
+    let action = body["next_action"]["type"].as_str().unwrap_or_default();
+    let poll = body["next_action"]["poll_after_ms"].as_u64();
+    let under_way = body["cancel_pending"] == true;
+    let seconds = poll.map_or_else(String::new, |ms| ms.div_ceil(1000).to_string());
+    if is_final && under_way {
+        Some("final while a cancel is under way")
+    } else if is_final != (has_ended && !under_way) {
+        Some("its certainty is not its status's")
+    } else if is_final != poll.is_none() {
+        Some("its certainty and the time to read it again disagree")
+    } else if is_final && matches!(action, "wait" | "ask_buyer_to_confirm") {
+        Some("final, and something is waited for")
+    } else if under_way && !matches!(action, "wait" | "call_operator") {
+        Some("a cancel is under way, and nothing is waited for")
+    } else if !is_final && action == "done" {
+        Some("done, but not final")
+    } else if retry_after.is_some_and(|header| !header.is_empty() && header != seconds) {
+        Some("its Retry-After is not its poll_after_ms")
+    } else {
+        None
+    }
+}
+
+/// What may follow on an end without a new wish of a caller's: verified news, and what a person decides.
+fn is_news(event: &str) -> bool {
+    matches!(event, "resolved" | "closed_after_payment" | "reopened")
+        || event.starts_with("refund_")
+}
+
+/// D8: what was called final did not change by what had been under way.
+fn ends(evidence: &Evidence, found: &mut Findings) {
+    for heard in evidence.heard.iter().filter(|heard| is_payment(heard)) {
+        let body = &heard.body;
+        if body["outcome_certainty"] != "final" {
+            continue;
+        }
+        let id = body["id"].as_str().unwrap_or_default();
+        let version = body["version"].as_i64().unwrap_or(0);
+        let Some(row) = evidence.payments.iter().find(|row| is_named(row, id)) else {
+            continue;
+        };
+        let by_alipay = evidence.trades.iter().any(|trade| {
+            trade["partner_trans_id"] == row.partner_trans_id.as_str() && is_closed_by_alipay(trade)
+        });
+        let chain = evidence.transitions.get(&row.payment_id);
+        let later = chain
+            .into_iter()
+            .flatten()
+            .filter(|step| step.version > version);
+        let first = later
+            .filter(|step| {
+                step.event == "cancel_started" || body["status"] != step.to_status.as_str()
+            })
+            .min_by_key(|step| step.version);
+        let stands = first.is_none_or(|step| {
+            let wished = step.event == "cancel_started" && step.api_key_id.is_some();
+            let contradicted = chain.into_iter().flatten().any(|before| {
+                before.version <= step.version && before.event == "contradicted"
+            });
+            let told = step.statement_file_id.is_some() || is_news(&step.event) || contradicted;
+            wished || told || by_alipay
+        });
+        found.check("D8", stands, || {
+            format!(
+                "{}: version {version} was called final, then came {first:?}",
+                row.merchant_reference
+            )
+        });
+    }
+}
+
+/// How much earlier an answer must have been heard than another for the order of the two to be that in which
+/// they were given.
+pub(crate) const TOLD_APART: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// D8: no answer shows an older version than one that the same process has shown.
+fn versions_of_a_process(evidence: &Evidence, found: &mut Findings) {
+    let mut shown: BTreeMap<(u16, &str), Vec<(&Heard, i64)>> = BTreeMap::new();
+    for heard in evidence.heard.iter().filter(|heard| is_payment(heard)) {
+        let id = heard.body["id"].as_str().unwrap_or_default();
+        let (Some(process), Some(version)) = (heard.given.process, heard.body["version"].as_i64())
+        else {
+            continue;
+        };
+        shown
+            .entry((process, id))
+            .or_default()
+            .push((heard, version));
+    }
+    for ((process, id), answers) in shown {
+        for (older, before) in &answers {
+            for (newer, after) in &answers {
+                let (first, second) = (older.given, newer.given);
+                let in_order = first.heard_at <= second.asked_at
+                    || first.heard_at + TOLD_APART < second.heard_at;
+                found.check("D8", !in_order || before <= after, || {
+                    format!(
+                        "{} {id}: the process at {process} showed version {before}, then {after}",
+                        newer.body["merchant_reference"]
+                            .as_str()
+                            .unwrap_or_default()
+                    )
+                });
+            }
+        }
     }
 }

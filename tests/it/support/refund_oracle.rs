@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
@@ -29,9 +29,14 @@ struct RefundRow {
     status: String,
     pending_reason: Option<String>,
     contradicted: bool,
+    origin: String,
     submits: i32,
     checks_done: i32,
     created_at: DateTime<Utc>,
+    /// When it came to the status that it has.
+    ended_at: Option<DateTime<Utc>>,
+    /// Whether it was asked for without allowing a duplicate, after another like it.
+    again: bool,
 }
 
 #[derive(Debug, FromRow)]
@@ -79,6 +84,10 @@ pub(crate) struct RefundEvidence {
     trades: Vec<Value>,
     requests: Vec<Value>,
     notifications: Vec<Value>,
+    /// What answered requests will still do at Alipay.
+    late_effects: Vec<Value>,
+    /// What stands on the work-list, by its id.
+    work_list: BTreeSet<String>,
     views: BTreeMap<Uuid, Value>,
     settled: bool,
 }
@@ -86,7 +95,12 @@ pub(crate) struct RefundEvidence {
 impl RefundEvidence {
     /// Gathers it. `settled` says that every refund should have reached its end.
     pub(crate) async fn of(world: &World, settled: bool) -> Self {
-        Self::gather(&world.pool, &world.simulator, &world.till, settled).await
+        let evidence = Self::gather(&world.pool, &world.simulator, &world.till, settled).await;
+        let work_list = world.operator_at(0).work_list().await;
+        Self {
+            work_list,
+            ..evidence
+        }
     }
 
     /// The same from the parts of another set-up.
@@ -100,7 +114,13 @@ impl RefundEvidence {
             pool,
             "select refund_id, payment_id, version, amount_minor, mode, partner_trans_id,
                 partner_refund_id, status, pending_reason, contradicted_at is not null as contradicted,
-                submits, checks_done, created_at
+                origin, submits, checks_done, created_at,
+                (select max(at) from refund_transition as step
+                where step.refund_id = refund.refund_id and step.to_status = refund.status
+                    and step.from_status <> step.to_status) as ended_at,
+                exists (select from idempotency_key as key
+                    where key.refund_id = refund.refund_id
+                        and key.idempotency_key like '%-again-%') as again
             from refund order by refund_id",
         )
         .await;
@@ -144,6 +164,8 @@ impl RefundEvidence {
             trades: simulator.trades().await,
             requests: simulator.requests().await,
             notifications: simulator.notifications().await,
+            late_effects: simulator.late_effects().await,
+            work_list: BTreeSet::new(),
             views,
             settled,
         }
@@ -165,6 +187,7 @@ pub(crate) fn judge_refunds(evidence: &RefundEvidence) -> Vec<Violation> {
     let mut found = Findings::default();
     identities(evidence, &mut found);
     books(evidence, &mut found);
+    duplicates(evidence, &mut found);
     for refund in &evidence.refunds {
         let case = Case::of(evidence, refund);
         money(&case, &mut found);
@@ -187,6 +210,9 @@ struct Case<'a> {
     theirs: Option<&'a Value>,
     requests: Vec<&'a Value>,
     notifications: Vec<&'a Value>,
+    /// Whether a request that Alipay has answered may still act there.
+    may_act: bool,
+    on_work_list: bool,
     view: Option<&'a Value>,
     settled: bool,
 }
@@ -222,6 +248,11 @@ impl<'a> Case<'a> {
                 .iter()
                 .filter(|notification| notification["partner_refund_id"] == ours)
                 .collect(),
+            may_act: evidence
+                .late_effects
+                .iter()
+                .any(|effect| effect["partner_refund_id"] == ours),
+            on_work_list: evidence.work_list.contains(&format!("ref_{}", id.simple())),
             view: evidence.views.get(&id),
             settled: evidence.settled,
         }
@@ -327,6 +358,46 @@ fn books(evidence: &RefundEvidence, found: &mut Findings) {
     }
 }
 
+/// In the keys of refunds that a person asks for a second time.
+#[cfg(feature = "failpoints")]
+pub(crate) const AGAIN: &str = "-again-";
+/// How long after a refund the same amount is suspected to be the same refund.
+const SUSPECTED_FOR: TimeDelta = TimeDelta::seconds(60);
+
+/// D9: the same amount of the same payment is not returned twice by two keys while the first refund is open
+/// or just done, unless its caller allows that.
+fn duplicates(evidence: &RefundEvidence, found: &mut Findings) {
+    let ours = || {
+        let rows = evidence.refunds.iter();
+        rows.filter(|row| evidence.settled && row.origin == "gateway")
+    };
+    for first in ours() {
+        for second in ours().filter(|second| {
+            second.again
+                && second.payment_id == first.payment_id
+                && second.amount_minor == first.amount_minor
+                && second.refund_id > first.refund_id
+        }) {
+            let free_at = match (first.status.as_str(), first.ended_at) {
+                ("failed", Some(at)) => Some(at),
+                ("succeeded", Some(at)) => Some(at + SUSPECTED_FOR),
+                _ => None,
+            };
+            let free = free_at.is_some_and(|at| second.created_at >= at);
+            found.check("D9", free, || {
+                format!(
+                    "{} and {} of {} return {} twice: {:?}",
+                    first.partner_refund_id,
+                    second.partner_refund_id,
+                    first.partner_trans_id,
+                    first.amount_minor,
+                    (first.ended_at, second.created_at),
+                )
+            });
+        }
+    }
+}
+
 /// M4, M6, S3: the gateway's word against the ledger's.
 fn money(case: &Case<'_>, found: &mut Findings) {
     let row = case.row;
@@ -357,8 +428,36 @@ fn money(case: &Case<'_>, found: &mut Findings) {
         "pending" | "unresolved" => (!case.settled, "M6"),
         _ => (false, "S1"),
     };
-    found.check(invariant, agrees, || {
+    // What contradicts the books stands there until somebody has settled it.
+    let stands = agrees || case.on_work_list;
+    found.check(invariant, stands, || {
         format!("{}: but Alipay's ledger has {:?}", case.name(), case.theirs)
+    });
+    let was_late = case
+        .requests
+        .iter()
+        .any(|request| request["fault"]["type"] == "late_effect");
+    found.check("M11", stands || !was_late, || {
+        format!("{}: an effect after its answer was missed", case.name())
+    });
+    let done = row.status == "failed";
+    found.check("M11", !(done && case.may_act), || {
+        format!("{}: done, and its request may still act", case.name())
+    });
+    let told = case.notifications.iter().any(|notification| {
+        notification["attempts"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|attempt| attempt["result"] == "acknowledged" && attempt["fault"].is_null())
+    });
+    let stands = row.contradicted || case.on_work_list;
+    let dropped = told && row.status == "failed" && status == "SUCCESS" && !stands;
+    found.check("S10", !dropped, || {
+        format!(
+            "{}: Alipay notified that it is done, and neither the books nor the work-list say so",
+            case.name()
+        )
     });
 }
 
