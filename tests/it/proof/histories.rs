@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeSet, io::Write as _, time::Duration};
 
-use alipayhk_gateway::failpoint::Action;
+use alipayhk_gateway::{domain::merchant::Scope, failpoint::Action};
 use chrono::{DateTime, Days, FixedOffset, NaiveTime, TimeDelta, Utc};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use serde_json::{Value, json};
@@ -18,8 +18,9 @@ use super::driver::{
     Act, Ear, Order, PAST_THE_LEASE, act, create, find, points, publish, settle, unless_stopped,
     work, work_and_be_cut,
 };
+use crate::reconciliation::upload;
 use crate::support::{
-    Options, World,
+    Options, PARTNER, World,
     http::body,
     oracle::{Evidence, judge},
     refund_oracle::{RefundEvidence, judge_refunds},
@@ -173,6 +174,20 @@ enum Operation {
     Treasury,
     /// Half a day passes, and with it perhaps a batch and its notifications.
     HalfADay,
+    /// Postgres is away from every replica for 5 to 120 s, perhaps with an answer in hand.
+    Outage,
+    /// Every replica ends without a word, and none returns for up to a day.
+    AllStop,
+    /// Cancels hang and take every place, while buyers confirm.
+    StarvedLane,
+    /// A cancel or a refund takes effect later than its answer, which says nothing of it, or never does.
+    LateEffect,
+    /// Alipay refuses the account at the door for a while.
+    ClosedDoor,
+    /// Alipay does by itself what contradicts our books, and we hear of it.
+    Contradiction,
+    /// A person returns money again under another key.
+    RefundAgain,
 }
 
 /// How likely each is, of all together.
@@ -202,6 +217,32 @@ const OPERATIONS: &[(Operation, u32)] = &[
     (Operation::RefreshRefund, 3),
     (Operation::Treasury, 2),
     (Operation::HalfADay, 2),
+    (Operation::Outage, 4),
+    (Operation::AllStop, 2),
+    (Operation::StarvedLane, 2),
+    (Operation::LateEffect, 6),
+    (Operation::ClosedDoor, 2),
+    (Operation::Contradiction, 3),
+    (Operation::RefundAgain, 4),
+];
+
+/// Points at which a replica may hold an answer when Postgres goes away.
+const WITH_AN_ANSWER: &[&str] = &[
+    "pay.after_call",
+    "query.after_call",
+    "cancel.after_call",
+    "refund.after_call",
+    "refund_query.after_call",
+    "notify.verified",
+];
+
+/// Codes with which Alipay refuses an account.
+const REFUSALS: &[&str] = &[
+    "ILLEGAL_SIGN",
+    "ILLEGAL_PARTNER",
+    "HAS_NO_PRIVILEGE",
+    "ILLEGAL_CLIENT_IP",
+    "SYSTEM_ERROR",
 ];
 
 /// What happened, for the report.
@@ -211,6 +252,14 @@ pub(super) struct Tally {
     operations: u64,
     restarts: u64,
     expired_leases: u64,
+    outages: u64,
+    answers_held_in_outages: u64,
+    stops_of_all: u64,
+    starved_lanes: u64,
+    late_effects: u64,
+    closed_doors: u64,
+    contradictions: u64,
+    refunds_again: u64,
 }
 
 struct History<'a> {
@@ -288,10 +337,18 @@ impl History<'_> {
                 let replica = self.replica();
                 work(self.world, replica).await;
             }
+            Operation::Outage => self.outage().await,
+            Operation::AllStop => self.all_stop().await,
+            Operation::StarvedLane => self.starved_lane().await,
+            Operation::LateEffect => self.late_effect().await,
+            Operation::ClosedDoor => self.closed_door().await,
+            Operation::Contradiction => self.contradiction().await,
+            Operation::RefundAgain => self.refund_again().await,
         }
         self.world.quiet_down().await;
         self.revive().await;
         self.look_at_the_schedule().await;
+        self.look_at_late_effects().await;
     }
 
     /// What a failed test shows of its last history.
@@ -622,6 +679,199 @@ impl History<'_> {
             .set_clock_wrong_by(replica, TimeDelta::minutes(minutes));
     }
 
+    async fn outage(&mut self) {
+        let holder = self.replica();
+        if self.rng.gen_bool(0.7) {
+            let point = *WITH_AN_ANSWER
+                .choose(&mut self.rng)
+                .expect("there are points");
+            self.say(&format!("  {holder} may hold an answer at {point}"));
+            points(self.world, holder).arm(point, 0, Action::Pause);
+            self.provoke(holder).await;
+        }
+        self.world.proxy().refuse();
+        points(self.world, holder).disarm();
+        if points(self.world, holder).is_stopped() {
+            self.tally.answers_held_in_outages += 1;
+            points(self.world, holder).resume();
+        }
+        if self.rng.gen_bool(0.3) {
+            let asked = [Act::Read, Act::Refresh, Act::Cancel(0), Act::Create(0)];
+            let asked = *asked.choose(&mut self.rng).expect("there are acts");
+            self.of_an_order(asked).await;
+        }
+        let seconds = self.rng.gen_range(5..=120);
+        self.say(&format!("  away for {seconds} s"));
+        self.world.advance(TimeDelta::seconds(seconds)).await;
+        self.world.proxy().restore();
+        // Whoever comes first: this visit, or the process with the answer.
+        let replica = self.replica();
+        work(self.world, replica).await;
+        self.tally.outages += 1;
+    }
+
+    async fn all_stop(&mut self) {
+        let replica = self.replica();
+        if self.rng.gen_bool(0.5) {
+            let point = POINTS.choose(&mut self.rng).expect("there are points");
+            self.say(&format!("  {replica} may die first, at {point}"));
+            points(self.world, replica).arm(point, 0, Action::Crash);
+            self.provoke(replica).await;
+        }
+        let seconds = match self.rng.gen_range(0..4) {
+            0 => self.rng.gen_range(1..60),
+            1 => self.rng.gen_range(60..240),
+            2 => self.rng.gen_range(240..7_200),
+            _ => self.rng.gen_range(7_200..86_400),
+        };
+        self.say(&format!("  all are gone for {seconds} s"));
+        self.world.stop_all(TimeDelta::seconds(seconds)).await;
+        self.tally.stops_of_all += 1;
+        self.tally.restarts += self.world.replicas.len() as u64;
+        let replica = self.replica();
+        work(self.world, replica).await;
+    }
+
+    async fn starved_lane(&mut self) {
+        for _ in 0..self.rng.gen_range(2..5) {
+            self.begin().await;
+        }
+        self.world.quiet_down().await;
+        let order = self.order();
+        if let Some(found) = find(self.world, &order).await {
+            let id = &found.partner_trans_id;
+            self.world.simulator.act(id, "confirm").await;
+        }
+        let times = self.rng.gen_range(1..6);
+        self.world.simulator.script_hanging("cancel", times).await;
+        let seconds = self.rng.gen_range(20..130);
+        self.world.advance(TimeDelta::seconds(seconds)).await;
+        let replica = self.replica();
+        work(self.world, replica).await;
+        self.world.simulator.release().await;
+        self.tally.starved_lanes += 1;
+    }
+
+    async fn late_effect(&mut self) {
+        let service = *["cancel", "refund"]
+            .choose(&mut self.rng)
+            .expect("there are two");
+        let answers = ["unknown", "system_error", "nothing", "retry_success"];
+        let suitable = if service == "cancel" { 4 } else { 3 };
+        let answer = answers[self.rng.gen_range(0..suitable)];
+        let after = self.rng.gen_bool(0.8).then(|| self.rng.gen_range(0..25));
+        let times = self.rng.gen_range(1..=2);
+        self.say(&format!(
+            "  {times} x {service}: {answer}, done after {after:?}"
+        ));
+        self.world
+            .simulator
+            .script_late(service, times, answer, after)
+            .await;
+        let asked = if service == "cancel" {
+            self.some_cancel()
+        } else {
+            self.some_refund()
+        };
+        self.of_an_order(asked).await;
+        self.tally.late_effects += 1;
+    }
+
+    async fn closed_door(&mut self) {
+        let code = *REFUSALS.choose(&mut self.rng).expect("there are codes");
+        self.say(&format!("  the account is refused with {code}"));
+        self.world.simulator.refuse_access(Some(code)).await;
+        for _ in 0..self.rng.gen_range(1..5) {
+            match self.rng.gen_range(0..4) {
+                0 => self.begin().await,
+                1 => {
+                    let asked = self.some_refund();
+                    self.of_an_order(asked).await;
+                }
+                2 => {
+                    let asked = self.some_cancel();
+                    self.of_an_order(asked).await;
+                }
+                _ => {
+                    self.pass_time().await;
+                    let replica = self.replica();
+                    work(self.world, replica).await;
+                }
+            }
+            self.world.quiet_down().await;
+        }
+        self.world.simulator.refuse_access(None).await;
+        self.tally.closed_doors += 1;
+    }
+
+    async fn contradiction(&mut self) {
+        let (order, replica) = (self.order(), self.replica());
+        if self.rng.gen_bool(0.4) {
+            // Refused, done all the same, and notified.
+            let lie = json!({
+                "type": "result_after_effect", "code": "FAIL", "error": "REASON_TRADE_BEEN_FREEZEN"
+            });
+            self.world.simulator.script("refund", 1, lie).await;
+            self.ask(&order, replica, Act::Refund("async", 0)).await;
+            self.world.quiet_down().await;
+            self.world.advance(TimeDelta::seconds(1)).await;
+            self.tally.contradictions += 1;
+            return;
+        }
+        let Some(found) = find(self.world, &order).await else {
+            return;
+        };
+        let trades = self.world.simulator.trades().await;
+        let is_paid = trades.iter().any(|trade| {
+            trade["partner_trans_id"] == found.partner_trans_id.as_str()
+                && trade["status"] == "TRADE_SUCCESS"
+        });
+        if !is_paid {
+            return;
+        }
+        self.say(&format!("  Alipay closes {}", order.reference()));
+        let id = &found.partner_trans_id;
+        self.world.simulator.close_paid(id, true).await;
+        if self.rng.gen_bool(0.5) {
+            self.ask(&order, replica, Act::Refresh).await;
+        } else {
+            self.import_the_file_of_today().await;
+        }
+        self.tally.contradictions += 1;
+    }
+
+    /// A day later, when it is whole.
+    async fn import_the_file_of_today(&mut self) {
+        let hong_kong = FixedOffset::east_opt(28_800).expect("eight hours");
+        let day = self.world.now().with_timezone(&hong_kong);
+        let day = day.format("%Y%m%d").to_string();
+        self.world.advance(TimeDelta::days(1)).await;
+        let Some(bytes) = self.world.simulator.daily_file("transaction", &day).await else {
+            return;
+        };
+        let operator = self.world.overseer(&[Scope::Reconciliation]).await;
+        let name = format!("{PARTNER}_transaction_{day}.txt");
+        let imported = upload(&operator, &name, &bytes, false).await;
+        self.say(&format!("  the file of {day}: {}", imported.status));
+    }
+
+    async fn refund_again(&mut self) {
+        let (order, replica) = (self.order(), self.replica());
+        let mode = *["sync", "async"].choose(&mut self.rng).expect("two");
+        if self.rng.gen_bool(0.5) {
+            // The answer to the first is lost.
+            let lost = json!({"type": "drop_after_effect"});
+            self.world.simulator.script("refund", 1, lost).await;
+        }
+        self.ask(&order, replica, Act::Refund(mode, 0)).await;
+        self.world.quiet_down().await;
+        let replica = self.replica();
+        let number = self.rng.gen_range(0..3);
+        self.ask(&order, replica, Act::RefundAgain(mode, number))
+            .await;
+        self.tally.refunds_again += 1;
+    }
+
     /// A fresh replica for one that has died meanwhile.
     async fn revive(&mut self) {
         for replica in 0..self.world.replicas.len() {
@@ -644,6 +894,40 @@ impl History<'_> {
             )
             .await;
         assert_eq!(lost, 0, "C8 in H{}: {}", self.seed, replay(self.seed));
+    }
+}
+
+impl History<'_> {
+    /// M11, at this instant: nothing is done while an answered cancel or refund may still act.
+    async fn look_at_late_effects(&self) {
+        for effect in self.world.simulator.late_effects().await {
+            let cancel = effect["service"] == "cancel";
+            let id = effect[if cancel {
+                "partner_trans_id"
+            } else {
+                "partner_refund_id"
+            }]
+            .as_str()
+            .expect("an id");
+            let done: i64 = sqlx::query_scalar(
+                "select (select count(*) from payment where $2 and partner_trans_id = $1
+                    and status in ('succeeded', 'failed') and cancel_reason is null)
+                + (select count(*) from refund where not $2 and partner_refund_id = $1
+                    and status = 'failed')",
+            )
+            .bind(id)
+            .bind(cancel)
+            .fetch_one(&self.world.pool)
+            .await
+            .expect("the database answers");
+            assert_eq!(
+                done,
+                0,
+                "M11 in H{}: {effect} may act still: {}",
+                self.seed,
+                replay(self.seed)
+            );
+        }
     }
 }
 
@@ -674,6 +958,7 @@ async fn run_world(
     let options = Options {
         replicas: 3,
         connections: 4,
+        proxied: 3,
         pay_timeout: Duration::from_millis(250),
         ask_timeout: Duration::from_millis(250),
         ..Options::default()
@@ -713,6 +998,14 @@ async fn share(pool: PgPool, name: &str, seeds: &[u64]) {
         "operations": tally.operations,
         "restarts": tally.restarts,
         "expired_leases": tally.expired_leases,
+        "outages": tally.outages,
+        "answers_held_in_outages": tally.answers_held_in_outages,
+        "stops_of_all": tally.stops_of_all,
+        "starved_lanes": tally.starved_lanes,
+        "late_effects": tally.late_effects,
+        "closed_doors": tally.closed_doors,
+        "contradictions": tally.contradictions,
+        "refunds_again": tally.refunds_again,
         "violations": violations.len(),
         "met": meters,
     });
