@@ -95,6 +95,14 @@ pub enum Fault {
     AcknowledgedEarly,
     /// A notification's signature is not looked at.
     NotificationUnverified,
+    /// An answer to a cancel that says nothing of its effect is taken for "not done".
+    InconclusiveIsNotDone,
+    /// A paid payment is called final while its cancel is under way.
+    FinalWhileCanceling,
+    /// A refresh shows the payment as it was before the question.
+    OldVersionShown,
+    /// What Alipay says of a refund against the books is forgotten.
+    ContradictionDropped,
 }
 
 /// Every planted fault with its name in `PLANTED_FAULT`.
@@ -119,6 +127,10 @@ pub const FAULTS: &[(Fault, &str)] = &[
     (Fault::RefundIdPerSubmit, "refund_id_per_submit"),
     (Fault::AcknowledgedEarly, "acknowledged_early"),
     (Fault::NotificationUnverified, "notification_unverified"),
+    (Fault::InconclusiveIsNotDone, "inconclusive_is_not_done"),
+    (Fault::FinalWhileCanceling, "final_while_canceling"),
+    (Fault::OldVersionShown, "old_version_shown"),
+    (Fault::ContradictionDropped, "contradiction_dropped"),
 ];
 
 /// Whether `fault` is planted in this process.

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::id::{AttemptId, PaymentId, RefundId};
+use crate::failpoint::planted;
 
 /// Which of Alipay's services a call asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +65,12 @@ impl AnswerClass {
     /// Whether what a call of this kind asked for may still happen, or may have happened unseen. Only a
     /// verified "done", a verified "not done", and what never left close that. The one table of it:
     /// statements take their list from [`AnswerClass::that_leave_open`].
-    pub const fn leaves_effect_open(self, kind: AttemptKind) -> bool {
+    pub fn leaves_effect_open(self, kind: AttemptKind) -> bool {
+        if planted!(InconclusiveIsNotDone)
+            && matches!(self, Self::Pending | Self::UnknownCode | Self::SystemError)
+        {
+            return false;
+        }
         match kind {
             // They change nothing.
             AttemptKind::Query | AttemptKind::RefundQuery | AttemptKind::StoreStatus => false,

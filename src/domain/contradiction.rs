@@ -20,6 +20,7 @@ use super::{
     refund::{Refund, RefundEvent},
     transition::FileLine,
 };
+use crate::failpoint::planted;
 
 /// What was said, by the name of the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +133,10 @@ impl Claim {
 
     /// What an event of a refund says against its state; `None` where it is no word of Alipay that money
     /// goes back.
-    pub const fn of_refund(event: &RefundEvent) -> Option<Self> {
+    pub fn of_refund(event: &RefundEvent) -> Option<Self> {
+        if planted!(ContradictionDropped) {
+            return None;
+        }
         match event {
             RefundEvent::Succeeded { .. } => Some(Self::RefundSucceeded),
             RefundEvent::Accepted => Some(Self::RefundAccepted),

@@ -9,6 +9,7 @@ use super::{
     },
     refund::{PendingReason, Refund, RefundState},
 };
+use crate::failpoint::planted;
 
 /// What the person at the till should do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,9 +229,9 @@ const fn after_refusal(retry: RetryAdvice) -> NextActionKind {
 
 impl Payment {
     /// Where the payment stands for whoever reads it.
-    pub const fn standing(&self) -> Standing {
+    pub fn standing(&self) -> Standing {
         let circumstances = Circumstances {
-            cancel_is_open: self.cancel_is_open(),
+            cancel_is_open: self.cancel_is_open() && !planted!(FinalWhileCanceling),
             refused_at_door: false,
             is_contradicted: self.contradicted_at.is_some(),
         };

@@ -101,7 +101,7 @@ pub struct Reversal {
 
 impl Reversal {
     /// Where the reversal stands: as what undoes the payment does.
-    pub const fn standing(&self) -> Standing {
+    pub fn standing(&self) -> Standing {
         match (self.action, &self.refund) {
             (ReversalAction::Refund, Some(refund)) => refund.standing(),
             // It may have been undone by several refunds; the books know of them all.

@@ -27,7 +27,7 @@ use super::{
 use crate::support::{
     Options, World, all, eventually,
     http::{Answer, Caller, body},
-    oracle::{Evidence, judge},
+    oracle::{Evidence, TOLD_APART, judge},
     refund_oracle::{RefundEvidence, judge_refunds},
     violation::Violation,
 };
@@ -152,6 +152,10 @@ planted! {
     refund_id_per_submit => ["M4", "M7"],
     acknowledged_early => ["V4"],
     notification_unverified => ["M6"],
+    inconclusive_is_not_done => ["M11"],
+    final_while_canceling => ["D8"],
+    old_version_shown => ["D8"],
+    contradiction_dropped => ["S10"],
     // In the schema.
     no_unique_reference => ["D3"],
     no_unique_key => ["D1", "D2"],
@@ -217,25 +221,27 @@ impl Scene {
         self.world.quiet_down().await;
     }
 
+    /// A payment taken at replica 0, as its caller knows it.
+    async fn order(&mut self, code: &str) -> Order {
+        let payment = self.pay(code).await.expect("an answer");
+        Order {
+            key: code.to_owned(),
+            request: json!({"merchant_reference": payment.body["merchant_reference"]}),
+        }
+    }
+
+    /// Something asked of replica 0 about an order, whose answer the oracle hears.
+    async fn hear(&mut self, order: &Order, asked: Act) {
+        act(&self.world, &mut self.ear, 0, 0, order, asked).await;
+        self.world.quiet_down().await;
+    }
+
     /// A payment at replica 0, and a refund of a part of it.
     async fn give_back(&mut self, mode: &'static str) {
         let batch = json!({"same_day_immediate": false, "in_window": "next_night"});
         self.world.simulator.set_refund_policy(&batch).await;
-        let payment = self.pay("0001").await.expect("an answer");
-        let order = Order {
-            key: "0001".to_owned(),
-            request: json!({"merchant_reference": payment.body["merchant_reference"]}),
-        };
-        act(
-            &self.world,
-            &mut self.ear,
-            0,
-            0,
-            &order,
-            Act::Refund(mode, 0),
-        )
-        .await;
-        self.world.quiet_down().await;
+        let order = self.order("0001").await;
+        self.hear(&order, Act::Refund(mode, 0)).await;
     }
 
     /// Time passes, and replica 0 looks at what is due.
@@ -334,38 +340,104 @@ async fn play(pool: PgPool, name: &str) -> Vec<Violation> {
         }
         "acknowledged_early" => return acknowledged(scene, None).await,
         "notification_unverified" => return acknowledged(scene, Some("forged_signature")).await,
-        "no_unique_reference" => return rivals_for_a_reference(scene).await,
-        "no_unique_key" => return rivals_for_a_key(scene).await,
+        "cancel_before_asking" => {
+            // Paid, unheard, and the first visit comes when the buyer's time is long over.
+            scene.pay("2003").await;
+            scene.visit_after(TimeDelta::seconds(62)).await;
+        }
+        "inconclusive_is_not_done" => return canceled_late(scene).await,
+        "final_while_canceling" => {
+            let order = scene.order("0001").await;
+            scene.script("cancel", "system_error_before_effect").await;
+            scene.hear(&order, Act::Cancel(0)).await;
+            scene.hear(&order, Act::Read).await;
+        }
+        "contradiction_dropped" => {
+            // Refused, done all the same, and notified.
+            let order = scene.order("0001").await;
+            let lie = json!({
+                "type": "result_after_effect", "code": "FAIL", "error": "REASON_TRADE_BEEN_FREEZEN"
+            });
+            scene.world.simulator.script("refund", 1, lie).await;
+            scene.hear(&order, Act::Refund("async", 0)).await;
+            scene.world.advance(TimeDelta::seconds(1)).await;
+        }
+        "old_version_shown" => return overtaken_refresh(scene).await,
+        _ => return play_in_the_schema(scene, name).await,
+    }
+    scene.end().await
+}
+
+/// The same for a defect of the schema.
+async fn play_in_the_schema(scene: Scene, name: &str) -> Vec<Violation> {
+    match name {
+        "no_unique_reference" => rivals_for_a_reference(scene).await,
+        "no_unique_key" => rivals_for_a_key(scene).await,
         "no_guard" => {
-            return tampered(
+            tampered(
                 scene,
                 is_planted(name).then_some("drop trigger payment_guard on payment"),
                 "update payment
                 set status = 'processing', status_reason = 'outcome_unknown', finalized_at = null",
             )
-            .await;
+            .await
         }
         "no_append_only" => {
-            return tampered(
+            tampered(
                 scene,
                 is_planted(name)
                     .then_some("drop trigger payment_transition_append_only on payment_transition"),
                 "delete from payment_transition where event = 'paid'",
             )
-            .await;
+            .await
         }
         "no_unique_follow_up" => {
-            return tampered(
+            tampered(
                 scene,
                 is_planted(name)
                     .then_some("alter table follow_up drop constraint follow_up_subject_key"),
                 "insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
                 select merchant_id, gen_random_uuid(), kind, subject_id, due_at from follow_up",
             )
-            .await;
+            .await
         }
         _ => panic!("no such defect: {name}"),
     }
+}
+
+/// A cancel of ours that Alipay answers UNKNOWN and performs 8 s later; meanwhile the buyer pays.
+async fn canceled_late(mut scene: Scene) -> Vec<Violation> {
+    let payment = scene.pay("0102").await.expect("an answer");
+    let simulator = &scene.world.simulator;
+    simulator.script_late("cancel", 1, "unknown", Some(8)).await;
+    while scene.world.simulator.count("cancel").await == 0 {
+        scene.visit_after(TimeDelta::seconds(1)).await;
+    }
+    let id = payment.body["partner_trans_id"].as_str().expect("an id");
+    scene.world.simulator.confirm(id).await;
+    for _ in 0..6 {
+        scene.visit_after(TimeDelta::seconds(1)).await;
+    }
+    scene.end().await
+}
+
+/// A refresh that learns nothing, and is answered after the payment was canceled meanwhile.
+async fn overtaken_refresh(mut scene: Scene) -> Vec<Violation> {
+    let order = scene.order("0102").await;
+    scene.script("query", "hold").await;
+    let (mut ear, mut rival) = (Ear::default(), Ear::default());
+    let world = &scene.world;
+    let refresh = act(world, &mut ear, 0, 1, &order, Act::Refresh);
+    let cancel = async {
+        world.until_received("query", 1).await;
+        act(world, &mut rival, 0, 2, &order, Act::Cancel(20)).await;
+        // The oracle tells two answers apart by when they were heard.
+        tokio::time::sleep(2 * TOLD_APART).await;
+        world.simulator.release().await;
+    };
+    tokio::join!(refresh, cancel);
+    scene.ear.0.extend(rival.0);
+    scene.ear.0.extend(ear.0);
     scene.end().await
 }
 

@@ -1296,9 +1296,10 @@ fn ends(evidence: &Evidence, found: &mut Findings) {
             .min_by_key(|step| step.version);
         let stands = first.is_none_or(|step| {
             let wished = step.event == "cancel_started" && step.api_key_id.is_some();
-            let contradicted = chain.into_iter().flatten().any(|before| {
-                before.version <= step.version && before.event == "contradicted"
-            });
+            let contradicted = chain
+                .into_iter()
+                .flatten()
+                .any(|before| before.version <= step.version && before.event == "contradicted");
             let told = step.statement_file_id.is_some() || is_news(&step.event) || contradicted;
             wished || told || by_alipay
         });
