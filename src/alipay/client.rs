@@ -21,7 +21,7 @@ use super::{
         RefundRequest, Service, StoreStatusRequest,
     },
     response::{self, Readable, Reading, Reply},
-    result_code,
+    result_code::Codes,
     sign::canonical,
     transport::Transport,
 };
@@ -55,6 +55,8 @@ pub struct AlipaySettings {
     pub refund_timeout: Duration,
     /// How many calls in a row without an answer stop new work; 0: none do ([`crate::domain::breaker`]).
     pub breaker_calls: u32,
+    /// What Alipay's codes mean.
+    pub codes: Arc<Codes>,
     /// Further root certificates to trust, PEM; usually none.
     pub extra_root_certificates: Vec<Vec<u8>>,
     /// Where tests stop, break or delay a call; of no size in a release.
@@ -75,6 +77,7 @@ impl AlipaySettings {
             cancel_timeout: Duration::from_secs(10),
             refund_timeout: Duration::from_secs(10),
             breaker_calls: 5,
+            codes: Arc::default(),
             extra_root_certificates: Vec::new(),
             failpoints: Failpoints::default(),
         }
@@ -140,6 +143,11 @@ impl Alipay {
     /// Whether there is a key to sign with at this moment.
     pub fn can_sign(&self) -> bool {
         self.keys().at(self.0.clock.now()).can_sign()
+    }
+
+    /// What Alipay's codes mean.
+    pub fn codes(&self) -> &Codes {
+        &self.0.settings.codes
     }
 
     /// Whether new work is refused at present because Alipay does not answer.
@@ -247,10 +255,11 @@ impl Alipay {
         too_late: &(dyn Fn() -> bool + Sync),
     ) -> Call<R::Outcome> {
         let span = call_span(&parameters);
+        let codes = &self.0.settings.codes;
         async {
             let started = Instant::now();
             let reading = match self.exchange(parameters, too_late).await {
-                Ok(reply) => response::interpret(request, &reply),
+                Ok(reply) => response::interpret(request, &reply, codes),
                 Err(fault) => Err(fault),
             };
             let (reading, detail) = match reading {
@@ -275,7 +284,7 @@ impl Alipay {
                 detail,
                 duration_ms: i32::try_from(duration.as_millis()).unwrap_or(i32::MAX),
             };
-            observe(R::SERVICE, &answer, duration);
+            observe(R::SERVICE, &answer, duration, codes);
             Call {
                 outcome: reading.outcome,
                 answer,
@@ -386,7 +395,7 @@ fn call_span(parameters: &Parameters) -> Span {
 }
 
 /// Counts the call, completes its span, and logs once what an operator should know.
-fn observe(service: Service, answer: &Answer, duration: Duration) {
+fn observe(service: Service, answer: &Answer, duration: Duration, codes: &Codes) {
     let (class, code) = (answer.class.as_str(), answer.code.as_deref());
     let span = Span::current();
     span.record("alipay.class", class);
@@ -396,7 +405,7 @@ fn observe(service: Service, answer: &Answer, duration: Duration) {
         .increment(1);
     metrics::histogram!("alipay_call_duration_seconds", "service" => service.as_str())
         .record(duration);
-    let set_up_fault = code.is_some_and(|code| result_code::is_set_up_fault(service, code));
+    let set_up_fault = code.is_some_and(|code| codes.is_set_up_fault(service, code));
     if answer.class.is_incident() || set_up_fault {
         tracing::warn!(
             class,

@@ -139,6 +139,12 @@ pub enum RefundOutcome {
         /// Alipay's code.
         code: String,
     },
+    /// Refused with a code of which nobody has said what it means: ask, and where there is no such
+    /// refund, send it again; a refusal that is repeated word for word is one.
+    UnknownCode {
+        /// Alipay's code.
+        code: String,
+    },
     /// Anything else: ask with `query_refund`.
     Unknown,
 }

@@ -2,26 +2,29 @@
 //! `protocol/operations.md` 1.3, 1.5, 2.5, 6).
 //!
 //! A code that is not here means nothing: the outcome is unknown and the trade is asked for, never
-//! failed (`protocol/wire.md` 3.1).
+//! failed (`protocol/wire.md` 3.1). An operator may add codes ([`Codes`]), and give others a sentence
+//! of their own; what a documented code means, nobody changes.
+
+use std::borrow::Cow;
 
 use super::request::Service;
 use crate::domain::payment::RetryAdvice;
 
-/// What a documented code means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a code means.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Meaning {
     /// Refused for good: nothing was done and nothing will be.
     Definite {
         /// What may be tried next.
         retry: RetryAdvice,
-        /// One sentence for the person at the till.
-        message: &'static str,
+        /// Why, in one sentence for the person at the till. What to do follows from `retry`.
+        reason: Cow<'static, str>,
     },
     /// Refused for a fault of the request, the contract or the set-up: nothing was done, and an
     /// operator must look.
     NotExecuted {
-        /// One sentence for the person at the till.
-        message: &'static str,
+        /// Why, in one sentence for the person at the till.
+        reason: Cow<'static, str>,
     },
     /// The state does not allow it as it stands: it must be asked for.
     InProgress,
@@ -33,28 +36,112 @@ pub enum Meaning {
     Unknown,
 }
 
+impl Meaning {
+    /// The name in the file of added codes.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Definite { .. } => "definite",
+            Self::NotExecuted { .. } => "not_executed",
+            Self::InProgress => "in_progress",
+            Self::NotFound => "not_found",
+            Self::Later => "later",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// What may be tried after this refusal, and why it was refused; `None` where it is none.
+    pub fn refusal(&self) -> Option<(RetryAdvice, &str)> {
+        match self {
+            Self::Definite { retry, reason } => Some((*retry, reason)),
+            // The till can change neither the request nor the set-up.
+            Self::NotExecuted { reason } => Some((No, reason)),
+            Self::InProgress | Self::NotFound | Self::Later | Self::Unknown => None,
+        }
+    }
+}
+
+/// A code that an operator added, or a sentence of his own for one that is documented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddedCode {
+    /// Whose answers it stands in.
+    pub service: Service,
+    /// The code.
+    pub code: String,
+    /// What it means.
+    pub meaning: Meaning,
+}
+
+/// The documented codes, and those that were added.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Codes {
+    added: Vec<AddedCode>,
+}
+
+impl Codes {
+    /// The documented codes and these. A row may say better what a documented code is *about*, never
+    /// what it *means*: a definite no that became a doubt would leave payments open, and a doubt that
+    /// became a no would lose money. Every fault is returned at once.
+    pub fn with(rows: Vec<AddedCode>) -> Result<Self, Vec<String>> {
+        let mut faults = Vec::new();
+        for (at, row) in rows.iter().enumerate() {
+            let AddedCode { service, code, .. } = row;
+            let name = format!("{} {code}", service.as_str());
+            if let Some(known) = documented(*service, code)
+                && known.as_str() != row.meaning.as_str()
+            {
+                let known = known.as_str();
+                faults.push(format!(
+                    "{name}: the gateway knows this code as {known}, which cannot be changed"
+                ));
+            }
+            let is_twin = |other: &AddedCode| other.service == *service && other.code == *code;
+            if rows.iter().take(at).any(is_twin) {
+                faults.push(format!("{name}: stands twice"));
+            }
+        }
+        if faults.is_empty() {
+            Ok(Self { added: rows })
+        } else {
+            Err(faults)
+        }
+    }
+
+    /// What `code` means as an answer of `service`; `None` where nobody has said so.
+    pub fn meaning(&self, service: Service, code: &str) -> Option<Meaning> {
+        let is_it = |added: &&AddedCode| added.service == service && added.code == code;
+        match self.added.iter().find(is_it) {
+            Some(added) => Some(added.meaning.clone()),
+            None => documented(service, code),
+        }
+    }
+
+    /// Whether a code calls for an operator: the set-up is at fault.
+    pub(super) fn is_set_up_fault(&self, service: Service, code: &str) -> bool {
+        matches!(self.meaning(service, code), Some(NotExecuted { .. }))
+    }
+}
+
 use Meaning::{InProgress, Later, NotExecuted, NotFound, Unknown};
 use RetryAdvice::{NewBarcode, No, OtherMethod, SameBarcode};
 
 type Table = &'static [(&'static str, Meaning)];
 
-const fn definite(retry: RetryAdvice, message: &'static str) -> Meaning {
-    Meaning::Definite { retry, message }
+const fn definite(retry: RetryAdvice, reason: &'static str) -> Meaning {
+    Meaning::Definite {
+        retry,
+        reason: Cow::Borrowed(reason),
+    }
 }
 
 const ACCESS: Meaning = NotExecuted {
-    message: "Payments are not set up correctly here; take another payment method and tell your \
-              support team.",
+    reason: Cow::Borrowed("Alipay does not serve this shop as it is set up."),
 };
 const REQUEST: Meaning = NotExecuted {
-    message: "The payment could not be sent as it was; take another payment method and tell your \
-              support team.",
+    reason: Cow::Borrowed("Alipay did not take the request as it was sent."),
 };
-const MERCHANT: &str = "This shop cannot take the payment at the moment; take another payment method and tell your \
-     support team.";
-const RESCAN: &str =
-    "The code could not be used; ask the customer to refresh it and scan the new one.";
-const OTHER: &str = "The payment was declined; ask the customer for another payment method.";
+const MERCHANT: &str = "Alipay does not let this shop take the payment at the moment.";
+const RESCAN: &str = "The code could not be used.";
+const OTHER: &str = "The payment was declined.";
 
 /// Refusals at the door, the same for every service (`protocol/wire.md` 3.0).
 pub const ACCESS_CODES: Table = &[
@@ -85,183 +172,41 @@ pub const ACCESS_CODES: Table = &[
 ];
 
 /// Pay (`protocol/wire.md` 3.1).
+#[rustfmt::skip]
 pub const PAY_CODES: Table = &[
-    (
-        "TRADE_BUYER_NOT_MATCH",
-        definite(
-            NewBarcode,
-            "This payment was started with another customer's code; start a new payment and scan \
-             again.",
-        ),
-    ),
-    (
-        "TRADE_HAS_CLOSE",
-        definite(
-            NewBarcode,
-            "This payment was already closed; start a new payment and scan a fresh code.",
-        ),
-    ),
-    (
-        "NOT_SUPPORT_PAYMENT_INST",
-        definite(
-            OtherMethod,
-            "This wallet is not accepted here; ask the customer for another wallet or payment \
-             method.",
-        ),
-    ),
+    ("TRADE_BUYER_NOT_MATCH", definite(NewBarcode, "This payment was started with another customer's code.")),
+    ("TRADE_HAS_CLOSE", definite(NewBarcode, "This payment was already closed.")),
+    ("NOT_SUPPORT_PAYMENT_INST", definite(OtherMethod, "This wallet is not accepted here.")),
     ("TRADE_NOT_EXIST", InProgress),
     ("TRADE_STATUS_ERROR", InProgress),
     ("TRADE_HAS_SUCCESS", InProgress),
-    (
-        "REASON_TRADE_BEEN_FREEZEN",
-        definite(
-            OtherMethod,
-            "The payment is frozen; take another payment method and tell your support team.",
-        ),
-    ),
-    (
-        "EXIST_FORBIDDEN_WORD",
-        definite(
-            SameBarcode,
-            "The description holds a word that is not allowed; change it and start a new payment.",
-        ),
-    ),
+    ("REASON_TRADE_BEEN_FREEZEN", definite(OtherMethod, "Alipay has frozen the payment.")),
+    ("EXIST_FORBIDDEN_WORD", definite(SameBarcode, "The description holds a word that Alipay does not allow; change it.")),
     ("SELLER_NOT_EXIST", definite(OtherMethod, MERCHANT)),
     ("SELLER_BEEN_BLOCKED", definite(OtherMethod, MERCHANT)),
-    (
-        "BUYER_NOT_EXIST",
-        definite(
-            OtherMethod,
-            "The customer's wallet account cannot pay; the customer should contact the wallet's \
-             support.",
-        ),
-    ),
-    (
-        "BUYER_ENABLE_STATUS_FORBID",
-        definite(
-            OtherMethod,
-            "The customer's wallet account is blocked; the customer should contact the wallet's \
-             support.",
-        ),
-    ),
-    (
-        "BUYER_SELLER_EQUAL",
-        definite(
-            OtherMethod,
-            "The customer's wallet belongs to this shop; another person must pay.",
-        ),
-    ),
-    (
-        "CLIENT_VERSION_NOT_MATCH",
-        definite(
-            NewBarcode,
-            "The customer's wallet app is too old; ask the customer to update it and scan a fresh \
-             code.",
-        ),
-    ),
+    ("BUYER_NOT_EXIST", definite(OtherMethod, "The customer's wallet account cannot pay; the wallet's own support can help the customer.")),
+    ("BUYER_ENABLE_STATUS_FORBID", definite(OtherMethod, "The customer's wallet account is blocked; the wallet's own support can help the customer.")),
+    ("BUYER_SELLER_EQUAL", definite(OtherMethod, "The customer's wallet belongs to this shop, which cannot pay itself.")),
+    ("CLIENT_VERSION_NOT_MATCH", definite(NewBarcode, "The customer's wallet app is too old; ask the customer to update it.")),
     ("SOUNDWAVE_PARSER_FAIL", definite(NewBarcode, RESCAN)),
     ("PULL_MOBILE_CASHIER_FAIL", definite(NewBarcode, RESCAN)),
-    (
-        "BUYER_BALANCE_NOT_ENOUGH",
-        definite(
-            NewBarcode,
-            "The customer's balance is too low; ask the customer to top up or choose another card, \
-             then scan a fresh code.",
-        ),
-    ),
-    (
-        "BUYER_BANKCARD_BALANCE_NOT_ENOUGH",
-        definite(
-            NewBarcode,
-            "The customer's bank card balance is too low; ask the customer to choose another card, \
-             then scan a fresh code.",
-        ),
-    ),
-    (
-        "ERROR_BALANCE_PAYMENT_DISABLE",
-        definite(
-            NewBarcode,
-            "Paying from the balance is switched off in the customer's wallet; ask the customer to \
-             switch it on, then scan a fresh code.",
-        ),
-    ),
-    (
-        "MOBILE_PAYMENT_SWITCH_OFF",
-        definite(
-            NewBarcode,
-            "Mobile payment is switched off in the customer's wallet; ask the customer to switch it \
-             on, then scan a fresh code.",
-        ),
-    ),
-    (
-        "USER_FACE_PAYMENT_SWITCH_OFF",
-        definite(
-            NewBarcode,
-            "Paying in shops is switched off in the customer's wallet; ask the customer to switch \
-             it on, then scan a fresh code.",
-        ),
-    ),
-    (
-        "BUYER_PAYMENT_AMOUNT_DAY_LIMIT_ERROR",
-        definite(
-            OtherMethod,
-            "The customer has reached the daily limit; ask for another payment method.",
-        ),
-    ),
-    (
-        "BUYER_PAYMENT_AMOUNT_MONTH_LIMIT_ERROR",
-        definite(
-            OtherMethod,
-            "The customer has reached the monthly limit; ask for another payment method.",
-        ),
-    ),
-    (
-        "REQUEST_AMOUNT_EXCEED",
-        definite(
-            OtherMethod,
-            "The amount is above the limit; ask for another payment method or a smaller amount.",
-        ),
-    ),
-    (
-        "TOTAL_FEE_EXCEED",
-        definite(
-            OtherMethod,
-            "The amount is above the limit; ask for another payment method or a smaller amount.",
-        ),
-    ),
+    ("BUYER_BALANCE_NOT_ENOUGH", definite(NewBarcode, "The customer's balance is too low; ask the customer to top up or choose another card.")),
+    ("BUYER_BANKCARD_BALANCE_NOT_ENOUGH", definite(NewBarcode, "The customer's bank card balance is too low; ask the customer to choose another card.")),
+    ("ERROR_BALANCE_PAYMENT_DISABLE", definite(NewBarcode, "Paying from the balance is switched off in the customer's wallet; ask the customer to switch it on.")),
+    ("MOBILE_PAYMENT_SWITCH_OFF", definite(NewBarcode, "Mobile payment is switched off in the customer's wallet; ask the customer to switch it on.")),
+    ("USER_FACE_PAYMENT_SWITCH_OFF", definite(NewBarcode, "Paying in shops is switched off in the customer's wallet; ask the customer to switch it on.")),
+    ("BUYER_PAYMENT_AMOUNT_DAY_LIMIT_ERROR", definite(OtherMethod, "The customer has reached the daily limit.")),
+    ("BUYER_PAYMENT_AMOUNT_MONTH_LIMIT_ERROR", definite(OtherMethod, "The customer has reached the monthly limit.")),
+    ("REQUEST_AMOUNT_EXCEED", definite(OtherMethod, "The amount is above Alipay's limit.")),
+    ("TOTAL_FEE_EXCEED", definite(OtherMethod, "The amount is above Alipay's limit.")),
     ("BEYOND_PAY_RESTRICTION", definite(OtherMethod, MERCHANT)),
-    (
-        "BEYOND_PER_RECEIPT_RESTRICTION",
-        definite(OtherMethod, MERCHANT),
-    ),
-    (
-        "ERROR_BUYER_CERTIFY_LEVEL_LIMIT",
-        definite(
-            OtherMethod,
-            "The customer's wallet account is not verified enough; ask for another payment method.",
-        ),
-    ),
-    (
-        "ERROR_SELLER_CERTIFY_LEVEL_LIMIT",
-        definite(OtherMethod, MERCHANT),
-    ),
+    ("BEYOND_PER_RECEIPT_RESTRICTION", definite(OtherMethod, MERCHANT)),
+    ("ERROR_BUYER_CERTIFY_LEVEL_LIMIT", definite(OtherMethod, "The customer's wallet account is not verified enough.")),
+    ("ERROR_SELLER_CERTIFY_LEVEL_LIMIT", definite(OtherMethod, MERCHANT)),
     ("PAYMENT_REQUEST_HAS_RISK", definite(OtherMethod, OTHER)),
-    (
-        "NO_PAYMENT_INSTRUMENTS_AVAILABLE",
-        definite(
-            OtherMethod,
-            "The customer's wallet has nothing to pay with; ask for another payment method.",
-        ),
-    ),
+    ("NO_PAYMENT_INSTRUMENTS_AVAILABLE", definite(OtherMethod, "The customer's wallet has nothing to pay with.")),
     ("PAYMENT_FAIL", definite(OtherMethod, OTHER)),
-    (
-        "CONTEXT_INCONSISTENT",
-        definite(
-            NewBarcode,
-            "This payment was sent before with other details; start a new payment and scan a fresh \
-             code.",
-        ),
-    ),
+    ("CONTEXT_INCONSISTENT", definite(NewBarcode, "This payment was sent before with other details.")),
     ("ACCESS_FORBIDDEN", ACCESS),
     ("PARTNER_ERROR", ACCESS),
     ("UN_SUPPORT_BIZ_TYPE", ACCESS),
@@ -272,20 +217,30 @@ pub const PAY_CODES: Table = &[
 /// Query (`protocol/wire.md` 3.4).
 pub const QUERY_CODES: Table = &[("TRADE_NOT_EXIST", NotFound), ("TRANS_NOT_FOUND", NotFound)];
 
-const TOO_LATE: &str = "It is too late to cancel this payment; refund it instead.";
-const CANCEL_REFUSED: &str = "The payment cannot be canceled; ask your support team.";
+const TOO_LATE: &str = "It is too late to cancel this payment; refund it.";
+const FROZEN: &str = "Alipay has frozen the payment.";
+const NOT_OURS: &str = "Alipay does not let this account change the payment.";
 
 /// Cancel (`protocol/wire.md` 3.2, `protocol/operations.md` 1.5).
 pub const CANCEL_CODES: Table = &[
     ("TRADE_NOT_EXIST", NotFound),
-    ("TRADE_STATUS_ERROR", definite(No, CANCEL_REFUSED)),
+    (
+        "TRADE_STATUS_ERROR",
+        definite(No, "Alipay takes no cancel of the payment as it stands."),
+    ),
     ("TRADE_HAS_FINISHED", definite(No, TOO_LATE)),
     ("TRADE_FINISHED", definite(No, TOO_LATE)),
     ("TRADE_CANCEL_TIME_OUT", definite(No, TOO_LATE)),
-    ("REASON_TRADE_BEEN_FREEZEN", definite(No, CANCEL_REFUSED)),
-    ("TRADE_ROLE_ERROR", definite(No, CANCEL_REFUSED)),
-    ("REASON_TRADE_REFUND_FEE_ERR", definite(No, CANCEL_REFUSED)),
-    ("REFUND_AMT_NOT_EQUAL_TOTAL", definite(No, CANCEL_REFUSED)),
+    ("REASON_TRADE_BEEN_FREEZEN", definite(No, FROZEN)),
+    ("TRADE_ROLE_ERROR", definite(No, NOT_OURS)),
+    (
+        "REASON_TRADE_REFUND_FEE_ERR",
+        definite(No, "Alipay cannot give its fee back."),
+    ),
+    (
+        "REFUND_AMT_NOT_EQUAL_TOTAL",
+        definite(No, "A part of the payment has been refunded."),
+    ),
     ("SELLER_BALANCE_NOT_ENOUGH", Later),
     ("DISCORDANT_REPEAT_REQUEST", Unknown),
 ];
@@ -302,10 +257,20 @@ pub const REFUND_CODES: Table = &[
     ("RETURN_AMOUNT_EXCEED", definite(No, BEYOND_BALANCE)),
     ("REFUND_AMT_RESTRICTION", definite(No, BEYOND_BALANCE)),
     ("REQUEST_AMOUNT_EXCEED", definite(No, BEYOND_BALANCE)),
+    ("REASON_TRADE_BEEN_FREEZEN", definite(No, FROZEN)),
+    ("TRADE_ROLE_ERROR", definite(No, NOT_OURS)),
     (
-        "REASON_TRADE_BEEN_FREEZEN",
-        definite(No, "The payment is frozen; ask your support team."),
+        "TRADE_HAS_FINISHED",
+        definite(No, "Alipay has closed its books on this payment."),
     ),
+    (
+        "REFUND_AMT_NOT_EQUAL_TOTAL",
+        definite(
+            No,
+            "Alipay refunds this payment in full only, and the amount is another.",
+        ),
+    ),
+    ("ACCESS_FORBIDDEN", ACCESS),
     ("REPEATED_REFUNDMENT_REQUEST", Unknown),
     ("DISCORDANT_REPEAT_REQUEST", Unknown),
     (
@@ -352,8 +317,7 @@ pub const MAINTAIN_STORE_CODES: Table = &[
 pub const STORE_STATUS_CODES: Table =
     &[("PARAM_ILLEGAL", STORE_DATA), ("DATA_NOT_EXIST", NotFound)];
 
-/// What `code` means as an answer of `service`; `None` for an undocumented code.
-pub fn meaning(service: Service, code: &str) -> Option<Meaning> {
+fn documented(service: Service, code: &str) -> Option<Meaning> {
     let own = match service {
         Service::Pay => PAY_CODES,
         Service::Query => QUERY_CODES,
@@ -366,22 +330,36 @@ pub fn meaning(service: Service, code: &str) -> Option<Meaning> {
     find(own, code).or_else(|| find(ACCESS_CODES, code))
 }
 
-/// The sentence for a refusal, a general one where the code has none.
-pub(super) fn message(service: Service, code: &str) -> &'static str {
-    match meaning(service, code) {
-        Some(Meaning::Definite { message, .. } | NotExecuted { message }) => message,
-        Some(InProgress | NotFound | Later | Unknown) | None => OTHER,
-    }
-}
-
 /// Whether `code` is a documented refusal at the door, after which nothing was done.
 pub(super) fn is_access_refusal(code: &str) -> bool {
     matches!(find(ACCESS_CODES, code), Some(NotExecuted { .. }))
 }
 
-/// Whether a code calls for an operator: the set-up is at fault.
-pub(super) fn is_set_up_fault(service: Service, code: &str) -> bool {
-    matches!(meaning(service, code), Some(NotExecuted { .. }))
+/// Why a cancel was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CancelRefusal {
+    /// It came too late: a refund is what is left.
+    TooLate,
+    /// For another reason, in one sentence.
+    Because(Cow<'static, str>),
+}
+
+impl Codes {
+    /// Why a cancel was refused with this code.
+    pub fn cancel_refusal(&self, code: Option<&str>) -> CancelRefusal {
+        // By what the code is known to mean, whatever sentence was put in the place of ours.
+        let known = code.and_then(|code| documented(Service::Cancel, code));
+        if matches!(known, Some(Meaning::Definite { reason, .. }) if reason == TOO_LATE) {
+            return CancelRefusal::TooLate;
+        }
+        let meaning = code.and_then(|code| self.meaning(Service::Cancel, code));
+        CancelRefusal::Because(match meaning {
+            Some(Meaning::Definite { reason, .. } | NotExecuted { reason }) => reason,
+            Some(Later) => "The shop's balance at Alipay is too low.".into(),
+            Some(NotFound) => "Alipay knows of no such payment.".into(),
+            Some(InProgress | Unknown) | None => "Alipay gave no reason that is known.".into(),
+        })
+    }
 }
 
 /// Whether `code` is Alipay's "temporarily unavailable", of which nothing follows.
@@ -403,7 +381,7 @@ fn find(table: Table, code: &str) -> Option<Meaning> {
     table
         .iter()
         .find(|(documented, _)| *documented == code)
-        .map(|(_, meaning)| *meaning)
+        .map(|(_, meaning)| meaning.clone())
 }
 
 #[cfg(test)]

@@ -1,4 +1,8 @@
 use super::*;
+use crate::domain::{
+    payment::{Failure, PaymentState},
+    standing::{Circumstances, Standing},
+};
 
 /// Every code of `protocol/wire.md` and `protocol/operations.md`, per service.
 pub(in crate::alipay) const DOCUMENTED: [(Service, &str); 7] = [
@@ -42,7 +46,8 @@ pub(in crate::alipay) const DOCUMENTED: [(Service, &str); 7] = [
          TRADE_STATUS_ERROR TRADE_HAS_CLOSE RETURN_AMOUNT_EXCEED REFUND_AMT_RESTRICTION \
          REQUEST_AMOUNT_EXCEED REASON_TRADE_BEEN_FREEZEN REPEATED_REFUNDMENT_REQUEST \
          DISCORDANT_REPEAT_REQUEST CURRENCY_NOT_SAME REFUNDMENT_VALID_DATE_EXCEED \
-         BUYER_NOT_EXIST SELLER_BALANCE_NOT_ENOUGH MERCHANT_BALANCE_NOT_ENOUGH",
+         BUYER_NOT_EXIST SELLER_BALANCE_NOT_ENOUGH MERCHANT_BALANCE_NOT_ENOUGH \
+         TRADE_HAS_FINISHED REFUND_AMT_NOT_EQUAL_TOTAL TRADE_ROLE_ERROR ACCESS_FORBIDDEN",
     ),
     (
         Service::RefundQuery,
@@ -81,7 +86,7 @@ fn every_documented_code_has_a_meaning_and_no_other_has() {
     }
     for (service, codes) in DOCUMENTED {
         for code in codes.split_whitespace() {
-            assert!(meaning(service, code).is_some(), "{service:?} {code}");
+            assert!(documented(service, code).is_some(), "{service:?} {code}");
         }
     }
 }
@@ -90,7 +95,7 @@ fn every_documented_code_has_a_meaning_and_no_other_has() {
 fn s3_an_undocumented_code_has_no_meaning() {
     for service in Service::ALL {
         for code in ["", "FANTASY_CODE", "soundwave_parser_fail", "SUCCESS"] {
-            assert_eq!(meaning(service, code), None, "{service:?} {code}");
+            assert_eq!(documented(service, code), None, "{service:?} {code}");
         }
     }
 }
@@ -98,13 +103,13 @@ fn s3_an_undocumented_code_has_no_meaning() {
 #[test]
 fn s3_codes_of_which_nothing_follows_are_never_definite() {
     for service in Service::ALL {
-        assert_eq!(meaning(service, "SYSTEM_ERROR"), Some(Unknown));
+        assert_eq!(documented(service, "SYSTEM_ERROR"), Some(Unknown));
     }
     for code in ["TRADE_NOT_EXIST", "TRADE_STATUS_ERROR", "TRADE_HAS_SUCCESS"] {
-        assert_eq!(meaning(Service::Pay, code), Some(InProgress));
+        assert_eq!(documented(Service::Pay, code), Some(InProgress));
     }
     for code in ["REPEATED_REFUNDMENT_REQUEST", "DISCORDANT_REPEAT_REQUEST"] {
-        assert_eq!(meaning(Service::Refund, code), Some(Unknown));
+        assert_eq!(documented(Service::Refund, code), Some(Unknown));
     }
     assert!(!is_access_refusal("SYSTEM_ERROR"));
     assert!(!is_access_refusal("PAYMENT_FAIL"));
@@ -112,7 +117,7 @@ fn s3_codes_of_which_nothing_follows_are_never_definite() {
 }
 
 #[test]
-fn messages_are_one_short_sentence_without_alipays_words() {
+fn reasons_are_one_short_sentence_without_alipays_words() {
     let tables = [
         ACCESS_CODES,
         PAY_CODES,
@@ -124,19 +129,109 @@ fn messages_are_one_short_sentence_without_alipays_words() {
         STORE_STATUS_CODES,
     ];
     for (code, meaning) in tables.into_iter().flatten() {
-        let (Meaning::Definite { message, .. } | NotExecuted { message }) = meaning else {
+        let Some((_, reason)) = meaning.refusal() else {
             continue;
         };
         assert!(
-            message.ends_with('.') && message.len() <= 160,
-            "{code}: {message}"
+            reason.ends_with('.') && reason.len() <= 120,
+            "{code}: {reason}"
         );
-        assert_eq!(message.matches(". ").count(), 0, "{code}: {message}");
+        assert_eq!(reason.matches(". ").count(), 0, "{code}: {reason}");
         assert!(
-            !message.contains('_') && !message.contains("  "),
-            "{code}: {message}"
+            !reason.contains('_') && !reason.contains("  "),
+            "{code}: {reason}"
         );
     }
+}
+
+/// What a till reads about a refusal says one thing: the message, the advice and the next action are of
+/// one row, also where an operator wrote it.
+#[test]
+fn message_retry_and_next_action_of_every_refused_payment_agree() {
+    const ADVICE: [(RetryAdvice, &str, &str); 4] = [
+        (SameBarcode, "show_code_again", "same code"),
+        (NewBarcode, "show_code_again", "fresh code"),
+        (OtherMethod, "other_method", "payment method"),
+        (No, "call_operator", "support team"),
+    ];
+    let added: Vec<_> = ADVICE
+        .iter()
+        .map(|(retry, _, told)| AddedCode {
+            service: Service::Pay,
+            code: format!("ADDED_{}", told.to_uppercase().replace(' ', "_")),
+            meaning: definite(*retry, "Somebody knows why."),
+        })
+        .collect();
+    let rows: Vec<_> = PAY_CODES
+        .iter()
+        .chain(ACCESS_CODES)
+        .map(|(code, _)| (*code).to_owned())
+        .chain(added.iter().map(|added| added.code.clone()))
+        .collect();
+    let codes = Codes::with(added).expect("nothing that is known");
+    let mut refusals = 0;
+    for code in rows {
+        let meaning = codes.meaning(Service::Pay, &code).expect("it is known");
+        let Some((retry, reason)) = meaning.refusal() else {
+            continue;
+        };
+        refusals += 1;
+        let failure = Failure::new(&code, reason, retry);
+        assert_eq!((failure.code.as_str(), failure.retry), (&*code, retry));
+        for (advice, action, told) in ADVICE {
+            let is_told = failure.message.contains(told);
+            assert_eq!(is_told, advice == retry, "{code}: {}", failure.message);
+            if advice == retry {
+                let state = PaymentState::Failed(failure.clone());
+                let standing = Standing::of_payment(&state, Circumstances::default());
+                assert_eq!(standing.next_action().as_str(), action, "{code}");
+            }
+        }
+    }
+    assert!(refusals > 60, "{refusals}");
+}
+
+#[test]
+fn what_is_known_of_a_code_cannot_be_changed_and_its_sentence_can() {
+    let row = |service, code: &str, meaning| AddedCode {
+        service,
+        code: code.to_owned(),
+        meaning,
+    };
+    let codes = Codes::with(vec![
+        row(Service::Pay, "NEW", definite(OtherMethod, "Ours.")),
+        row(Service::Pay, "PAYMENT_FAIL", definite(No, "Ours.")),
+        row(Service::Refund, "NEW", Later),
+        // Known of another service alone.
+        row(Service::Refund, "PAYMENT_FAIL", definite(No, "Ours.")),
+    ])
+    .expect("no faults");
+    let ours = |retry| Some(definite(retry, "Ours."));
+    assert_eq!(codes.meaning(Service::Pay, "NEW"), ours(OtherMethod));
+    assert_eq!(codes.meaning(Service::Pay, "PAYMENT_FAIL"), ours(No));
+    assert_eq!(codes.meaning(Service::Refund, "NEW"), Some(Later));
+    assert_eq!(codes.meaning(Service::Refund, "PAYMENT_FAIL"), ours(No));
+    assert_eq!(codes.meaning(Service::Cancel, "NEW"), None);
+    let others = documented(Service::Pay, "TRADE_HAS_CLOSE");
+    assert_eq!(codes.meaning(Service::Pay, "TRADE_HAS_CLOSE"), others);
+    let faults = Codes::with(vec![
+        row(Service::Pay, "PAYMENT_FAIL", Unknown),
+        row(Service::Pay, "SYSTEM_ERROR", definite(No, "Ours.")),
+        row(Service::Refund, "ILLEGAL_SIGN", Later),
+        row(Service::Refund, "NEW", Later),
+        row(Service::Refund, "NEW", Later),
+    ]);
+    assert_eq!(
+        faults,
+        Err([
+            "pay PAYMENT_FAIL: the gateway knows this code as definite, which cannot be changed",
+            "pay SYSTEM_ERROR: the gateway knows this code as unknown, which cannot be changed",
+            "refund ILLEGAL_SIGN: the gateway knows this code as not_executed, which cannot be changed",
+            "refund NEW: stands twice",
+        ]
+        .map(str::to_owned)
+        .to_vec())
+    );
 }
 
 #[test]

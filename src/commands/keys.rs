@@ -5,6 +5,7 @@
 
 use std::{fmt::Write as _, os::unix::fs::PermissionsExt as _, path::Path};
 
+use anyhow::anyhow;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ use crate::{
     },
     clock::{Clock, SystemClock},
     config::{Account, AccountsConfig, KeyFile, SignType, process_environment},
-    startup::{key_of, keyring},
+    startup::{self, key_of, keyring},
 };
 
 /// Own RSA2 keys are at least this long (`design/correctness.md` Q3).
@@ -74,6 +75,7 @@ struct CheckedAccount {
 /// Runs the command.
 pub async fn run(args: &CheckArgs) -> anyhow::Result<Report> {
     let config = AccountsConfig::read(process_environment)?;
+    startup::codes(&config.alipay).map_err(|faults| anyhow!(faults.join("\n  ")))?;
     let now = SystemClock.now();
     let mut text = String::new();
     let mut all_is_well = true;

@@ -488,7 +488,11 @@ impl<'t> Members<'t> {
     }
 
     /// An array of tables, each with where it is.
-    fn tables(&mut self, name: &'static str, faults: &mut Vec<String>) -> Vec<(String, &'t Table)> {
+    pub(super) fn tables(
+        &mut self,
+        name: &'static str,
+        faults: &mut Vec<String>,
+    ) -> Vec<(String, &'t Table)> {
         let Some(value) = self.get(name) else {
             return Vec::new();
         };

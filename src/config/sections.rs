@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{
     accounts::{self, Account},
+    codes::{self, Code},
     read::Reader,
 };
 
@@ -204,6 +205,8 @@ pub struct Alipay {
     pub accounts: Vec<Account>,
     /// Deadlines, for every account.
     pub timeouts: Timeouts,
+    /// The codes that are added to those the gateway knows.
+    pub codes: Vec<Code>,
     /// How many calls in a row without an answer stop new work; 0: none do.
     pub breaker_calls: u32,
     /// Certificate authorities to trust besides the system's.
@@ -214,11 +217,13 @@ impl Alipay {
     pub(super) fn read(reader: &mut Reader, refund_batch: Option<RefundBatch>) -> Option<Self> {
         let reconciliation = Reconciliation::read(reader);
         let accounts = accounts::read(reader, refund_batch, reconciliation);
+        let codes = codes::read(reader);
         let timeouts = Timeouts::read(reader);
         let breaker_calls = reader.number("ALIPAY_BREAKER_CALLS", 0, 1_000);
         let extra_ca_file = reader.optional_file("ALIPAY_EXTRA_CA_FILE");
         Some(Self {
             accounts: accounts?,
+            codes: codes?,
             timeouts: timeouts?,
             breaker_calls: breaker_calls?,
             extra_ca_file,

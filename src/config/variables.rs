@@ -43,6 +43,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("MIGRATE_DATABASE_URL", None, "optional, for migrate alone; the same database as the owner of its tables: migrate then gives the role of DATABASE_URL what the service needs and no more; default DATABASE_URL"),
     variable("DATABASE_MAX_CONNECTIONS", Some("16"), "most connections to Postgres, 2-1000"),
     variable("ALIPAY_ACCOUNTS_FILE", None, "optional; TOML file of several Alipay accounts with their keys, in the place of ALIPAY_ENDPOINT, ALIPAY_SIGN_TYPE and the three key files; read again on SIGHUP"),
+    variable("ALIPAY_CODES_FILE", None, "optional; TOML file of result codes of Alipay's that the gateway does not know, each with what it means and what to tell the till; read again on SIGHUP"),
     variable("ALIPAY_ENDPOINT", None, "required without ALIPAY_ACCOUNTS_FILE; the gateway's URL, for example https://intlmapi.alipay.com/gateway.do"),
     variable("ALIPAY_PARTNER", None, "required without ALIPAY_ACCOUNTS_FILE, and by migrate for the first merchant; the Alipay account: 16 digits that begin with 2088 or 2160"),
     variable("ALIPAY_SIGN_TYPE", Some("RSA2"), "RSA2, RSA or MD5, as agreed with Alipay"),

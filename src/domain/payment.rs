@@ -233,14 +233,20 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// A refusal with its code and its reason, a sentence. What to do about it is added to the message
+    /// from `retry`, as the next action is, so that the three never say different things.
+    pub fn new(code: &str, reason: &str, retry: RetryAdvice) -> Self {
+        Self {
+            code: code.to_owned(),
+            message: format!("{reason} {}", retry.follows().1),
+            retry,
+        }
+    }
+
     /// The request never left, so the code that was scanned is as good as before.
     pub fn not_sent() -> Self {
-        Self {
-            code: NOT_SENT.to_owned(),
-            message: "Alipay could not be reached, so nothing was charged; scan the code again."
-                .to_owned(),
-            retry: RetryAdvice::SameBarcode,
-        }
+        let reason = "Alipay could not be reached, so nothing was charged.";
+        Self::new(NOT_SENT, reason, RetryAdvice::SameBarcode)
     }
 }
 

@@ -111,6 +111,8 @@ pub struct Refund {
     /// A refusal that a query has yet to confirm: it came where an earlier request may have been
     /// heard.
     pub refusal: Option<RefundFailure>,
+    /// A refusal with a code of which nobody has said what it means; the same again is a refusal.
+    pub unknown_code: Option<UnknownCode>,
     /// When Alipay accepted it: by its own word where it gave one, else when its answer came. No
     /// refusal of a repeat counts from then on.
     pub accepted_at: Option<DateTime<Utc>>,
@@ -168,6 +170,15 @@ pub struct RefundFailure {
     pub message: String,
 }
 
+/// A verified refusal whose code means nothing to us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownCode {
+    /// Alipay's code, verbatim.
+    pub code: String,
+    /// Which of the requests was refused so: how many had been sent.
+    pub submits: i32,
+}
+
 /// What was asked of Alipay so far, and when it is asked next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefundInquiry {
@@ -206,6 +217,8 @@ pub enum RefundEvent {
     Refused(RefundFailure),
     /// A verified answer to the request says no for a reason that a query must confirm.
     Doubted(RefundFailure),
+    /// A verified answer to the request says no with a code of which nobody has said what it means.
+    UnknownCode(RefundFailure),
     /// A verified answer to the request says that the merchant's balance is too low.
     FundsShort(RefundFailure),
     /// A verified query answer says there is no such refund.
@@ -256,6 +269,7 @@ impl RefundEvent {
             Self::Waiting { .. } => "refund_waiting",
             Self::Refused(_) => "refund_refused",
             Self::Doubted(_) => "refund_doubted",
+            Self::UnknownCode(_) => "refund_unknown_code",
             Self::FundsShort(_) => "refund_funds_short",
             Self::NotFound => "refund_not_found",
             Self::OutcomeBecameUnknown => "refund_outcome_became_unknown",
@@ -366,6 +380,7 @@ impl Refund {
         }
         if next.state.is_final() {
             next.refusal = None;
+            next.unknown_code = None;
             next.inquiry.next_check_at = None;
         }
         Ok(Some(next))
@@ -428,6 +443,7 @@ impl Refund {
                 | RefundEvent::Waiting { .. }
                 | RefundEvent::Refused(_)
                 | RefundEvent::Doubted(_)
+                | RefundEvent::UnknownCode(_)
                 | RefundEvent::FundsShort(_)
                 | RefundEvent::NotFound
                 | RefundEvent::OutcomeBecameUnknown
@@ -446,6 +462,7 @@ impl Refund {
                 }
                 RefundEvent::Refused(_)
                 | RefundEvent::Doubted(_)
+                | RefundEvent::UnknownCode(_)
                 | RefundEvent::FundsShort(_)
                 | RefundEvent::FailedAtAlipay(_)
                 | RefundEvent::ReversedByAlipay(_)
@@ -499,7 +516,7 @@ impl Refund {
             RefundEvent::NotFound => self
                 .confirms_refusal()
                 .map(|failure| RefundState::Failed(failure.clone())),
-            RefundEvent::OutcomeBecameUnknown => match reason {
+            RefundEvent::UnknownCode(_) | RefundEvent::OutcomeBecameUnknown => match reason {
                 R::Submitting => pending(R::OutcomeUnknown),
                 R::AwaitingBatch | R::InsufficientFunds | R::OutcomeUnknown | R::Processing => None,
             },
@@ -533,6 +550,7 @@ impl Refund {
             | RefundEvent::Waiting { .. }
             | RefundEvent::Refused(_)
             | RefundEvent::Doubted(_)
+            | RefundEvent::UnknownCode(_)
             | RefundEvent::FundsShort(_)
             | RefundEvent::OutcomeBecameUnknown
             | RefundEvent::PlanExhausted => None,
@@ -557,11 +575,24 @@ impl Refund {
             RefundEvent::FundsShort(failure) if is_unheard_of && self.mode == RefundMode::Sync => {
                 self.refusal = Some(failure.clone());
             }
+            // Refused the same twice, by requests with a "no such refund" between them: the plan sends
+            // no other. A query confirms it, once the second cannot act any more either.
+            RefundEvent::UnknownCode(failure) if is_unheard_of => {
+                if self.was_refused_so_before(&failure.code) {
+                    self.refusal = Some(failure.clone());
+                } else if !self.is_refused_so(&failure.code) {
+                    self.unknown_code = Some(UnknownCode {
+                        code: failure.code.clone(),
+                        submits: self.inquiry.submits,
+                    });
+                }
+            }
             RefundEvent::Succeeded { .. }
             | RefundEvent::Accepted
             | RefundEvent::Waiting { .. }
             | RefundEvent::Refused(_)
             | RefundEvent::Doubted(_)
+            | RefundEvent::UnknownCode(_)
             | RefundEvent::FundsShort(_)
             | RefundEvent::NotFound
             | RefundEvent::OutcomeBecameUnknown
@@ -573,7 +604,20 @@ impl Refund {
         // Alipay has it: what was refused before it was heard no longer counts.
         if matches!(event, RefundEvent::Accepted | RefundEvent::Waiting { .. }) {
             self.refusal = None;
+            self.unknown_code = None;
         }
+    }
+
+    /// Whether a request was refused with this code.
+    fn is_refused_so(&self, code: &str) -> bool {
+        let known = self.unknown_code.as_ref();
+        known.is_some_and(|known| known.code == code)
+    }
+
+    /// Whether an earlier request than the last one was.
+    fn was_refused_so_before(&self, code: &str) -> bool {
+        let known = self.unknown_code.as_ref();
+        self.is_refused_so(code) && known.is_some_and(|known| known.submits < self.inquiry.submits)
     }
 
     /// Keeps when Alipay accepted it: the earliest that can be true. Its own word replaces our

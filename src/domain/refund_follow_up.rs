@@ -19,7 +19,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{
     calendar::{BatchHours, BatchWindow},
     contradiction,
-    refund::{PendingReason, Refund, RefundMode, RefundState},
+    refund::{CONFIRM_AFTER, PendingReason, Refund, RefundMode, RefundState},
 };
 
 /// The plan never asks more often about one refund in a day; callers may add to it by `refresh`.
@@ -164,10 +164,13 @@ fn next_question(plan: &RefundPlan, refund: &Refund) -> (RefundStep, DateTime<Ut
     };
     if inquiry.not_found && refund.refusal.is_none() {
         let asked_at = inquiry.last_check_at.unwrap_or(last_submit_at);
-        return (
-            RefundStep::Submit,
-            asked_at + before_submit(inquiry.submits),
-        );
+        let due = asked_at + before_submit(inquiry.submits);
+        // The same refusal counts only where the request before it cannot act any more.
+        let counts_at = match refund.unknown_code {
+            Some(_) => last_submit_at + CONFIRM_AFTER,
+            None => due,
+        };
+        return (RefundStep::Submit, due.max(counts_at));
     }
     if let Some(accepted_at) = refund.accepted_at {
         let asked_at = inquiry.last_check_at.map(|at| at + APART);
@@ -180,7 +183,7 @@ fn next_question(plan: &RefundPlan, refund: &Refund) -> (RefundStep, DateTime<Ut
     let due = last_question(refund) + before_check(inquiry.checks_done);
     // A refusal is settled by an answer that comes late enough; asking earlier would not settle it.
     let settles_at = match refund.refusal {
-        Some(_) if inquiry.not_found => last_submit_at + super::refund::CONFIRM_AFTER,
+        Some(_) if inquiry.not_found => last_submit_at + CONFIRM_AFTER,
         _ => due,
     };
     (RefundStep::Query, due.max(settles_at))

@@ -258,6 +258,26 @@ fn s3_a_refusal_is_settled_by_a_query_a_minute_after_the_request() {
     assert_eq!(refund.state, failed);
 }
 
+/// A refusal that nobody knows is tried again only when the first request cannot act any more, and is
+/// settled by a query a minute after the second.
+#[test]
+fn s3_an_unknown_refusal_is_repeated_after_a_minute_and_then_settled() {
+    let noon = local("2026-11-22 12:00:00");
+    let plan = RefundPlan::default();
+    let until = noon + TimeDelta::hours(1);
+    let refused = RefundEvent::UnknownCode(failure("FANTASY"));
+    let refund = placed(RefundMode::Sync, noon, 0).apply(&refused, noon);
+    let mut refund = refund.expect("a legal move").expect("and new");
+    let done = follow(&plan, &mut refund, until, TimeDelta::zero(), |step, _| {
+        Some(match step {
+            RefundStep::Submit => refused.clone(),
+            _ => RefundEvent::NotFound,
+        })
+    });
+    assert_eq!(ladder(&refund, &done), ["Q10", "S60", "Q90", "Q210"]);
+    assert_eq!(refund.state, RefundState::Failed(failure("FANTASY")));
+}
+
 /// When the plan asks about an accepted refund that is never done, in the wall clock of Hong Kong.
 fn nights_of(plan: &RefundPlan, mut refund: Refund, days: i64) -> Vec<String> {
     let until = refund.created_at + TimeDelta::days(days);

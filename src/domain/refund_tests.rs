@@ -29,6 +29,7 @@ pub(crate) fn refund(mode: RefundMode, created_at: DateTime<Utc>) -> Refund {
         alipay_trans_id: Some("2026010222001400000000000001".to_owned()),
         state: RefundState::Pending(PendingReason::Submitting),
         refusal: None,
+        unknown_code: None,
         accepted_at: None,
         succeeded_at: None,
         contradicted_at: None,

@@ -175,7 +175,7 @@ impl Standing {
                 Self::open(Doubt::Unknown, K::Wait, SOON)
             }
             PaymentState::Succeeded => Self::Settled(K::Done),
-            PaymentState::Failed(failure) => Self::Settled(after_refusal(failure.retry)),
+            PaymentState::Failed(failure) => Self::Settled(failure.retry.follows().0),
             PaymentState::Canceled { reason, .. } => Self::Settled(match reason {
                 // Nobody at the till can do anything about what was paid and came back by itself.
                 CancelReason::Requested | CancelReason::ClosedAfterPayment => K::Done,
@@ -218,12 +218,29 @@ impl Standing {
     }
 }
 
-const fn after_refusal(retry: RetryAdvice) -> NextActionKind {
-    match retry {
-        RetryAdvice::SameBarcode | RetryAdvice::NewBarcode => NextActionKind::ShowCodeAgain,
-        RetryAdvice::OtherMethod => NextActionKind::OtherMethod,
-        // The fault is in the request or in the configuration: the till can change neither.
-        RetryAdvice::No => NextActionKind::CallOperator,
+impl RetryAdvice {
+    /// What follows from a refusal: the next action, and the same as a sentence for the person at the
+    /// till.
+    pub const fn follows(self) -> (NextActionKind, &'static str) {
+        match self {
+            Self::SameBarcode => (
+                NextActionKind::ShowCodeAgain,
+                "Start a new payment; the same code may be scanned again.",
+            ),
+            Self::NewBarcode => (
+                NextActionKind::ShowCodeAgain,
+                "Start a new payment and scan a fresh code.",
+            ),
+            Self::OtherMethod => (
+                NextActionKind::OtherMethod,
+                "Ask the customer for another wallet or payment method.",
+            ),
+            // The fault is in the request or in the configuration: the till can change neither.
+            Self::No => (
+                NextActionKind::CallOperator,
+                "Nothing was taken; call your support team.",
+            ),
+        }
     }
 }
 

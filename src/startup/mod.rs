@@ -21,6 +21,8 @@ use crate::{
         client::{Alipay, AlipaySettings},
         error::KeyError,
         keyring::{KeyFile, KeyRole, Keyring, Validity, look_at},
+        request::Service,
+        result_code::{AddedCode, Codes, Meaning},
         sftp::{HostKey, Login, LoginError, SftpServer, SftpSettings},
         sign::{KeyFacts, SignType},
     },
@@ -39,6 +41,7 @@ use crate::{
         follow_up::Plan,
         limits::Limits,
         merchant::Store,
+        payment::RetryAdvice,
         reconciliation::{FeeOfRefunds, Rules},
         refund_follow_up::RefundPlan,
         token::TokenRules,
@@ -391,7 +394,10 @@ fn build_accounts(
         })
         .transpose()?;
     let mut accounts = Vec::new();
-    let mut faults = Vec::new();
+    let (codes, mut faults) = match codes(config) {
+        Ok(codes) => (Arc::new(codes), Vec::new()),
+        Err(found) => (Arc::default(), found),
+    };
     for account in &config.accounts {
         let keys = match keyring(account) {
             Ok(keys) => keys,
@@ -421,6 +427,7 @@ fn build_accounts(
         settings.cancel_timeout = config.timeouts.cancel;
         settings.refund_timeout = config.timeouts.refund;
         settings.breaker_calls = config.breaker_calls;
+        settings.codes = Arc::clone(&codes);
         settings
             .extra_root_certificates
             .extend(extra_root_certificate.clone());
@@ -446,11 +453,53 @@ fn build_accounts(
     faults.extend(refused);
     ensure!(
         faults.is_empty(),
-        "keys, endpoints and secrets have {} fault(s)\n  {}{hint}",
+        "keys, endpoints, codes and secrets have {} fault(s)\n  {}{hint}",
         faults.len(),
         faults.join("\n  ")
     );
     Ok(accounts)
+}
+
+/// What Alipay's codes mean, those that were added included. An error names every row that would change
+/// what is known.
+pub fn codes(config: &config::Alipay) -> Result<Codes, Vec<String>> {
+    Codes::with(config.codes.iter().map(added_code).collect()).map_err(|faults| {
+        let named = faults.iter();
+        named
+            .map(|fault| format!("ALIPAY_CODES_FILE: {fault}"))
+            .collect()
+    })
+}
+
+fn added_code(code: &config::Code) -> AddedCode {
+    AddedCode {
+        service: match code.service {
+            config::CodeOf::Pay => Service::Pay,
+            config::CodeOf::Query => Service::Query,
+            config::CodeOf::Cancel => Service::Cancel,
+            config::CodeOf::Refund => Service::Refund,
+            config::CodeOf::RefundQuery => Service::RefundQuery,
+        },
+        code: code.code.clone(),
+        meaning: match &code.meaning {
+            config::CodeMeaning::Definite { retry, message } => Meaning::Definite {
+                retry: match retry {
+                    config::CodeRetry::SameBarcode => RetryAdvice::SameBarcode,
+                    config::CodeRetry::NewBarcode => RetryAdvice::NewBarcode,
+                    config::CodeRetry::OtherMethod => RetryAdvice::OtherMethod,
+                    config::CodeRetry::No => RetryAdvice::No,
+                },
+                reason: message.clone().into(),
+            },
+            config::CodeMeaning::NotExecuted { message } => Meaning::NotExecuted {
+                reason: message.clone().into(),
+            },
+            config::CodeMeaning::InProgress => Meaning::InProgress,
+            config::CodeMeaning::Later => Meaning::Later,
+            config::CodeMeaning::NotFound => Meaning::NotFound,
+            config::CodeMeaning::Unknown => Meaning::Unknown,
+        },
+    }
 }
 
 /// Where an account's daily files are, with the password or the key that is read for it.

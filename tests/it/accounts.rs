@@ -122,6 +122,62 @@ async fn accounts_are_read_again_on_sighup_and_faults_change_nothing(pool: PgPoo
     stage.close().await;
 }
 
+/// A code that nobody knew is given its meaning without a release: what Alipay refuses with it fails from
+/// then on, with the operator's words. A file that would change what is known changes nothing.
+#[sqlx::test]
+async fn codes_are_added_on_sighup_and_what_is_known_is_not_changed(pool: PgPool) {
+    let stage = Stage::set(pool).await;
+    let folder = Folder::new("codes");
+    let codes = folder.0.join("codes.toml");
+    let write = |text: &str| fs::write(&codes, text).expect("the file can be written");
+    let row = |code: &str| {
+        format!(
+            "[[code]]\nservice = \"pay\"\ncode = \"{code}\"\nmeaning = \"definite\"\n\
+             retry = \"other_method\"\nmessage = \"The wallet is being maintained.\"\n"
+        )
+    };
+    write(&row("SOME_OTHER_CODE"));
+    let named = codes.display().to_string();
+    let program = stage
+        .gateway(&[("ALIPAY_CODES_FILE", named.as_str())])
+        .await;
+    let till = stage.till(&program);
+    let refuse = || {
+        stage
+            .simulator
+            .script_refusal("pay", 1, "WALLET_MAINTAINED")
+    };
+    refuse().await;
+    assert_eq!(status_of_a_payment(&till, "unknown").await, "processing");
+
+    write(&row("WALLET_MAINTAINED"));
+    hang_up(&program).await;
+    program.logged("were read again").await;
+    refuse().await;
+    let refused = till.create("known", &body("0001"), 10).await;
+    assert_eq!(refused.summary("status"), (201, "failed"), "{refused:?}");
+    assert_eq!(refused.body["failure"]["code"], "WALLET_MAINTAINED");
+    assert_eq!(
+        refused.body["failure"]["message"],
+        "The wallet is being maintained. Ask the customer for another wallet or payment method."
+    );
+    assert_eq!(refused.body["next_action"]["type"], "other_method");
+
+    write(&[row("SYSTEM_ERROR"), row("TRADE_HAS_SUCCESS")].concat());
+    hang_up(&program).await;
+    let kept = program.logged("were not read again").await;
+    for fault in [
+        "pay SYSTEM_ERROR: the gateway knows this code as unknown",
+        "pay TRADE_HAS_SUCCESS: the gateway knows this code as in_progress",
+    ] {
+        assert!(kept.contains(fault), "{kept}");
+    }
+    refuse().await;
+    assert_eq!(status_of_a_payment(&till, "still").await, "failed");
+    program.stop().await;
+    stage.close().await;
+}
+
 /// What only a trial may have: a published key, a stand-in for Alipay, plain http to other machines.
 fn for_a_trial(folder: &Folder) -> String {
     fs::write(

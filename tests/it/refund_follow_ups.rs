@@ -295,6 +295,71 @@ async fn hk_12_m4_a_refund_that_never_arrived_is_sent_again_under_its_id(pool: P
     finish(world).await;
 }
 
+/// A refusal that nobody knows is believed when it comes twice, with a "no such refund" after each: the
+/// money is free again within minutes, not after a week.
+#[sqlx::test]
+async fn a_refund_refused_twice_with_an_unknown_code_fails_with_it(pool: PgPool) {
+    let mut world = world_at(pool, "2026-03-09T15:00:00").await;
+    let code = "REFUND_CHANNEL_CLOSED";
+    for mode in ["sync", "async"] {
+        world.simulator.script_refusal("refund", 1000, code).await;
+        let paid = world.pay("0001").await;
+        let refused = refund(&world, &paid, mode).await;
+        assert_eq!(refused.summary("status"), (202, "pending"), "{refused:?}");
+        let before = world.simulator.count("refund").await;
+        let end = run_until_final(&mut world, refused.id(), TimeDelta::minutes(5)).await;
+        assert_eq!(end["status"], "failed", "{end}");
+        assert_eq!(end["failure"]["code"], code);
+        let repeats = world.simulator.count("refund").await - before;
+        assert_eq!(repeats, 1, "one repeat");
+        let payment = world.till.payment(paid.id()).await;
+        assert_eq!(payment["refunds"]["refundable"], 3925, "{payment}");
+        world.simulator.clear_faults().await;
+    }
+    finish(world).await;
+}
+
+/// One refusal that nobody knows, and then it is done after all: the refund has succeeded, once.
+#[sqlx::test]
+async fn a_refund_refused_once_with_an_unknown_code_is_sent_again_when_it_cannot_act_any_more(
+    pool: PgPool,
+) {
+    let mut world = world_at(pool, "2026-03-09T15:00:00").await;
+    world
+        .simulator
+        .script_refusal("refund", 1, "REFUND_CHANNEL_CLOSED")
+        .await;
+    let paid = world.pay("0001").await;
+    let refused = refund(&world, &paid, "sync").await;
+    let before = world.now();
+    let end = run_until_final(&mut world, refused.id(), TimeDelta::minutes(5)).await;
+    assert_eq!(end["status"], "succeeded", "{end}");
+    assert!(world.now() - before >= TimeDelta::seconds(59));
+    assert_eq!(world.simulator.refunds().await.len(), 1);
+    finish(world).await;
+}
+
+/// Codes of the refund family that are known fail a refund at once.
+#[sqlx::test]
+async fn a_refund_refused_for_good_fails_at_once_and_frees_its_money(pool: PgPool) {
+    let world = world_at(pool, "2026-03-09T15:00:00").await;
+    let paid = world.pay("0001").await;
+    for code in [
+        "TRADE_HAS_FINISHED",
+        "REFUND_AMT_NOT_EQUAL_TOTAL",
+        "TRADE_ROLE_ERROR",
+        "ACCESS_FORBIDDEN",
+    ] {
+        world.simulator.script_refusal("refund", 1, code).await;
+        let refused = refund(&world, &paid, "sync").await;
+        assert_eq!(refused.summary("status"), (201, "failed"), "{refused:?}");
+        assert_eq!(refused.body["failure"]["code"], code);
+    }
+    let payment = world.till.payment(paid.id()).await;
+    assert_eq!(payment["refunds"]["refundable"], 3925, "{payment}");
+    finish(world).await;
+}
+
 /// The codes that speak of a repeated request mean "ask", not "failed" (`operations.md` 2.5).
 #[sqlx::test]
 async fn hk_12_a_repeated_request_is_asked_for_and_not_failed(pool: PgPool) {

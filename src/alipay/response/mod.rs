@@ -19,7 +19,11 @@ use crate::domain::attempt::AnswerClass;
 pub(super) use envelope::{Reply, read};
 pub(super) use fields::Fields;
 
-use super::{error::Fault, request::Service, result_code};
+use super::{
+    error::Fault,
+    request::Service,
+    result_code::{self, Codes},
+};
 
 /// What an answer means, and how the attempt's row names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,15 +55,15 @@ pub(super) trait Readable {
     const SERVICE: Service;
 
     /// Reads a verified business answer.
-    fn read(&self, fields: &Fields) -> Result<Reading<Self::Outcome>, Fault>;
+    fn read(&self, fields: &Fields, codes: &Codes) -> Result<Reading<Self::Outcome>, Fault>;
 
     /// Reads a refusal at the door (`is_success=F`) whose signature was verified. A refusal without
     /// one never comes here: it is unknown.
-    fn read_refusal(&self, code: &str) -> Self::Outcome;
+    fn read_refusal(&self, code: &str, codes: &Codes) -> Self::Outcome;
 
     /// Reads a refusal at the door that need not be signed, where the service is documented to give
     /// its business refusals so and nothing is lost by believing one (`protocol/wire.md` 2.5, 3.6).
-    fn read_business_refusal(&self, _code: &str) -> Option<Reading<Self::Outcome>> {
+    fn read_business_refusal(&self, _code: &str, _codes: &Codes) -> Option<Reading<Self::Outcome>> {
         None
     }
 }
@@ -69,12 +73,13 @@ pub(super) trait Readable {
 pub(super) fn interpret<R: Readable>(
     request: &R,
     reply: &Reply,
+    codes: &Codes,
 ) -> Result<Reading<R::Outcome>, Fault> {
     let (code, verified) = match reply {
-        Reply::Accepted(fields) => return request.read(fields),
+        Reply::Accepted(fields) => return request.read(fields, codes),
         Reply::Refused { code, verified } => (code, *verified),
     };
-    if let Some(reading) = request.read_business_refusal(code) {
+    if let Some(reading) = request.read_business_refusal(code, codes) {
         return Ok(reading);
     }
     let class = if result_code::is_system_error(code) {
@@ -84,7 +89,7 @@ pub(super) fn interpret<R: Readable>(
     };
     let believed = verified && result_code::is_access_refusal(code);
     let outcome = if believed {
-        request.read_refusal(code)
+        request.read_refusal(code, codes)
     } else {
         R::UNKNOWN
     };

@@ -6,12 +6,9 @@ use crate::{
         error::Fault,
         outcome::{CancelAction, CancelOutcome, PayOutcome, QueryOutcome},
         request::{CancelRequest, PayRequest, QueryRequest, Service},
-        result_code::{self, Meaning},
+        result_code::{Codes, Meaning},
     },
-    domain::{
-        attempt::AnswerClass,
-        payment::{Failure, RetryAdvice},
-    },
+    domain::{attempt::AnswerClass, payment::Failure},
 };
 
 impl Readable for PayRequest {
@@ -20,7 +17,7 @@ impl Readable for PayRequest {
     const NOT_SENT: PayOutcome = PayOutcome::NotSent;
     const SERVICE: Service = Service::Pay;
 
-    fn read(&self, fields: &Fields) -> Result<Reading<PayOutcome>, Fault> {
+    fn read(&self, fields: &Fields, codes: &Codes) -> Result<Reading<PayOutcome>, Fault> {
         fields.agree_on_trade(&self.partner_trans_id, None)?;
         fields.agree_on_money("trans_amount", self.amount)?;
         if fields.says_system_error() {
@@ -37,7 +34,7 @@ impl Readable for PayRequest {
                 AnswerClass::Pending,
                 code,
             )),
-            ResultCode::Fail => Ok(read_declined(code)),
+            ResultCode::Fail => Ok(read_declined(code, codes)),
             ResultCode::Success | ResultCode::Other => Ok(Reading::new(
                 PayOutcome::Unknown,
                 AnswerClass::UnknownCode,
@@ -46,9 +43,12 @@ impl Readable for PayRequest {
         }
     }
 
-    fn read_refusal(&self, code: &str) -> PayOutcome {
-        let message = result_code::message(Service::Pay, code);
-        PayOutcome::Declined(failure(code, RetryAdvice::No, message))
+    fn read_refusal(&self, code: &str, codes: &Codes) -> PayOutcome {
+        let meaning = codes.meaning(Service::Pay, code);
+        match meaning.as_ref().and_then(Meaning::refusal) {
+            Some((retry, reason)) => PayOutcome::Declined(Failure::new(code, reason, retry)),
+            None => PayOutcome::Unknown,
+        }
     }
 }
 
@@ -72,21 +72,16 @@ fn read_paid(fields: &Fields) -> Result<Reading<PayOutcome>, Fault> {
     ))
 }
 
-/// A verified FAIL is a failure only if its code is documented as one (`protocol/wire.md` 3.1).
-fn read_declined(code: Option<&str>) -> Reading<PayOutcome> {
-    let meaning = code.and_then(|code| result_code::meaning(Service::Pay, code));
-    match (code, meaning) {
-        (Some(code), Some(Meaning::Definite { retry, message })) => Reading::new(
-            PayOutcome::Declined(failure(code, retry, message)),
+/// A verified FAIL is a failure only if its code is known as one (`protocol/wire.md` 3.1).
+fn read_declined(code: Option<&str>, codes: &Codes) -> Reading<PayOutcome> {
+    let meaning = code.and_then(|code| codes.meaning(Service::Pay, code));
+    match (code, meaning.as_ref().and_then(Meaning::refusal)) {
+        (Some(text), Some((retry, reason))) => Reading::new(
+            PayOutcome::Declined(Failure::new(text, reason, retry)),
             AnswerClass::Declined,
-            Some(code),
+            code,
         ),
-        (Some(code), Some(Meaning::NotExecuted { message })) => Reading::new(
-            PayOutcome::Declined(failure(code, RetryAdvice::No, message)),
-            AnswerClass::Declined,
-            Some(code),
-        ),
-        // Undocumented, absent, or documented as "ask where the trade stands".
+        // Unknown, absent, or known as "ask where the trade stands".
         (code, _) => Reading::new(PayOutcome::Unknown, AnswerClass::UnknownCode, code),
     }
 }
@@ -96,7 +91,7 @@ impl Readable for QueryRequest {
     const UNKNOWN: QueryOutcome = QueryOutcome::Unknown;
     const SERVICE: Service = Service::Query;
 
-    fn read(&self, fields: &Fields) -> Result<Reading<QueryOutcome>, Fault> {
+    fn read(&self, fields: &Fields, codes: &Codes) -> Result<Reading<QueryOutcome>, Fault> {
         fields.agree_on_trade(&self.partner_trans_id, self.alipay_trans_id.as_deref())?;
         fields.agree_on_money("trans_amount", self.amount)?;
         if fields.says_system_error() {
@@ -105,7 +100,7 @@ impl Readable for QueryRequest {
         let code = fields.error_code();
         match fields.result_code()? {
             ResultCode::Success if code.is_none() => read_status(fields),
-            ResultCode::Fail => Ok(read_query_failure(code)),
+            ResultCode::Fail => Ok(read_query_failure(code, codes)),
             ResultCode::Success | ResultCode::Unknown | ResultCode::Other => Ok(Reading::new(
                 QueryOutcome::Unknown,
                 AnswerClass::UnknownCode,
@@ -114,7 +109,7 @@ impl Readable for QueryRequest {
         }
     }
 
-    fn read_refusal(&self, _code: &str) -> QueryOutcome {
+    fn read_refusal(&self, _code: &str, _codes: &Codes) -> QueryOutcome {
         QueryOutcome::Unknown
     }
 }
@@ -164,8 +159,8 @@ fn read_status(fields: &Fields) -> Result<Reading<QueryOutcome>, Fault> {
     Ok(Reading::new(outcome, class, None))
 }
 
-fn read_query_failure(code: Option<&str>) -> Reading<QueryOutcome> {
-    match code.and_then(|code| result_code::meaning(Service::Query, code)) {
+fn read_query_failure(code: Option<&str>, codes: &Codes) -> Reading<QueryOutcome> {
+    match code.and_then(|code| codes.meaning(Service::Query, code)) {
         Some(Meaning::NotFound) => {
             Reading::new(QueryOutcome::NotFound, AnswerClass::NotFound, code)
         }
@@ -183,7 +178,7 @@ impl Readable for CancelRequest {
     const UNKNOWN: CancelOutcome = CancelOutcome::Unknown;
     const SERVICE: Service = Service::Cancel;
 
-    fn read(&self, fields: &Fields) -> Result<Reading<CancelOutcome>, Fault> {
+    fn read(&self, fields: &Fields, codes: &Codes) -> Result<Reading<CancelOutcome>, Fault> {
         fields.agree_on_trade(&self.partner_trans_id, self.alipay_trans_id.as_deref())?;
         fields.forbid(&[
             "alipay_trans_status",
@@ -210,7 +205,7 @@ impl Readable for CancelRequest {
                 ))
             }
             result @ (ResultCode::Fail | ResultCode::Unknown) => {
-                Ok(read_not_canceled(result, code, may_retry))
+                Ok(read_not_canceled(result, code, may_retry, codes))
             }
             // A success that may be retried, or that names an error, contradicts itself.
             ResultCode::Success | ResultCode::Other => Ok(Reading::new(
@@ -221,7 +216,7 @@ impl Readable for CancelRequest {
         }
     }
 
-    fn read_refusal(&self, code: &str) -> CancelOutcome {
+    fn read_refusal(&self, code: &str, _codes: &Codes) -> CancelOutcome {
         CancelOutcome::Refused {
             code: Some(code.to_owned()),
         }
@@ -248,11 +243,13 @@ fn read_not_canceled(
     result: ResultCode,
     code: Option<&str>,
     may_retry: Option<bool>,
+    codes: &Codes,
 ) -> Reading<CancelOutcome> {
-    let meaning = code.and_then(|code| result_code::meaning(Service::Cancel, code));
+    let meaning = code.and_then(|code| codes.meaning(Service::Cancel, code));
+    let meaning = meaning.as_ref();
     let owned = code.map(str::to_owned);
     let outcome = match may_retry.or_else(|| retries_without_a_flag(result, meaning)) {
-        Some(may_retry) if (result, meaning) == (ResultCode::Fail, Some(Meaning::Later)) => {
+        Some(may_retry) if (result, meaning) == (ResultCode::Fail, Some(&Meaning::Later)) => {
             CancelOutcome::BalanceTooLow { may_retry }
         }
         Some(true) => CancelOutcome::Retry { code: owned },
@@ -265,7 +262,7 @@ fn read_not_canceled(
 /// Only a FAIL whose code says why nothing was done is a no.
 fn class_of_no(
     result: ResultCode,
-    meaning: Option<Meaning>,
+    meaning: Option<&Meaning>,
     may_retry: Option<bool>,
 ) -> AnswerClass {
     match (result, meaning) {
@@ -281,21 +278,13 @@ fn class_of_no(
 }
 
 /// Where the flag is missing the code decides, and an undocumented one decides nothing.
-fn retries_without_a_flag(result: ResultCode, meaning: Option<Meaning>) -> Option<bool> {
+fn retries_without_a_flag(result: ResultCode, meaning: Option<&Meaning>) -> Option<bool> {
     if result == ResultCode::Unknown {
         return Some(true);
     }
     match meaning? {
         Meaning::Definite { .. } | Meaning::NotExecuted { .. } | Meaning::NotFound => Some(false),
         Meaning::Later | Meaning::InProgress | Meaning::Unknown => Some(true),
-    }
-}
-
-fn failure(code: &str, retry: RetryAdvice, message: &str) -> Failure {
-    Failure {
-        code: code.to_owned(),
-        message: message.to_owned(),
-        retry,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
         error::Fault,
         outcome::{RefundOutcome, RefundQueryOutcome},
         request::{RefundMode, RefundQueryRequest, RefundRequest, Service},
-        result_code::{self, Meaning},
+        result_code::{self, Codes, Meaning},
     },
     domain::{
         attempt::AnswerClass,
@@ -14,16 +14,15 @@ use crate::{
     },
 };
 
-/// What a fault of the request or the set-up means for a refund; the table's sentences are for a till
-/// that takes a payment.
-const NOT_SET_UP: &str = "Alipay did not take the refund as it was sent, and nothing was refunded; tell your support team.";
+/// What is added to a fault of the request or the set-up, whose sentence is about payments too.
+const NOTHING_REFUNDED: &str = "Nothing was refunded; tell your support team.";
 
 impl Readable for RefundRequest {
     type Outcome = RefundOutcome;
     const UNKNOWN: RefundOutcome = RefundOutcome::Unknown;
     const SERVICE: Service = Service::Refund;
 
-    fn read(&self, fields: &Fields) -> Result<Reading<RefundOutcome>, Fault> {
+    fn read(&self, fields: &Fields, codes: &Codes) -> Result<Reading<RefundOutcome>, Fault> {
         fields.agree_on_trade(&self.partner_trans_id, self.alipay_trans_id.as_deref())?;
         fields.agree("partner_refund_id", self.partner_refund_id.as_str())?;
         fields.agree("out_return_no", self.partner_refund_id.as_str())?;
@@ -34,7 +33,7 @@ impl Readable for RefundRequest {
         let code = fields.error_code();
         match fields.result_code()? {
             ResultCode::Success if code.is_none() => self.read_success(fields),
-            ResultCode::Fail => Ok(read_refund_failure(code)),
+            ResultCode::Fail => Ok(read_refund_failure(code, codes)),
             ResultCode::Unknown => Ok(Reading::new(
                 RefundOutcome::Unknown,
                 AnswerClass::Pending,
@@ -48,8 +47,11 @@ impl Readable for RefundRequest {
         }
     }
 
-    fn read_refusal(&self, code: &str) -> RefundOutcome {
-        RefundOutcome::Refused(failure(code, NOT_SET_UP))
+    fn read_refusal(&self, code: &str, codes: &Codes) -> RefundOutcome {
+        match codes.meaning(Service::Refund, code) {
+            Some(Meaning::NotExecuted { reason }) => not_executed(code, &reason),
+            _ => RefundOutcome::Unknown,
+        }
     }
 }
 
@@ -72,19 +74,20 @@ impl RefundRequest {
     }
 }
 
-fn read_refund_failure(code: Option<&str>) -> Reading<RefundOutcome> {
-    let unknown = || Reading::new(RefundOutcome::Unknown, AnswerClass::UnknownCode, code);
-    let Some(text) = code else { return unknown() };
+fn read_refund_failure(code: Option<&str>, codes: &Codes) -> Reading<RefundOutcome> {
+    let unknown = |outcome| Reading::new(outcome, AnswerClass::UnknownCode, code);
+    let Some(text) = code else {
+        return unknown(RefundOutcome::Unknown);
+    };
     let code_of = || text.to_owned();
-    let (outcome, class) = match result_code::meaning(Service::Refund, text) {
-        Some(Meaning::Definite { message, .. }) => (
-            RefundOutcome::Refused(failure(text, message)),
+    let (outcome, class) = match codes.meaning(Service::Refund, text) {
+        Some(Meaning::Definite { reason, .. }) => (
+            RefundOutcome::Refused(failure(text, &reason)),
             AnswerClass::Declined,
         ),
-        Some(Meaning::NotExecuted { .. }) => (
-            RefundOutcome::Refused(failure(text, NOT_SET_UP)),
-            AnswerClass::Declined,
-        ),
+        Some(Meaning::NotExecuted { reason }) => {
+            (not_executed(text, &reason), AnswerClass::Declined)
+        }
         Some(Meaning::Later) => (
             RefundOutcome::BalanceTooLow { code: code_of() },
             AnswerClass::Declined,
@@ -94,9 +97,19 @@ fn read_refund_failure(code: Option<&str>) -> Reading<RefundOutcome> {
             RefundOutcome::CheckPayment { code: code_of() },
             AnswerClass::Pending,
         ),
-        Some(Meaning::NotFound | Meaning::Unknown) | None => return unknown(),
+        Some(Meaning::NotFound | Meaning::Unknown) => return unknown(RefundOutcome::Unknown),
+        None => {
+            return unknown(match result_code::presentable(text) {
+                Some(code) => RefundOutcome::UnknownCode { code },
+                None => RefundOutcome::Unknown,
+            });
+        }
     };
     Reading::new(outcome, class, code)
+}
+
+fn not_executed(code: &str, reason: &str) -> RefundOutcome {
+    RefundOutcome::Refused(failure(code, &format!("{reason} {NOTHING_REFUNDED}")))
 }
 
 /// Nothing may be scanned again for a refund, so its advice is always "no".
@@ -114,7 +127,7 @@ impl Readable for RefundQueryRequest {
     const SERVICE: Service = Service::RefundQuery;
 
     /// This service says `response_code`, not `result_code`.
-    fn read(&self, fields: &Fields) -> Result<Reading<RefundQueryOutcome>, Fault> {
+    fn read(&self, fields: &Fields, codes: &Codes) -> Result<Reading<RefundQueryOutcome>, Fault> {
         fields.agree_on_trade(&self.partner_trans_id, None)?;
         fields.agree("out_return_no", self.partner_refund_id.as_str())?;
         fields.agree("partner_refund_id", self.partner_refund_id.as_str())?;
@@ -126,7 +139,7 @@ impl Readable for RefundQueryRequest {
             _ if fields.says_system_error() => {
                 return Ok(system_error(RefundQueryOutcome::Unknown, fields));
             }
-            code => match result_code::meaning(Service::RefundQuery, code) {
+            code => match codes.meaning(Service::RefundQuery, code) {
                 Some(Meaning::NotFound) if code == "TRADE_NOT_EXIST" => {
                     (RefundQueryOutcome::PaymentNotFound, AnswerClass::NotFound)
                 }
@@ -138,7 +151,7 @@ impl Readable for RefundQueryRequest {
         Ok(Reading::new(outcome, class, Some(response_code)))
     }
 
-    fn read_refusal(&self, _code: &str) -> RefundQueryOutcome {
+    fn read_refusal(&self, _code: &str, _codes: &Codes) -> RefundQueryOutcome {
         RefundQueryOutcome::Unknown
     }
 }

@@ -10,7 +10,7 @@ use crate::{
         error::Fault,
         outcome::{MaintainStoreOutcome, StoreStatusOutcome},
         request::{IN_STORE, MaintainStoreRequest, Service, StoreStatusRequest},
-        result_code::{self, Meaning},
+        result_code::{self, Codes, Meaning},
     },
     domain::{attempt::AnswerClass, registration::Echo, text::is_deceptive},
 };
@@ -33,7 +33,7 @@ impl Readable for MaintainStoreRequest {
     const UNKNOWN: MaintainStoreOutcome = MaintainStoreOutcome::Unknown;
     const SERVICE: Service = Service::MaintainStore;
 
-    fn read(&self, fields: &Fields) -> Result<Reading<MaintainStoreOutcome>, Fault> {
+    fn read(&self, fields: &Fields, codes: &Codes) -> Result<Reading<MaintainStoreOutcome>, Fault> {
         fields.forbid(&OF_OTHER_SERVICES)?;
         // Those of a status.
         fields.forbid(&["status", "store_status"])?;
@@ -52,7 +52,7 @@ impl Readable for MaintainStoreRequest {
         }
         // The code stands in `error` or in `result_code` itself; the page is cut.
         let code = code.or_else(|| fields.get("result_code"));
-        let meaning = code.and_then(|code| result_code::meaning(Service::MaintainStore, code));
+        let meaning = code.and_then(|code| codes.meaning(Service::MaintainStore, code));
         let (outcome, class) = match (meaning, code) {
             (Some(Meaning::InProgress), _) => {
                 (MaintainStoreOutcome::ReviewUnderWay, AnswerClass::Pending)
@@ -68,14 +68,18 @@ impl Readable for MaintainStoreRequest {
         Ok(Reading::new(outcome, class, code))
     }
 
-    fn read_refusal(&self, code: &str) -> MaintainStoreOutcome {
+    fn read_refusal(&self, code: &str, _codes: &Codes) -> MaintainStoreOutcome {
         MaintainStoreOutcome::Refused {
             code: code.to_owned(),
         }
     }
 
-    fn read_business_refusal(&self, code: &str) -> Option<Reading<MaintainStoreOutcome>> {
-        let (outcome, class) = match result_code::meaning(Service::MaintainStore, code)? {
+    fn read_business_refusal(
+        &self,
+        code: &str,
+        codes: &Codes,
+    ) -> Option<Reading<MaintainStoreOutcome>> {
+        let (outcome, class) = match codes.meaning(Service::MaintainStore, code)? {
             Meaning::InProgress => (MaintainStoreOutcome::ReviewUnderWay, AnswerClass::Pending),
             Meaning::Definite { .. } => (
                 MaintainStoreOutcome::Refused {
@@ -97,7 +101,7 @@ impl Readable for StoreStatusRequest {
     const UNKNOWN: StoreStatusOutcome = StoreStatusOutcome::Unknown;
     const SERVICE: Service = Service::StoreStatus;
 
-    fn read(&self, fields: &Fields) -> Result<Reading<StoreStatusOutcome>, Fault> {
+    fn read(&self, fields: &Fields, codes: &Codes) -> Result<Reading<StoreStatusOutcome>, Fault> {
         fields.forbid(&OF_OTHER_SERVICES)?;
         fields.agree("secondary_merchant_id", &self.secondary_merchant_id)?;
         fields.agree("store_id", &self.store_id)?;
@@ -110,7 +114,7 @@ impl Readable for StoreStatusRequest {
             .get("status")
             .filter(|_| fields.error_code().is_none())
         else {
-            return Ok(read_status_failure(fields));
+            return Ok(read_status_failure(fields, codes));
         };
         if status != "DATA_NOT_EXIST" {
             fields.require(&["secondary_merchant_id", "store_id"])?;
@@ -153,14 +157,18 @@ impl Readable for StoreStatusRequest {
         Ok(Reading::new(outcome, class, None))
     }
 
-    fn read_refusal(&self, code: &str) -> StoreStatusOutcome {
+    fn read_refusal(&self, code: &str, _codes: &Codes) -> StoreStatusOutcome {
         StoreStatusOutcome::Refused {
             code: code.to_owned(),
         }
     }
 
-    fn read_business_refusal(&self, code: &str) -> Option<Reading<StoreStatusOutcome>> {
-        let (outcome, class) = match result_code::meaning(Service::StoreStatus, code)? {
+    fn read_business_refusal(
+        &self,
+        code: &str,
+        codes: &Codes,
+    ) -> Option<Reading<StoreStatusOutcome>> {
+        let (outcome, class) = match codes.meaning(Service::StoreStatus, code)? {
             Meaning::NotFound => (StoreStatusOutcome::NotRegistered, AnswerClass::NotFound),
             Meaning::Definite { .. } => (
                 StoreStatusOutcome::Refused {
@@ -177,9 +185,9 @@ impl Readable for StoreStatusRequest {
     }
 }
 
-fn read_status_failure(fields: &Fields) -> Reading<StoreStatusOutcome> {
+fn read_status_failure(fields: &Fields, codes: &Codes) -> Reading<StoreStatusOutcome> {
     let code = fields.error_code().or_else(|| fields.get("result_code"));
-    let meaning = code.and_then(|code| result_code::meaning(Service::StoreStatus, code));
+    let meaning = code.and_then(|code| codes.meaning(Service::StoreStatus, code));
     let (outcome, class) = match (meaning, code) {
         (Some(Meaning::NotFound), _) => (StoreStatusOutcome::NotRegistered, AnswerClass::NotFound),
         (Some(Meaning::Definite { .. } | Meaning::NotExecuted { .. }), Some(code)) => (

@@ -124,7 +124,7 @@ pub(crate) fn read_refused_refund(mode: RefundMode, code: &str, is_signed: bool)
         code: code.to_owned(),
         verified: is_signed,
     };
-    interpret(&refund_request(mode), &reply)
+    interpret(&refund_request(mode), &reply, &Codes::default())
         .expect("a refusal can be read")
         .outcome
 }
@@ -193,7 +193,8 @@ fn read_bytes<R: Readable>(request: &R, body: &[u8]) -> Result<Reading<R::Outcom
     let sent = Parameters::new(R::SERVICE, PARTNER)
         .with("partner_trans_id", "HKT0000001")
         .with("out_trade_no", "HKT0000001");
-    read(body, None, &credentials(), &sent).and_then(|reply| interpret(request, &reply))
+    read(body, None, &credentials(), &sent)
+        .and_then(|reply| interpret(request, &reply, &Codes::default()))
 }
 
 fn read_fields<R: Readable>(
@@ -875,9 +876,15 @@ fn refund_answers_mean_done_or_recorded_by_their_mode() {
         failed("TRADE_HAS_CLOSE"),
         Ok(RefundOutcome::CheckPayment { .. })
     ));
-    for unknown in ["SYSTEM_ERROR", "DISCORDANT_REPEAT_REQUEST", "FANTASY"] {
+    for unknown in [
+        "SYSTEM_ERROR",
+        "DISCORDANT_REPEAT_REQUEST",
+        "281234567890123456",
+    ] {
         assert_eq!(failed(unknown), Ok(RefundOutcome::Unknown), "{unknown}");
     }
+    let code = "FANTASY".to_owned();
+    assert_eq!(failed("FANTASY"), Ok(RefundOutcome::UnknownCode { code }));
 }
 
 #[test]
@@ -1023,7 +1030,7 @@ fn business_refusals_of_a_registration_need_no_signature_and_approvals_do() {
             code: code.to_owned(),
             verified: false,
         };
-        interpret(&store_status(), &reply).expect("a reading")
+        interpret(&store_status(), &reply, &Codes::default()).expect("a reading")
     };
     assert_eq!(
         refused("DATA_NOT_EXIST").outcome,

@@ -416,6 +416,7 @@ fn new_refund(incoming: &Incoming, committed: CommittedRefund) -> Refund {
         alipay_trans_id: committed.alipay_trans_id,
         state: RefundState::Pending(PendingReason::Submitting),
         refusal: None,
+        unknown_code: None,
         accepted_at: None,
         succeeded_at: None,
         contradicted_at: None,

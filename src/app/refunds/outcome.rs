@@ -18,6 +18,9 @@ const TRIED_AGAIN: &str = "The merchant's balance at Alipay is too low; it is tr
 /// What a refusal that speaks of the payment's state means once it is confirmed.
 const CHECK_PAYMENT: &str = "Alipay does not take a refund of this payment as it stands: it may be closed or refunded in full \
      already. Refresh the payment, and ask your support team.";
+/// What a refusal with a code that nobody knows means once it was repeated and confirmed.
+const REFUSED_TWICE: &str = "Alipay refused the refund twice with a code that is not documented, and has no such refund. \
+     Nothing was refunded; ask your support team.";
 const GIVEN_UP: &str = "Alipay gave the refund up; nothing went back under it.";
 const TAKEN_BACK: &str =
     "The refund failed at Alipay after it had succeeded; what went back was taken back.";
@@ -43,6 +46,9 @@ pub(super) fn refund_event(outcome: RefundOutcome, refund: &Refund) -> RefundEve
             RefundEvent::FundsShort(failure(&code, message))
         }
         RefundOutcome::CheckPayment { code } => RefundEvent::Doubted(failure(&code, CHECK_PAYMENT)),
+        RefundOutcome::UnknownCode { code } => {
+            RefundEvent::UnknownCode(failure(&code, REFUSED_TWICE))
+        }
         RefundOutcome::Unknown => RefundEvent::OutcomeBecameUnknown,
     }
 }

@@ -21,7 +21,8 @@ const UNKNOWN: &str =
 /// A definite no.
 const DEFINITE: &str = "TRADE_NOT_EXIST PURCHASE_TRADE_NOT_EXIST RETURN_AMOUNT_EXCEED \
      REFUND_AMT_RESTRICTION REQUEST_AMOUNT_EXCEED REASON_TRADE_BEEN_FREEZEN CURRENCY_NOT_SAME \
-     REFUNDMENT_VALID_DATE_EXCEED BUYER_NOT_EXIST";
+     REFUNDMENT_VALID_DATE_EXCEED BUYER_NOT_EXIST TRADE_HAS_FINISHED REFUND_AMT_NOT_EQUAL_TOTAL \
+     TRADE_ROLE_ERROR ACCESS_FORBIDDEN";
 /// Not executed: the request, the contract or the set-up is at fault.
 const ACCESS: &str = "INVALID_PARAMETER ILLEGAL_SIGN ILLEGAL_DYN_MD5_KEY ILLEGAL_ENCRYPT \
      ILLEGAL_ARGUMENT ILLEGAL_SERVICE ILLEGAL_USER ILLEGAL_PARTNER ILLEGAL_EXTERFACE \
@@ -174,6 +175,34 @@ fn s3_repeated_discordant_system_and_unknown_codes_mean_query_and_never_failure(
             let open = after(&refund, &refund_event(outcome, &refund));
             assert_eq!(standing(&open), "pending/outcome_unknown", "{answer:?}");
         }
+    }
+}
+
+/// What nobody knows is a refusal when it comes again, from another request, and a query finds nothing when
+/// that one cannot act any more either.
+#[test]
+fn s3_the_same_unknown_code_twice_is_a_refusal_and_one_alone_or_two_others_are_none() {
+    for mode in MODES {
+        let once = after_failure(&refund(mode, 1), "FANTASY");
+        let same_answer = after_failure(&once, "FANTASY");
+        assert_eq!(standing(&same_answer), "pending/outcome_unknown");
+        let mut repeated = after_not_found(&once);
+        repeated.inquiry.submits = 2;
+        let other = after_failure(&repeated, "ANOTHER_FANTASY");
+        assert_eq!(standing(&other), "pending/outcome_unknown");
+        let still = after_not_found(&other);
+        assert_eq!(standing(&still), "pending/outcome_unknown");
+        let twice = after_failure(&repeated, "FANTASY");
+        assert_eq!(standing(&twice), "pending/outcome_unknown?FANTASY");
+        let mut early = twice.clone();
+        early.inquiry.last_check_at = Some(at(59));
+        let still = early.apply(&RefundEvent::NotFound, at(60)).expect("legal");
+        assert_eq!(still, None);
+        let failed = after_not_found(&twice);
+        assert_eq!(standing(&failed), "failed/FANTASY");
+        // Alipay has it after all: nothing that was said before counts.
+        let accepted = after(&twice, &RefundEvent::Accepted);
+        assert!(accepted.refusal.is_none() && accepted.unknown_code.is_none());
     }
 }
 

@@ -14,6 +14,7 @@ use crate::domain::{
     money::{Currency, Money},
     refund::{
         PendingReason, Refund, RefundFailure, RefundInquiry, RefundMode, RefundOrigin, RefundState,
+        UnknownCode,
     },
 };
 use crate::failpoint::failpoint;
@@ -45,6 +46,8 @@ pub(super) struct RefundRow {
     pub(super) failure_message: Option<String>,
     pub(super) refusal_code: Option<String>,
     pub(super) refusal_message: Option<String>,
+    pub(super) unknown_code: Option<String>,
+    pub(super) unknown_code_submits: Option<i32>,
     pub(super) accepted_at: Option<DateTime<Utc>>,
     pub(super) succeeded_at: Option<DateTime<Utc>>,
     pub(super) contradicted_at: Option<DateTime<Utc>>,
@@ -76,7 +79,8 @@ macro_rules! select_refund {
                 refund.reason, refund.partner, refund.partner_trans_id, refund.partner_refund_id,
                 payment.alipay_trans_id, refund.status, refund.pending_reason,
                 refund.failure_code, refund.failure_message, refund.refusal_code,
-                refund.refusal_message, refund.accepted_at, refund.succeeded_at,
+                refund.refusal_message, refund.unknown_code, refund.unknown_code_submits,
+                refund.accepted_at, refund.succeeded_at,
                 refund.contradicted_at, refund.decided_by_operator, refund.submits,
                 refund.last_submit_at, refund.checks_done, refund.last_check_at,
                 refund.not_found, refund.created_at, refund.updated_at, refund.finalized_at,
@@ -127,6 +131,10 @@ impl TryFrom<RefundRow> for Refund {
             alipay_trans_id: row.alipay_trans_id,
             state,
             refusal: failure_of(row.refusal_code, row.refusal_message),
+            unknown_code: row
+                .unknown_code
+                .zip(row.unknown_code_submits)
+                .map(|(code, submits)| UnknownCode { code, submits }),
             accepted_at: row.accepted_at,
             succeeded_at: row.succeeded_at,
             contradicted_at: row.contradicted_at,

@@ -105,6 +105,7 @@ impl Db {
         let books = change
             .map(|change| change.before.book_change(change.after))
             .unwrap_or_default();
+        let unknown_code = after.and_then(|after| after.unknown_code.as_ref());
         let grounds = change.and_then(|change| change.grounds);
         let actor = ActorColumns::of(record.actor);
         failpoint!(self.failpoints, "db.record_refund.before");
@@ -118,7 +119,8 @@ impl Db {
                 update refund
                 set version = version + 1, updated_at = db_now(), status = $7,
                     pending_reason = $8, failure_code = $9, failure_message = $10,
-                    refusal_code = $11, refusal_message = $12,
+                    refusal_code = $11, refusal_message = $12, unknown_code = $39,
+                    unknown_code_submits = $40,
                     -- Without Alipay's word on it, a refund is accepted when its answer is recorded.
                     accepted_at = case
                         when $34 and accepted_at is null then db_now()
@@ -267,6 +269,8 @@ impl Db {
             actor.statement_line,
             after.is_some_and(|after| after.decided_by_operator),
             change.is_some_and(RefundChange::settles_contradictions),
+            unknown_code.map(|unknown| unknown.code.as_str()),
+            unknown_code.map(|unknown| unknown.submits),
         )
         .one(&self.writes)
         .await?;

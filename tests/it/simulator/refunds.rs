@@ -54,7 +54,9 @@ fn first_shown(outcome: &RefundOutcome) -> String {
         RefundOutcome::Accepted { .. } => "`pending` / `awaiting_batch`".to_owned(),
         RefundOutcome::Refused(failure) => format!("`failed`, `{}`", failure.code),
         RefundOutcome::BalanceTooLow { code } => format!("`failed`, `{code}`"),
-        RefundOutcome::Unknown => "`pending` / `outcome_unknown`".to_owned(),
+        RefundOutcome::UnknownCode { .. } | RefundOutcome::Unknown => {
+            "`pending` / `outcome_unknown`".to_owned()
+        }
         RefundOutcome::CheckPayment { .. } => panic!("{outcome:?}"),
     }
 }

@@ -147,6 +147,7 @@ fn a_refusal_at_the_door_and_a_fault_leave_every_effect_open_and_a_question_has_
         class_of(&interpret(
             &cancel_request(),
             &Reply::Refused { code, verified },
+            &Codes::default(),
         ))
     };
     let mut classes = vec![

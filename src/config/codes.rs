@@ -1,0 +1,395 @@
+//! Codes of Alipay's that an operator adds to those the gateway knows: `ALIPAY_CODES_FILE`.
+//!
+//! ```toml
+//! [[code]]
+//! service = "refund"                     # pay, query, cancel, refund or refund_query: whose answers it stands in
+//! code = "REFUND_CHANNEL_CLOSED"         # as Alipay writes it
+//! meaning = "definite"                   # see the table
+//! message = "The bank takes no refunds of this card."
+//!
+//! [[code]]
+//! service = "pay"
+//! code = "WALLET_UNDER_MAINTENANCE"
+//! meaning = "definite"
+//! retry = "other_method"                 # of a definite pay: same_barcode, new_barcode, other_method or no
+//! message = "The customer's wallet is being maintained."
+//! ```
+//!
+//! | `meaning` | of | means | `message` |
+//! |---|---|---|---|
+//! | `definite` | pay, cancel, refund | refused for good: nothing was done and nothing will be | required |
+//! | `not_executed` | all | the request or the set-up is at fault: nothing was done, and an operator must look | required |
+//! | `in_progress` | pay, cancel, refund | the state does not allow it as it stands: it is asked for | |
+//! | `later` | cancel, refund | not now: nothing was done, and the same may succeed later | |
+//! | `not_found` | query, cancel, refund_query | what was asked about does not exist | |
+//! | `unknown` | all | says nothing about what was done: it is asked for | |
+//!
+//! What the gateway knows of a code is not changed by the file: a row for a code that it knows must have
+//! the meaning that it has, and gives it another `message` or `retry`. What the till should do is added to
+//! the message, from `retry`.
+
+use std::{collections::HashSet, fs};
+
+use toml::Table;
+
+use super::{accounts::Members, read::Reader};
+
+const FILE: &str = "ALIPAY_CODES_FILE";
+
+/// Whose answers a code stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CodeOf {
+    /// Pay.
+    Pay,
+    /// Query.
+    Query,
+    /// Cancel.
+    Cancel,
+    /// Refund.
+    Refund,
+    /// Refund query.
+    RefundQuery,
+}
+
+impl CodeOf {
+    fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "pay" => Self::Pay,
+            "query" => Self::Query,
+            "cancel" => Self::Cancel,
+            "refund" => Self::Refund,
+            "refund_query" => Self::RefundQuery,
+            _ => return None,
+        })
+    }
+
+    /// The meanings that its answers can have.
+    const fn meanings(self) -> &'static [&'static str] {
+        match self {
+            Self::Pay => &["definite", "not_executed", "in_progress", "unknown"],
+            Self::Query | Self::RefundQuery => &["not_executed", "not_found", "unknown"],
+            Self::Cancel => &[
+                "definite",
+                "not_executed",
+                "in_progress",
+                "later",
+                "not_found",
+                "unknown",
+            ],
+            Self::Refund => &[
+                "definite",
+                "not_executed",
+                "in_progress",
+                "later",
+                "unknown",
+            ],
+        }
+    }
+}
+
+/// What may be tried after a definite no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeRetry {
+    /// The same code may be scanned again.
+    SameBarcode,
+    /// A fresh code.
+    NewBarcode,
+    /// Another wallet or means of payment.
+    OtherMethod,
+    /// Nothing.
+    No,
+}
+
+impl CodeRetry {
+    fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "same_barcode" => Self::SameBarcode,
+            "new_barcode" => Self::NewBarcode,
+            "other_method" => Self::OtherMethod,
+            "no" => Self::No,
+            _ => return None,
+        })
+    }
+}
+
+/// What a code means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CodeMeaning {
+    /// Refused for good.
+    Definite {
+        /// What may be tried next.
+        retry: CodeRetry,
+        /// Why, in one sentence.
+        message: String,
+    },
+    /// The request or the set-up is at fault.
+    NotExecuted {
+        /// Why, in one sentence.
+        message: String,
+    },
+    /// It must be asked for.
+    InProgress,
+    /// Not now.
+    Later,
+    /// It does not exist.
+    NotFound,
+    /// Says nothing.
+    Unknown,
+}
+
+/// A row of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// Whose answers it stands in.
+    pub service: CodeOf,
+    /// The code.
+    pub code: String,
+    /// What it means.
+    pub meaning: CodeMeaning,
+}
+
+/// Reads the file, where one is named.
+pub(super) fn read(reader: &mut Reader) -> Option<Vec<Code>> {
+    if reader.optional(FILE).is_none() {
+        return Some(Vec::new());
+    }
+    let path = reader.file(FILE)?;
+    let codes = match fs::read_to_string(&path) {
+        Ok(text) => parse(&text),
+        Err(error) => Err(vec![format!("cannot read {}: {error}", path.display())]),
+    };
+    match codes {
+        Ok(codes) => Some(codes),
+        Err(faults) => {
+            for fault in faults {
+                reader.fault::<()>(FILE, fault);
+            }
+            None
+        }
+    }
+}
+
+/// Reads the text of the file; every fault in it is named at once.
+fn parse(text: &str) -> Result<Vec<Code>, Vec<String>> {
+    let table: Table = match text.parse() {
+        Ok(table) => table,
+        Err(error) => return Err(vec![format!("is no TOML: {}", error.message())]),
+    };
+    let mut faults = Vec::new();
+    let mut file = Members::new(&table, String::new());
+    let mut codes = Vec::new();
+    let mut known = HashSet::new();
+    for (at, table) in file.tables("code", &mut faults) {
+        let Some(code) = row(table, &at, &mut faults) else {
+            continue;
+        };
+        if !known.insert((code.service, code.code.clone())) {
+            faults.push(format!("{at}code: stands twice for this service"));
+        }
+        codes.push(code);
+    }
+    file.finish(&mut faults);
+    if codes.is_empty() && faults.is_empty() {
+        faults.push("holds no [[code]]".to_owned());
+    }
+    if faults.is_empty() {
+        Ok(codes)
+    } else {
+        Err(faults)
+    }
+}
+
+fn row(table: &Table, at: &str, faults: &mut Vec<String>) -> Option<Code> {
+    let mut members = Members::new(table, at.to_owned());
+    let service = members.text(
+        "service",
+        faults,
+        "must be pay, query, cancel, refund or refund_query",
+        CodeOf::of,
+    );
+    members.require("service", faults);
+    let code = members.text(
+        "code",
+        faults,
+        "must be a word of at most 64 letters, digits and the signs _ . - that begins with a letter",
+        |text| is_code(text).then(|| text.to_owned()),
+    );
+    members.require("code", faults);
+    let can_be = match service {
+        Some(service) => service.meanings(),
+        None => CodeOf::Cancel.meanings(),
+    };
+    let meaning = members.text(
+        "meaning",
+        faults,
+        &format!("must be one of {}", can_be.join(", ")),
+        |text| can_be.iter().find(|name| **name == text).copied(),
+    );
+    members.require("meaning", faults);
+    let message = members.text(
+        "message",
+        faults,
+        "must be a sentence of at most 160 characters that ends with a full stop",
+        |text| is_sentence(text).then(|| text.to_owned()),
+    );
+    let retry = members.text(
+        "retry",
+        faults,
+        "must be same_barcode, new_barcode, other_method or no",
+        CodeRetry::of,
+    );
+    let is_refusal = matches!(meaning, Some("definite" | "not_executed"));
+    let has_advice = meaning == Some("definite") && service == Some(CodeOf::Pay);
+    for (name, needed) in [("message", is_refusal), ("retry", has_advice)] {
+        if needed {
+            members.require(name, faults);
+        } else if meaning.is_some() && service.is_some() && table.contains_key(name) {
+            members.fault(name, "does not belong to this service and meaning", faults);
+        }
+    }
+    members.finish(faults);
+    let meaning = match meaning? {
+        "definite" => CodeMeaning::Definite {
+            retry: if has_advice { retry? } else { CodeRetry::No },
+            message: message?,
+        },
+        "not_executed" => CodeMeaning::NotExecuted { message: message? },
+        "in_progress" => CodeMeaning::InProgress,
+        "later" => CodeMeaning::Later,
+        "not_found" => CodeMeaning::NotFound,
+        _ => CodeMeaning::Unknown,
+    };
+    Some(Code {
+        service: service?,
+        code: code?,
+        meaning,
+    })
+}
+
+fn is_code(text: &str) -> bool {
+    text.len() <= 64
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}
+
+fn is_sentence(text: &str) -> bool {
+    text.ends_with(['.', '。'])
+        && text.chars().count() <= 160
+        && !text.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_each_meaning_are_read() {
+        let text = r#"
+            [[code]]
+            service = "pay"
+            code = "WALLET_UNDER_MAINTENANCE"
+            meaning = "definite"
+            retry = "other_method"
+            message = "The customer's wallet is being maintained."
+
+            [[code]]
+            service = "refund"
+            code = "REFUND_CHANNEL_CLOSED"
+            meaning = "definite"
+            message = "The bank takes no refunds of this card."
+
+            [[code]]
+            service = "cancel"
+            code = "REFUND_CHANNEL_CLOSED"
+            meaning = "later"
+        "#;
+        let rows = parse(text).expect("no faults");
+        assert_eq!(
+            rows,
+            [
+                Code {
+                    service: CodeOf::Pay,
+                    code: "WALLET_UNDER_MAINTENANCE".to_owned(),
+                    meaning: CodeMeaning::Definite {
+                        retry: CodeRetry::OtherMethod,
+                        message: "The customer's wallet is being maintained.".to_owned(),
+                    },
+                },
+                Code {
+                    service: CodeOf::Refund,
+                    code: "REFUND_CHANNEL_CLOSED".to_owned(),
+                    meaning: CodeMeaning::Definite {
+                        retry: CodeRetry::No,
+                        message: "The bank takes no refunds of this card.".to_owned(),
+                    },
+                },
+                Code {
+                    service: CodeOf::Cancel,
+                    code: "REFUND_CHANNEL_CLOSED".to_owned(),
+                    meaning: CodeMeaning::Later,
+                },
+            ]
+        );
+    }
+
+    #[test]
+    fn every_fault_of_the_file_is_named_at_once() {
+        let text = r#"
+            [[code]]
+            service = "payment"
+            code = "281234567890123456"
+            meaning = "definite"
+            retry = "again"
+            message = "No"
+
+            [[code]]
+            service = "query"
+            code = "GONE"
+            meaning = "definite"
+            colour = "red"
+
+            [[code]]
+            service = "pay"
+            code = "TIRED"
+            meaning = "definite"
+
+            [[code]]
+            service = "pay"
+            code = "TIRED"
+            meaning = "unknown"
+            message = "Nobody knows."
+
+            [[code]]
+        "#;
+        let faults = parse(text).expect_err("faults");
+        for expected in [
+            "code 1: service: must be pay, query, cancel, refund or refund_query",
+            "code 1: code: must be a word",
+            "code 1: retry: must be same_barcode",
+            "code 1: message: must be a sentence",
+            "code 2: meaning: must be one of not_executed, not_found, unknown",
+            "code 2: colour: is no member",
+            "code 3: message: must be given",
+            "code 3: retry: must be given",
+            "code 4: message: does not belong",
+            "code 5: service: must be given",
+            "code 5: code: must be given",
+            "code 5: meaning: must be given",
+        ] {
+            assert!(
+                faults.iter().any(|fault| fault.starts_with(expected)),
+                "{expected}: {faults:#?}"
+            );
+        }
+        assert_eq!(parse(""), Err(vec!["holds no [[code]]".to_owned()]));
+        let twice = "[[code]]\nservice = \"pay\"\ncode = \"A\"\nmeaning = \"unknown\"\n".repeat(2);
+        assert_eq!(
+            parse(&twice),
+            Err(vec![
+                "code 2: code: stands twice for this service".to_owned()
+            ])
+        );
+    }
+}
