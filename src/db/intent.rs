@@ -79,7 +79,8 @@ pub struct Existing {
     pub by_key: Option<(Owner, RequestFingerprint)>,
     /// What has the merchant reference.
     pub by_reference: Option<Owner>,
-    /// The payment of the last 60 seconds with the same code, amount and till.
+    /// The payment of the last 60 seconds with the same code, amount and till, where it is open or
+    /// charged.
     pub by_scan: Option<PaymentId>,
 }
 
@@ -109,6 +110,12 @@ impl Db {
                 on conflict (merchant_id, scan_hash) do update
                     set payment_id = excluded.payment_id, seen_at = excluded.seen_at
                     where $7 or earlier.seen_at <= db_now() - interval '60 seconds'
+                        -- What took nothing, or gave it back, is no reason to suspect a second charge.
+                        or exists (
+                            select from payment
+                            where payment.merchant_id = $1
+                                and payment.payment_id = earlier.payment_id
+                                and payment.status in ('failed', 'canceled'))
                 returning payment_id
             ), created as (
                 insert into payment (merchant_id, payment_id, store_id, terminal_id,
@@ -220,7 +227,11 @@ impl Db {
             left join merchant_reference as reference_owner on reference_owner.merchant_id = $1
                 and reference_owner.merchant_reference = $4
             left join recent_scan as scan on scan.merchant_id = $1 and scan.scan_hash = $5
-                and scan.seen_at > db_now() - interval '60 seconds'"#,
+                and scan.seen_at > db_now() - interval '60 seconds'
+                and not exists (
+                    select from payment
+                    where payment.merchant_id = $1 and payment.payment_id = scan.payment_id
+                        and payment.status in ('failed', 'canceled'))"#,
             merchant_id.uuid(),
             route,
             key.as_str(),

@@ -10,7 +10,7 @@ use crate::support::{
     Options, World,
     alipay::JsonBody as _,
     all,
-    http::{barcode, body},
+    http::{Caller, barcode, body},
 };
 
 const PAY: &str = "pay";
@@ -114,6 +114,35 @@ async fn the_same_code_amount_and_till_within_a_minute_is_suspected(pool: PgPool
     again["allow_duplicate"] = json!(false);
     let later = world.till.create("key-3", &again, 5).await;
     assert_eq!(later.status, 201, "{later:?}");
+    world.finish().await;
+}
+
+/// A duplicate is suspected only where the earlier payment is open or charged: what took nothing, or gave
+/// it back, may be tried again with the same code at once, as `same_barcode` says.
+#[sqlx::test]
+async fn a_rescan_after_a_payment_that_took_nothing_is_no_duplicate(pool: PgPool) {
+    let world = World::start(pool).await;
+    let mut request = body("0001");
+    world
+        .simulator
+        .script_refusal("pay", 1, "EXIST_FORBIDDEN_WORD")
+        .await;
+    let refused = world.till.create("key-1", &request, 5).await;
+    assert_eq!(refused.summary("status"), (201, "failed"), "{refused:?}");
+    assert_eq!(refused.body["failure"]["retry"], "same_barcode");
+    request["merchant_reference"] = json!("RESCAN-1");
+    let paid = world.till.create("key-2", &request, 5).await;
+    assert_eq!(paid.summary("status"), (201, "succeeded"), "{paid:?}");
+    request["merchant_reference"] = json!("RESCAN-2");
+    let suspected = world.till.create("key-3", &request, 5).await;
+    assert_eq!(suspected.summary("code"), (409, "suspected_duplicate"));
+    assert_eq!(suspected.body["payment_id"], paid.body["id"]);
+    let path = format!("/v1/payments/{}/cancel", paid.id());
+    let cancel = world.till.request(reqwest::Method::POST, &path);
+    let canceled = Caller::send(cancel.header("prefer", "wait=5")).await;
+    assert_eq!(canceled.summary("status"), (200, "canceled"));
+    let again = world.till.create("key-4", &request, 5).await;
+    assert_ne!(again.status, 409, "{again:?}");
     world.finish().await;
 }
 
