@@ -15,8 +15,10 @@ use super::{
     insistence::{INTENT_DEADLINE, Insistence},
 };
 use crate::{
+    alipay::result_code::{CancelRefusal, Codes},
     db::intent::Owner,
     domain::{
+        attempt::AttemptKind,
         id::{MerchantId, MerchantReference, PaymentId},
         idempotency::IdempotencyKey,
         merchant::Principal,
@@ -70,8 +72,38 @@ impl App {
             PaymentState::Canceled { .. } | PaymentState::Processing(_) => Ok(Some(payment)),
             _ if payment.canceling.is_some() => Ok(Some(payment)),
             // The cancel ended without closing the trade.
-            PaymentState::Succeeded | PaymentState::Unresolved => Err(window_closed(&payment)),
+            PaymentState::Succeeded | PaymentState::Unresolved => {
+                Err(self.why_not_canceled(&payment).await)
+            }
             PaymentState::Failed(_) => Err(nothing_to_cancel(&payment)),
+        }
+    }
+
+    /// Why the cancel of a payment ended without closing the trade: what Alipay answered to the last one
+    /// that was answered, or the time. Never a fault: something was sent, and the end is known.
+    pub(super) async fn why_not_canceled(&self, payment: &Payment) -> Error {
+        // The row changed when the cancel ended.
+        if !payment.cancel_window_is_open(payment.updated_at) {
+            return window_closed(payment);
+        }
+        let attempts = self.db.attempts(payment.merchant_id, payment.id).await;
+        let attempts = attempts.unwrap_or_default();
+        let answered = attempts.into_iter().rev().find_map(|attempt| {
+            let is_cancel = attempt.kind == AttemptKind::Cancel;
+            attempt.answer.filter(|_| is_cancel)
+        });
+        let code = answered.and_then(|answer| answer.code);
+        let refusal = match self.account(&payment.partner) {
+            Ok(account) => account.alipay.codes().cancel_refusal(code.as_deref()),
+            Err(_) => Codes::default().cancel_refusal(code.as_deref()),
+        };
+        match refusal {
+            CancelRefusal::TooLate => window_closed(payment),
+            CancelRefusal::Because(reason) => Error::CancelRefused {
+                payment_id: payment.id,
+                code,
+                reason: reason.into_owned(),
+            },
         }
     }
 
@@ -233,7 +265,7 @@ fn nothing_to_cancel(payment: &Payment) -> Error {
     }
 }
 
-pub(super) fn window_closed(payment: &Payment) -> Error {
+fn window_closed(payment: &Payment) -> Error {
     let alternative = match payment.state {
         PaymentState::Succeeded => Alternative::Refund,
         PaymentState::Processing(_)

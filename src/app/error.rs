@@ -51,6 +51,16 @@ pub enum Error {
         /// What to do in its place.
         alternative: Alternative,
     },
+    /// Alipay refused the cancel of the payment, and not for the time.
+    #[error("Alipay refused the cancel: {reason}")]
+    CancelRefused {
+        /// The payment.
+        payment_id: PaymentId,
+        /// Alipay's code, where it gave one.
+        code: Option<String>,
+        /// Why, in one sentence.
+        reason: String,
+    },
     /// Alipay was asked and gave no answer that could be used.
     #[error("no usable answer came from Alipay: {class}")]
     UpstreamSilent {

@@ -143,6 +143,7 @@ impl Claim {
             RefundEvent::Waiting { .. } => Some(Self::RefundWaiting),
             RefundEvent::Refused(_)
             | RefundEvent::Doubted(_)
+            | RefundEvent::UnknownCode(_)
             | RefundEvent::FundsShort(_)
             | RefundEvent::NotFound
             | RefundEvent::OutcomeBecameUnknown

@@ -428,7 +428,16 @@ fn invalid_state(subject: Subject, detail: &'static str) -> Problem {
     Error::InvalidState { subject, detail }.into()
 }
 
-fn refusals_of_cancel() -> [Problem; 3] {
+fn cancel_refused(payment_id: PaymentId) -> Problem {
+    Error::CancelRefused {
+        payment_id,
+        code: Some("REASON_TRADE_BEEN_FREEZEN".to_owned()),
+        reason: "Alipay has frozen the payment.".to_owned(),
+    }
+    .into()
+}
+
+fn refusals_of_cancel() -> [Problem; 4] {
     let payment_id = example_id();
     let detail = "a payment with a refund cannot be canceled; refund the rest";
     [
@@ -438,11 +447,12 @@ fn refusals_of_cancel() -> [Problem; 3] {
             alternative: Alternative::Refund,
         }
         .into(),
+        cancel_refused(payment_id),
         invalid_state(Subject::Payment(payment_id), detail),
     ]
 }
 
-fn refusals_of_reverse() -> [Problem; 3] {
+fn refusals_of_reverse() -> [Problem; 4] {
     let payment_id = example_id();
     let detail = "the payment failed, so there is nothing to undo";
     [
@@ -452,6 +462,7 @@ fn refusals_of_reverse() -> [Problem; 3] {
             alternative: Alternative::Wait,
         }
         .into(),
+        cancel_refused(payment_id),
         invalid_state(Subject::Payment(payment_id), detail),
     ]
 }

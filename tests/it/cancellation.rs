@@ -165,6 +165,44 @@ async fn t4_a_cancel_that_alipay_refuses_leaves_the_payment_paid(pool: PgPool) {
     world.finish().await;
 }
 
+/// Each refusal names its own reason: the time, or what Alipay says.
+#[sqlx::test]
+async fn a_cancel_refused_for_another_reason_than_time_says_so(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    for (code, problem, alternative) in [
+        ("REASON_TRADE_BEEN_FREEZEN", "cancel_refused", Value::Null),
+        ("TRADE_ROLE_ERROR", "cancel_refused", Value::Null),
+        (
+            "TRADE_HAS_FINISHED",
+            "cancel_window_closed",
+            json!("refund"),
+        ),
+    ] {
+        let paid = world.pay("0001").await;
+        world.simulator.script_refusal("cancel", 1, code).await;
+        let before = world.simulator.count("cancel").await;
+        let path = format!("/v1/payments/{}/cancel", paid.id());
+        let request = world.till.request(Method::POST, &path);
+        let asking = Caller::send(request.header("prefer", "wait=20"));
+        let following = async {
+            world.until_received("cancel", before + 1).await;
+            world.settle_calls().await;
+            world.advance(TimeDelta::seconds(2)).await;
+            world.run_due().await;
+        };
+        let (refused, ()) = tokio::join!(asking, following);
+        assert_eq!(refused.summary("code"), (409, problem), "{refused:?}");
+        assert_eq!(refused.body["alternative"], alternative);
+        let detail = refused.body["detail"].as_str().unwrap_or_default();
+        assert_eq!(
+            detail.contains(code),
+            problem == "cancel_refused",
+            "{detail}"
+        );
+    }
+    world.finish().await;
+}
+
 #[sqlx::test]
 async fn a_declined_payment_has_nothing_to_cancel(pool: PgPool) {
     let world = World::start(pool).await;

@@ -6,6 +6,7 @@
 //! | `idempotency` | one key, one payment: replays, mismatches, conflicts, twins |
 //! | `cancellation` | cancels: unpaid, paid, never created, too late, under a lost answer |
 //! | `refunds` | money that goes back: now, in part, in the batch, by the clock; what Alipay posts about it |
+//! | `open_effects` | an answer that says nothing about the effect leaves it open, and a query decides |
 //! | `operations` | what operators see, steer and decide |
 //! | `reads` | nothing reads as done while money may still move, or older than it was told before |
 //! | `durability` | clients, databases, Alipay and processes that go away take no payment with them |
@@ -62,6 +63,7 @@ mod in_doubt;
 mod isolation;
 mod limits;
 mod notifications;
+mod open_effects;
 mod openapi;
 mod operations;
 #[cfg(feature = "failpoints")]

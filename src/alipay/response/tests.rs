@@ -777,9 +777,7 @@ fn s6_cancel_answers_follow_their_action_and_retry_flag() {
             "FAIL",
             "SELLER_BALANCE_NOT_ENOUGH",
             "",
-            CancelOutcome::Retry {
-                code: code("SELLER_BALANCE_NOT_ENOUGH"),
-            },
+            CancelOutcome::BalanceTooLow { may_retry: true },
         ),
         (
             "FAIL",

@@ -17,7 +17,7 @@ use crate::{
     app::{
         App,
         ask::Ask,
-        cancel::{TRIES, check_cancelable, repeated, window_closed},
+        cancel::{TRIES, check_cancelable, repeated},
         error::Error,
         record::News,
     },
@@ -223,7 +223,7 @@ impl App {
         let refund = self.db.refund(payment.merchant_id, reversal_id).await?;
         let Some(refund) = refund else {
             // The cancel was wished for by somebody else first, without a reversal.
-            return Err(window_closed(&payment));
+            return Err(self.why_not_canceled(&payment).await);
         };
         let over = |refund: &Refund| refund.standing().is_settled();
         let refund = self.wait_until(waiter, refund, deadline, over).await;

@@ -67,6 +67,8 @@ pub enum Kind {
     InvalidState,
     /// Alipay no longer takes a cancel.
     CancelWindowClosed,
+    /// Alipay refused the cancel for another reason than the time.
+    CancelRefused,
     /// The external id belongs to another merchant.
     MerchantExists,
     /// The merchant has another store of this id.
@@ -120,7 +122,7 @@ type Row = (StatusCode, &'static str, &'static str, Retryable);
 
 impl Kind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 51] = [
         Self::MalformedJson,
         Self::UnreadableBody,
         Self::IdempotencyKeyRequired,
@@ -152,6 +154,7 @@ impl Kind {
         Self::CanceledBeforeCreation,
         Self::InvalidState,
         Self::CancelWindowClosed,
+        Self::CancelRefused,
         Self::MerchantExists,
         Self::StoreExists,
         Self::VersionMismatch,
@@ -210,6 +213,7 @@ impl Kind {
             Self::CanceledBeforeCreation => (S::CONFLICT, "canceled_before_creation", "The order was canceled before it was created", No),
             Self::InvalidState => (S::CONFLICT, "invalid_state", "The state does not allow this", No),
             Self::CancelWindowClosed => (S::CONFLICT, "cancel_window_closed", "The payment can no longer be canceled", No),
+            Self::CancelRefused => (S::CONFLICT, "cancel_refused", "Alipay refused the cancel", No),
             Self::MerchantExists => (S::CONFLICT, "merchant_exists", "The external id belongs to another merchant", No),
             Self::StoreExists => (S::CONFLICT, "store_exists", "The merchant has a store of this id", No),
             Self::VersionMismatch => (S::PRECONDITION_FAILED, "version_mismatch", "The version is another one", No),

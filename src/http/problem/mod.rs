@@ -499,6 +499,11 @@ impl From<app::error::Error> for Problem {
                 payment_id,
                 alternative,
             } => cancel_window_closed(payment_id, alternative),
+            E::CancelRefused {
+                payment_id,
+                code,
+                reason,
+            } => cancel_refused(payment_id, code.as_deref(), &reason),
             E::UpstreamSilent { subject, class } => Self::new(
                 Kind::UpstreamSilent,
                 format!("Alipay was asked and did not tell ({class}); nothing was changed"),
@@ -546,6 +551,15 @@ fn cancel_window_closed(payment_id: PaymentId, alternative: Alternative) -> Prob
         alternative: Some(alternative.as_str()),
         ..Problem::new(Kind::CancelWindowClosed, detail).about(Subject::Payment(payment_id))
     }
+}
+
+/// Says why, with Alipay's code where it gave one.
+fn cancel_refused(payment_id: PaymentId, code: Option<&str>, reason: &str) -> Problem {
+    let detail = match code {
+        Some(code) => format!("{reason} Its code: {code}."),
+        None => reason.to_owned(),
+    };
+    Problem::new(Kind::CancelRefused, detail).about(Subject::Payment(payment_id))
 }
 
 /// Says how much is left, which the caller may know: it is in the payment.

@@ -520,7 +520,7 @@ fn refused_cancels(evidence: &Evidence, found: &mut Findings) {
         let stands = match (body["code"].as_str(), body["alternative"].as_str()) {
             // A refund of it is in the way, or was and failed since.
             (Some("invalid_state"), _) => row.status == "failed" || row.has_refunds,
-            (Some("cancel_window_closed"), Some("refund")) => {
+            (Some("cancel_window_closed"), Some("refund")) | (Some("cancel_refused"), None) => {
                 !evidence.settled || row.status == "succeeded"
             }
             // Nothing was said of the outcome.
