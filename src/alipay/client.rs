@@ -2,12 +2,13 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field};
 use url::Url;
 
 use super::{
-    breaker::{self, Switch},
+    breaker::{self, HeldBack, NotAdmitted, Switch},
     error::{Fault, SetupError},
     keyring::Keyring,
     notification::{NotificationError, VerifiedNotification},
@@ -21,13 +22,18 @@ use super::{
         RefundRequest, Service, StoreStatusRequest,
     },
     response::{self, Readable, Reading, Reply},
-    result_code::Codes,
+    result_code::{self, Codes},
     sign::canonical,
     transport::Transport,
 };
 use crate::{
     clock::Clock,
-    domain::attempt::{Answer, AnswerClass},
+    domain::{
+        attempt::{Answer, AnswerClass},
+        door::Refusal,
+        id::PartnerTransId,
+        money::{Currency, Money},
+    },
     failpoint::{Failpoints, failpoint},
 };
 
@@ -57,6 +63,8 @@ pub struct AlipaySettings {
     pub breaker_calls: u32,
     /// What Alipay's codes mean.
     pub codes: Arc<Codes>,
+    /// How many refusals of the account in a row stop new work; 0: none do ([`crate::domain::door`]).
+    pub access_refusals: u32,
     /// Further root certificates to trust, PEM; usually none.
     pub extra_root_certificates: Vec<Vec<u8>>,
     /// Where tests stop, break or delay a call; of no size in a release.
@@ -78,6 +86,7 @@ impl AlipaySettings {
             refund_timeout: Duration::from_secs(10),
             breaker_calls: 5,
             codes: Arc::default(),
+            access_refusals: 3,
             extra_root_certificates: Vec::new(),
             failpoints: Failpoints::default(),
         }
@@ -100,7 +109,7 @@ pub struct Alipay(Arc<Inner>);
 struct Inner {
     settings: AlipaySettings,
     transport: Transport,
-    breaker: Switch,
+    switch: Switch,
     clock: Arc<dyn Clock>,
 }
 
@@ -116,11 +125,11 @@ impl Alipay {
             settings.connect_timeout,
             &settings.extra_root_certificates,
         )?;
-        let breaker = Switch::new(partner, settings.breaker_calls);
+        let switch = Switch::new(partner, settings.breaker_calls, settings.access_refusals);
         Ok(Self(Arc::new(Inner {
             settings,
             transport,
-            breaker,
+            switch,
             clock,
         })))
     }
@@ -150,15 +159,43 @@ impl Alipay {
         &self.0.settings.codes
     }
 
-    /// Whether new work is refused at present because Alipay does not answer.
-    pub fn is_held_back(&self) -> bool {
-        self.0.breaker.is_open()
+    /// Why new work is refused at present, if it is.
+    pub fn held_back(&self) -> Option<HeldBack> {
+        self.0.switch.held_back()
     }
 
-    /// Lets new work through, or says in how many seconds to come again because Alipay does not
-    /// answer. Only for what may be refused: never ask it for a follow-up or a cancel.
-    pub fn admit_new_work(&self) -> Result<(), u32> {
-        self.0.breaker.admit(self.0.clock.now())
+    /// The last time Alipay refused the account, by this process's calls.
+    pub fn last_refusal(&self) -> Option<Refusal> {
+        self.0.switch.last_refusal()
+    }
+
+    /// Lets new work through, or says why not and when to come again. Only for what may be refused:
+    /// never ask it for a follow-up or a cancel.
+    pub fn admit_new_work(&self) -> Result<(), NotAdmitted> {
+        self.0.switch.admit(self.0.clock.now())
+    }
+
+    /// Lets a caller's question about what exists through, or says in how many seconds to come again
+    /// because Alipay does not answer.
+    pub fn admit_question(&self) -> Result<(), u32> {
+        self.0.switch.admit_question(self.0.clock.now())
+    }
+
+    /// What Alipay's server says the time is, where it can be reached and says so. Asks no service.
+    pub async fn server_time(&self) -> Option<DateTime<Utc>> {
+        let deadline = self.0.settings.query_timeout;
+        self.0.transport.warm_up(deadline).await.ok().flatten()
+    }
+
+    /// Asks about a trade that cannot exist: harmless, signed like any question, and answered only where
+    /// Alipay knows the account and takes its signature.
+    pub async fn probe(&self) -> Answer {
+        let request = QueryRequest {
+            partner_trans_id: PartnerTransId::of_no_payment(),
+            amount: Money::new(1, Currency::HKD),
+            alipay_trans_id: None,
+        };
+        self.query(&request).await.answer
     }
 
     /// Takes a payment, unless `too_late` says so when the request is about to leave.
@@ -258,8 +295,12 @@ impl Alipay {
         let codes = &self.0.settings.codes;
         async {
             let started = Instant::now();
+            let begun = self.0.clock.now();
             let reading = match self.exchange(parameters, too_late).await {
-                Ok(reply) => response::interpret(request, &reply, codes),
+                Ok(reply) => {
+                    self.notice_at_the_door(R::SERVICE, &reply, begun);
+                    response::interpret(request, &reply, codes)
+                }
                 Err(fault) => Err(fault),
             };
             let (reading, detail) = match reading {
@@ -294,6 +335,24 @@ impl Alipay {
         .await
     }
 
+    /// Whether the account is let in, as far as a reply tells.
+    fn notice_at_the_door(&self, service: Service, reply: &Reply, begun: DateTime<Utc>) {
+        let now = self.0.clock.now();
+        match reply {
+            Reply::Refused { code, .. } if result_code::refuses_the_account(service, code) => {
+                let code = result_code::presentable(code).unwrap_or_default();
+                self.0.switch.refused(&code, begun, now);
+            }
+            Reply::Accepted(_) | Reply::Refused { verified: true, .. } => {
+                self.0.switch.believed(now);
+            }
+            // Anybody could have said so.
+            Reply::Refused {
+                verified: false, ..
+            } => {}
+        }
+    }
+
     async fn exchange(
         &self,
         parameters: Parameters,
@@ -326,8 +385,8 @@ impl Alipay {
         let posted = self.0.transport.post(form, deadline).await;
         let ended = self.0.clock.now();
         match &posted {
-            Err(fault) if fault.is_outage => self.0.breaker.silent(begun, ended),
-            _ => self.0.breaker.heard(ended),
+            Err(fault) if fault.is_outage => self.0.switch.silent(begun, ended),
+            _ => self.0.switch.heard(ended),
         }
         let body = posted?;
         failpoint!(

@@ -23,7 +23,7 @@
 //!
 //! The protocol is described in `protocol/wire.md`; what to do with it in `protocol/operations.md`.
 
-mod breaker;
+pub mod breaker;
 mod charset;
 pub mod client;
 pub mod error;

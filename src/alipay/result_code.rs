@@ -362,6 +362,59 @@ impl Codes {
     }
 }
 
+/// Whether a refusal at the door says that Alipay does not let the account in, whatever it asks: by a
+/// code of the account, or by any code where the question was harmless. Faults of one request, and
+/// "temporarily unavailable", say nothing of the account.
+pub(super) fn refuses_the_account(service: Service, code: &str) -> bool {
+    match find(ACCESS_CODES, code) {
+        Some(meaning) => meaning == ACCESS,
+        None => match service {
+            Service::Query | Service::RefundQuery => documented(service, code).is_none(),
+            Service::Pay
+            | Service::Cancel
+            | Service::Refund
+            | Service::MaintainStore
+            | Service::StoreStatus => false,
+        },
+    }
+}
+
+/// What a person should look at where Alipay refuses the account with a code.
+pub fn what_to_check(code: &str) -> &'static str {
+    match code {
+        "ILLEGAL_SIGN"
+        | "ILLEGAL_DYN_MD5_KEY"
+        | "ILLEGAL_SIGN_TYPE"
+        | "ILLEGAL_ENCRYPT"
+        | "ILLEGAL_SECURITY_PROFILE" => {
+            "key: the public key that Alipay has of this account is not that of our key, or its \
+             signature type is another"
+        }
+        "HAS_NO_PUBLICKEY" => "key: Alipay has no public key of this account; upload it",
+        "ILLEGAL_PARTNER" | "ILLEGAL_USER" => {
+            "partner: Alipay does not know this partner number, or has closed it; this gateway's \
+             address may be that of the other environment (test, production)"
+        }
+        "HAS_NO_PRIVILEGE"
+        | "ILLEGAL_PARTNER_EXTERFACE"
+        | "EXTERFACE_IS_CLOSED"
+        | "ILLEGAL_EXTERFACE"
+        | "ILLEGAL_SERVICE"
+        | "ILLEGAL_TARGET_SERVICE"
+        | "ILLEGAL_AGENT"
+        | "ILLEGAL_ACCESS_SWITCH_SYSTEM" => {
+            "contract: the account may not use this interface; ask Alipay to open it"
+        }
+        "ILLEGAL_CLIENT_IP" => {
+            "network: Alipay takes requests of this account from other addresses only"
+        }
+        "ILLEGAL_CHARSET" | "INVALID_CHARACTER_SET" | "SESSION_TIMEOUT" => {
+            "clock or software between us and Alipay: the request arrived changed or too late"
+        }
+        _ => "the code is not documented: ask Alipay's support what it means for this account",
+    }
+}
+
 /// Whether `code` is Alipay's "temporarily unavailable", of which nothing follows.
 pub(super) fn is_system_error(code: &str) -> bool {
     matches!(code, "SYSTEM_ERROR" | "SYSTEM_EXCEPTION")

@@ -6,9 +6,10 @@
 
 use std::{error::Error as _, time::Duration};
 
+use chrono::{DateTime, Utc};
 use reqwest::{
     Certificate, Client, ClientBuilder, Response, StatusCode,
-    header::{CONTENT_TYPE, HeaderValue},
+    header::{CONTENT_TYPE, DATE, HeaderValue},
     redirect,
 };
 use url::Url;
@@ -114,15 +115,14 @@ impl Transport {
         })
     }
 
-    /// Makes a connection by asking for the server's root, whatever it answers.
-    pub(super) async fn warm_up(&self, deadline: Duration) -> Result<(), Fault> {
-        self.client
-            .head(self.server.clone())
-            .timeout(deadline)
-            .send()
-            .await
-            .map(|_| ())
-            .map_err(|error| fault(&error))
+    /// Makes a connection by asking for the server's root, whatever it answers; returns its clock, where
+    /// it tells.
+    pub(super) async fn warm_up(&self, deadline: Duration) -> Result<Option<DateTime<Utc>>, Fault> {
+        let head = self.client.head(self.server.clone()).timeout(deadline);
+        let response = head.send().await.map_err(|error| fault(&error))?;
+        let date = response.headers().get(DATE).map(HeaderValue::to_str);
+        let date = date.and_then(Result::ok).map(DateTime::parse_from_rfc2822);
+        Ok(date.and_then(Result::ok).map(|date| date.to_utc()))
     }
 }
 

@@ -175,7 +175,7 @@ async fn a_warm_up_asks_no_service() {
     let stub = Stub::start(Behaviour::Send(http("404 Not Found", "", b"")));
     let transport =
         Transport::new(&stub.endpoint, Duration::from_secs(1), &[]).expect("an http endpoint");
-    assert_eq!(transport.warm_up(Duration::from_secs(1)).await, Ok(()));
+    assert_eq!(transport.warm_up(Duration::from_secs(1)).await, Ok(None));
     assert!(stub.requests().concat().starts_with("HEAD / HTTP/1.1\r\n"));
 }
 

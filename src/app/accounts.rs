@@ -15,12 +15,15 @@ use url::Url;
 use super::{App, error::Error, follow_up::Interrupted, reconciliation::DEFAULT_RULES};
 use crate::{
     alipay::{
+        breaker::{HeldBack, NotAdmitted},
         client::Alipay,
         keyring::{KeyRole, KeyState, Keyring},
+        result_code::what_to_check,
         sftp::SftpServer,
     },
     domain::{
-        daily_file::FetchHours, limits::Limits, reconciliation::Rules, refund_follow_up::RefundPlan,
+        daily_file::FetchHours, door::Refusal, limits::Limits, reconciliation::Rules,
+        refund_follow_up::RefundPlan,
     },
 };
 
@@ -112,7 +115,7 @@ impl Accounts {
     pub(super) fn any_is_held_back(&self) -> bool {
         self.all()
             .values()
-            .any(|account| account.alipay.is_held_back())
+            .any(|account| account.alipay.held_back().is_some())
     }
 
     /// Puts others in their place.
@@ -144,14 +147,6 @@ fn by_partner(accounts: Vec<Account>) -> BTreeMap<String, Arc<Account>> {
     named.collect()
 }
 
-/// Lets new work through, or refuses it because Alipay does not answer.
-pub(super) fn admit(account: &Account) -> Result<(), Error> {
-    let admitted = account.alipay.admit_new_work();
-    admitted.map_err(|retry_after_seconds| Error::UpstreamUnavailable {
-        retry_after_seconds,
-    })
-}
-
 /// An account as it may be shown: never a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountOverview {
@@ -161,10 +156,33 @@ pub struct AccountOverview {
     pub sign_type: &'static str,
     /// Whether there is a key to sign with.
     pub can_sign: bool,
-    /// Whether new work is refused at present because Alipay does not answer.
-    pub is_held_back: bool,
+    /// Why new work is refused at present, if it is: `silent` or `refused`.
+    pub held_back: Option<&'static str>,
+    /// The last time Alipay refused the account.
+    pub last_refusal: Option<RefusalOverview>,
     /// Its keys, ours first.
     pub keys: Vec<KeyOverview>,
+}
+
+/// A refusal of the account at Alipay's door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusalOverview {
+    /// Alipay's code.
+    pub code: String,
+    /// What a person should look at.
+    pub check: &'static str,
+    /// When it came.
+    pub at: DateTime<Utc>,
+}
+
+impl From<Refusal> for RefusalOverview {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            check: what_to_check(&refusal.code),
+            code: refusal.code,
+            at: refusal.at,
+        }
+    }
 }
 
 /// A key as it may be shown.
@@ -193,7 +211,8 @@ impl Account {
             endpoint_host: host.unwrap_or_default().to_owned(),
             sign_type: keys.sign_type().as_str(),
             can_sign: keys.at(now).can_sign(),
-            is_held_back: self.alipay.is_held_back(),
+            held_back: self.alipay.held_back().map(HeldBack::as_str),
+            last_refusal: self.alipay.last_refusal().map(RefusalOverview::from),
             keys: overview(keys, now),
         }
     }
@@ -229,11 +248,50 @@ impl App {
         })
     }
 
-    /// Refuses new work of a partner while Alipay does not answer. Of what exists, follow-ups and
-    /// cancels are never refused: they find out that it answers again.
+    /// Lets new work through, or refuses it because Alipay does not answer or refuses the account.
+    /// Where it refuses, one who is not let through has a harmless question asked, now and then.
+    pub(super) fn admit_to(&self, account: &Account) -> Result<(), Error> {
+        account
+            .alipay
+            .admit_new_work()
+            .map_err(|refused| match refused {
+                NotAdmitted::Silent {
+                    retry_after_seconds,
+                } => Error::UpstreamUnavailable {
+                    retry_after_seconds,
+                },
+                NotAdmitted::Refused(closed) => {
+                    if closed.probe {
+                        let alipay = account.alipay.clone();
+                        // Whoever waits is told at once; the answer serves the next one.
+                        let probe = async move { drop(alipay.probe().await) };
+                        drop(self.run_detached(probe));
+                    }
+                    Error::AccountRefused {
+                        code: closed.code,
+                        retry_after_seconds: closed.retry_after_seconds,
+                    }
+                }
+            })
+    }
+
+    /// Refuses new work of a partner as [`Self::admit_to`] does. Of what exists, follow-ups and cancels
+    /// are never refused: they find out that it answers again.
     pub(super) fn admit_new_work(&self, partner: &str) -> Result<(), Error> {
         let account = self.accounts.of(partner);
-        account.map_or(Ok(()), |account| admit(&account))
+        account.map_or(Ok(()), |account| self.admit_to(&account))
+    }
+
+    /// Refuses a caller's question about what exists while Alipay does not answer. A refused account
+    /// may ask: the answer may let it in again.
+    pub(super) fn admit_question(&self, partner: &str) -> Result<(), Error> {
+        let Some(account) = self.accounts.of(partner) else {
+            return Ok(());
+        };
+        let admitted = account.alipay.admit_question();
+        admitted.map_err(|retry_after_seconds| Error::UpstreamUnavailable {
+            retry_after_seconds,
+        })
     }
 
     /// Every configured account.
@@ -247,9 +305,20 @@ impl App {
     }
 
     /// Puts other accounts in the place of those configured so far. Calls under way end with those
-    /// they began with.
+    /// they began with, and what waited for an account is visited at once.
     pub async fn replace_accounts(&self, accounts: Vec<Account>) {
         self.accounts.replace(accounts);
+        match self.db.retry_failed_follow_ups().await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(
+                rows,
+                "accounts were read again: what failed or was refused is asked about now"
+            ),
+            // Each is visited in its time.
+            Err(error) => {
+                tracing::warn!(error = %error, "follow-ups that failed could not be made due");
+            }
+        }
         self.accounts.warm_up().await;
     }
 }

@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 use super::{
     App,
-    accounts::{Account, admit},
+    accounts::Account,
     error::Error,
     insistence::{INTENT_DEADLINE, Insistence, LOOK_FOR_INTENT},
     outcome::{Told, pay_event},
@@ -246,7 +246,7 @@ impl App {
     /// Commits the intent or finds what stands in its way. A commit in doubt is resolved by reading
     /// (`design/correctness.md` R8): the ids were minted by us, so finding them means it is ours.
     async fn write_intent(&self, incoming: &Incoming) -> Result<Intake, Error> {
-        if let Err(refusal) = Self::may_be_sent(incoming) {
+        if let Err(refusal) = self.may_be_sent(incoming) {
             // A repeat is answered whatever stands in the way of a new payment.
             let existing = self.existing(&self.db, incoming).await?;
             return match self.judge(incoming, existing).await? {
@@ -285,12 +285,12 @@ impl App {
     }
 
     /// Whether Alipay can be asked for a new payment at all.
-    fn may_be_sent(incoming: &Incoming) -> Result<(), Error> {
+    fn may_be_sent(&self, incoming: &Incoming) -> Result<(), Error> {
         let Some(account) = &incoming.account else {
             let partner = incoming.new.store.partner.clone();
             return Err(Error::AccountNotConfigured { partner });
         };
-        admit(account)
+        self.admit_to(account)
     }
 
     fn intent<'a>(&self, incoming: &'a Incoming) -> Intent<'a> {

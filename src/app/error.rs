@@ -108,6 +108,14 @@ pub enum Error {
         /// When to come again.
         retry_after_seconds: u32,
     },
+    /// Alipay refuses whatever the account asks; nothing was attempted.
+    #[error("Alipay refuses the account: {code}")]
+    AccountRefused {
+        /// Alipay's last code.
+        code: String,
+        /// When to come again.
+        retry_after_seconds: u32,
+    },
     /// More than one merchant is this secondary merchant: the caller must say which is meant.
     #[error("more than one merchant is this secondary merchant")]
     MerchantAmbiguous,

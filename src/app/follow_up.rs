@@ -33,6 +33,17 @@ pub enum Interrupted {
     AccountNotConfigured(String),
 }
 
+impl Interrupted {
+    /// Whether what was visited itself cannot be worked on; else it is a fault of the environment, which
+    /// passes.
+    pub const fn is_of_the_row(&self) -> bool {
+        match self {
+            Self::Db(error) => error.is_of_the_row(),
+            Self::AccountNotConfigured(_) => false,
+        }
+    }
+}
+
 impl From<Interrupted> for Error {
     fn from(interrupted: Interrupted) -> Self {
         match interrupted {

@@ -21,7 +21,7 @@ use crate::{
         id::{FollowUpId, MerchantId, PaymentId},
         listing::Page,
         merchant::{Identity, Principal, Reach},
-        payment::{Payment, PaymentEvent, PaymentState, Resolution},
+        payment::{Payment, PaymentEvent, Resolution},
         schedule::{FollowUp, FollowUpFilter, Steering, Subject, Unsettled},
         transition::Actor,
     },
@@ -44,7 +44,7 @@ impl App {
         let Some(payment) = self.db.payment(principal.merchant_id, id).await? else {
             return Ok(None);
         };
-        self.admit_new_work(&payment.partner)?;
+        self.admit_question(&payment.partner)?;
         let caller = Asker {
             actor: Actor::ApiKey(principal.api_key_id),
             fence: None,
@@ -115,18 +115,20 @@ impl App {
         Ok(steered)
     }
 
-    /// The payments and refunds that need a person, with the evidence, newest first.
+    /// The payments and refunds that need a person, with the evidence, newest first, and the time by
+    /// which they do.
     pub async fn list_unsettled(
         &self,
         reach: Reach,
         after: Option<Uuid>,
         limit: u16,
-    ) -> Result<Page<Unsettled, Uuid>, Error> {
+    ) -> Result<(Page<Unsettled, Uuid>, DateTime<Utc>), Error> {
         let items = self.db.list_unsettled(reach, after, limit).await?;
-        Ok(Page::cut(items, limit, |item| item.case.id()))
+        let now = self.db.now().await?;
+        Ok((Page::cut(items, limit, |item| item.case.id()), now))
     }
 
-    /// Records an operator's decision about a payment that is unresolved, or that Alipay contradicts: what
+    /// Records an operator's decision about a payment that needs one, or that Alipay contradicts: what
     /// was said is accepted, or the books stand. `Ok(None)`: no such payment.
     pub async fn resolve_payment(
         &self,
@@ -143,10 +145,11 @@ impl App {
         let Some(payment) = self.db.payment(merchant_id, id).await? else {
             return Ok(None);
         };
-        if payment.contradicted_at.is_none() && payment.state != PaymentState::Unresolved {
+        let now = self.now_by_database().await?;
+        if payment.contradicted_at.is_none() && !payment.needs_a_person(now) {
             return Err(not_unresolved(id));
         }
-        if resolution.says_what_is(&payment.state) {
+        if payment.contradicted_at.is_some() && resolution.says_what_is(&payment.state) {
             return self.let_books_stand(identity, &payment, grounds).await;
         }
         let news = News {
@@ -156,7 +159,7 @@ impl App {
             fence: None,
             reschedule: false,
             grounds: Some(grounds),
-            now: self.now_by_database().await?,
+            now,
         };
         let before = payment.version;
         let payment = self
@@ -164,7 +167,7 @@ impl App {
             .await
             .map_err(unrecorded)?;
         // The truth may have arrived in between; it wins.
-        if payment.version == before || !payment.state.is_final() {
+        if payment.version == before || !payment.is_settled() {
             return Err(not_unresolved(id));
         }
         tracing::warn!(payment.id = %id, api_key.id = %identity.api_key_id, ticket = %grounds.ticket, status = payment.state.status(), "an operator resolved a payment");
@@ -216,7 +219,7 @@ impl App {
 fn not_unresolved(payment_id: PaymentId) -> Error {
     Error::InvalidState {
         subject: Subject::Payment(payment_id),
-        detail: "only a payment that is unresolved, or that Alipay contradicts, can be resolved, and one that was paid cannot be failed",
+        detail: "the payment needs nobody's decision (what does is on GET /v1/unresolved), or was paid and cannot be failed",
     }
 }
 

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use crate::{
     alipay::outcome::{CancelAction, CancelOutcome, PayOutcome, QueryOutcome},
     domain::{
+        attempt::Answer,
         daily_file::FileRow,
         follow_up::GRACE,
         payment::{CancelReason, Failure, Payment, PaymentEvent, PaymentState, RetryAdvice},
@@ -161,6 +162,11 @@ fn query_event(
         // "Not found" is "not yet" until a cancel has closed the matter.
         QueryOutcome::NotFound | QueryOutcome::Unknown => None,
     }
+}
+
+/// What an answer says that told nothing of the trade.
+pub(super) fn event_of_the_door(answer: &Answer) -> Option<PaymentEvent> {
+    (answer.class.lets_the_account_in() == Some(false)).then_some(PaymentEvent::AccessRefused)
 }
 
 /// Whether the answer ends the cancel, so that a query decides what is left to be done.

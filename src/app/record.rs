@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::{
     App,
     insistence::Insistence,
-    outcome::{Meaning, Told},
+    outcome::{Meaning, Told, event_of_the_door},
     refunds::turns_into,
 };
 use crate::{
@@ -84,6 +84,7 @@ impl App {
                 payment.inquiry.cancel_refused = refused;
             }
             let decision = decide(&payment, news);
+            let refusals = refusals_after(&payment, news);
             let written = match &decision {
                 Decision::TurnsInto(refund_id) => {
                     self.turn_into_refund(&payment, *refund_id, news).await
@@ -112,6 +113,7 @@ impl App {
                 }
                 (Ok(Recorded::Written(at)), Decision::Becomes(mut after, _)) => {
                     crashpoint!(self.db.failpoints, "record.written");
+                    after.inquiry.access_refusals = refusals;
                     after.updated_at = at;
                     if after.state.status() != payment.state.status() {
                         after.finalized_at = after.finalized_at.map(|_| at);
@@ -120,6 +122,7 @@ impl App {
                     return Ok(*after);
                 }
                 (Ok(Recorded::Written(_)), _) => {
+                    payment.inquiry.access_refusals = refusals;
                     if payment.contradicted_at.is_some() {
                         self.waiters.announce(&payment);
                     }
@@ -177,6 +180,9 @@ impl App {
                     .reschedule
                     .then(|| follow_up::next_check_at(&self.plan, current, news.now)),
                 cancel_refused: news.cancel_refused(before),
+                // Where nothing was refused before, nothing is to be forgotten.
+                lets_in: lets_in(news)
+                    .filter(|lets_in| !lets_in || before.inquiry.access_refusals > 0),
             })
             .await
     }
@@ -229,6 +235,21 @@ pub(super) fn describe_metrics() {
     );
 }
 
+/// How often in a row Alipay has refused at its door what was asked of the payment, after the news.
+fn refusals_after(payment: &Payment, news: &News<'_>) -> i32 {
+    let before = payment.inquiry.access_refusals;
+    match lets_in(news) {
+        Some(true) => 0,
+        Some(false) => before + 1,
+        None => before,
+    }
+}
+
+fn lets_in(news: &News<'_>) -> Option<bool> {
+    let (_, answer) = news.answered?;
+    answer.class.lets_the_account_in()
+}
+
 /// What news come to on a payment as it stands.
 enum Decision {
     /// It says nothing new, or nothing at all.
@@ -248,7 +269,15 @@ fn decide(payment: &Payment, news: &News<'_>) -> Decision {
         return Decision::Nothing;
     };
     let event = match told.meaning(payment) {
-        Meaning::Nothing => return Decision::Nothing,
+        Meaning::Nothing => {
+            match news
+                .answered
+                .and_then(|(_, answer)| event_of_the_door(answer))
+            {
+                Some(event) => event,
+                None => return Decision::Nothing,
+            }
+        }
         Meaning::Event(event) => event,
         Meaning::Claim(event) => {
             let claim = Claim::of_payment(&event);

@@ -1,9 +1,11 @@
 //! `alipayhk-gateway keys check`: whether the configured keys can work, in words to act on.
 //!
 //! For each account and key: the file, its form, its length, its times, whether others may read it, and
-//! whether what it signs verifies. Needs the configuration of the accounts and no database.
+//! whether what it signs verifies. With `--online` Alipay is asked one harmless question for each account
+//! too, so that it shows whether Alipay knows the account, takes its signature, and lets it use the
+//! interface. Needs the configuration of the accounts and no database.
 
-use std::{fmt::Write as _, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fmt::Write as _, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use anyhow::anyhow;
 use chrono::{DateTime, Utc};
@@ -13,11 +15,13 @@ use super::{Report, instant, json_line};
 use crate::{
     alipay::{
         keyring::{KeyRole, KeyState, Keyring, Validity},
+        result_code::what_to_check,
         sign::KeyFacts,
     },
     clock::{Clock, SystemClock},
-    config::{Account, AccountsConfig, KeyFile, SignType, process_environment},
-    startup::{self, key_of, keyring},
+    config::{self, Account, AccountsConfig, KeyFile, SignType, process_environment},
+    domain::attempt::{Answer, AnswerClass},
+    startup::{self, client_of, key_of, keyring},
 };
 
 /// Own RSA2 keys are at least this long (`design/correctness.md` Q3).
@@ -25,9 +29,16 @@ const MODERN_BITS: usize = 2048;
 /// A key that ends within this time is worth a word.
 const SOON: chrono::TimeDelta = chrono::TimeDelta::days(30);
 
+/// How far this machine's clock may be from Alipay's before it is worth a word, and before it is a fault.
+const CLOCK_ADVICE: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
+const CLOCK_FAULT: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
+
 /// How to tell it.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
+    /// Ask Alipay about a payment that cannot exist, signed, once for each account
+    #[arg(long)]
+    online: bool,
     /// One line of JSON for each account
     #[arg(long)]
     json: bool,
@@ -80,7 +91,11 @@ pub async fn run(args: &CheckArgs) -> anyhow::Result<Report> {
     let mut text = String::new();
     let mut all_is_well = true;
     for account in &config.alipay.accounts {
-        let checked = check(account, now).await;
+        let mut checked = check(account, now).await;
+        if args.online {
+            let found = ask_alipay(&config.alipay, account, &checked).await;
+            checked.findings.extend(found);
+        }
         all_is_well &= !checked.has_faults();
         text.push_str(&if args.json {
             json_line(&as_json(&checked))
@@ -89,10 +104,12 @@ pub async fn run(args: &CheckArgs) -> anyhow::Result<Report> {
         });
     }
     if !args.json {
-        text.push_str(if all_is_well {
+        text.push_str(if all_is_well && args.online {
+            "the keys work: Alipay knows every account and takes its signature\n"
+        } else if all_is_well {
             "the keys can work; whether Alipay has the same public keys, compare by their fingerprints\n"
         } else {
-            "some keys CANNOT work: see FAULT above\n"
+            "not everything works: see FAULT above\n"
         });
     }
     Ok(Report::of_check(text, all_is_well))
@@ -220,6 +237,94 @@ async fn try_out(keyring: &Keyring, own_role: KeyRole, now: DateTime<Utc>) -> Ve
     findings
 }
 
+/// Asks Alipay one harmless question for an account whose keys can work.
+async fn ask_alipay(
+    config: &config::Alipay,
+    account: &Account,
+    checked: &CheckedAccount,
+) -> Vec<Finding> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let client = match keyring(account) {
+        Ok(keys) if !checked.has_faults() => {
+            client_of(config, account, keys, &Arc::default(), &clock)
+        }
+        // What is wrong is said already.
+        Ok(_) | Err(_) => return vec![advice("Alipay was not asked, for the faults of its keys")],
+    };
+    match client {
+        Ok(alipay) => {
+            let answer = alipay.probe().await;
+            let time = alipay.server_time().await;
+            let mut findings = vec![what_alipay_said(&answer)];
+            findings.extend(time.and_then(|time| about_the_clock(clock.now() - time)));
+            findings
+        }
+        Err(error) => vec![fault(format!("{error:#}"))],
+    }
+}
+
+/// What Alipay's answer to a question about nothing says of the account.
+fn what_alipay_said(answer: &Answer) -> Finding {
+    let code = answer.code.as_deref();
+    let named = code.map_or(String::new(), |code| format!(" ({code})"));
+    let detail = answer.detail.as_deref().unwrap_or("no more is known");
+    match answer.class {
+        AnswerClass::AccessRefused => {
+            let check = code.map_or("ask Alipay's support", what_to_check);
+            fault(format!("Alipay refuses the account{named}: {check}"))
+        }
+        AnswerClass::Declined => {
+            let check = code.map_or("ask Alipay's support", what_to_check);
+            fault(format!("Alipay refuses the question{named}: {check}"))
+        }
+        AnswerClass::Success
+        | AnswerClass::Pending
+        | AnswerClass::Closed
+        | AnswerClass::NotFound => {
+            advice("Alipay answers, knows the account, takes its signature, and its own verifies")
+        }
+        AnswerClass::UnknownCode => advice(format!(
+            "Alipay takes the account's signature, and answers what this program does not know{named}"
+        )),
+        AnswerClass::SystemError => fault(format!(
+            "Alipay is temporarily unavailable{named}: ask again in a few minutes"
+        )),
+        AnswerClass::BadSignature => fault(format!(
+            "key: Alipay's answer does not verify ({detail}): the public key of Alipay that is configured is not Alipay's, or that of the other environment (test, production)"
+        )),
+        AnswerClass::ConnectFailed if detail.contains("certificate") => fault(format!(
+            "TLS: the server's certificate is not trusted ({detail}): something stands between, or ALIPAY_EXTRA_CA_FILE is missing"
+        )),
+        AnswerClass::ConnectFailed => fault(format!(
+            "network: {detail}: look at the address, the name service, and what the firewall lets out"
+        )),
+        AnswerClass::TimedOut | AnswerClass::ConnectionLost => fault(format!(
+            "network: {detail}: something between here and Alipay drops what is sent"
+        )),
+        AnswerClass::HttpStatus | AnswerClass::Malformed | AnswerClass::Mismatch => fault(format!(
+            "address: what answers is not Alipay's gateway, or a proxy stands before it ({detail})"
+        )),
+    }
+}
+
+/// `ahead`: how far this machine's clock is ahead of Alipay's.
+fn about_the_clock(ahead: chrono::TimeDelta) -> Option<Finding> {
+    let direction = if ahead > chrono::TimeDelta::zero() {
+        "ahead of"
+    } else {
+        "behind"
+    };
+    let text = format!(
+        "clock: this machine is {} s {direction} Alipay's server; let it keep time (NTP)",
+        ahead.num_seconds().abs()
+    );
+    match ahead.abs() {
+        off if off >= CLOCK_FAULT => Some(fault(text)),
+        off if off >= CLOCK_ADVICE => Some(advice(text)),
+        _ => None,
+    }
+}
+
 fn as_json(account: &CheckedAccount) -> Value {
     let findings = |findings: &[Finding]| -> Vec<Value> {
         findings
@@ -291,5 +396,47 @@ fn say(text: &mut String, indent: &str, findings: &[Finding]) {
     for finding in findings {
         let kind = if finding.is_fault { "FAULT" } else { "note" };
         let _ = writeln!(text, "{indent}{kind}: {}", finding.text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_is_said_in_words() {
+        for class in AnswerClass::ALL {
+            let answer = Answer {
+                class: *class,
+                code: Some("ILLEGAL_PARTNER".to_owned()),
+                detail: None,
+                duration_ms: 1,
+            };
+            let finding = what_alipay_said(&answer);
+            let is_good =
+                class.lets_the_account_in() == Some(true) && *class != AnswerClass::Declined;
+            assert_eq!(finding.is_fault, !is_good, "{class:?}: {}", finding.text);
+        }
+    }
+
+    #[test]
+    fn a_clock_is_worth_a_word_from_ten_seconds_on() {
+        for (seconds, said) in [
+            (9, None),
+            (-9, None),
+            (10, Some((false, "10 s ahead of"))),
+            (-11, Some((false, "11 s behind"))),
+            (300, Some((true, "300 s ahead of"))),
+            (-4000, Some((true, "4000 s behind"))),
+        ] {
+            let finding = about_the_clock(chrono::TimeDelta::seconds(seconds));
+            let found = finding
+                .as_ref()
+                .map(|found| (found.is_fault, found.text.as_str()));
+            assert_eq!(found.map(|(fault, _)| fault), said.map(|(fault, _)| fault));
+            if let (Some((_, text)), Some((_, words))) = (found, said) {
+                assert!(text.contains(words), "{text}");
+            }
+        }
     }
 }

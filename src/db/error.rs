@@ -75,6 +75,22 @@ impl Error {
         }
     }
 
+    /// Whether the fault is in the row that was meant, so that the same statement fails for it for ever
+    /// and for others not.
+    pub const fn is_of_the_row(&self) -> bool {
+        match self {
+            Self::Constraint(_) | Self::Inconsistent { .. } => true,
+            Self::InDoubt(_)
+            | Self::Unavailable(_)
+            | Self::PoolExhausted(_)
+            | Self::WritesStall
+            | Self::NoTimeLeft
+            | Self::Conflict(_)
+            // Rights, a schema of another version, a limit of the server: all rows meet it.
+            | Self::Driver(_) => false,
+        }
+    }
+
     /// Whether the same statement may succeed a moment later.
     pub const fn is_transient(&self) -> bool {
         match self {

@@ -38,6 +38,19 @@ pub struct Claimed<T> {
     pub error_count: i32,
 }
 
+/// A visit that ended with an error of ours.
+#[derive(Clone, Copy, Debug)]
+pub struct FailedVisit<'a> {
+    /// What went wrong.
+    pub error: &'a str,
+    /// When to come again, from now.
+    pub delay: Duration,
+    /// Whether a person must look.
+    pub park: bool,
+    /// Up to how many errors this one counts, where it is not the row's own fault.
+    pub counts_up_to: Option<i32>,
+}
+
 /// A row that could not be read: what it is about stays owed, and a person must look.
 #[derive(Debug)]
 pub struct Unreadable {
@@ -59,7 +72,7 @@ macro_rules! claim {
         $select!(
             "with due as (
                 select merchant_id, follow_up_id from follow_up
-                where kind = $4 and parked_at is null and due_at <= db_now()
+                where kind = $4 and abandoned_reason is null and due_at <= db_now()
                     and (leased_until is null or leased_until <= db_now())
                 order by due_at
                 limit $1
@@ -164,7 +177,7 @@ impl Db {
     ) -> Result<bool, Error> {
         failpoint!(self.failpoints, "db.reschedule.before");
         let done = sqlx::query!(
-            "update follow_up set due_at = $4, leased_until = null, worker = null
+            "update follow_up set due_at = $4, leased_until = null, worker = null, parked_at = null
             where merchant_id = $1 and follow_up_id = $2 and fence = $3",
             merchant_id.uuid(),
             fence.follow_up_id.uuid(),
@@ -230,35 +243,52 @@ impl Db {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Gives a claim back after an error of ours: tried again after `delay`, or parked for a person
-    /// when `park` says so. The payment stays owed either way.
+    /// Gives a claim back after an error of ours, to be tried again. What it is about stays owed, also
+    /// where a person must look.
     #[tracing::instrument(name = "db.follow_up.fail", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn fail_follow_up(
         &self,
         merchant_id: MerchantId,
         fence: Fence,
-        error: &str,
-        delay: Duration,
-        park: bool,
+        failed: &FailedVisit<'_>,
     ) -> Result<bool, Error> {
         failpoint!(self.failpoints, "db.fail_follow_up.before");
         let done = sqlx::query!(
             "update follow_up
             set due_at = db_now() + $4::bigint * interval '1 millisecond', leased_until = null,
-                worker = null, error_count = error_count + 1, last_error = $5,
-                parked_at = case when $6 then db_now() end
+                worker = null, last_error = $5,
+                error_count = case
+                    when $7::integer is null then error_count + 1
+                    else greatest(error_count, least(error_count + 1, $7))
+                end,
+                parked_at = case when $6 then coalesce(parked_at, db_now()) end
             where merchant_id = $1 and follow_up_id = $2 and fence = $3",
             merchant_id.uuid(),
             fence.follow_up_id.uuid(),
             fence.fence,
-            milliseconds(delay),
-            error,
-            park,
+            milliseconds(failed.delay),
+            failed.error,
+            failed.park,
+            failed.counts_up_to,
         )
         .run(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.fail_follow_up.after");
         Ok(done.rows_affected() == 1)
+    }
+
+    /// Makes due at once what errors of ours have delayed or parked, and what Alipay refused at its door:
+    /// what they came of may be gone. Returns how many rows. What an operator took off the schedule stays off it.
+    #[tracing::instrument(name = "db.follow_up.retry", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn retry_failed_follow_ups(&self) -> Result<u64, Error> {
+        let done = sqlx::query!(
+            "update follow_up set due_at = db_now()
+            where (error_count > 0 or access_refusals > 0) and abandoned_reason is null
+                and due_at > db_now()"
+        )
+        .run(&self.writes)
+        .await?;
+        Ok(done.rows_affected())
     }
 
     /// Re-creates the follow-up of every open payment, refund and registration that lost its own (R12). Returns
@@ -366,7 +396,7 @@ impl Db {
         let row = sqlx::query!(
             r#"select
                 (select count(*) from follow_up
-                    where parked_at is null and due_at <= db_now()
+                    where abandoned_reason is null and due_at <= db_now()
                         and (leased_until is null or leased_until <= db_now())) as "due!",
                 (select count(*) from follow_up where parked_at is not null) as "parked!""#
         )

@@ -38,6 +38,7 @@ struct FollowUpRow {
     abandoned_reason: Option<String>,
     queries: i32,
     cancels: i32,
+    access_refusals: i32,
     created_at: DateTime<Utc>,
 }
 
@@ -65,6 +66,7 @@ impl TryFrom<FollowUpRow> for FollowUp {
             abandoned_reason: row.abandoned_reason,
             queries: row.queries,
             cancels: row.cancels,
+            access_refusals: row.access_refusals,
             created_at: row.created_at,
         })
     }
@@ -89,7 +91,7 @@ impl Db {
             cross join lateral (
                 select merchant_id, follow_up_id, kind, subject_id, due_at, leased_until, worker,
                     error_count, last_error, parked_at, abandoned_reason, queries, cancels,
-                    created_at
+                    access_refusals, created_at
                 from follow_up
                 where merchant_id = merchant.merchant_id
                     and ($2::uuid is null or follow_up_id < $2)
@@ -167,7 +169,8 @@ impl Db {
                 from old, steered
             )
             select merchant_id, follow_up_id, kind, subject_id, due_at, leased_until, worker,
-                error_count, last_error, parked_at, abandoned_reason, queries, cancels, created_at
+                error_count, last_error, parked_at, abandoned_reason, queries, cancels,
+                access_refusals, created_at
             from steered"#,
             reach.merchant_id().map(MerchantId::uuid),
             id.uuid(),
@@ -182,8 +185,8 @@ impl Db {
         row.map(FollowUp::try_from).transpose()
     }
 
-    /// The payments and refunds that are unresolved, contradicted, or whose follow-up is parked, newest first, after
-    /// `after`; one more than `limit` where there are more.
+    /// The payments and refunds that need a person ([`Payment::needs_a_person`]), that Alipay contradicts, or
+    /// whose follow-up is parked, newest first, after `after`; one more than `limit` where there are more.
     #[tracing::instrument(name = "db.unsettled.list", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn list_unsettled(
         &self,
@@ -202,8 +205,9 @@ impl Db {
                 and (payment.status in ('processing', 'unresolved')
                     or payment.cancel_reason is not null
                     or payment.contradicted_at is not null)
-                and (payment.status = 'unresolved' or follow_up.parked_at is not null
-                    or payment.contradicted_at is not null)
+                and (follow_up.parked_at is not null
+                    or payment.contradicted_at is not null
+                    or payment_needs_a_person(payment.*, coalesce(follow_up.access_refusals, 0)))
                 and ($2::uuid is null or payment.payment_id < $2)
             order by payment.payment_id desc
             limit $3",
@@ -223,7 +227,8 @@ impl Db {
                 and (refund.status in ('pending', 'unresolved')
                     or refund.contradicted_at is not null)
                 and (refund.status = 'unresolved' or follow_up.parked_at is not null
-                    or refund.contradicted_at is not null)
+                    or refund.contradicted_at is not null
+                    or follow_up.access_refusals >= 2)
                 and ($2::uuid is null or refund.refund_id < $2)
             order by refund.refund_id desc
             limit $3",
@@ -287,7 +292,7 @@ impl Db {
             FollowUpRow,
             r#"select merchant_id as "merchant_id!", follow_up_id, kind,
                 subject_id as "subject_id!", due_at, leased_until, worker, error_count, last_error,
-                parked_at, abandoned_reason, queries, cancels, created_at
+                parked_at, abandoned_reason, queries, cancels, access_refusals, created_at
             from unnest($1::uuid[], $2::uuid[]) as wanted (merchant_id, subject_id)
             join follow_up using (merchant_id, subject_id)
             where kind in ('payment', 'refund')"#,

@@ -70,6 +70,7 @@ pub(super) struct PaymentRow {
     pub(super) last_cancel_at: Option<DateTime<Utc>>,
     pub(super) cancel_refused: Option<bool>,
     pub(super) open_cancel_at: Option<DateTime<Utc>>,
+    pub(super) access_refusals: Option<i32>,
     pub(super) follow_up_id: Option<Uuid>,
     pub(super) fence: Option<i64>,
     pub(super) error_count: Option<i32>,
@@ -102,7 +103,7 @@ macro_rules! select_payment {
                 payment.refund_reserved_minor, payment.refunded_minor, payment.contradicted_at,
                 payment.proven_returned_minor, payment.decided_by_operator,
                 payment.reversal_refund_id,
-                case when follow_up.parked_at is null then follow_up.due_at end as next_check_at,
+                case when follow_up.abandoned_reason is null then follow_up.due_at end as next_check_at,
                 follow_up.queries as "queries?", follow_up.last_query_at as "last_query_at?",
                 follow_up.cancels as "cancels?", follow_up.last_cancel_at as "last_cancel_at?",
                 follow_up.cancel_refused as "cancel_refused?",
@@ -114,6 +115,7 @@ macro_rules! select_payment {
                         and (attempt.answer_class is null
                             or attempt.answer_class = any("# + $next + r#"))
                 ) end as "open_cancel_at?",
+                follow_up.access_refusals as "access_refusals?",
                 follow_up.follow_up_id as "follow_up_id?", follow_up.fence as "fence?",
                 follow_up.error_count as "error_count?", db_now() as "now!"
             from payment
@@ -185,6 +187,7 @@ impl TryFrom<PaymentRow> for Payment {
                 last_cancel_at: row.last_cancel_at,
                 cancel_refused: row.cancel_refused.unwrap_or(false),
                 open_cancel_at: row.open_cancel_at,
+                access_refusals: row.access_refusals.unwrap_or(0),
             },
             created_at: row.created_at,
             updated_at: row.updated_at,

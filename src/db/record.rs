@@ -74,6 +74,8 @@ pub struct Record<'a> {
     pub next_check_at: Option<DateTime<Utc>>,
     /// Whether the answer was to a cancel, and refused it for good.
     pub cancel_refused: Option<bool>,
+    /// Whether the answer lets the account in at Alipay's door; `None` leaves the count of refusals.
+    pub lets_in: Option<bool>,
 }
 
 /// What became of a [`Record`].
@@ -137,7 +139,7 @@ impl Db {
         failpoint!(self.failpoints, "db.record.before");
         let row = sqlx::query!(
             r#"with held as materialized (
-                select follow_up_id, last_cancel_at from follow_up
+                select follow_up_id, last_cancel_at, access_refusals from follow_up
                 where merchant_id = $1 and kind = 'payment' and subject_id = $2
                     and ($3::uuid is null or (follow_up_id = $3 and fence = $4))
                 for update
@@ -170,6 +172,10 @@ impl Db {
                         - (select returned_minor from said)
                 where merchant_id = $1 and payment_id = $2
                     and version = $5 and status = $6
+                    -- What a person decides is what needs one.
+                    and ($33::text is null or contradicted_at is not null
+                        or payment_needs_a_person(payment.*,
+                            coalesce((select access_refusals from held), 0)))
                     and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
                     -- What settles a payment was decided in knowledge of every cancel that was sent.
                     and not ($19 and exists (
@@ -211,13 +217,22 @@ impl Db {
                     and $19 and exists (select from changed where contradicted_at is null)
             ), rescheduled as (
                 update follow_up
-                set due_at = $30, error_count = 0, last_error = null,
+                set due_at = coalesce($30, due_at),
+                    error_count = case when $30 is null then error_count else 0 end,
+                    last_error = case when $30 is null then last_error end,
+                    parked_at = case when $3::uuid is null then parked_at end,
+                    access_refusals = case
+                        when $42::boolean then 0
+                        when not $42::boolean then access_refusals + 1
+                        else access_refusals
+                    end,
                     cancel_refused = coalesce($35, cancel_refused),
-                    -- A caller's own request leaves a worker's lease alone.
-                    leased_until = case when $3::uuid is null then leased_until end,
-                    worker = case when $3::uuid is null then worker end
+                    -- A caller's own request leaves a worker's lease alone, and so does a visit that
+                    -- goes on.
+                    leased_until = case when $3::uuid is null or $30 is null then leased_until end,
+                    worker = case when $3::uuid is null or $30 is null then worker end
                 where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
-                    and $30::timestamptz is not null
+                    and ($30::timestamptz is not null or $42::boolean is not null)
                     and not ($19
                         and exists (select from changed where contradicted_at is null))
                     and ($5::bigint is null or exists (select from changed))
@@ -270,6 +285,7 @@ impl Db {
             actor.statement_line,
             change.is_some_and(|change| change.after.decided_by_operator),
             change.is_some_and(Change::settles_contradictions),
+            record.lets_in,
         )
         .one(&self.writes)
         .await?;

@@ -103,6 +103,28 @@ impl AnswerClass {
         }
     }
 
+    /// Whether the answer says that Alipay lets the account in: `false` for a refusal at the door, `true`
+    /// for what Alipay signed, `None` for silence and whatever anybody could have said.
+    pub const fn lets_the_account_in(self) -> Option<bool> {
+        match self {
+            Self::AccessRefused => Some(false),
+            Self::Success
+            | Self::Pending
+            | Self::Closed
+            | Self::Declined
+            | Self::UnknownCode
+            | Self::NotFound => Some(true),
+            Self::SystemError
+            | Self::ConnectFailed
+            | Self::TimedOut
+            | Self::ConnectionLost
+            | Self::HttpStatus
+            | Self::Malformed
+            | Self::BadSignature
+            | Self::Mismatch => None,
+        }
+    }
+
     /// Whether it is certain that no byte of the request left this process.
     pub const fn says_nothing_was_sent(self) -> bool {
         match self {

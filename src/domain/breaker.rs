@@ -5,8 +5,8 @@
 //! except for one trial per pause; questions about what exists are never asked through it. Whatever
 //! call is answered, a follow-up's too, closes it.
 //!
-//! Any HTTP answer below 500 is an answer: refusals, bad signatures and `SYSTEM_ERROR` concern one
-//! trade, whose follow-up settles it, and do not open it.
+//! Any HTTP answer below 500 is an answer: refusals, bad signatures and `SYSTEM_ERROR` do not open it.
+//! Refusals of the whole account are the matter of [`super::door`].
 
 use std::time::Duration;
 

@@ -123,6 +123,7 @@ impl Claim {
             PaymentEvent::Declined(_) => Some(Self::Declined),
             PaymentEvent::Closed { .. } => Some(Self::Closed),
             PaymentEvent::NeverSent
+            | PaymentEvent::AccessRefused
             | PaymentEvent::OutcomeBecameUnknown
             | PaymentEvent::CancelStarted { .. }
             | PaymentEvent::CancelRefused

@@ -166,6 +166,11 @@ partner_id!(
 );
 
 impl PartnerTransId {
+    /// An id under which no payment was or will be made: to ask a question that is about nothing.
+    pub fn of_no_payment() -> Self {
+        Self(format!("N{}", Uuid::now_v7().simple()))
+    }
+
     /// The id for a payment that is being created.
     pub fn for_payment(id: PaymentId) -> Self {
         Self(format!("P{}", id.uuid().simple()))

@@ -44,6 +44,7 @@ pub mod buyer;
 pub mod calendar;
 pub mod contradiction;
 pub mod daily_file;
+pub mod door;
 pub mod follow_up;
 pub mod id;
 pub mod idempotency;

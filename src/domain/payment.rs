@@ -293,7 +293,15 @@ pub struct Inquiry {
     /// When the last cancel was sent that may still act: nothing says that it is done or that it is not
     /// ([`AnswerClass::leaves_effect_open`](super::attempt::AnswerClass::leaves_effect_open)).
     pub open_cancel_at: Option<DateTime<Utc>>,
+    /// How often in a row Alipay refused at its door what was asked.
+    pub access_refusals: i32,
 }
+
+/// How many refusals at the door in a row need a person: the request's and the next question's.
+pub const REFUSALS_FOR_A_PERSON: i32 = 2;
+
+/// After how long an open payment, or a cancel of a paid one, needs a person.
+pub const OPEN_FOR_TOO_LONG: TimeDelta = TimeDelta::minutes(10);
 
 /// How long after its intent a cancel whose effect is open may still act at Alipay: the time within
 /// which it leaves, its deadline, and a wide margin.
@@ -341,6 +349,8 @@ pub enum PaymentEvent {
     /// A paid payment stays paid: Alipay refuses the cancel for good, or its window is over, and a
     /// query says that the money is still with the merchant.
     CancelRefused,
+    /// Alipay refused at its door what was asked. It is not believed as an outcome.
+    AccessRefused,
     /// A verified cancel answer, or a query, says the trade is closed.
     Closed {
         /// Why, where the answer tells more than our own history.
@@ -404,6 +414,7 @@ impl PaymentEvent {
             Self::OutcomeBecameUnknown => "outcome_became_unknown",
             Self::CancelStarted { .. } => "cancel_started",
             Self::CancelRefused => "cancel_refused",
+            Self::AccessRefused => "access_refused",
             Self::Closed { .. } => "closed",
             Self::PlanExhausted => "plan_exhausted",
             Self::Resolved(_) => "resolved",
@@ -602,6 +613,7 @@ impl Payment {
             | PaymentEvent::OutcomeBecameUnknown
             | PaymentEvent::CancelStarted { .. }
             | PaymentEvent::CancelRefused
+            | PaymentEvent::AccessRefused
             | PaymentEvent::PlanExhausted
             | PaymentEvent::Resolved(_) => {}
         }
@@ -613,10 +625,17 @@ impl Payment {
         event: &PaymentEvent,
         now: DateTime<Utc>,
     ) -> Result<Option<Moved>, InvalidTransition> {
+        // What was asked stays open, and whoever reads it learns that no waiting helps: once.
+        if *event == PaymentEvent::AccessRefused {
+            let is_news = self.inquiry.access_refusals + 1 == REFUSALS_FOR_A_PERSON;
+            return Ok(
+                (is_news && !self.is_settled()).then(|| (self.state.clone(), self.canceling))
+            );
+        }
         match &self.state {
             PaymentState::Processing(reason) => Ok(self.after_processing(*reason, event, now)),
             PaymentState::Unresolved => Ok(self.after_unresolved(event)),
-            PaymentState::Succeeded => self.after_succeeded(event),
+            PaymentState::Succeeded => self.after_succeeded(event, now),
             PaymentState::Failed(_) => self.after_failed(event),
             PaymentState::Canceled {
                 reason,
@@ -649,8 +668,13 @@ impl Payment {
             // A caller who wants the trade undone still wants it when it turns out paid. A buyer
             // who was merely late has bought.
             PaymentEvent::Paid { .. } => Some((PaymentState::Succeeded, self.wish())),
-            // The answer to an old question: since then it was paid, and a query tells how that ends.
-            PaymentEvent::Declined(_) if self.charge.is_some() => None,
+            // The answer to an old question, or a mistake: since then it was paid, and a query tells how
+            // that ends.
+            PaymentEvent::Declined(_) | PaymentEvent::Resolved(Resolution::Failed { .. })
+                if self.charge.is_some() =>
+            {
+                None
+            }
             PaymentEvent::Declined(failure) => Some((PaymentState::Failed(failure.clone()), None)),
             PaymentEvent::NeverSent => Some((self.never_sent(), None)),
             PaymentEvent::Closed {
@@ -682,7 +706,25 @@ impl Payment {
                     .then_some((processing(R::Canceling), Some(*wanted_by)))
             }
             PaymentEvent::PlanExhausted => Some((PaymentState::Unresolved, self.wish())),
-            PaymentEvent::CancelRefused | PaymentEvent::Resolved(_) => None,
+            PaymentEvent::Resolved(resolution) => self
+                .needs_a_person(now)
+                .then(|| (self.resolved(resolution), None)),
+            PaymentEvent::CancelRefused | PaymentEvent::AccessRefused => None,
+        }
+    }
+
+    /// What a person has decided of an open payment.
+    fn resolved(&self, resolution: &Resolution) -> PaymentState {
+        match resolution {
+            Resolution::Succeeded => PaymentState::Succeeded,
+            Resolution::Failed { reason } => PaymentState::Failed(Failure {
+                code: RESOLVED_BY_OPERATOR.to_owned(),
+                message: reason.clone(),
+                retry: RetryAdvice::No,
+            }),
+            Resolution::Canceled { money_returned } => {
+                self.closed(CancelReason::Requested, *money_returned)
+            }
         }
     }
 
@@ -695,13 +737,13 @@ impl Payment {
                 return (*reason == CancelReason::Requested && is_new)
                     .then_some((PaymentState::Unresolved, Some(CancelReason::Requested)));
             }
-            // Who decides that the money stays decides about the wish, too.
-            PaymentEvent::Resolved(Resolution::Succeeded) => PaymentState::Succeeded,
             PaymentEvent::Declined(_) | PaymentEvent::Resolved(Resolution::Failed { .. })
                 if self.charge.is_some() =>
             {
                 return None;
             }
+            // Who decides that the money stays decides about the wish, too.
+            PaymentEvent::Resolved(resolution) => self.resolved(resolution),
             PaymentEvent::Declined(failure) => PaymentState::Failed(failure.clone()),
             PaymentEvent::NeverSent => self.never_sent(),
             PaymentEvent::Closed {
@@ -709,27 +751,29 @@ impl Payment {
                 money_returned,
                 ..
             } => self.closed(*reason, *money_returned),
-            PaymentEvent::Resolved(Resolution::Failed { reason }) => {
-                PaymentState::Failed(Failure {
-                    code: RESOLVED_BY_OPERATOR.to_owned(),
-                    message: reason.clone(),
-                    retry: RetryAdvice::No,
-                })
-            }
-            PaymentEvent::Resolved(Resolution::Canceled { money_returned }) => {
-                self.closed(CancelReason::Requested, *money_returned)
-            }
             PaymentEvent::BuyerMustConfirm { .. }
             | PaymentEvent::OutcomeBecameUnknown
             | PaymentEvent::CancelRefused
+            | PaymentEvent::AccessRefused
             | PaymentEvent::PlanExhausted => return None,
         };
         Some((state, None))
     }
 
     /// A paid payment is undone by a cancel, or by Alipay closing its trade.
-    fn after_succeeded(&self, event: &PaymentEvent) -> Result<Option<Moved>, InvalidTransition> {
+    fn after_succeeded(
+        &self,
+        event: &PaymentEvent,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Moved>, InvalidTransition> {
         match event {
+            // A person ends a cancel that does not end by itself: the money stays, or went back.
+            PaymentEvent::Resolved(
+                resolution @ (Resolution::Succeeded
+                | Resolution::Canceled {
+                    money_returned: true,
+                }),
+            ) if self.needs_a_person(now) => Ok(Some((self.resolved(resolution), None))),
             // Refunds of all of it close a trade too, and what they return is in the books
             // (`protocol/operations.md` 10.12).
             PaymentEvent::Closed {
@@ -778,6 +822,7 @@ impl Payment {
             PaymentEvent::Paid { .. }
             | PaymentEvent::BuyerMustConfirm { .. }
             | PaymentEvent::OutcomeBecameUnknown
+            | PaymentEvent::AccessRefused
             | PaymentEvent::PlanExhausted
             | PaymentEvent::Resolved(_) => Ok(None),
             PaymentEvent::Declined(_)
@@ -816,6 +861,7 @@ impl Payment {
                 ..
             }
             | PaymentEvent::CancelRefused
+            | PaymentEvent::AccessRefused
             | PaymentEvent::PlanExhausted
             | PaymentEvent::Resolved(_) => Ok(None),
             PaymentEvent::Paid { .. }
@@ -871,6 +917,7 @@ impl Payment {
             | PaymentEvent::OutcomeBecameUnknown
             | PaymentEvent::Declined(_)
             | PaymentEvent::CancelRefused
+            | PaymentEvent::AccessRefused
             | PaymentEvent::PlanExhausted
             | PaymentEvent::Resolved(_) => Ok(None),
             // An older answer that the money was taken, after the cancel that returned it.
@@ -920,6 +967,38 @@ impl Payment {
     pub fn cancel_is_repeated(&self, now: DateTime<Utc>) -> bool {
         let comes_soon = |due| due < now + REPEATED_WITHIN;
         self.wish().is_some() && self.inquiry.next_check_at.is_some_and(comes_soon)
+    }
+
+    /// Whether Alipay refuses at its door whatever is asked of the open payment: no waiting helps.
+    pub const fn is_refused_at_the_door(&self) -> bool {
+        !self.is_settled() && self.inquiry.access_refusals >= REFUSALS_FOR_A_PERSON
+    }
+
+    /// Whether the payment, or the cancel of a paid one, has been open for longer than the plan takes
+    /// where Alipay answers.
+    pub fn is_open_for_too_long(&self, now: DateTime<Utc>) -> bool {
+        let since = match self.state {
+            PaymentState::Succeeded => self.updated_at,
+            PaymentState::Processing(_)
+            | PaymentState::Unresolved
+            | PaymentState::Failed(_)
+            | PaymentState::Canceled { .. } => self.created_at,
+        };
+        !self.is_settled() && now - since >= OPEN_FOR_TOO_LONG
+    }
+
+    /// Whether the payment is open although Alipay takes no cancel of it any more.
+    pub fn is_past_its_cancel_window(&self, now: DateTime<Utc>) -> bool {
+        !self.is_settled() && !self.cancel_window_is_open(now)
+    }
+
+    /// Whether a person must look, and may decide: what is not settled and will not be by waiting a
+    /// moment. Also what `payment_needs_a_person` says in SQL.
+    pub fn needs_a_person(&self, now: DateTime<Utc>) -> bool {
+        self.state == PaymentState::Unresolved
+            || self.is_refused_at_the_door()
+            || self.is_open_for_too_long(now)
+            || self.is_past_its_cancel_window(now)
     }
 
     /// Whether Alipay may still take a cancel; it alone decides (`design/correctness.md` T4).

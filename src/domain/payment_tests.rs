@@ -1,7 +1,7 @@
 //! The transition table of [`Payment::apply`], every state against every event.
 
 use super::*;
-use crate::domain::{id::MerchantId, money::Currency};
+use crate::domain::{id::MerchantId, money::Currency, standing::NextActionKind};
 
 fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_767_323_045 + seconds, 0).expect("a date of our time")
@@ -439,6 +439,81 @@ fn r11_a_wish_outlasts_the_plan_and_holds_for_what_turns_out_paid() {
     let ours = cancel_started(CancelReason::BuyerDidNotConfirm, None);
     let ours = applied(&waiting, &ours);
     assert_eq!(applied(&ours, &PaymentEvent::PlanExhausted).canceling, None);
+}
+
+/// Two refusals in a row at the door are news, once, of whatever is open: the till cannot wait for their
+/// end. Nothing else changes.
+#[test]
+fn s3_a_refusal_at_the_door_is_believed_of_no_payment() {
+    for state in states() {
+        let mut before = payment(state.clone());
+        for (refusals, is_news) in [(0, false), (1, true), (2, false), (7, false)] {
+            before.inquiry.access_refusals = refusals;
+            let after = before
+                .apply(&PaymentEvent::AccessRefused, at(9))
+                .expect("no contradiction");
+            assert_eq!(
+                after.is_some(),
+                is_news && !before.is_settled(),
+                "{state:?} {refusals}"
+            );
+            if let Some(after) = after {
+                assert_eq!(
+                    (&after.state, after.canceling),
+                    (&before.state, before.canceling)
+                );
+                assert_eq!(after.version, before.version + 1);
+            }
+        }
+        let told = before.standing().next_action() == NextActionKind::CallOperator;
+        assert!(told || before.is_settled(), "{state:?}");
+    }
+}
+
+/// A person decides what will not be settled by waiting a moment, and nothing else.
+#[test]
+fn a_person_decides_only_what_needs_one() {
+    let stays = PaymentEvent::Resolved(Resolution::Succeeded);
+    let went_back = PaymentEvent::Resolved(Resolution::Canceled {
+        money_returned: true,
+    });
+    let ten_minutes = TimeDelta::minutes(10);
+    let open = payment(PaymentState::Processing(ProcessingReason::OutcomeUnknown));
+    let old = open.created_at + ten_minutes;
+    assert_eq!(open.apply(&stays, old - TimeDelta::seconds(1)), Ok(None));
+    let decided = open
+        .apply(&stays, old)
+        .expect("no contradiction")
+        .expect("decided");
+    assert_eq!(decided.state, PaymentState::Succeeded);
+    let mut refused = open.clone();
+    refused.inquiry.access_refusals = 2;
+    assert!(
+        refused
+            .apply(&stays, at(9))
+            .expect("no contradiction")
+            .is_some()
+    );
+
+    // A cancel of a paid one that does not end.
+    let mut paid = payment(PaymentState::Succeeded);
+    assert!(
+        !paid.needs_a_person(paid.created_at + TimeDelta::days(2)),
+        "settled"
+    );
+    paid.canceling = Some(CancelReason::Requested);
+    assert!(!paid.needs_a_person(paid.updated_at + ten_minutes - TimeDelta::seconds(1)));
+    let old = paid.updated_at + ten_minutes;
+    let kept = paid
+        .apply(&stays, old)
+        .expect("no contradiction")
+        .expect("decided");
+    assert!(kept.is_settled() && kept.state == PaymentState::Succeeded);
+    let returned = paid
+        .apply(&went_back, old)
+        .expect("no contradiction")
+        .expect("decided");
+    assert_eq!(returned.state.status(), "canceled");
 }
 
 /// A caller is served by the cancel that goes on only where it does go on, and soon.

@@ -343,6 +343,14 @@ pub struct BookChange {
 }
 
 impl Refund {
+    /// Whether it failed because the merchant's balance was too low: an asynchronous one would wait.
+    pub fn failed_for_want_of_funds(&self) -> bool {
+        match &self.state {
+            RefundState::Failed(failure) => SHORT_OF_FUNDS.contains(&failure.code.as_str()),
+            RefundState::Pending(_) | RefundState::Succeeded | RefundState::Unresolved => false,
+        }
+    }
+
     /// Applies what happened. `Ok(None)` means the event says nothing new (a repeated or stale
     /// answer, `design/correctness.md` S7); an error means it contradicts what is known and must be
     /// recorded as an incident. `now` is the database's time of the change.

@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::{
     contradiction::Contradiction,
     id::{FollowUpId, MerchantId, ParseIdError, PaymentId, RefundId, RegistrationId},
-    payment::Payment,
-    refund::Refund,
+    payment::{Payment, PaymentState, REFUSALS_FOR_A_PERSON},
+    refund::{Refund, RefundState},
 };
 
 /// What a row of the schedule is about.
@@ -107,6 +107,8 @@ pub struct FollowUp {
     pub queries: i32,
     /// How many cancels it sent.
     pub cancels: i32,
+    /// How often in a row Alipay refused at its door what was asked.
+    pub access_refusals: i32,
     /// When it was made.
     pub created_at: DateTime<Utc>,
 }
@@ -166,6 +168,72 @@ pub struct Unsettled {
     pub first_asked_at: Option<DateTime<Utc>>,
     /// When the last was sent.
     pub last_asked_at: Option<DateTime<Utc>>,
+}
+
+/// Why something needs a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Alipay says what the books do not take.
+    Contradicted,
+    /// Every planned question was asked.
+    Unresolved,
+    /// Alipay refuses at its door whatever is asked: the account is at fault.
+    RefusedAtTheDoor,
+    /// Open for longer than it takes where Alipay answers.
+    OpenForTooLong,
+    /// Open although Alipay takes no cancel of it any more.
+    PastItsCancelWindow,
+    /// Its follow-up cannot be worked on, or was taken off the schedule.
+    Parked,
+}
+
+stored_names!(Need {
+    Contradicted = "contradicted",
+    Unresolved = "unresolved",
+    RefusedAtTheDoor = "refused_at_the_door",
+    OpenForTooLong = "open_for_too_long",
+    PastItsCancelWindow = "past_its_cancel_window",
+    Parked = "parked",
+});
+
+impl Unsettled {
+    /// Why it needs a person at `now`, the gravest first.
+    pub fn needs(&self, now: DateTime<Utc>) -> Vec<Need> {
+        let follow_up = self.follow_up.as_ref();
+        let is_parked = follow_up.is_some_and(|row| row.parked_at.is_some());
+        let holds = |need: Need| match (&self.case, need) {
+            (_, Need::Parked) => is_parked,
+            (UnsettledCase::Payment(payment), Need::Contradicted) => {
+                payment.contradicted_at.is_some()
+            }
+            (UnsettledCase::Refund(refund), Need::Contradicted) => refund.contradicted_at.is_some(),
+            (UnsettledCase::Payment(payment), Need::Unresolved) => {
+                payment.state == PaymentState::Unresolved
+            }
+            (UnsettledCase::Payment(payment), Need::RefusedAtTheDoor) => {
+                payment.is_refused_at_the_door()
+            }
+            (UnsettledCase::Payment(payment), Need::OpenForTooLong) => {
+                payment.is_open_for_too_long(now)
+            }
+            (UnsettledCase::Payment(payment), Need::PastItsCancelWindow) => {
+                payment.is_past_its_cancel_window(now)
+            }
+            (UnsettledCase::Refund(refund), Need::Unresolved) => {
+                refund.state == RefundState::Unresolved
+            }
+            (UnsettledCase::Refund(_), Need::RefusedAtTheDoor) => {
+                follow_up.is_some_and(|row| row.access_refusals >= REFUSALS_FOR_A_PERSON)
+            }
+            // A refund waits for its night, or for the merchant's balance.
+            (UnsettledCase::Refund(_), Need::OpenForTooLong | Need::PastItsCancelWindow) => false,
+        };
+        Need::ALL
+            .iter()
+            .copied()
+            .filter(|need| holds(*need))
+            .collect()
+    }
 }
 
 /// What stayed open.

@@ -249,7 +249,7 @@ impl Payment {
     pub fn standing(&self) -> Standing {
         let circumstances = Circumstances {
             cancel_is_open: self.cancel_is_open() && !planted!(FinalWhileCanceling),
-            refused_at_door: false,
+            refused_at_door: self.is_refused_at_the_door(),
             is_contradicted: self.contradicted_at.is_some(),
         };
         Standing::of_payment(&self.state, circumstances)

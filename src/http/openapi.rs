@@ -369,22 +369,35 @@ fn example_refund_id() -> RefundId {
         .expect("a refund id")
 }
 
-/// What is refused before it begins while Alipay does not answer.
-fn held_back(method: &str, path: &str) -> Option<Problem> {
-    let needs_alipay = [
+/// What is refused before it begins while Alipay does not answer, or refuses the account.
+fn held_back(method: &str, path: &str) -> Vec<Problem> {
+    let is_new_work = [
         "/v1/payments",
         "/v1/payments/{id}/refunds",
         "/v1/payments/{id}/reverse",
-        "/v1/payments/{id}/refresh",
-        "/v1/refunds/{id}/refresh",
-    ];
+    ]
+    .contains(&path);
+    let is_question = ["/v1/payments/{id}/refresh", "/v1/refunds/{id}/refresh"].contains(&path);
     let retry_after_seconds = 10;
-    (method == "post" && needs_alipay.contains(&path)).then(|| {
-        Error::UpstreamUnavailable {
-            retry_after_seconds,
-        }
-        .into()
-    })
+    let mut problems = vec![];
+    if method == "post" && (is_new_work || is_question) {
+        problems.push(
+            Error::UpstreamUnavailable {
+                retry_after_seconds,
+            }
+            .into(),
+        );
+    }
+    if method == "post" && is_new_work {
+        problems.push(
+            Error::AccountRefused {
+                code: "ILLEGAL_SIGN".to_owned(),
+                retry_after_seconds,
+            }
+            .into(),
+        );
+    }
+    problems
 }
 
 fn example_registration() -> Subject {

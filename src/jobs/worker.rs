@@ -12,12 +12,12 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, Span};
 
-use super::backoff::{PARK_AFTER, pause_after};
+use super::backoff::{MOST_COUNTED_OF_THE_ENVIRONMENT, PARK_AFTER, PARKED_PAUSE, pause_after};
 use crate::{
     app::{App, Interrupted},
     db::{
         error::Error as DbError,
-        follow_ups::{Claimed, Claims, Unreadable},
+        follow_ups::{Claimed, Claims, FailedVisit, Unreadable},
     },
     domain::{id::MerchantId, payment::Payment, refund::Refund, registration::Registration},
     failpoint::crashpoint,
@@ -350,14 +350,8 @@ impl Worker {
             error,
         } = unreadable;
         tracing::error!(follow_up.id = %fence.follow_up_id, error = %error, "a follow-up cannot be read; parked for a person");
-        give_back_failed(
-            &self.app,
-            merchant_id,
-            fence,
-            &error.to_string(),
-            PARK_AFTER,
-        )
-        .await;
+        let problem = Problem::OfTheRow(error.to_string());
+        give_back_failed(&self.app, merchant_id, fence, &problem, PARK_AFTER).await;
     }
 
     /// What keeps the schedule whole: whatever is open has a row (R12).
@@ -373,6 +367,37 @@ impl Worker {
         if let Ok((due, parked)) = db.follow_up_backlog().await {
             set_gauge("follow_ups_due", due);
             set_gauge("follow_ups_parked", parked);
+        }
+    }
+}
+
+/// Why a visit failed.
+#[derive(Debug)]
+enum Problem {
+    /// The row cannot be worked on: many of these park it.
+    OfTheRow(String),
+    /// Whatever is visited meets the same, until it has passed.
+    OfTheEnvironment(String),
+}
+
+impl Problem {
+    fn of(interrupted: &Interrupted) -> Self {
+        use std::error::Error as _;
+        let source = interrupted.source();
+        let text = source.map_or_else(
+            || interrupted.to_string(),
+            |source| format!("{interrupted}: {source}"),
+        );
+        if interrupted.is_of_the_row() {
+            Self::OfTheRow(text)
+        } else {
+            Self::OfTheEnvironment(text)
+        }
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            Self::OfTheRow(text) | Self::OfTheEnvironment(text) => text,
         }
     }
 }
@@ -397,18 +422,11 @@ async fn visit<T: Visited>(
     };
     let problem = match ended {
         Ok(Ok(Ok(()))) => return,
-        Ok(Ok(Err(interrupted))) => {
-            use std::error::Error as _;
-            let source = interrupted.source();
-            source.map_or_else(
-                || interrupted.to_string(),
-                |source| format!("{interrupted}: {source}"),
-            )
-        }
-        Ok(Err(_)) => "the visit panicked".to_owned(),
-        Err(_) => "the visit outlasted its lease".to_owned(),
+        Ok(Ok(Err(interrupted))) => Problem::of(&interrupted),
+        Ok(Err(_)) => Problem::OfTheRow("the visit panicked".to_owned()),
+        Err(_) => Problem::OfTheEnvironment("the visit outlasted its lease".to_owned()),
     };
-    tracing::warn!(error = %problem, errors = errors + 1, "a follow-up visit failed");
+    tracing::warn!(error = %problem.text(), errors = errors + 1, "a follow-up visit failed");
     give_back_failed(app, merchant_id, fence, &problem, errors).await;
 }
 
@@ -428,21 +446,36 @@ async fn give_back_failed(
     app: &App,
     merchant_id: MerchantId,
     fence: crate::db::record::Fence,
-    problem: &str,
+    problem: &Problem,
     errors: i32,
 ) {
     crashpoint!(app.db.failpoints, "worker.giving_back");
-    let park = errors + 1 >= PARK_AFTER;
-    if park {
-        metrics::counter!("follow_ups_parked_total").increment(1);
-        tracing::error!(follow_up.id = %fence.follow_up_id, error = %problem, "a follow-up failed again and again; parked for a person");
-    }
-    let pause = pause_after(errors);
-    if let Err(error) = app
-        .db
-        .fail_follow_up(merchant_id, fence, problem, pause, park)
-        .await
-    {
+    let failed = match problem {
+        Problem::OfTheRow(error) => {
+            let park = errors + 1 >= PARK_AFTER;
+            if park {
+                metrics::counter!("follow_ups_parked_total").increment(1);
+                tracing::error!(follow_up.id = %fence.follow_up_id, error = %error, "a follow-up failed again and again; parked for a person, and tried again within the hour");
+            }
+            FailedVisit {
+                error,
+                delay: if park {
+                    PARKED_PAUSE
+                } else {
+                    pause_after(errors)
+                },
+                park,
+                counts_up_to: None,
+            }
+        }
+        Problem::OfTheEnvironment(error) => FailedVisit {
+            error,
+            delay: pause_after(errors),
+            park: false,
+            counts_up_to: Some(MOST_COUNTED_OF_THE_ENVIRONMENT),
+        },
+    };
+    if let Err(error) = app.db.fail_follow_up(merchant_id, fence, &failed).await {
         // The lease runs out by itself.
         tracing::warn!(error = %error, "a claim could not be given back");
     }

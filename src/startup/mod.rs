@@ -385,14 +385,6 @@ fn build_accounts(
     strictness: config::Strictness,
     mut found: Vec<String>,
 ) -> anyhow::Result<Vec<Account>> {
-    let extra_root_certificate = config
-        .extra_ca_file
-        .as_ref()
-        .map(|file| {
-            std::fs::read(file)
-                .with_context(|| format!("cannot read {} (ALIPAY_EXTRA_CA_FILE)", file.display()))
-        })
-        .transpose()?;
     let mut accounts = Vec::new();
     let (codes, mut faults) = match codes(config) {
         Ok(codes) => (Arc::new(codes), Vec::new()),
@@ -419,20 +411,8 @@ fn build_accounts(
             }
         };
         found.extend(production::of_account(account, &keys));
-        let mut settings =
-            AlipaySettings::new(account.endpoint.clone(), account.partner.clone(), keys);
-        settings.connect_timeout = config.timeouts.connect;
-        settings.pay_timeout = config.timeouts.pay;
-        settings.query_timeout = config.timeouts.query;
-        settings.cancel_timeout = config.timeouts.cancel;
-        settings.refund_timeout = config.timeouts.refund;
-        settings.breaker_calls = config.breaker_calls;
-        settings.codes = Arc::clone(&codes);
-        settings
-            .extra_root_certificates
-            .extend(extra_root_certificate.clone());
         accounts.push(Account {
-            alipay: Alipay::new(settings, Arc::clone(clock))?,
+            alipay: client_of(config, account, keys, &codes, clock)?,
             refund_plan: refund_plan(account.refund_batch),
             notify_url: Some(notify_url(public_base_url, &account.partner)?),
             limits: Limits {
@@ -500,6 +480,30 @@ fn added_code(code: &config::Code) -> AddedCode {
             config::CodeMeaning::Unknown => Meaning::Unknown,
         },
     }
+}
+
+/// The client of an account.
+pub(crate) fn client_of(
+    config: &config::Alipay,
+    account: &config::Account,
+    keys: Keyring,
+    codes: &Arc<Codes>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Alipay> {
+    let mut settings = AlipaySettings::new(account.endpoint.clone(), account.partner.clone(), keys);
+    settings.connect_timeout = config.timeouts.connect;
+    settings.pay_timeout = config.timeouts.pay;
+    settings.query_timeout = config.timeouts.query;
+    settings.cancel_timeout = config.timeouts.cancel;
+    settings.refund_timeout = config.timeouts.refund;
+    settings.breaker_calls = config.breaker_calls;
+    settings.codes = Arc::clone(codes);
+    if let Some(file) = &config.extra_ca_file {
+        let certificate = std::fs::read(file)
+            .with_context(|| format!("cannot read {} (ALIPAY_EXTRA_CA_FILE)", file.display()))?;
+        settings.extra_root_certificates.push(certificate);
+    }
+    Ok(Alipay::new(settings, Arc::clone(clock))?)
 }
 
 /// Where an account's daily files are, with the password or the key that is read for it.

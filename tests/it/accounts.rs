@@ -378,35 +378,29 @@ async fn a_payment_to_an_account_that_is_not_configured_stores_nothing(pool: PgP
     world.finish().await;
 }
 
-/// S4: what an account that is no longer configured owes stays owed, and is found out when it is back.
+/// S4: what an account that is no longer configured owes stays owed, and is found out as soon as it is
+/// back: a fault of the environment parks nothing, however often it is met.
 #[sqlx::test]
-async fn a_payment_whose_account_is_gone_is_parked_and_settled_when_it_is_back(pool: PgPool) {
+async fn a_payment_whose_account_is_gone_is_never_parked_and_settled_once_it_is_back(pool: PgPool) {
     let mut world = World::start(pool).await;
     let unheard = world.pay_unheard().await;
     let app = world.replicas[0].app.clone();
     let accounts = app.accounts();
     let account = (*accounts[PARTNER]).clone();
     app.replace_accounts(vec![]).await;
-    // Twenty errors of our own in a row park it.
     for _ in 0..30 {
         world.advance(TimeDelta::hours(1)).await;
         world.run_due().await;
     }
-    let parked = "select count(*) from follow_up where parked_at is not null
+    let waiting = "select count(*) from follow_up where parked_at is null
         and last_error = 'no Alipay account 2088000000000001 is configured'";
-    assert_eq!(world.count_rows(parked).await, 1);
+    assert_eq!(world.count_rows(waiting).await, 1);
     assert_eq!(world.simulator.count("query").await, 0, "nobody was asked");
     let waits = world.till.payment(unheard.id()).await;
     assert_eq!(waits["outcome_certainty"], "unknown", "{waits}");
 
     app.replace_accounts(vec![account]).await;
-    let operator = world.overseer(&[Scope::Operations]).await;
-    let rows = operator.get("/v1/follow-ups?parked=true").await;
-    let path = format!(
-        "/v1/follow-ups/{}/run",
-        rows.body["items"][0]["id"].as_str().expect("an id")
-    );
-    assert_eq!(operator.post(&path, &json!({})).await.status, 200);
+    // No clock is moved: it is due at once.
     world.run_due().await;
     let settled = world.till.payment(unheard.id()).await;
     assert_eq!(settled["status"], "succeeded", "{settled}");
@@ -499,5 +493,61 @@ async fn keys_check_tells_what_is_wrong_with_each_key(pool: PgPool) {
     fs::write(folder.file(), mixed_up).expect("the file can be written");
     let (good, text) = check(&[]).await;
     assert!(!good && text.contains("holds our own public key"), "{text}");
+    stage.close().await;
+}
+
+/// `keys check --online` asks Alipay one question about nothing for each account, and says in words what
+/// is wrong: the key, the partner, the network. No secret is printed.
+#[sqlx::test]
+async fn keys_check_online_says_what_alipay_says_of_each_account(pool: PgPool) {
+    let stage = Stage::set(pool).await;
+    let folder = Folder::new("online");
+    let check = async |arguments: &[&str]| {
+        let settings: Vec<(String, String)> = vec![
+            ("ALIPAY_ACCOUNTS_FILE".to_owned(), folder.file()),
+            ("LOG_FILTER".to_owned(), "error".to_owned()),
+        ];
+        let output = gateway_command(
+            &[&["keys", "check", "--online"], arguments].concat(),
+            &settings,
+        )
+        .output()
+        .await
+        .expect("the program runs");
+        let text = String::from_utf8(output.stdout).expect("text");
+        assert!(!text.contains("PRIVATE KEY"), "{text}");
+        (output.status.success(), text)
+    };
+    let endpoint = stage.simulator.endpoint().to_string();
+    folder.write(&endpoint, &[(&Folder::good_key(), "")]);
+    let (good, text) = check(&[]).await;
+    assert!(good, "{text}");
+    assert!(text.contains("takes its signature"), "{text}");
+
+    // Alipay knows another key of ours.
+    folder.write(&endpoint, &[("merchant_private_key.pem", "")]);
+    let (good, text) = check(&["--json"]).await;
+    let account: Value = serde_json::from_str(&text).expect("one line of JSON");
+    assert!(!good && account["usable"] == false, "{account}");
+    let said = account["findings"][0]["text"].as_str().expect("words");
+    assert!(said.contains("(ILLEGAL_SIGN): key:"), "{said}");
+
+    let other = fs::read_to_string(folder.file()).expect("the file");
+    let other = other.replace(PARTNER, "2088000000000099");
+    fs::write(folder.file(), other).expect("the file can be written");
+    let (good, text) = check(&[]).await;
+    assert!(
+        !good && text.contains("(ILLEGAL_PARTNER): partner:"),
+        "{text}"
+    );
+
+    folder.write("http://127.0.0.1:1/", &[(&Folder::good_key(), "")]);
+    let (good, text) = check(&[]).await;
+    assert!(!good && text.contains("network: no connection"), "{text}");
+
+    // Faults that need no question are said, and none is asked.
+    folder.write(&endpoint, &[("merchant_public_key.pem", "")]);
+    let (good, text) = check(&[]).await;
+    assert!(!good && text.contains("Alipay was not asked"), "{text}");
     stage.close().await;
 }

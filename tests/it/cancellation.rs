@@ -414,7 +414,8 @@ async fn a_second_cancel_is_sent(pool: PgPool, off: &'static str) {
 
 #[sqlx::test]
 async fn a_cancel_asked_for_again_is_sent_although_its_follow_up_is_parked(pool: PgPool) {
-    a_second_cancel_is_sent(pool, "update follow_up set parked_at = db_now()").await;
+    let off = "update follow_up set parked_at = db_now(), due_at = db_now() + interval '1 hour'";
+    a_second_cancel_is_sent(pool, off).await;
 }
 
 #[sqlx::test]
@@ -451,7 +452,7 @@ async fn a_cancel_asked_for_again_puts_its_follow_up_back_on_the_schedule(pool: 
 /// After the cancel window the wish that stands is decided by a question, not refused to who repeats it.
 #[sqlx::test]
 async fn a_cancel_asked_for_again_after_its_window_is_decided(pool: PgPool) {
-    let off = "update follow_up set parked_at = db_now()";
+    let off = "update follow_up set parked_at = db_now(), due_at = db_now() + interval '2 days'";
     let (mut world, id) = wished_and_off_the_schedule(pool, off).await;
     world.advance(TimeDelta::days(1)).await;
     let refused = cancel(&world, &id, 5).await;

@@ -4,7 +4,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use alipayhk_gateway::{
-    db::{Db, follow_ups::Claimed},
+    db::{
+        Db,
+        follow_ups::{Claimed, FailedVisit},
+    },
     domain::payment::Payment,
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -91,14 +94,17 @@ async fn c6_c7_the_result_of_a_worker_that_lost_its_lease_is_refused(pool: PgPoo
     for stale in [fence] {
         let merchant = world.merchant_id;
         let due = world.now();
+        let failed = FailedVisit {
+            error: "late",
+            delay: LEASE,
+            park: true,
+            counts_up_to: None,
+        };
         let written = [
             world.db.reschedule(merchant, stale, due).await,
             world.db.release(merchant, stale).await,
             world.db.complete(merchant, stale).await,
-            world
-                .db
-                .fail_follow_up(merchant, stale, "late", LEASE, true)
-                .await,
+            world.db.fail_follow_up(merchant, stale, &failed).await,
         ];
         for done in written {
             assert!(!done.expect("the database answers"), "a stale fence");
@@ -200,9 +206,15 @@ async fn poisoned(pool: PgPool, poison: &'static str) {
     assert_eq!(world.count_rows(parked).await, 1);
     let kept = "select count(*) from payment where finalized_at is null";
     assert_eq!(world.count_rows(kept).await, 1, "still owed");
-    world.advance(TimeDelta::hours(1)).await;
+    let visits = "select max(fence) from follow_up where parked_at is not null";
+    let taken = world.count_rows(visits).await;
+    world.advance(TimeDelta::minutes(59)).await;
     world.run_due().await;
-    assert_eq!(world.count_rows(parked).await, 1, "not taken again");
+    assert_eq!(world.count_rows(visits).await, taken, "not taken again");
+    world.advance(TimeDelta::minutes(1)).await;
+    world.run_due().await;
+    assert_eq!(world.count_rows(visits).await, taken + 1, "once an hour");
+    assert_eq!(world.count_rows(parked).await, 1, "and parked as before");
     let read = world.till.get(&format!("/v1/payments/{}", bad.id())).await;
     assert_eq!(read.summary("code"), (500, "internal_error"), "{read:?}");
     world.parked = 1;

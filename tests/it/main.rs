@@ -44,6 +44,7 @@
 //! | `dev` | the developer's set-up leaves no process behind |
 
 mod acceptance;
+mod account_refusals;
 mod accounts;
 mod admin;
 mod architecture;

@@ -253,6 +253,40 @@ async fn so_it_does_where_alipay_invites_no_repeat(pool: PgPool) {
     reversed_without_balance(pool, "N").await;
 }
 
+/// After the day the refund is tried at once; where the balance is too low for that, it waits at Alipay.
+#[sqlx::test]
+async fn a_refund_of_a_reversal_that_the_balance_is_too_low_for_is_made_asynchronously(
+    pool: PgPool,
+) {
+    let mut world = world_at(pool, "2026-03-09T15:00:00").await;
+    let paid = world.pay("0001").await;
+    world.set_clock(at("2026-03-10T09:00:00")).await;
+    let policy = json!({"funds_sufficient": false});
+    world.simulator.set_refund_policy(&policy).await;
+    assert_eq!(preview(&world, &paid).await.body["refund_mode"], "sync");
+    let under_way = reverse(&world, &paid, 5).await;
+    assert_eq!(under_way.status, 202, "{under_way:?}");
+    assert_eq!(under_way.body["refund"]["mode"], "async");
+    assert_eq!(under_way.body["payment"]["refunds"]["pending"], 3925);
+    finish(world).await;
+}
+
+/// The same for a caller who did not wait for the first, and asks again.
+#[sqlx::test]
+async fn a_reversal_asked_for_again_after_its_refund_met_no_balance_is_asynchronous(pool: PgPool) {
+    let mut world = world_at(pool, "2026-03-09T15:00:00").await;
+    let paid = world.pay("0001").await;
+    world.set_clock(at("2026-03-10T09:00:00")).await;
+    let policy = json!({"funds_sufficient": false});
+    world.simulator.set_refund_policy(&policy).await;
+    reverse(&world, &paid, 0).await;
+    world.settle_calls().await;
+    assert_eq!(preview(&world, &paid).await.body["refund_mode"], "async");
+    let under_way = reverse(&world, &paid, 5).await;
+    assert_eq!(under_way.body["refund"]["mode"], "async", "{under_way:?}");
+    finish(world).await;
+}
+
 /// An earlier cancel went unanswered and may have returned the money: no refund is made before a
 /// query, late enough, says that it has not.
 #[sqlx::test]

@@ -93,7 +93,7 @@ impl App {
             let Some(refund) = self.db.refund(principal.merchant_id, id).await? else {
                 return Ok(None);
             };
-            self.admit_new_work(&refund.partner)?;
+            self.admit_question(&refund.partner)?;
             let caller = Asker {
                 actor: Actor::ApiKey(principal.api_key_id),
                 fence: None,

@@ -140,15 +140,21 @@ impl App {
             }
             action => action,
         };
-        let refund = match action {
-            ReversalAction::None => self.latest_refund(&payment).await?,
+        Ok(Some(match action {
+            ReversalAction::None => {
+                let refund = self.latest_refund(&payment).await?;
+                reversal(action, payment, refund)
+            }
             ReversalAction::Refund => {
                 self.check_limits(&payment).await?;
-                None
+                let mode = self.mode_of_a_refund(&payment).await?;
+                Reversal {
+                    refund_mode: Some(mode),
+                    ..reversal(action, payment, None)
+                }
             }
-            ReversalAction::Cancel => None,
-        };
-        Ok(Some(reversal(action, payment, refund)))
+            ReversalAction::Cancel => reversal(action, payment, None),
+        }))
     }
 
     /// Undoes a payment. Holds the answer for at most `wait` while that is under way. Asking again
@@ -174,8 +180,7 @@ impl App {
                     return Ok(Some(reversal(ReversalAction::None, payment, refund)));
                 }
                 ReversalAction::Refund => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    match self.refund_the_rest(principal, &payment, left).await? {
+                    match self.refund_the_rest(principal, &payment, deadline).await? {
                         Some(refund) => return self.undone_by(refund).await.map(Some),
                         // Somebody else took it meanwhile: look again.
                         None => continue,
@@ -239,16 +244,53 @@ impl App {
         Ok(reversal(ReversalAction::Refund, payment, Some(refund)))
     }
 
-    /// Refunds all that is left. `None`: nothing is left any more.
+    /// Refunds all that is left: at once, or, where the merchant's balance has turned out too low for
+    /// that, asynchronously. `None`: nothing is left any more.
     async fn refund_the_rest(
         &self,
         principal: &Principal,
         payment: &Payment,
+        deadline: Instant,
+    ) -> Result<Option<Refund>, Error> {
+        let left = || deadline.saturating_duration_since(Instant::now());
+        if self.mode_of_a_refund(payment).await? == RefundMode::Sync {
+            let refund = self
+                .refund_by(principal, payment, RefundMode::Sync, left())
+                .await?;
+            if !refund
+                .as_ref()
+                .is_some_and(Refund::failed_for_want_of_funds)
+            {
+                return Ok(refund);
+            }
+        }
+        self.refund_by(principal, payment, RefundMode::Async, left())
+            .await
+    }
+
+    /// How the rest of a payment is refunded: asynchronously where the last refund failed since the
+    /// merchant's balance was too low.
+    async fn mode_of_a_refund(&self, payment: &Payment) -> Result<RefundMode, Error> {
+        let last = self.last_refund(payment).await?;
+        Ok(
+            if last.is_some_and(|last| last.failed_for_want_of_funds()) {
+                RefundMode::Async
+            } else {
+                RefundMode::Sync
+            },
+        )
+    }
+
+    async fn refund_by(
+        &self,
+        principal: &Principal,
+        payment: &Payment,
+        mode: RefundMode,
         wait: Duration,
     ) -> Result<Option<Refund>, Error> {
         let new = NewRefund {
             amount: None,
-            mode: Some(RefundMode::Sync),
+            mode: Some(mode),
             merchant_reference: None,
             reason: Some(REASON.to_owned()),
             // It takes all that is left: a second one finds nothing, and is no repeat of another refund.
@@ -282,6 +324,11 @@ impl App {
         if payment.refund_reserved_minor == 0 {
             return Ok(None);
         }
+        self.last_refund(payment).await
+    }
+
+    /// The refund that was made last, also one that failed.
+    async fn last_refund(&self, payment: &Payment) -> Result<Option<Refund>, Error> {
         let filter = RefundFilter {
             payment_id: Some(payment.id),
             ..RefundFilter::default()

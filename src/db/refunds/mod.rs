@@ -84,7 +84,7 @@ macro_rules! select_refund {
                 refund.contradicted_at, refund.decided_by_operator, refund.submits,
                 refund.last_submit_at, refund.checks_done, refund.last_check_at,
                 refund.not_found, refund.created_at, refund.updated_at, refund.finalized_at,
-                case when follow_up.parked_at is null then follow_up.due_at end as next_check_at,
+                case when follow_up.abandoned_reason is null then follow_up.due_at end as next_check_at,
                 follow_up.follow_up_id as "follow_up_id?", follow_up.fence as "fence?",
                 follow_up.error_count as "error_count?", db_now() as "now!"
             from refund

@@ -215,6 +215,12 @@ impl Db {
             ), rescheduled as (
                 update follow_up
                 set due_at = $32, error_count = 0, last_error = null,
+                    parked_at = case when $3::uuid is null then parked_at end,
+                    access_refusals = case
+                        when $41::boolean then 0
+                        when not $41::boolean then access_refusals + 1
+                        else access_refusals
+                    end,
                     -- Another writer leaves a worker's lease alone.
                     leased_until = case when $3::uuid is null then leased_until end,
                     worker = case when $3::uuid is null then worker end
@@ -271,6 +277,7 @@ impl Db {
             change.is_some_and(RefundChange::settles_contradictions),
             unknown_code.map(|unknown| unknown.code.as_str()),
             unknown_code.map(|unknown| unknown.submits),
+            answer.and_then(|answer| answer.class.lets_the_account_in()),
         )
         .one(&self.writes)
         .await?;

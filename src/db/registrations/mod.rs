@@ -86,7 +86,7 @@ macro_rules! select_registration {
                 store_registration.in_force_store_name, store_registration.in_force_industry,
                 store_registration.approved_at, store_registration.store_status,
                 store_registration.created_at, store_registration.updated_at,
-                case when follow_up.parked_at is null then follow_up.due_at end as next_check_at,
+                case when follow_up.abandoned_reason is null then follow_up.due_at end as next_check_at,
                 follow_up.follow_up_id as "follow_up_id?", follow_up.fence as "fence?",
                 follow_up.error_count as "error_count?", db_now() as "now!"
             from store_registration

@@ -194,6 +194,7 @@ impl Db {
             ), rescheduled as (
                 update follow_up
                 set due_at = $29, error_count = 0, last_error = null,
+                    parked_at = case when $3::uuid is null then parked_at end,
                     -- Another writer leaves a worker's lease alone.
                     leased_until = case when $3::uuid is null then leased_until end,
                     worker = case when $3::uuid is null then worker end

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::{
     app::{
         App,
-        accounts::{Account, KeyOverview},
+        accounts::{Account, KeyOverview, RefusalOverview},
     },
     http::{
         answer::timestamp,
@@ -42,9 +42,16 @@ pub struct PartnerView {
     /// Whether there is a key to sign with now; without one no payment is taken.
     #[schema(example = true)]
     pub can_sign: bool,
-    /// Whether this replica refuses new payments and refunds because Alipay does not answer.
+    /// Whether this replica refuses new payments and refunds.
     #[schema(example = false)]
     pub held_back: bool,
+    /// Why: `silent`: Alipay does not answer; `refused`: it refuses whatever the account asks.
+    #[schema(required = true, example = json!(null))]
+    pub held_back_because: Option<&'static str>,
+    /// The last time Alipay refused this account at its door, as this replica met it; `null` where it
+    /// has not.
+    #[schema(required = true)]
+    pub last_refusal: Option<RefusalView>,
     /// Its keys, ours first.
     pub keys: Vec<KeyView>,
     /// When its nightly batch of refunds opens, in GMT+8.
@@ -58,6 +65,23 @@ pub struct PartnerView {
     pub refund_give_up_days: i64,
     /// What its merchants may do where they have no limits of their own.
     pub limits: LimitsView,
+}
+
+/// A refusal of an account.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = PartnerRefusal)]
+pub struct RefusalView {
+    /// Alipay's code. More codes may be added.
+    #[schema(example = "ILLEGAL_SIGN")]
+    pub code: String,
+    /// What a person should look at.
+    #[schema(
+        example = "key: the public key that Alipay has of this account is not that of our key"
+    )]
+    pub check: &'static str,
+    /// When it came.
+    #[schema(format = DateTime, example = "2026-11-22T04:00:00.000Z")]
+    pub at: String,
 }
 
 /// A key as it may be shown.
@@ -140,7 +164,9 @@ fn view(app: &App, partner: &str, account: &Account) -> PartnerView {
         endpoint_host: facts.endpoint_host,
         sign_type: facts.sign_type,
         can_sign: facts.can_sign,
-        held_back: facts.is_held_back,
+        held_back: facts.held_back.is_some(),
+        held_back_because: facts.held_back,
+        last_refusal: facts.last_refusal.as_ref().map(RefusalView::from),
         keys: facts.keys.iter().map(KeyView::from).collect(),
         refund_batch_opens: hours.opens.format("%H:%M").to_string(),
         refund_batch_closes: hours.closes.format("%H:%M").to_string(),
@@ -150,6 +176,16 @@ fn view(app: &App, partner: &str, account: &Account) -> PartnerView {
             max_refund_minor: account.limits.max_refund_minor,
             max_refunded_per_day_minor: account.limits.max_refunded_per_day_minor,
         },
+    }
+}
+
+impl From<&RefusalOverview> for RefusalView {
+    fn from(refusal: &RefusalOverview) -> Self {
+        Self {
+            code: refusal.code.clone(),
+            check: refusal.check,
+            at: timestamp(refusal.at),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::{Json, extract::State};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,7 +12,7 @@ use crate::{
     app::App,
     domain::{
         contradiction::{Contradiction, Source},
-        schedule::{Unsettled, UnsettledCase},
+        schedule::{Need, Unsettled, UnsettledCase},
     },
     http::{
         answer::timestamp,
@@ -37,12 +38,16 @@ pub struct UnresolvedList {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Unresolved)]
 pub struct UnresolvedView {
-    /// The payment, `unresolved`, open with a parked follow-up, or contradicted by Alipay; `null` where it is
-    /// a refund.
+    /// Why: `unresolved`: every planned question was asked; `refused_at_the_door`: Alipay refuses whatever
+    /// the account asks; `open_for_too_long`: for more than ten minutes; `past_its_cancel_window`: Alipay
+    /// takes no cancel any more; `parked`: its follow-up is; `contradicted`: Alipay says what the books do
+    /// not take. More may be added.
+    #[schema(example = json!(["refused_at_the_door"]))]
+    pub needs: Vec<&'static str>,
+    /// The payment; `null` where it is a refund.
     #[schema(required = true)]
     pub payment: Option<PaymentView>,
-    /// The refund, `unresolved`, open with a parked follow-up, or contradicted by Alipay; `null` where it is
-    /// a payment.
+    /// The refund; `null` where it is a payment.
     #[schema(required = true)]
     pub refund: Option<RefundView>,
     /// Its row of the schedule.
@@ -137,7 +142,7 @@ pub struct EvidenceView {
 }
 
 impl UnresolvedView {
-    fn new(app: &App, unsettled: &Unsettled) -> Self {
+    fn new(app: &App, unsettled: &Unsettled, now: DateTime<Utc>) -> Self {
         let (payment, refund) = match &unsettled.case {
             UnsettledCase::Payment(payment) => (Some(payment.as_ref().into()), None),
             UnsettledCase::Refund(refund) => {
@@ -145,7 +150,9 @@ impl UnresolvedView {
                 (None, Some(view))
             }
         };
+        let needs = unsettled.needs(now);
         Self {
+            needs: needs.into_iter().map(Need::as_str).collect(),
             payment,
             refund,
             follow_up: unsettled.follow_up.as_ref().map(FollowUpView::from),
@@ -166,8 +173,10 @@ impl UnresolvedView {
 
 /// List what needs a person
 ///
-/// Payments and refunds that are `unresolved`, open ones whose follow-up is parked, and those that Alipay
-/// contradicts, newest first.
+/// Payments and refunds that will not be settled by waiting a moment, newest first: those that are
+/// `unresolved`, payments that have been open for more than ten minutes or past their cancel window (also
+/// paid ones whose cancel does not end), those whose account Alipay refuses at its door, those that Alipay
+/// contradicts, and those whose follow-up is parked. `needs` says which of these.
 #[utoipa::path(
     get,
     path = "/v1/unresolved",
@@ -186,12 +195,12 @@ pub async fn list(
     query: RawPairs,
 ) -> Result<Json<UnresolvedList>, Problem> {
     let Paging { after, limit } = Paging::read(query.reader())?;
-    let page = app.list_unsettled(identity.reach, after, limit).await?;
+    let (page, now) = app.list_unsettled(identity.reach, after, limit).await?;
     Ok(Json(UnresolvedList {
         items: page
             .items
             .iter()
-            .map(|unsettled| UnresolvedView::new(&app, unsettled))
+            .map(|unsettled| UnresolvedView::new(&app, unsettled, now))
             .collect(),
         next_cursor: page.next.map(cursor_after),
     }))

@@ -36,13 +36,14 @@ pub struct FollowUpView {
     /// Which worker holds it.
     #[schema(required = true, example = json!(null))]
     pub worker: Option<String>,
-    /// The gateway's own errors since the last success; many of them park the row.
+    /// The gateway's own errors since the last success. Many of them park a row that cannot be worked on; faults
+    /// of the environment, such as a database that is away, are counted a few times and never park it.
     #[schema(example = 0)]
     pub error_count: i32,
     /// The last of them.
     #[schema(required = true, example = json!(null))]
     pub last_error: Option<String>,
-    /// Since when it waits for a person: parked after many errors, or abandoned.
+    /// Since when it waits for a person: parked, and tried once an hour, or abandoned.
     #[schema(required = true, format = DateTime, example = json!(null))]
     pub parked_at: Option<String>,
     /// Why an operator took it off the schedule.
@@ -54,6 +55,9 @@ pub struct FollowUpView {
     /// How many cancels it sent.
     #[schema(example = 0)]
     pub cancels: i32,
+    /// How often in a row Alipay refused at its door what was asked.
+    #[schema(example = 0)]
+    pub access_refusals: i32,
     /// When it was made.
     #[schema(format = DateTime, example = "2026-11-22T04:00:00.000Z")]
     pub created_at: String,
@@ -76,6 +80,7 @@ impl From<&FollowUp> for FollowUpView {
             abandoned_reason: row.abandoned_reason.clone(),
             queries: row.queries,
             cancels: row.cancels,
+            access_refusals: row.access_refusals,
             created_at: timestamp(row.created_at),
         }
     }

@@ -43,11 +43,13 @@ pub struct ResolveRequest {
 
 /// Resolve a payment
 ///
-/// Decides an `unresolved` payment on evidence from outside, for example Alipay's support or
-/// portal. Decides as well a payment that Alipay contradicts (see `GET /v1/unresolved`): another
-/// status accepts what Alipay said, after which `succeeded` can be refunded; the status it has says
-/// that the books are right. Recorded with who, when, why and the ticket. Any other payment is refused
-/// `invalid_state`: only Alipay's answers change it.
+/// Decides a payment that `GET /v1/unresolved` lists on evidence from outside, for example Alipay's support
+/// or portal: one that is `unresolved`, has been open for more than ten minutes or past its cancel window, or
+/// whose account Alipay refuses. Of a paid one whose cancel does not end, `succeeded` says that the money
+/// stays, `canceled` that it went back. Of one that Alipay
+/// contradicts, another status accepts what Alipay said, after which `succeeded` can be refunded, and the
+/// status it has says that the books are right. Recorded with who, when, why and the ticket. Any other payment is
+/// refused `invalid_state`: only Alipay's answers change it.
 #[utoipa::path(
     post,
     path = "/v1/payments/{id}/resolve",

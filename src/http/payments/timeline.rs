@@ -140,7 +140,7 @@ pub struct TransitionView {
     #[schema(format = DateTime, example = "2026-11-22T04:00:01.230Z")]
     pub gateway_at: String,
     /// What happened: `created`, `paid`, `buyer_must_confirm`, `declined`,
-    /// `never_sent`, `outcome_became_unknown`, `cancel_started`, `cancel_refused`, `closed`, `plan_exhausted`,
+    /// `never_sent`, `outcome_became_unknown`, `access_refused`, `cancel_started`, `cancel_refused`, `closed`, `plan_exhausted`,
     /// `resolved`; `contradicted` where Alipay says what the books do not take, and
     /// `contradiction_settled` (of refunds `refund_contradicted` and `refund_contradiction_settled`);
     /// of the payment's books `refund_reserved`, `cancel_turned_into_refund` and the

@@ -103,6 +103,8 @@ pub enum Kind {
     Overloaded,
     /// Alipay does not answer at present; it was not asked.
     UpstreamUnavailable,
+    /// Alipay refuses whatever the account asks; it was not asked.
+    AccountHeldBack,
     /// This replica must not get requests.
     NotReady,
     /// Alipay gave no usable answer; nothing was changed.
@@ -122,7 +124,7 @@ type Row = (StatusCode, &'static str, &'static str, Retryable);
 
 impl Kind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 52] = [
         Self::MalformedJson,
         Self::UnreadableBody,
         Self::IdempotencyKeyRequired,
@@ -172,6 +174,7 @@ impl Kind {
         Self::AccountNotConfigured,
         Self::Overloaded,
         Self::UpstreamUnavailable,
+        Self::AccountHeldBack,
         Self::NotReady,
         Self::UpstreamSilent,
     ];
@@ -231,6 +234,7 @@ impl Kind {
             Self::AccountNotConfigured => (S::SERVICE_UNAVAILABLE, "account_not_configured", "The Alipay account is not configured", SameKey),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too much is under way", SameKey),
             Self::UpstreamUnavailable => (S::SERVICE_UNAVAILABLE, "upstream_unavailable", "Alipay does not answer at present", SameKey),
+            Self::AccountHeldBack => (S::SERVICE_UNAVAILABLE, "account_held_back", "Alipay refuses the account", SameKey),
             Self::NotReady => (S::SERVICE_UNAVAILABLE, "not_ready", "This replica is not ready", SameKey),
             Self::UpstreamSilent => (S::GATEWAY_TIMEOUT, "upstream_silent", "Alipay gave no usable answer", SameKey),
         }

@@ -233,6 +233,19 @@ impl Problem {
         }
     }
 
+    /// Alipay refuses the account, so it is not asked for anything new.
+    fn account_held_back(code: &str, retry_after_seconds: u32) -> Self {
+        Self {
+            retry_after: Some(retry_after_seconds),
+            ..Self::new(
+                Kind::AccountHeldBack,
+                format!(
+                    "Alipay refuses whatever this account asks ({code}); nothing was attempted. It takes whoever looks after the account to mend it"
+                ),
+            )
+        }
+    }
+
     /// Too much is under way for this to begin.
     fn not_begun(kind: Kind) -> Self {
         Self::new(kind, "nothing was begun; repeat with the same key")
@@ -483,6 +496,10 @@ impl From<app::error::Error> for Problem {
             E::UpstreamUnavailable {
                 retry_after_seconds,
             } => Self::held_back(retry_after_seconds),
+            E::AccountRefused {
+                code,
+                retry_after_seconds,
+            } => Self::account_held_back(&code, retry_after_seconds),
             E::NoSuchMerchant => Self::no_such_merchant(),
             E::MerchantAmbiguous => Self::merchant_ambiguous(),
             E::ReviewUnderWay { subject } => Self::review_under_way(subject),

@@ -28,7 +28,7 @@ const TABLES: [&str; 16] = [
 ];
 
 /// Statements for which no one merchant is meant, by a part of their text, and why that is right.
-const OF_ALL: [(&str, &str); 17] = [
+const OF_ALL: [(&str, &str); 18] = [
     (
         "from unnest($1::uuid[], $2::uuid[]) as wanted (merchant_id, subject_id) join contradiction on contradiction.merchant_id = wanted.merchant_id",
         "contradictions of rows that were filtered by reach, each under its own merchant",
@@ -60,6 +60,10 @@ const OF_ALL: [(&str, &str); 17] = [
     (
         "where refund.partner = $1 and refund.partner_refund_id = $2",
         "Alipay names a refund by our id under its partner, after its signature was verified",
+    ),
+    (
+        "update follow_up set due_at = db_now() where (error_count > 0",
+        "accounts were read again: whatever failed is visited, whosesoever it is",
     ),
     (
         "(select count(*) from follow_up where parked_at is not null) as \"parked!\"",

@@ -112,6 +112,8 @@ pub(crate) struct Options {
     /// How many calls without an answer stop new work; none do, unless a test is about that: others
     /// script silence to see what follows from it.
     pub(crate) breaker_calls: u32,
+    /// How many refusals of the account stop new work; none do, for the same reason.
+    pub(crate) access_refusals: u32,
     /// Whose access tokens the gateways believe.
     pub(crate) issuer: Option<IssuerSettings>,
     /// Where the daily files are fetched, if anywhere.
@@ -141,6 +143,7 @@ impl Default for Options {
                 ..Bounds::default()
             },
             breaker_calls: 0,
+            access_refusals: 0,
             issuer: None,
             sftp: None,
         }
@@ -736,6 +739,7 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
     let mut settings = AlipaySettings::new(endpoint, PARTNER.to_owned(), credentials);
     settings.pay_timeout = options.pay_timeout;
     settings.breaker_calls = options.breaker_calls;
+    settings.access_refusals = options.access_refusals;
     settings.query_timeout = options.ask_timeout;
     settings.cancel_timeout = options.ask_timeout.max(options.pay_timeout);
     settings.refund_timeout = settings.cancel_timeout;

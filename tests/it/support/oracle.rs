@@ -776,7 +776,7 @@ fn ledger(trade: Option<&Value>) -> (&str, bool, i64) {
 }
 
 /// The moves of `design/api.md` 2.
-const LEGAL: [(&str, &str); 15] = [
+const LEGAL: [(&str, &str); 16] = [
     ("processing", "processing"),
     ("processing", "succeeded"),
     ("processing", "failed"),
@@ -785,6 +785,8 @@ const LEGAL: [(&str, &str); 15] = [
     ("unresolved", "succeeded"),
     ("unresolved", "failed"),
     ("unresolved", "canceled"),
+    // A caller asks for a cancel of what nobody knows any more.
+    ("unresolved", "unresolved"),
     ("succeeded", "canceled"),
     // A cancel begins, or is refused.
     ("succeeded", "succeeded"),
@@ -853,6 +855,7 @@ fn chain(case: &Case<'_>, found: &mut Findings) {
                 "buyer_must_confirm"
                     | "cancel_started"
                     | "cancel_refused"
+                    | "access_refused"
                     | "cancel_turned_into_refund"
                     | "contradicted"
                     | "contradiction_settled"
@@ -905,6 +908,16 @@ fn chain(case: &Case<'_>, found: &mut Findings) {
     });
 }
 
+/// Whether a decision was about what nobody could wait for: what is unresolved, has been open for ten
+/// minutes, or was refused twice at Alipay's door.
+fn needs_a_person(case: &Case<'_>, step: &TransitionRow) -> bool {
+    let refused = |attempt: &&AttemptRow| attempt.answer_class.as_deref() == Some("access_refused");
+    let refusals = case.attempts.iter().filter(refused);
+    step.from_status.as_deref() == Some("unresolved")
+        || step.at - case.row.created_at >= TimeDelta::minutes(10)
+        || refusals.count() >= 2
+}
+
 /// S3, S4, S6, S8: what an end was believed on.
 fn causes(case: &Case<'_>, found: &mut Findings) {
     for step in case.transitions {
@@ -922,7 +935,7 @@ fn causes(case: &Case<'_>, found: &mut Findings) {
                     .transitions
                     .iter()
                     .any(|before| before.version < step.version && before.event == "contradicted");
-                let may = step.from_status.as_deref() == Some("unresolved") || was_contradicted;
+                let may = needs_a_person(case, step) || was_contradicted;
                 has_grounds && may
             }
             "refund_resolved" => has_grounds,
