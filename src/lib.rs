@@ -108,9 +108,10 @@
 //!
 //! # A visit of the follow-up worker, function to function
 //!
-//! 1. [`jobs::worker::Worker::run`] wakes on a jittered timer and counts its free places, in three
-//!    lanes: payments, refunds and registrations never wait for each other.
-//! 2. [`db::Db::claim_due_payments`]: one statement, `skip locked`, which leases due rows on the
+//! 1. [`jobs::worker::Worker::run`] wakes on a jittered timer and counts its free places, in four
+//!    lanes: payments that a buyer may still confirm, payments that are to be closed, refunds and
+//!    registrations never wait for each other.
+//! 2. [`db::Db::claim_confirming_payments`], [`db::Db::claim_due_payments`]: one statement each, `skip locked`, which leases due rows on the
 //!    database's time and hands out a fence with each, together with the payment as it stands.
 //! 3. Each claim is visited on the tracker for no longer than its lease. An error or a panic delays or
 //!    parks that row alone (C10); errors are counted apart from polite "still waiting" answers.

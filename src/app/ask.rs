@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{
     App,
     accounts::Account,
+    create,
     follow_up::Interrupted,
     outcome::Told,
     record::{News, RecordError},
@@ -25,6 +26,7 @@ use crate::{
     },
     db::record::{Change, Fence, Question, Recorded},
     domain::{
+        asked::Asked,
         attempt::{Answer, AttemptKind},
         id::{AttemptId, RefundId},
         payment::{CancelReason, Payment, PaymentEvent},
@@ -33,11 +35,15 @@ use crate::{
     failpoint::crashpoint,
 };
 
-/// How long an answer is insisted on while the database is away; the next question learns the same.
+/// How long an answer is insisted on while the database is away, where the next question learns the
+/// same.
 pub(super) const INSIST_ON_RECORDING: Duration = Duration::from_secs(10);
-/// How long after it was decided a cancel may still leave. A process that was stopped in between
-/// must not undo what others have learnt meanwhile (`CANCEL_ACTS_WITHIN`).
+/// How long after it was decided a caller's cancel may still leave. A process that was stopped in
+/// between must not undo what others have learnt meanwhile (`CANCEL_ACTS_WITHIN`).
 pub(super) const SEND_CANCEL_WITHIN: Duration = Duration::from_secs(12);
+/// The same of a cancel that no caller asked for: the buyer may pay meanwhile, so it leaves soon after
+/// the query that allowed it, or another query comes first.
+const SEND_UNASKED_CANCEL_WITHIN: Duration = Duration::from_secs(3);
 
 /// Who asks, and in what standing.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +67,20 @@ pub(super) enum Ask {
 }
 
 impl Ask {
+    /// How long after it was decided the call may still leave.
+    const fn leaves_within(self) -> Duration {
+        match self {
+            Self::Cancel(CancelReason::Requested) | Self::Reverse(_) | Self::Query => {
+                SEND_CANCEL_WITHIN
+            }
+            Self::Cancel(
+                CancelReason::BuyerDidNotConfirm
+                | CancelReason::NeverCreated
+                | CancelReason::ClosedAfterPayment,
+            ) => SEND_UNASKED_CANCEL_WITHIN,
+        }
+    }
+
     const fn kind(self) -> AttemptKind {
         match self {
             Self::Query => AttemptKind::Query,
@@ -167,7 +187,7 @@ impl App {
                 }
                 let mut payment = after.unwrap_or(payment);
                 let earlier_may_act = payment.inquiry.cancel_may_act(asked_at);
-                count_question(&mut payment, ask.kind(), asked_at);
+                count_question(&mut payment, attempt_id, ask.kind(), asked_at);
                 Beginning::Begun(Box::new(Begun {
                     payment,
                     attempt_id,
@@ -201,6 +221,7 @@ impl App {
         let started = Instant::now();
         let reply = call(&account.alipay, &begun, ask).await;
         crashpoint!(self.db.failpoints, "ask.answered");
+        let now = asked_at + started.elapsed();
         let news = News {
             actor: asker.actor,
             answered: Some((attempt_id, &reply.answer)),
@@ -208,12 +229,16 @@ impl App {
             fence: asker.fence,
             // A caller's query is besides the plan; his cancel is a step of it.
             reschedule: asker.fence.is_some() || ask.kind() == AttemptKind::Cancel,
+            keep_to_cancel: ask == Ask::Query && payment.is_being_closed(now),
             grounds: None,
-            now: asked_at + started.elapsed(),
+            now,
         };
-        let payment = self
-            .record(payment.clone(), &news, INSIST_ON_RECORDING)
-            .await?;
+        // No schedule asks again for a caller at once.
+        let insist_for = match asker.fence {
+            Some(_) => INSIST_ON_RECORDING,
+            None => create::INSIST_ON_RECORDING,
+        };
+        let payment = self.record(payment.clone(), &news, insist_for).await?;
         Ok((payment, reply.answer))
     }
 }
@@ -236,7 +261,7 @@ async fn call(alipay: &Alipay, begun: &Begun, ask: Ask) -> Reply {
                 partner_trans_id,
                 alipay_trans_id,
             };
-            let too_late = || decided.is_over(SEND_CANCEL_WITHIN);
+            let too_late = || decided.is_over(ask.leaves_within());
             let call = alipay.cancel(&request, too_late).await;
             Reply {
                 told: Told::Cancel {
@@ -265,8 +290,19 @@ async fn call(alipay: &Alipay, begun: &Begun, ask: Ask) -> Reply {
 
 /// Notes in memory what [`crate::db::Db::begin_question`] has written, so that the next question is
 /// planned from it.
-fn count_question(payment: &mut Payment, kind: AttemptKind, asked_at: DateTime<Utc>) {
+fn count_question(
+    payment: &mut Payment,
+    id: AttemptId,
+    kind: AttemptKind,
+    asked_at: DateTime<Utc>,
+) {
     let inquiry = &mut payment.inquiry;
+    inquiry.note(Asked {
+        id,
+        kind,
+        sent_at: asked_at,
+        answer: None,
+    });
     match kind {
         AttemptKind::Query => {
             inquiry.queries += 1;
@@ -274,6 +310,7 @@ fn count_question(payment: &mut Payment, kind: AttemptKind, asked_at: DateTime<U
         }
         AttemptKind::Cancel => {
             inquiry.cancels += 1;
+            inquiry.confirming_until = None;
             inquiry.last_cancel_at = Some(asked_at);
             inquiry.open_cancel_at = Some(asked_at);
             inquiry.cancel_refused = false;

@@ -30,6 +30,7 @@ use crate::{
     },
     domain::{
         attempt::{Answer, AnswerClass},
+        follow_up::SEND_WITHIN,
         id::{AttemptId, PartnerTransId, PaymentId},
         idempotency::{IdempotencyKey, RequestFingerprint},
         merchant::Principal,
@@ -42,13 +43,10 @@ use crate::{
 
 /// The route that idempotency keys of payments are scoped to.
 pub(super) const ROUTE: &str = "POST /v1/payments";
-/// How long an answer of Alipay's is kept in hand while the database is away; the follow-up learns
-/// the same later.
-pub(super) const INSIST_ON_RECORDING: Duration = Duration::from_mins(1);
-/// How long after the request came in its pay may still leave. Less than the earliest cancel
-/// (`cancel_after_seconds`), so that a process that was stopped in between does not charge a buyer
-/// whose payment another replica has closed meanwhile (`design/correctness.md` M8, S5).
-pub(super) const SEND_WITHIN: Duration = Duration::from_secs(12);
+/// How long an answer that no schedule waits for is kept in hand while the database is away: longer
+/// than an outage should be, so that what this process knows is written when it is back. Should even
+/// that be too short, the follow-up asks for the same.
+pub(super) const INSIST_ON_RECORDING: Duration = Duration::from_hours(1);
 /// How often a collision with a request that then vanished leads to another try.
 pub(super) const INTENT_TRIES: usize = 5;
 
@@ -235,6 +233,7 @@ impl App {
             told: Some(Told::Event(PaymentEvent::NeverSent)),
             fence: None,
             reschedule: false,
+            keep_to_cancel: false,
             grounds: None,
             now: payment.created_at,
         };
@@ -414,6 +413,7 @@ impl App {
             fence: None,
             // The first query is planned already.
             reschedule: false,
+            keep_to_cancel: false,
             grounds: None,
             now: payment.created_at + started.elapsed(),
         };

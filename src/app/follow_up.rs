@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::time::Instant;
 
 use super::{
     App,
@@ -75,18 +76,13 @@ impl App {
                 self.db.reschedule(payment.merchant_id, fence, due).await?;
                 Ok(())
             }
-            NextStep::Query => {
-                self.visit(payment, fence, now, Ask::Query).await?;
+            NextStep::Query => self.ask_then_cancel(payment, fence, now).await,
+            // A cancel takes none of the places of those who wait at a till.
+            NextStep::Cancel if !payment.is_being_closed(now) => {
+                self.db.hand_on_to_close(payment.merchant_id, fence).await?;
                 Ok(())
             }
-            NextStep::Cancel => {
-                // Nobody asked for it, or the cancel that somebody asked for goes on.
-                let reason = payment
-                    .canceling
-                    .unwrap_or(CancelReason::BuyerDidNotConfirm);
-                self.visit(payment, fence, now, Ask::Cancel(reason)).await?;
-                Ok(())
-            }
+            NextStep::Cancel => self.cancel(payment, fence, now).await,
             // However late the visit is, it asks before it gives up.
             NextStep::GiveUp => match self.visit(payment, fence, now, Ask::Query).await? {
                 Some(payment) if matches!(payment.state, PaymentState::Processing(_)) => {
@@ -95,6 +91,47 @@ impl App {
                 Some(_) | None => Ok(()),
             },
         }
+    }
+
+    /// Asks where the trade stands; where the answer is that it may be canceled now, the same visit
+    /// does, before the answer is an old one.
+    async fn ask_then_cancel(
+        &self,
+        payment: Payment,
+        fence: Fence,
+        now: DateTime<Utc>,
+    ) -> Result<(), Interrupted> {
+        let started = Instant::now();
+        let Some(payment) = self.visit(payment, fence, now, Ask::Query).await? else {
+            return Ok(());
+        };
+        let answered_at = payment.inquiry.last_answered_at().unwrap_or(now);
+        let is_kept = payment.is_being_closed(answered_at)
+            && next_step(&self.plan, &payment, answered_at) == NextStep::Cancel;
+        if !is_kept {
+            return Ok(());
+        }
+        let now = now + started.elapsed();
+        if next_step(&self.plan, &payment, now) == NextStep::Cancel {
+            return self.cancel(payment, fence, now).await;
+        }
+        // Recording took too long: the buyer may have paid since.
+        self.db.reschedule(payment.merchant_id, fence, now).await?;
+        Ok(())
+    }
+
+    async fn cancel(
+        &self,
+        payment: Payment,
+        fence: Fence,
+        now: DateTime<Utc>,
+    ) -> Result<(), Interrupted> {
+        // Nobody asked for it, or the cancel that somebody asked for goes on.
+        let reason = payment
+            .canceling
+            .unwrap_or(CancelReason::BuyerDidNotConfirm);
+        self.visit(payment, fence, now, Ask::Cancel(reason)).await?;
+        Ok(())
     }
 
     /// Asks one question under the claim; returns the payment after it, or `None` where another goes on.
@@ -146,6 +183,7 @@ impl App {
             })),
             fence: Some(fence),
             reschedule: true,
+            keep_to_cancel: false,
             grounds: None,
             now,
         };

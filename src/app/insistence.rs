@@ -171,6 +171,7 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::follow_up;
     use crate::{
         app::{ask, create, operate, refunds},
         db::{
@@ -206,7 +207,7 @@ mod tests {
             ("writes fail for", WRITES_FAIL_FOR),
             ("intent", INTENT_DEADLINE),
             ("look for an intent", LOOK_FOR_INTENT),
-            ("send a pay within", create::SEND_WITHIN),
+            ("send a pay within", follow_up::SEND_WITHIN),
             ("send a cancel within", ask::SEND_CANCEL_WITHIN),
             ("send a refund within", refunds::SEND_WITHIN),
             ("record a pay", create::INSIST_ON_RECORDING),
@@ -239,7 +240,7 @@ mod tests {
             ..
         } = Limits::USUAL;
         assert!(connect_try < acquire && lock < statement && statement < answer);
-        assert!(answer < INTENT_DEADLINE && INTENT_DEADLINE < create::SEND_WITHIN);
+        assert!(answer < INTENT_DEADLINE && INTENT_DEADLINE < follow_up::SEND_WITHIN);
         assert!(INTENT_DEADLINE < ask::SEND_CANCEL_WITHIN);
         assert!(INTENT_DEADLINE < refunds::SEND_WITHIN);
         assert!(BULK_LOCK < BULK_STATEMENT && BULK_STATEMENT < BULK_ANSWER);

@@ -158,6 +158,7 @@ impl App {
             told: Some(Told::Event(PaymentEvent::Resolved(resolution))),
             fence: None,
             reschedule: false,
+            keep_to_cancel: false,
             grounds: Some(grounds),
             now,
         };

@@ -8,7 +8,7 @@ use crate::{
     domain::{
         attempt::Answer,
         daily_file::FileRow,
-        follow_up::GRACE,
+        follow_up::{Plan, never_existed, pay_acts_until},
         payment::{CancelReason, Failure, Payment, PaymentEvent, PaymentState, RetryAdvice},
         reconciliation::{Companions, Verdict, judge_payment},
     },
@@ -69,15 +69,17 @@ pub(super) enum Told {
 
 impl Told {
     /// What it means for a payment as it stands.
-    pub(super) fn meaning(&self, payment: &Payment) -> Meaning {
+    pub(super) fn meaning(&self, plan: &Plan, payment: &Payment) -> Meaning {
         let event = match self {
             Self::Event(event) => Some(event.clone()),
-            Self::Query(outcome, asked_at) => query_event(outcome.clone(), payment, *asked_at),
+            Self::Query(outcome, asked_at) => {
+                query_event(outcome.clone(), plan, payment, *asked_at)
+            }
             Self::Cancel {
                 outcome,
                 asked_at,
                 earlier_may_act,
-            } => cancel_event(outcome.clone(), payment, *earlier_may_act, *asked_at),
+            } => cancel_event(outcome.clone(), plan, payment, *earlier_may_act, *asked_at),
             Self::File(row, companions) => {
                 return match judge_payment(row, payment, *companions) {
                     Verdict::Settles(event) => Meaning::Event(event),
@@ -117,6 +119,7 @@ impl Told {
 /// What the answer to a query says; `None` where it says nothing that may be believed.
 fn query_event(
     outcome: QueryOutcome,
+    plan: &Plan,
     payment: &Payment,
     asked_at: DateTime<Utc>,
 ) -> Option<PaymentEvent> {
@@ -159,6 +162,14 @@ fn query_event(
         QueryOutcome::NotFound if planted!(NotFoundIsFailure) => {
             Some(PaymentEvent::Declined(guess()))
         }
+        QueryOutcome::NotFound if never_existed(plan, payment, asked_at) => {
+            Some(PaymentEvent::Closed {
+                reason: CancelReason::NeverCreated,
+                money_returned: false,
+                alipay_trans_id: None,
+                charge: None,
+            })
+        }
         // "Not found" is "not yet" until a cancel has closed the matter.
         QueryOutcome::NotFound | QueryOutcome::Unknown => None,
     }
@@ -198,6 +209,7 @@ fn cancel_is_over(payment: &Payment, asked_at: DateTime<Utc>) -> bool {
 /// was sent before may take effect still.
 fn cancel_event(
     outcome: CancelOutcome,
+    plan: &Plan,
     payment: &Payment,
     earlier_may_act: bool,
     asked_at: DateTime<Utc>,
@@ -228,10 +240,10 @@ fn cancel_event(
         })
     };
     match action {
-        // A pay request may still be on its way: only after the grace period is "never created"
-        // the end of it (`design/correctness.md` R13).
+        // A pay request may still be on its way: only when it cannot be is "never created" the end
+        // of it (`design/correctness.md` R13). Before that the queries after the cancel tell.
         CancelAction::NothingExisted
-            if asked_at - payment.created_at < GRACE && !planted!(NoGrace) =>
+            if asked_at < pay_acts_until(plan, payment) && !planted!(NoGrace) =>
         {
             None
         }

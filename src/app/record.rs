@@ -19,7 +19,7 @@ use crate::{
     domain::{
         attempt::Answer,
         contradiction::Claim,
-        follow_up,
+        follow_up::{self, NextStep, Plan},
         id::{AttemptId, RefundId},
         payment::{Payment, PaymentEvent},
         transition::Actor,
@@ -40,6 +40,8 @@ pub(super) struct News<'a> {
     pub(super) fence: Option<Fence>,
     /// Whether the plan goes on from this news: the follow-up is rescheduled.
     pub(super) reschedule: bool,
+    /// Whether the claim is kept where the plan says to cancel now: the same visit does.
+    pub(super) keep_to_cancel: bool,
     /// What an operator gave as grounds.
     pub(super) grounds: Option<&'a Grounds>,
     /// The time of the news, near the database's clock: plans the next question.
@@ -80,10 +82,13 @@ impl App {
     ) -> Result<Payment, RecordError> {
         let mut insistence = Insistence::lasting(insist_for);
         loop {
+            if let Some((id, answer)) = news.answered {
+                payment.inquiry.note_answer(id, answer.class, news.now);
+            }
             if let Some(refused) = news.cancel_refused(&payment) {
                 payment.inquiry.cancel_refused = refused;
             }
-            let decision = decide(&payment, news);
+            let decision = decide(&self.plan, &payment, news);
             let refusals = refusals_after(&payment, news);
             let written = match &decision {
                 Decision::TurnsInto(refund_id) => {
@@ -176,15 +181,23 @@ impl App {
                 answered: news.answered,
                 change,
                 fence: news.fence.filter(|_| !planted!(NoFence)),
-                next_check_at: news
-                    .reschedule
-                    .then(|| follow_up::next_check_at(&self.plan, current, news.now)),
+                next_check_at: self.next_check_at(current, news),
                 cancel_refused: news.cancel_refused(before),
                 // Where nothing was refused before, nothing is to be forgotten.
                 lets_in: lets_in(news)
                     .filter(|lets_in| !lets_in || before.inquiry.access_refusals > 0),
             })
             .await
+    }
+
+    /// When the follow-up asks next; `None` leaves the schedule, and a claim on it, as they are.
+    fn next_check_at(&self, current: &Payment, news: &News<'_>) -> Option<DateTime<Utc>> {
+        let is_kept = || {
+            news.keep_to_cancel
+                && follow_up::next_step(&self.plan, current, news.now) == NextStep::Cancel
+        };
+        (news.reschedule && !is_kept())
+            .then(|| follow_up::next_check_at(&self.plan, current, news.now))
     }
 
     /// Tells whoever waits, and counts.
@@ -264,11 +277,11 @@ enum Decision {
     Agrees,
 }
 
-fn decide(payment: &Payment, news: &News<'_>) -> Decision {
+fn decide(plan: &Plan, payment: &Payment, news: &News<'_>) -> Decision {
     let Some(told) = &news.told else {
         return Decision::Nothing;
     };
-    let event = match told.meaning(payment) {
+    let event = match told.meaning(plan, payment) {
         Meaning::Nothing => {
             match news
                 .answered

@@ -89,7 +89,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("FOLLOW_UP_QUERY_INTERVAL_MS", Some("3000"), "how long after one query to ask again"),
     variable("FOLLOW_UP_POLL_INTERVAL_MS", Some("500"), "how often a replica looks for due work"),
     variable("FOLLOW_UP_LEASE_MS", Some("45000"), "how long a worker owns a piece of work; at least 3 times the longest of the query, cancel and refund timeouts"),
-    variable("FOLLOW_UP_WORKERS", Some("16"), "how many pieces of work a replica does at once, 1-256"),
+    variable("FOLLOW_UP_WORKERS", Some("16"), "how many payments a replica asks about at once while their buyer may confirm, and as many that it closes, 1-256"),
     variable("REFUND_BATCH_OPENS", Some("23:00"), "when Alipay's nightly batch of asynchronous refunds opens, HH:MM in GMT+8"),
     variable("REFUND_BATCH_CLOSES", Some("05:00"), "when it closes, HH:MM in GMT+8; on the next day unless it is later than the opening"),
     variable("REFUND_GIVE_UP_DAYS", Some("180"), "for how many days Alipay tries an asynchronous refund again, 1-1000; then it becomes unresolved unless Alipay says how it ended"),

@@ -68,12 +68,14 @@ pub type Claims<T> = Vec<Result<Claimed<T>, Unreadable>>;
 /// The statement that claims due rows of a kind and reads what they are about. Committed at once;
 /// rows that another replica is claiming are skipped.
 macro_rules! claim {
-    ($select:ident, $subject:literal, $limit:expr, $worker:expr, $lease:expr, $kind:literal $(; $next:literal)?) => {
+    ($select:ident, $subject:literal, $limit:expr, $worker:expr, $lease:expr, $kind:literal, $only:literal $(; $next:literal)?) => {
         $select!(
             "with due as (
                 select merchant_id, follow_up_id from follow_up
                 where kind = $4 and abandoned_reason is null and due_at <= db_now()
-                    and (leased_until is null or leased_until <= db_now())
+                    and (leased_until is null or leased_until <= db_now())"
+                + $only
+                + "
                 order by due_at
                 limit $1
                 for update skip locked
@@ -97,7 +99,33 @@ macro_rules! claim {
 }
 
 impl Db {
-    /// Claims up to `limit` due follow-ups of payments for `lease`.
+    /// Claims up to `limit` due follow-ups, for `lease`, of payments whose buyer may still confirm.
+    #[tracing::instrument(name = "db.follow_up.claim_confirming", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn claim_confirming_payments(
+        &self,
+        worker: &str,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Claims<Payment>, Error> {
+        failpoint!(self.failpoints, "db.claim_confirming.before");
+        let rows = claim!(
+            select_payment,
+            "join claimed as follow_up on follow_up.merchant_id = payment.merchant_id
+                and follow_up.subject_id = payment.payment_id",
+            limit,
+            worker,
+            lease,
+            "payment",
+            " and confirming_until > db_now()"; "$5"
+        )
+        .all(&self.writes)
+        .await?;
+        failpoint!(self.failpoints, "db.claim_confirming.after");
+        Ok(rows.into_iter().filter_map(claimed).collect())
+    }
+
+    /// Claims up to `limit` due follow-ups, for `lease`, of payments that are to be closed, and of
+    /// those whose cancel window is over.
     #[tracing::instrument(name = "db.follow_up.claim", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn claim_due_payments(
         &self,
@@ -113,7 +141,8 @@ impl Db {
             limit,
             worker,
             lease,
-            "payment"; "$5"
+            "payment",
+            " and (confirming_until is null or confirming_until <= db_now())"; "$5"
         )
         .all(&self.writes)
         .await?;
@@ -137,7 +166,8 @@ impl Db {
             limit,
             worker,
             lease,
-            "refund"
+            "refund",
+            ""
         )
         .all(&self.writes)
         .await?;
@@ -160,7 +190,8 @@ impl Db {
             limit,
             worker,
             lease,
-            "registration"
+            "registration",
+            ""
         )
         .all(&self.writes)
         .await?;
@@ -187,6 +218,30 @@ impl Db {
         .run(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.reschedule.after");
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Gives a claim back for a visit at once, in the places of payments that are to be closed.
+    /// `false` when the claim was lost.
+    #[tracing::instrument(name = "db.follow_up.hand_on", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn hand_on_to_close(
+        &self,
+        merchant_id: MerchantId,
+        fence: Fence,
+    ) -> Result<bool, Error> {
+        failpoint!(self.failpoints, "db.hand_on.before");
+        let done = sqlx::query!(
+            "update follow_up
+            set due_at = db_now(), confirming_until = null, leased_until = null, worker = null,
+                parked_at = null
+            where merchant_id = $1 and follow_up_id = $2 and fence = $3",
+            merchant_id.uuid(),
+            fence.follow_up_id.uuid(),
+            fence.fence,
+        )
+        .run(&self.writes)
+        .await?;
+        failpoint!(self.failpoints, "db.hand_on.after");
         Ok(done.rows_affected() == 1)
     }
 

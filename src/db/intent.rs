@@ -137,9 +137,11 @@ impl Db {
                 insert into attempt (merchant_id, attempt_id, payment_id, kind)
                 select $1, $19, payment_id, 'pay' from created
             ), scheduled as (
-                insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
+                insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at,
+                    confirming_until)
                 select $1, $20, 'payment', payment_id,
-                    created_at + $21::bigint * interval '1 millisecond'
+                    created_at + $21::bigint * interval '1 millisecond',
+                    created_at + $16::integer * interval '1 second'
                 from created
                 returning due_at
             ), recorded as (

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
+    asked::Asked,
     attempt::{Answer, AnswerClass, Attempt, AttemptKind},
     buyer::{BuyerLoginId, BuyerUserId},
     id::{AttemptId, MerchantId, PartnerTransId, PaymentId, RefundId},
@@ -71,6 +72,9 @@ pub(super) struct PaymentRow {
     pub(super) cancel_refused: Option<bool>,
     pub(super) open_cancel_at: Option<DateTime<Utc>>,
     pub(super) access_refusals: Option<i32>,
+    pub(super) confirming_until: Option<DateTime<Utc>>,
+    pub(super) pay_answer: Option<String>,
+    pub(super) recent: Option<Json<serde_json::Value>>,
     pub(super) follow_up_id: Option<Uuid>,
     pub(super) fence: Option<i64>,
     pub(super) error_count: Option<i32>,
@@ -85,10 +89,10 @@ pub(super) static LEAVE_A_CANCEL_OPEN: LazyLock<Vec<String>> =
 /// comes after `from payment` (a `follow_up` must be joined there), the arguments, and the placeholder
 /// after them.
 macro_rules! select_payment {
-    ($head:literal, $tail:literal, $($argument:expr,)* ; $next:literal) => {
+    ($head:literal $(+ $more:literal)*, $tail:literal, $($argument:expr,)* ; $next:literal) => {
         sqlx::query_as!(
             PaymentRow,
-            $head + r#"
+            $head $(+ $more)* + r#"
             select payment.merchant_id, payment.payment_id, payment.version, payment.store_id,
                 payment.terminal_id, payment.merchant_reference, payment.description,
                 payment.amount_minor, payment.currency, payment.barcode_hint, payment.partner,
@@ -116,6 +120,23 @@ macro_rules! select_payment {
                             or attempt.answer_class = any("# + $next + r#"))
                 ) end as "open_cancel_at?",
                 follow_up.access_refusals as "access_refusals?",
+                follow_up.confirming_until as "confirming_until?",
+                case when follow_up.follow_up_id is not null then (
+                    select attempt.answer_class from attempt
+                    where attempt.merchant_id = payment.merchant_id
+                        and attempt.payment_id = payment.payment_id
+                        and attempt.kind = 'pay'
+                ) end as "pay_answer?",
+                case when follow_up.follow_up_id is not null then (
+                    select jsonb_agg(jsonb_build_array(attempt.attempt_id, attempt.kind,
+                        attempt.sent_at, attempt.answer_class, attempt.sent_at
+                            + attempt.duration_ms * interval '1 millisecond'))
+                    from attempt
+                    where attempt.merchant_id = payment.merchant_id
+                        and attempt.payment_id = payment.payment_id
+                        and attempt.kind in ('query', 'cancel')
+                        and attempt.sent_at > db_now() - interval '5 minutes'
+                ) end as "recent?: Json<serde_json::Value>",
                 follow_up.follow_up_id as "follow_up_id?", follow_up.fence as "fence?",
                 follow_up.error_count as "error_count?", db_now() as "now!"
             from payment
@@ -140,6 +161,13 @@ impl TryFrom<PaymentRow> for Payment {
         let currency =
             Currency::from_code(&row.currency).ok_or_else(|| inconsistent("currency"))?;
         let state = state_of(&row).ok_or_else(|| inconsistent("status"))?;
+        let pay_answer = row
+            .pay_answer
+            .map(|class| AnswerClass::from_name(&class).ok_or_else(|| inconsistent("pay_answer")))
+            .transpose()?;
+        let recent = row.recent.map(|Json(calls)| asked(calls));
+        let recent = recent.unwrap_or_else(|| Some(vec![]));
+        let recent = recent.ok_or_else(|| inconsistent("recent"))?;
         Ok(Self {
             id,
             version: row.version,
@@ -183,6 +211,9 @@ impl TryFrom<PaymentRow> for Payment {
                 next_check_at: row.next_check_at,
                 queries: row.queries.unwrap_or(0),
                 last_query_at: row.last_query_at,
+                confirming_until: row.confirming_until,
+                pay_answer,
+                recent,
                 cancels: row.cancels.unwrap_or(0),
                 last_cancel_at: row.last_cancel_at,
                 cancel_refused: row.cancel_refused.unwrap_or(false),
@@ -194,6 +225,37 @@ impl TryFrom<PaymentRow> for Payment {
             finalized_at: row.finalized_at,
         })
     }
+}
+
+/// A call as the statement returns it: id, kind, when it was sent, the answer's class, when it came.
+type AskedRow = (
+    Uuid,
+    String,
+    DateTime<Utc>,
+    Option<String>,
+    Option<DateTime<Utc>>,
+);
+
+/// The calls of the last minutes, oldest first; `None` where no code of ours wrote them.
+fn asked(calls: serde_json::Value) -> Option<Vec<Asked>> {
+    let calls: Vec<AskedRow> = serde_json::from_value(calls).ok()?;
+    let mut asked = calls
+        .into_iter()
+        .map(|(id, kind, sent_at, class, answered_at)| {
+            let class = match class {
+                Some(class) => Some(AnswerClass::from_name(&class)?),
+                None => None,
+            };
+            Some(Asked {
+                id: id.into(),
+                kind: AttemptKind::from_name(&kind)?,
+                sent_at,
+                answer: class.zip(answered_at),
+            })
+        })
+        .collect::<Option<Vec<Asked>>>()?;
+    asked.sort_by_key(|asked| asked.sent_at);
+    Some(asked)
 }
 
 /// The state that a row's columns spell; `None` for a combination no code of ours writes.

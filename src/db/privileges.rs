@@ -113,7 +113,8 @@ pub const TABLES: &[Table] = &[
     // The schedule: rows of what is settled are removed.
     Table::change("follow_up", &[
         "due_at", "fence", "leased_until", "worker", "error_count", "last_error", "parked_at", "queries", "last_query_at", "cancels",
-        "last_cancel_at", "cancel_refused", "abandoned_reason", "abandoned_by", "access_refusals",
+        "last_cancel_at", "cancel_refused", "confirming_until", "abandoned_reason", "abandoned_by",
+        "access_refusals",
     ]).and_delete(),
     // Alipay's daily files and what came of them.
     Table::change("statement_file", &[

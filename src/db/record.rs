@@ -362,6 +362,9 @@ impl Db {
                         cancels = planned.cancels + excluded.cancels,
                         last_cancel_at = coalesce(excluded.last_cancel_at, planned.last_cancel_at),
                         cancel_refused = planned.cancel_refused and $16 <> 'cancel',
+                        confirming_until = case
+                            when $16 <> 'cancel' then planned.confirming_until
+                        end,
                         -- While a caller's cancel is under way, the schedule waits for it.
                         due_at = case
                             when $3::uuid is null and $16 = 'cancel' then excluded.due_at

@@ -103,6 +103,24 @@ impl AnswerClass {
         }
     }
 
+    /// Whether the answer to a query says where the trade stands.
+    pub const fn says_where_it_stands(self) -> bool {
+        match self {
+            Self::Success | Self::Pending | Self::Closed | Self::NotFound => true,
+            Self::Declined
+            | Self::UnknownCode
+            | Self::AccessRefused
+            | Self::SystemError
+            | Self::ConnectFailed
+            | Self::TimedOut
+            | Self::ConnectionLost
+            | Self::HttpStatus
+            | Self::Malformed
+            | Self::BadSignature
+            | Self::Mismatch => false,
+        }
+    }
+
     /// Whether the answer says that Alipay lets the account in: `false` for a refusal at the door, `true`
     /// for what Alipay signed, `None` for silence and whatever anybody could have said.
     pub const fn lets_the_account_in(self) -> Option<bool> {

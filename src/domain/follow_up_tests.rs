@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::domain::{
-    id::{MerchantId, PartnerTransId, PaymentId},
+    asked::Asked,
+    attempt::AttemptKind,
+    id::{AttemptId, MerchantId, PartnerTransId, PaymentId},
     money::{Currency, Money},
     payment::{CancelReason, Charge, Inquiry},
 };
@@ -48,6 +50,24 @@ fn open(reason: ProcessingReason, created_at: DateTime<Utc>) -> Payment {
     }
 }
 
+/// A question, and its answer at once.
+fn ask(payment: &mut Payment, kind: AttemptKind, at: DateTime<Utc>, class: AnswerClass) {
+    let inquiry = &mut payment.inquiry;
+    inquiry.note(Asked {
+        id: AttemptId::mint(),
+        kind,
+        sent_at: at,
+        answer: Some((class, at)),
+    });
+    if kind == AttemptKind::Query {
+        inquiry.queries += 1;
+        inquiry.last_query_at = Some(at);
+    } else {
+        inquiry.cancels += 1;
+        inquiry.last_cancel_at = Some(at);
+    }
+}
+
 /// Plays the plan for `horizon`, answering each question with silence; returns when each was asked,
 /// in seconds after creation.
 fn play(payment: &mut Payment, horizon: TimeDelta) -> Vec<(i64, NextStep)> {
@@ -62,13 +82,10 @@ fn play(payment: &mut Payment, horizon: TimeDelta) -> Vec<(i64, NextStep)> {
                 now = due;
                 continue;
             }
-            NextStep::Query => {
-                payment.inquiry.queries += 1;
-                payment.inquiry.last_query_at = Some(now);
-            }
+            NextStep::Query => ask(payment, AttemptKind::Query, now, AnswerClass::TimedOut),
             NextStep::Cancel => {
-                payment.inquiry.cancels += 1;
-                payment.inquiry.last_cancel_at = Some(now);
+                ask(payment, AttemptKind::Cancel, now, AnswerClass::TimedOut);
+                payment.canceling = Some(CancelReason::BuyerDidNotConfirm);
                 payment.state = PaymentState::Processing(ProcessingReason::Canceling);
             }
             NextStep::GiveUp => {
@@ -91,7 +108,10 @@ fn r13_silence_is_answered_by_queries_then_cancels_between_queries() {
         .take_while(|(_, step)| *step == NextStep::Query)
         .map(|(second, _)| *second)
         .collect();
-    assert_eq!(queries, (0..19).map(|n| 5 + 3 * n).collect::<Vec<_>>());
+    let mut expected: Vec<i64> = (0..19).map(|n| 5 + 3 * n).collect();
+    // M10: once more, now that the buyer's time is over.
+    expected.push(60);
+    assert_eq!(queries, expected);
     let rest: Vec<_> = asked.iter().skip(queries.len()).copied().collect();
     assert_eq!(
         rest[..4],
@@ -278,4 +298,201 @@ fn a_payment_that_turned_out_paid_is_not_canceled_again_unless_a_caller_wants_it
     );
     payment.canceling = Some(CancelReason::Requested);
     assert!(steps(&payment).contains(&NextStep::Cancel));
+}
+
+/// How an open payment stood when our side went away at the end of the buyer's time: last asked, and
+/// told that it waits, half a second before.
+fn left_at_the_end(state: PaymentState, canceling: Option<CancelReason>) -> Payment {
+    let mut payment = open(ProcessingReason::AwaitingBuyer, noon());
+    let end = payment.cancel_at();
+    payment.state = state;
+    payment.canceling = canceling;
+    if canceling.is_some() {
+        let before = end - TimeDelta::seconds(1);
+        ask(
+            &mut payment,
+            AttemptKind::Cancel,
+            before,
+            AnswerClass::TimedOut,
+        );
+    }
+    let before = end - TimeDelta::milliseconds(500);
+    ask(
+        &mut payment,
+        AttemptKind::Query,
+        before,
+        AnswerClass::Pending,
+    );
+    payment
+}
+
+/// M10: visits that come on time, and 5 s, 60 s, an hour and a day late, in every open state: what they do
+/// first, and then on each answer. `q` is a query, `c` a cancel, `-` nothing now.
+#[test]
+fn m10_a_late_visit_asks_before_it_cancels_in_every_state() {
+    use PaymentState::{Processing, Succeeded, Unresolved};
+    use ProcessingReason as R;
+    let unasked = Some(CancelReason::BuyerDidNotConfirm);
+    let wanted = Some(CancelReason::Requested);
+    // First, then on: waits, not found, paid, silence.
+    for (state, canceling, by_lateness) in [
+        (
+            Processing(R::Submitting),
+            None,
+            ["qcc--", "qcc--", "qcc--", "qcc--", "q----"],
+        ),
+        (
+            Processing(R::AwaitingBuyer),
+            None,
+            ["qcc--", "qcc--", "qcc--", "qcc--", "q----"],
+        ),
+        (
+            Processing(R::OutcomeUnknown),
+            None,
+            ["qcc--", "qcc--", "qcc--", "qcc--", "q----"],
+        ),
+        (
+            Processing(R::Canceling),
+            unasked,
+            ["ccc-c", "qcc--", "qcc--", "qcc--", "q----"],
+        ),
+        (
+            Processing(R::Canceling),
+            wanted,
+            ["ccccc", "ccccc", "qcccc", "qcccc", "q----"],
+        ),
+        (
+            Succeeded,
+            wanted,
+            ["ccccc", "ccccc", "qcccc", "qcccc", "q----"],
+        ),
+        (
+            Unresolved,
+            None,
+            ["-----", "-----", "-----", "-----", "q----"],
+        ),
+    ] {
+        for (late, expected) in [0, 5, 60, 3_600, 86_400].into_iter().zip(by_lateness) {
+            let payment = left_at_the_end(state.clone(), canceling);
+            let now = payment.cancel_at() + TimeDelta::seconds(late);
+            let step = |payment: &Payment| match next_step(&Plan::default(), payment, now) {
+                NextStep::Query => 'q',
+                NextStep::Cancel => 'c',
+                NextStep::WaitUntil(due) => {
+                    assert!(due > now);
+                    '-'
+                }
+                other => panic!("{other:?}"),
+            };
+            let mut found = String::from(step(&payment));
+            for class in [
+                AnswerClass::Pending,
+                AnswerClass::NotFound,
+                AnswerClass::Success,
+                AnswerClass::TimedOut,
+            ] {
+                let mut asked = payment.clone();
+                ask(&mut asked, AttemptKind::Query, now, class);
+                found.push(step(&asked));
+            }
+            assert_eq!(found, expected, "{state:?} {canceling:?}, {late} s late");
+        }
+    }
+}
+
+/// M10: an Alipay that stays silent is asked several times, however late, before it is canceled unheard.
+#[test]
+fn m10_a_late_visit_to_a_silent_alipay_asks_several_times() {
+    for late in [0, 5, 60, 3_600] {
+        let mut payment = left_at_the_end(
+            PaymentState::Processing(ProcessingReason::AwaitingBuyer),
+            None,
+        );
+        let start = payment.cancel_at() + TimeDelta::seconds(late);
+        let mut now = start;
+        let mut asked = vec![];
+        loop {
+            match next_step(&Plan::default(), &payment, now) {
+                NextStep::WaitUntil(due) => now = due,
+                NextStep::Query => {
+                    asked.push((now - start).num_seconds());
+                    ask(&mut payment, AttemptKind::Query, now, AnswerClass::TimedOut);
+                }
+                NextStep::Cancel => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(asked, [0, 3, 6], "{late} s late");
+    }
+}
+
+/// R13: a cancel that found no trade is not repeated; a query when the pay cannot arrive any more
+/// decides.
+#[test]
+fn r13_a_lost_pay_that_a_cancel_did_not_find_is_asked_about_until_it_cannot_arrive() {
+    let plan = Plan::default();
+    let mut payment = open(ProcessingReason::Canceling, noon());
+    payment.canceling = Some(CancelReason::Requested);
+    let after = |seconds| noon() + TimeDelta::seconds(seconds);
+    ask(
+        &mut payment,
+        AttemptKind::Cancel,
+        after(3),
+        AnswerClass::NotFound,
+    );
+    let mut now = after(3);
+    let mut asked = vec![];
+    while now <= after(52) {
+        match next_step(&plan, &payment, now) {
+            NextStep::WaitUntil(due) => now = due,
+            NextStep::Query => {
+                let second = (now - noon()).num_seconds();
+                assert_eq!(never_existed(&plan, &payment, now), second >= 52);
+                asked.push(second);
+                ask(&mut payment, AttemptKind::Query, now, AnswerClass::NotFound);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(asked, [11, 19, 27, 35, 43, 51, 52]);
+    // It arrived after all.
+    ask(
+        &mut payment,
+        AttemptKind::Query,
+        after(54),
+        AnswerClass::Pending,
+    );
+    assert!(!never_existed(&plan, &payment, after(60)));
+    assert_eq!(next_step(&plan, &payment, after(60)), NextStep::Cancel);
+}
+
+/// A pay that Alipay refused in words we do not know has come and gone: seconds, not minutes.
+#[test]
+fn r13_a_refused_pay_that_is_not_found_is_closed_in_seconds() {
+    let plan = Plan::default();
+    let mut payment = open(ProcessingReason::OutcomeUnknown, noon());
+    payment.inquiry.pay_answer = Some(AnswerClass::UnknownCode);
+    let after = |seconds| noon() + TimeDelta::seconds(seconds);
+    assert_eq!(next_step(&plan, &payment, after(5)), NextStep::Query);
+    ask(
+        &mut payment,
+        AttemptKind::Query,
+        after(5),
+        AnswerClass::NotFound,
+    );
+    assert_eq!(next_step(&plan, &payment, after(5)), NextStep::Cancel);
+    assert!(
+        !never_existed(&plan, &payment, after(5)),
+        "no cancel says so"
+    );
+    payment.state = PaymentState::Processing(ProcessingReason::Canceling);
+    payment.canceling = Some(CancelReason::BuyerDidNotConfirm);
+    ask(
+        &mut payment,
+        AttemptKind::Cancel,
+        after(5),
+        AnswerClass::NotFound,
+    );
+    assert_eq!(next_step(&plan, &payment, after(6)), NextStep::Query);
+    assert!(never_existed(&plan, &payment, after(6)));
 }

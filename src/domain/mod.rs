@@ -36,6 +36,7 @@ macro_rules! stored_names {
 }
 
 pub mod api_key;
+pub mod asked;
 pub mod attempt;
 pub mod audit;
 pub mod barcode;

@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::{
+    asked::Asked,
+    attempt::AnswerClass,
     barcode::Barcode,
     buyer::{BuyerLoginId, BuyerUserId},
     calendar,
@@ -284,6 +286,13 @@ pub struct Inquiry {
     pub queries: i32,
     /// When the last query was sent.
     pub last_query_at: Option<DateTime<Utc>>,
+    /// Until when the buyer may confirm, so that somebody waits at the till: such a payment's visits
+    /// have places of their own. Absent once it is being closed.
+    pub confirming_until: Option<DateTime<Utc>>,
+    /// What came of the request to pay; absent while it is open, or after a crash.
+    pub pay_answer: Option<AnswerClass>,
+    /// The queries and cancels of the last minutes, oldest first.
+    pub recent: Vec<Asked>,
     /// How many cancels were sent.
     pub cancels: i32,
     /// When the last cancel was sent.
@@ -1082,6 +1091,13 @@ impl Payment {
             }
             PaymentState::Failed(_) | PaymentState::Canceled { .. } => None,
         }
+    }
+
+    /// Whether nobody waits for the buyer any more, or a cancel is under way: its visits have no places
+    /// of their own.
+    pub fn is_being_closed(&self, now: DateTime<Utc>) -> bool {
+        let confirming_until = self.inquiry.confirming_until;
+        confirming_until.is_none_or(|until| until <= now)
     }
 
     /// When the buyer's time is over and the gateway closes the trade itself.

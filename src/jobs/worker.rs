@@ -1,6 +1,7 @@
-//! The loop that claims due follow-ups and visits what they are about, in three lanes: payments, for
-//! which somebody waits at a till, refunds, of which a night's batch may bring thousands, and
-//! registrations of shops. Each has places of its own, so that none ever waits for another.
+//! The loop that claims due follow-ups and visits what they are about, in four lanes: payments whose
+//! buyer may still confirm, so that somebody waits at a till; payments that are to be closed, whose
+//! cancels may hang; refunds, of which a night's batch may bring thousands; and registrations of shops.
+//! Each has places of its own, so that none ever waits for another.
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
@@ -35,7 +36,8 @@ pub struct WorkerSettings {
     pub poll_interval: Duration,
     /// How long a claim lasts: at least three times the longest call.
     pub lease: Duration,
-    /// How many visits to payments run at once.
+    /// How many visits run at once to payments whose buyer may still confirm, and as many to those that
+    /// are to be closed.
     pub concurrency: usize,
 }
 
@@ -79,7 +81,8 @@ pub struct Worker {
     app: App,
     settings: WorkerSettings,
     tasks: TaskTracker,
-    payments: Lane,
+    confirming: Lane,
+    closing: Lane,
     refunds: Lane,
     registrations: Lane,
     hard_stop: CancellationToken,
@@ -112,16 +115,21 @@ impl Lane {
     }
 }
 
-/// What a look at the schedule brought.
+/// What a look at the schedule brought to one lane.
 #[derive(Clone, Copy, Debug, Default)]
 struct Look {
-    payments: usize,
-    refunds: usize,
-    registrations: usize,
+    visits: usize,
     /// Every free place was taken, so more may be due.
-    payments_filled: bool,
-    refunds_filled: bool,
-    registrations_filled: bool,
+    filled: bool,
+}
+
+/// What a look brought to each lane.
+#[derive(Clone, Copy, Debug, Default)]
+struct Looks {
+    confirming: Look,
+    closing: Look,
+    refunds: Look,
+    registrations: Look,
 }
 
 /// What a worker visits.
@@ -195,14 +203,16 @@ fn or_none<T>(claims: Result<Claims<T>, DbError>) -> Claims<T> {
 impl Worker {
     /// A worker that runs its visits on `tasks`.
     pub fn new(app: App, settings: WorkerSettings, tasks: TaskTracker) -> Self {
-        let payments = Lane::new(settings.concurrency);
+        let confirming = Lane::new(settings.concurrency);
+        let closing = Lane::new(settings.concurrency);
         let refunds = Lane::new(settings.refund_concurrency());
         let registrations = Lane::new(settings.registration_concurrency());
         Self {
             app,
             settings,
             tasks,
-            payments,
+            confirming,
+            closing,
             refunds,
             registrations,
             hard_stop: CancellationToken::new(),
@@ -226,13 +236,13 @@ impl Worker {
                 self.keep_house().await;
                 housekeeping_at = Instant::now() + HOUSEKEEPING_INTERVAL;
             }
-            let look = self.visit_due(&stop).await;
+            let looks = self.visit_due(&stop).await;
             // A lane that was filled may have more due: look again as soon as one of its visits ends.
             let next_look = Instant::now() + jittered(self.settings.poll_interval);
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = sleep_until(next_look) => {}
-                () = self.place_in_a_filled_lane(look) => {}
+                () = self.place_in_a_filled_lane(looks) => {}
             }
         }
         self.app.set_workers_running(false);
@@ -241,72 +251,91 @@ impl Worker {
     /// Claims what is due now, waits for its visits, and returns how many there were: the loop's
     /// step on its own, for tests that move the clock by hand.
     pub async fn run_once(&self) -> usize {
-        let look = self.visit_due(&CancellationToken::new()).await;
+        let looks = self.visit_due(&CancellationToken::new()).await;
         tokio::join!(
-            self.payments.drained(),
+            self.confirming.drained(),
+            self.closing.drained(),
             self.refunds.drained(),
             self.registrations.drained()
         );
-        look.payments + look.refunds + look.registrations
+        [
+            looks.confirming,
+            looks.closing,
+            looks.refunds,
+            looks.registrations,
+        ]
+        .iter()
+        .map(|look| look.visits)
+        .sum()
     }
 
-    /// Claims what is due and starts the visits, as far as there are places. Claims nothing once
-    /// `stop` is cancelled.
-    async fn visit_due(&self, stop: &CancellationToken) -> Look {
-        let mut look = Look::default();
-        if stop.is_cancelled() {
-            return look;
+    /// Claims what is due and starts the visits, as far as there are places: first where somebody waits
+    /// at a till. Claims nothing once `stop` is cancelled.
+    async fn visit_due(&self, stop: &CancellationToken) -> Looks {
+        let db = &self.app.db;
+        let (name, lease) = (self.settings.name.as_str(), self.settings.lease);
+        let confirming = self.look(&self.confirming, stop, async |places| {
+            crashpoint!(db.failpoints, "worker.claiming_confirming");
+            or_none(db.claim_confirming_payments(name, places, lease).await)
+        });
+        let confirming = confirming.await;
+        let closing = self.look(&self.closing, stop, async |places| {
+            crashpoint!(db.failpoints, "worker.claiming");
+            or_none(db.claim_due_payments(name, places, lease).await)
+        });
+        let closing = closing.await;
+        let refunds = self.look(&self.refunds, stop, async |places| {
+            crashpoint!(db.failpoints, "worker.claiming_refunds");
+            or_none(db.claim_due_refunds(name, places, lease).await)
+        });
+        let refunds = refunds.await;
+        let registrations = self.look(&self.registrations, stop, async |places| {
+            or_none(db.claim_due_registrations(name, places, lease).await)
+        });
+        Looks {
+            confirming,
+            closing,
+            refunds,
+            registrations: registrations.await,
         }
-        let places = self.payments.free();
-        look.payments_filled = places.is_empty();
-        if !places.is_empty() {
-            crashpoint!(self.app.db.failpoints, "worker.claiming");
-            let (name, lease) = (&self.settings.name, self.settings.lease);
-            let claims = self.app.db.claim_due_payments(name, places.len(), lease);
-            let claims = or_none(claims.await);
-            look.payments = claims.len();
-            look.payments_filled = claims.len() == places.len();
-            self.start_all(claims, places).await;
+    }
+
+    /// Claims what is due for a lane and starts the visits.
+    async fn look<T: Visited>(
+        &self,
+        lane: &Lane,
+        stop: &CancellationToken,
+        claim: impl AsyncFnOnce(usize) -> Claims<T>,
+    ) -> Look {
+        let places = lane.free();
+        if stop.is_cancelled() || places.is_empty() {
+            return Look {
+                visits: 0,
+                filled: places.is_empty(),
+            };
         }
-        let places = self.refunds.free();
-        look.refunds_filled = places.is_empty();
-        if !places.is_empty() && !stop.is_cancelled() {
-            crashpoint!(self.app.db.failpoints, "worker.claiming_refunds");
-            let (name, lease) = (&self.settings.name, self.settings.lease);
-            let claims = self.app.db.claim_due_refunds(name, places.len(), lease);
-            let claims = or_none(claims.await);
-            look.refunds = claims.len();
-            look.refunds_filled = claims.len() == places.len();
-            self.start_all(claims, places).await;
-        }
-        let places = self.registrations.free();
-        look.registrations_filled = places.is_empty();
-        if !places.is_empty() && !stop.is_cancelled() {
-            let (name, lease) = (&self.settings.name, self.settings.lease);
-            let claims = self
-                .app
-                .db
-                .claim_due_registrations(name, places.len(), lease);
-            let claims = or_none(claims.await);
-            look.registrations = claims.len();
-            look.registrations_filled = claims.len() == places.len();
-            self.start_all(claims, places).await;
-        }
+        let claims = claim(places.len()).await;
+        let look = Look {
+            visits: claims.len(),
+            filled: claims.len() == places.len(),
+        };
+        self.start_all(claims, places).await;
         look
     }
 
     /// Waits for a place in a lane that the last look had filled; for ever where it filled none.
-    async fn place_in_a_filled_lane(&self, look: Look) {
-        let place_in = async |lane: &Lane, filled: bool| {
-            if !filled {
+    async fn place_in_a_filled_lane(&self, looks: Looks) {
+        let place_in = async |lane: &Lane, look: Look| {
+            if !look.filled {
                 std::future::pending::<()>().await;
             }
             drop(lane.permits.acquire().await);
         };
         tokio::select! {
-            () = place_in(&self.payments, look.payments_filled) => {}
-            () = place_in(&self.refunds, look.refunds_filled) => {}
-            () = place_in(&self.registrations, look.registrations_filled) => {}
+            () = place_in(&self.confirming, looks.confirming) => {}
+            () = place_in(&self.closing, looks.closing) => {}
+            () = place_in(&self.refunds, looks.refunds) => {}
+            () = place_in(&self.registrations, looks.registrations) => {}
         }
     }
 

@@ -250,6 +250,7 @@ fn assemble(config: &Config, shutdown: &Shutdown) -> anyhow::Result<App> {
         plan: Plan {
             first_query_after: config.follow_up.first_query,
             query_interval: config.follow_up.query_interval,
+            pay_acts_within: Plan::pay_acts_within(timeouts.pay),
         },
         bounds: Bounds {
             requests_per_second: config.bounds.requests_per_second,

@@ -42,12 +42,11 @@ async fn paid_unheard(world: &mut World) -> Answer {
 
 /// Claims whatever one replica may claim now.
 async fn claim(db: &Db, worker: &str, lease: Duration) -> Vec<Claimed<Payment>> {
-    let claims = db
-        .claim_due_payments(worker, 16, lease)
-        .await
-        .expect("a claim");
+    let confirming = db.claim_confirming_payments(worker, 16, lease).await;
+    let closing = db.claim_due_payments(worker, 16, lease).await;
+    let claims = confirming.expect("a claim").into_iter();
     claims
-        .into_iter()
+        .chain(closing.expect("a claim"))
         .map(|claim| claim.expect("a readable row"))
         .collect()
 }
@@ -321,7 +320,8 @@ async fn concurrent_claims_never_share_a_row(pool: PgPool) {
         results.push(workers.spawn(async move {
             let mut taken = vec![];
             loop {
-                let claims = db.claim_due_payments(&format!("w{worker}"), 3, LEASE).await;
+                let name = format!("w{worker}");
+                let claims = db.claim_confirming_payments(&name, 3, LEASE).await;
                 let claims = claims.expect("the database answers");
                 if claims.is_empty() {
                     db.close().await;

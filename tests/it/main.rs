@@ -17,6 +17,7 @@
 //! | `reversal` | a payment is undone by cancel or by refund, never both, never neither |
 //! | `acceptance` | Alipay's acceptance items, each by its id |
 //! | `simulator` | the simulated Alipay refunds and notifies as the documents say |
+//! | `lateness` | however late we are, we ask before we cancel; seconds where nothing happened; slow cancels delay nobody |
 //! | `limits` | too much at once is refused before it begins, and what is under way is not touched |
 //! | `tokens` | access tokens of an issuer: believed for what they say, refused for every fault, through new keys and outages |
 //! | `isolation` | no key, no scope, no other merchant gets anything out of any operation |
@@ -62,6 +63,7 @@ mod hostile_texts;
 mod idempotency;
 mod in_doubt;
 mod isolation;
+mod lateness;
 mod limits;
 mod notifications;
 mod open_effects;

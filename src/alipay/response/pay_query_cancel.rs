@@ -198,11 +198,7 @@ impl Readable for CancelRequest {
         match fields.result_code()? {
             ResultCode::Success if code.is_none() && may_retry != Some(true) => {
                 fields.require(&["out_trade_no"])?;
-                Ok(Reading::new(
-                    read_canceled(fields),
-                    AnswerClass::Success,
-                    None,
-                ))
+                Ok(read_canceled(fields))
             }
             result @ (ResultCode::Fail | ResultCode::Unknown) => {
                 Ok(read_not_canceled(result, code, may_retry, codes))
@@ -223,18 +219,23 @@ impl Readable for CancelRequest {
     }
 }
 
-fn read_canceled(fields: &Fields) -> CancelOutcome {
+fn read_canceled(fields: &Fields) -> Reading<CancelOutcome> {
     let alipay_trans_id = fields.alipay_trans_id();
-    let action = match fields.get("action") {
-        None if alipay_trans_id.is_none() => CancelAction::NothingExisted,
-        Some(action) if action.eq_ignore_ascii_case("close") => CancelAction::Closed,
-        Some(action) if action.eq_ignore_ascii_case("refund") => CancelAction::Refunded,
-        None | Some(_) => CancelAction::Unstated,
+    let (action, class) = match fields.get("action") {
+        None if alipay_trans_id.is_none() => (CancelAction::NothingExisted, AnswerClass::NotFound),
+        Some(action) if action.eq_ignore_ascii_case("close") => {
+            (CancelAction::Closed, AnswerClass::Success)
+        }
+        Some(action) if action.eq_ignore_ascii_case("refund") => {
+            (CancelAction::Refunded, AnswerClass::Success)
+        }
+        None | Some(_) => (CancelAction::Unstated, AnswerClass::Success),
     };
-    CancelOutcome::Closed {
+    let outcome = CancelOutcome::Closed {
         action,
         alipay_trans_id,
-    }
+    };
+    Reading::new(outcome, class, None)
 }
 
 /// `retry_flag` decides what is asked next (`protocol/wire.md` 3.2), and whether the answer is a no that

@@ -98,6 +98,7 @@ impl App {
             told: Some(Told::File(Box::new(candidate.row.clone()), companions)),
             fence: None,
             reschedule: false,
+            keep_to_cancel: false,
             grounds: None,
             now: self.db.now().await?,
         };

@@ -70,10 +70,10 @@ pub(super) struct RefundRow {
 /// `query_as!` over the refund's columns and its follow-up: what comes before the `select`, what
 /// comes after the joined payment (a `follow_up` must be joined there), and the arguments.
 macro_rules! select_refund {
-    ($head:literal, $tail:literal $(, $argument:expr)* $(,)?) => {
+    ($head:literal $(+ $more:literal)*, $tail:literal $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             RefundRow,
-            $head + r#"
+            $head $(+ $more)* + r#"
             select refund.merchant_id, refund.refund_id, refund.payment_id, refund.version,
                 refund.origin, refund.mode, refund.amount_minor, refund.currency, refund.merchant_reference,
                 refund.reason, refund.partner, refund.partner_trans_id, refund.partner_refund_id,

@@ -66,10 +66,10 @@ pub(super) struct RegistrationRow {
 /// `query_as!` over a registration's columns and its follow-up: what comes before the `select`, what
 /// comes after the table (a `follow_up` must be joined there), and the arguments.
 macro_rules! select_registration {
-    ($head:literal, $tail:literal $(, $argument:expr)* $(,)?) => {
+    ($head:literal $(+ $more:literal)*, $tail:literal $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             RegistrationRow,
-            $head + r#"
+            $head $(+ $more)* + r#"
             select store_registration.merchant_id, store_registration.registration_id,
                 store_registration.version, store_registration.partner,
                 store_registration.secondary_merchant_id, store_registration.store_id,

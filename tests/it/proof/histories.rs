@@ -81,6 +81,7 @@ const POINTS: &[&str] = &[
     "db.record.before",
     "db.record.after",
     "record.written",
+    "db.claim_confirming.after",
     "db.claim.after",
     "worker.visiting",
     "visit.claimed",

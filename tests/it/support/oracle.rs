@@ -749,19 +749,18 @@ fn not_done_yet(case: &Case<'_>, found: &mut Findings) {
 }
 
 /// Whether nothing but a person can settle it: Alipay does not know the trade, and no cancel of ours
-/// was answered while "nothing existed" could be believed. Past the window no cancel is sent, a query
+/// was answered that it never existed. Past the window no cancel is sent, a query
 /// that finds nothing proves nothing (R13), and a week of that ends `unresolved` for ever (S4).
 fn is_for_a_person(case: &Case<'_>) -> bool {
     let told = case.attempts.iter().any(|attempt| {
-        attempt.kind == "cancel"
-            && attempt.answer_class.as_deref() == Some("success")
-            && attempt.sent_at - case.row.created_at >= GRACE
+        attempt.kind == "cancel" && attempt.answer_class.as_deref() == Some("not_found")
     });
     case.row.status == "unresolved" && case.trade.is_none() && !told
 }
 
-/// How long "the trade does not exist" stays "not yet".
-const GRACE: TimeDelta = TimeDelta::seconds(195);
+/// How long "the trade does not exist" stays "not yet" where the answer to the pay was lost: it leaves
+/// within 12 s, its call ends within 10 s, and Alipay acts within 30 s.
+const GRACE: TimeDelta = TimeDelta::seconds(52);
 
 /// The trade's status, whether it was ever charged, and how much went back.
 fn ledger(trade: Option<&Value>) -> (&str, bool, i64) {
@@ -970,7 +969,11 @@ fn causes(case: &Case<'_>, found: &mut Findings) {
             _ => (
                 matches!(
                     answer,
-                    Some(("cancel", "success") | ("query", "closed") | ("pay", "connect_failed"))
+                    Some(
+                        ("cancel", "success" | "not_found")
+                            | ("query", "closed" | "not_found")
+                            | ("pay", "connect_failed")
+                    )
                 ),
                 "S6",
             ),
@@ -987,7 +990,17 @@ fn causes(case: &Case<'_>, found: &mut Findings) {
             && let Some(attempt) = attempt
         {
             let waited = attempt.sent_at - case.row.created_at;
-            found.check("S6", waited >= GRACE, || {
+            // Or Alipay had refused the pay, and a cancel and then a query found nothing.
+            let was_refused = case.attempts.iter().any(|attempt| {
+                attempt.kind == "pay" && attempt.answer_class.as_deref() == Some("unknown_code")
+            });
+            let denied = case.attempts.iter().any(|earlier| {
+                earlier.kind == "cancel"
+                    && earlier.answer_class.as_deref() == Some("not_found")
+                    && earlier.sent_at <= attempt.sent_at
+            });
+            let may_be_believed = denied && (waited >= GRACE || was_refused);
+            found.check("S6", may_be_believed, || {
                 format!(
                     "{}: \"never created\" was believed after {waited}",
                     case.name()

@@ -107,7 +107,8 @@ fn a_cancel_that_may_be_repeated_is_open_whatever_else_is_said() {
     assert!(of(&[("result_code", "SUCCESS"), ("retry_flag", "Y")]).1);
     for flag in ["N", ""] {
         let done = with(&[("result_code", "SUCCESS")], "retry_flag", flag);
-        assert_eq!(of(&done), (AnswerClass::Success, false));
+        // It says neither what was done nor which trade: there was none.
+        assert_eq!(of(&done), (AnswerClass::NotFound, false));
         let contradicted = with(&done, "detail_error_code", "TRADE_HAS_FINISHED");
         assert!(of(&contradicted).1, "a success that names an error");
     }

@@ -1,0 +1,231 @@
+//! What was asked about a payment in the last minutes, and what came of it: the memory by which the
+//! plan tells an answer of now from an old one, and silence from not having asked.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{
+    attempt::{AnswerClass, AttemptKind},
+    id::AttemptId,
+    payment::Inquiry,
+};
+
+/// How long the answer to a query is taken for how the trade stands now. A cancel that it allows
+/// leaves within this time, or the query is repeated first.
+pub const FRESH: TimeDelta = TimeDelta::seconds(2);
+
+/// How many queries in a row must have told nothing before a cancel is sent without an answer.
+pub const SILENT_QUERIES: usize = 3;
+
+/// Within what time those queries were sent.
+pub const SILENCE: TimeDelta = TimeDelta::seconds(30);
+
+/// A query or a cancel that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The call.
+    pub id: AttemptId,
+    /// What was asked.
+    pub kind: AttemptKind,
+    /// When the intent to ask was committed (database clock).
+    pub sent_at: DateTime<Utc>,
+    /// What came back and when it came; absent while open, or after a crash.
+    pub answer: Option<(AnswerClass, DateTime<Utc>)>,
+}
+
+impl Asked {
+    fn class(&self) -> Option<AnswerClass> {
+        self.answer.map(|(class, _)| class)
+    }
+
+    /// Whether it is a query whose answer says where the trade stands.
+    fn tells(&self) -> bool {
+        self.kind == AttemptKind::Query
+            && self.class().is_some_and(AnswerClass::says_where_it_stands)
+    }
+
+    fn is_silent_query(&self) -> bool {
+        self.kind == AttemptKind::Query
+            && self
+                .class()
+                .is_some_and(|class| !class.says_where_it_stands())
+    }
+}
+
+impl Inquiry {
+    /// Notes a question, or its answer.
+    pub fn note(&mut self, asked: Asked) {
+        self.recent.retain(|known| known.id != asked.id);
+        self.recent.push(asked);
+        self.recent.sort_by_key(|asked| asked.sent_at);
+    }
+
+    /// Notes the answer to a question that was noted before.
+    pub fn note_answer(&mut self, id: AttemptId, class: AnswerClass, at: DateTime<Utc>) {
+        for asked in self.recent.iter_mut().filter(|asked| asked.id == id) {
+            asked.answer = Some((class, at));
+        }
+    }
+
+    /// When the last answer came.
+    pub fn last_answered_at(&self) -> Option<DateTime<Utc>> {
+        let answers = self.recent.iter().filter_map(|asked| asked.answer);
+        answers.map(|(_, at)| at).max()
+    }
+
+    /// Whether a cancel that no caller asked for may leave now: a query that was sent at `since` or
+    /// later has just told that the trade waits or does not exist, or several fresh ones told nothing.
+    pub fn allows_cancel(&self, since: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+        let is_fresh = |asked: &Asked| {
+            let answered = asked.answer.map(|(_, at)| at);
+            asked.sent_at >= since && answered.is_some_and(|at| now - at <= FRESH)
+        };
+        let told = self.recent.iter().rfind(|asked| asked.tells());
+        match told.and_then(Asked::class) {
+            Some(AnswerClass::Pending | AnswerClass::NotFound) if told.is_some_and(is_fresh) => {
+                return true;
+            }
+            // Paid or closed: a cancel would undo what stands, or nothing.
+            Some(AnswerClass::Success | AnswerClass::Closed) => return false,
+            _ => {}
+        }
+        let after = told.map(|told| told.sent_at);
+        let silent = self.recent.iter().filter(|asked| {
+            asked.is_silent_query() && Some(asked.sent_at) > after && now - asked.sent_at <= SILENCE
+        });
+        let newest = silent.clone().next_back();
+        silent.count() >= SILENT_QUERIES && newest.is_some_and(is_fresh)
+    }
+
+    /// The last cancel that was answered "there is no such trade", while no later question has seen
+    /// the trade.
+    pub fn nothing_existed(&self) -> Option<&Asked> {
+        let denies = |asked: &&Asked| asked.class() == Some(AnswerClass::NotFound);
+        let cancels = |asked: &&Asked| asked.kind == AttemptKind::Cancel;
+        let cancel = self.recent.iter().filter(cancels).rfind(denies)?;
+        let seen_later = self
+            .recent
+            .iter()
+            .any(|asked| asked.sent_at > cancel.sent_at && asked.tells() && !denies(&asked));
+        (!seen_later).then_some(cancel)
+    }
+
+    /// Whether the last query that told anything found no trade.
+    pub fn last_query_found_nothing(&self) -> bool {
+        let told = self.recent.iter().rfind(|asked| asked.tells());
+        told.and_then(Asked::class) == Some(AnswerClass::NotFound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_767_323_045 + seconds, 0).expect("a date of our time")
+    }
+
+    fn asked(kind: AttemptKind, sent: i64, answer: Option<(AnswerClass, i64)>) -> Asked {
+        Asked {
+            id: AttemptId::mint(),
+            kind,
+            sent_at: at(sent),
+            answer: answer.map(|(class, answered)| (class, at(answered))),
+        }
+    }
+
+    fn inquiry(queries: &[(i64, Option<(AnswerClass, i64)>)]) -> Inquiry {
+        let mut inquiry = Inquiry::default();
+        for (sent, answer) in queries {
+            inquiry.note(asked(AttemptKind::Query, *sent, *answer));
+        }
+        inquiry
+    }
+
+    /// M10: at second 60 the buyer's time is over, and it is second 70.
+    #[test]
+    fn m10_only_an_answer_of_now_or_several_silent_questions_allow_a_cancel() {
+        use AnswerClass as A;
+        for (queries, allowed) in [
+            (vec![], false),
+            (vec![(70, Some((A::Pending, 70)))], true),
+            (vec![(66, Some((A::NotFound, 68)))], true),
+            (vec![(66, Some((A::Pending, 67)))], false),
+            (vec![(59, Some((A::Pending, 69)))], false),
+            (vec![(70, Some((A::Success, 70)))], false),
+            (vec![(70, Some((A::Closed, 70)))], false),
+            (vec![(70, None)], false),
+            (vec![(70, Some((A::TimedOut, 70)))], false),
+            (
+                vec![(64, Some((A::TimedOut, 69))), (69, Some((A::TimedOut, 70)))],
+                false,
+            ),
+            (
+                vec![
+                    (54, Some((A::TimedOut, 59))),
+                    (59, Some((A::AccessRefused, 60))),
+                    (65, Some((A::TimedOut, 70))),
+                ],
+                true,
+            ),
+            // The last of them is from before the time to cancel, or some are old.
+            (
+                vec![
+                    (50, Some((A::TimedOut, 55))),
+                    (55, Some((A::TimedOut, 60))),
+                    (59, Some((A::TimedOut, 69))),
+                ],
+                false,
+            ),
+            (
+                vec![
+                    (38, Some((A::TimedOut, 43))),
+                    (39, Some((A::TimedOut, 44))),
+                    (65, Some((A::TimedOut, 70))),
+                ],
+                false,
+            ),
+            // What was paid before the silence is paid.
+            (
+                vec![
+                    (60, Some((A::Success, 60))),
+                    (61, Some((A::SystemError, 61))),
+                    (65, Some((A::SystemError, 65))),
+                    (69, Some((A::SystemError, 70))),
+                ],
+                false,
+            ),
+            // A trade that waited before the silence may be paid by now: the count begins anew.
+            (
+                vec![
+                    (50, Some((A::SystemError, 51))),
+                    (53, Some((A::SystemError, 54))),
+                    (56, Some((A::Pending, 57))),
+                    (69, Some((A::SystemError, 70))),
+                ],
+                false,
+            ),
+        ] {
+            let found = inquiry(&queries).allows_cancel(at(60), at(70));
+            assert_eq!(found, allowed, "{queries:?}");
+        }
+    }
+
+    #[test]
+    fn a_trade_that_is_seen_later_did_exist() {
+        use AnswerClass as A;
+        for (seen, holds) in [
+            (None, true),
+            (Some(A::NotFound), true),
+            (Some(A::TimedOut), true),
+            (Some(A::Pending), false),
+            (Some(A::Success), false),
+        ] {
+            let mut inquiry = Inquiry::default();
+            inquiry.note(asked(AttemptKind::Cancel, 3, Some((A::NotFound, 4))));
+            if let Some(class) = seen {
+                inquiry.note(asked(AttemptKind::Query, 5, Some((class, 6))));
+            }
+            assert_eq!(inquiry.nothing_existed().is_some(), holds, "{seen:?}");
+        }
+    }
+}
