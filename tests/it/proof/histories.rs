@@ -815,6 +815,8 @@ impl History<'_> {
             self.world.simulator.script("refund", 1, lie).await;
             self.ask(&order, replica, Act::Refund("async", 0)).await;
             self.world.quiet_down().await;
+            // Not for a refund of which no notification would tell.
+            self.world.simulator.clear_faults().await;
             self.world.advance(TimeDelta::seconds(1)).await;
             self.tally.contradictions += 1;
             return;

@@ -137,7 +137,8 @@ planted! {
     cancel_silence_is_success => ["S5", "S6"],
     no_grace => ["S6"],
     exhaustion_is_failure => ["S3", "S5"],
-    late_pay => ["M8", "S5"],
+    // That it was charged after all contradicts the books, and stands on the work-list.
+    late_pay => ["M8"],
     id_per_attempt => ["M1", "M7"],
     not_detached => ["C2"],
     call_before_intent => ["M1", "M7"],
