@@ -190,6 +190,8 @@ async fn connections_are_idle(world: &World) {
 async fn what_a_silent_database_was_asked_for_is_in_doubt(pool: PgPool) {
     let options = Options {
         proxied: 1,
+        // One to write on, which has learnt the statement of a payment before the silence.
+        connections: 2,
         database_limits: Limits {
             trust: Duration::from_hours(1),
             ..Limits::USUAL

@@ -39,7 +39,7 @@ async fn world_at(pool: PgPool, now: &str) -> World {
 
 /// Asks for a refund of 10.00 in a mode; waits for the call's own answer at most.
 async fn refund(world: &World, payment: &Answer, mode: &str) -> Answer {
-    let body = json!({"amount": {"value": 1000, "currency": "HKD"}, "mode": mode});
+    let body = json!({"amount": {"value": 1000, "currency": "HKD"}, "mode": mode, "allow_duplicate": true});
     world.till.refund(payment.id(), &body, 5).await
 }
 
@@ -139,8 +139,7 @@ async fn t2_the_batch_of_a_refund_turns_at_23_00_to_the_millisecond(pool: PgPool
         ("2026-03-09T23:00:00.001", "2026-03-10T15:00:00.000Z"),
     ] {
         world.set_clock(at(accepted_at)).await;
-        let body = json!({"amount": {"value": 1000, "currency": "HKD"}, "mode": "async"});
-        let accepted = world.till.refund(paid.id(), &body, 5).await;
+        let accepted = refund(&world, &paid, "async").await;
         let pending = world.till.get_refund(accepted.id()).await;
         assert_eq!(
             pending["window"]["opens_at"], opens_at,
