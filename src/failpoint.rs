@@ -95,6 +95,8 @@ pub enum Fault {
     AcknowledgedEarly,
     /// A notification's signature is not looked at.
     NotificationUnverified,
+    /// A cancel that no caller asked for leaves without an answered question before it.
+    CancelBeforeAsking,
     /// An answer to a cancel that says nothing of its effect is taken for "not done".
     InconclusiveIsNotDone,
     /// A paid payment is called final while its cancel is under way.
@@ -127,6 +129,7 @@ pub const FAULTS: &[(Fault, &str)] = &[
     (Fault::RefundIdPerSubmit, "refund_id_per_submit"),
     (Fault::AcknowledgedEarly, "acknowledged_early"),
     (Fault::NotificationUnverified, "notification_unverified"),
+    (Fault::CancelBeforeAsking, "cancel_before_asking"),
     (Fault::InconclusiveIsNotDone, "inconclusive_is_not_done"),
     (Fault::FinalWhileCanceling, "final_while_canceling"),
     (Fault::OldVersionShown, "old_version_shown"),

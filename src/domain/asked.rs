@@ -17,7 +17,7 @@ pub const FRESH: TimeDelta = TimeDelta::seconds(2);
 pub const SILENT_QUERIES: usize = 3;
 
 /// Within what time those queries were sent.
-pub const SILENCE: TimeDelta = TimeDelta::seconds(30);
+pub const SILENCE: TimeDelta = TimeDelta::minutes(2);
 
 /// A query or a cancel that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,8 +178,8 @@ mod tests {
             ),
             (
                 vec![
-                    (38, Some((A::TimedOut, 43))),
-                    (39, Some((A::TimedOut, 44))),
+                    (-52, Some((A::TimedOut, -47))),
+                    (-51, Some((A::TimedOut, -46))),
                     (65, Some((A::TimedOut, 70))),
                 ],
                 false,

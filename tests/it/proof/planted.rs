@@ -153,6 +153,7 @@ planted! {
     refund_id_per_submit => ["M4", "M7"],
     acknowledged_early => ["V4"],
     notification_unverified => ["M6"],
+    cancel_before_asking => ["M10"],
     inconclusive_is_not_done => ["M11"],
     final_while_canceling => ["D8"],
     old_version_shown => ["D8"],
