@@ -43,7 +43,7 @@ pub(super) const INSIST_ON_RECORDING: Duration = Duration::from_secs(10);
 pub(super) const SEND_CANCEL_WITHIN: Duration = Duration::from_secs(12);
 /// The same of a cancel that no caller asked for: the buyer may pay meanwhile, so it leaves soon after
 /// the query that allowed it, or another query comes first.
-const SEND_UNASKED_CANCEL_WITHIN: Duration = Duration::from_secs(3);
+pub(super) const SEND_UNASKED_CANCEL_WITHIN: Duration = Duration::from_secs(3);
 
 /// Who asks, and in what standing.
 #[derive(Clone, Copy, Debug)]

@@ -209,6 +209,10 @@ mod tests {
             ("look for an intent", LOOK_FOR_INTENT),
             ("send a pay within", follow_up::SEND_WITHIN),
             ("send a cancel within", ask::SEND_CANCEL_WITHIN),
+            (
+                "send a cancel nobody asked for within",
+                ask::SEND_UNASKED_CANCEL_WITHIN,
+            ),
             ("send a refund within", refunds::SEND_WITHIN),
             ("record a pay", create::INSIST_ON_RECORDING),
             ("record an answer", ask::INSIST_ON_RECORDING),

@@ -147,8 +147,11 @@ async fn codes_are_added_on_sighup_and_what_is_known_is_not_changed(pool: PgPool
             .simulator
             .script_refusal("pay", 1, "WALLET_MAINTAINED")
     };
+    // What is not known is asked about until it is certain that nothing was created.
     refuse().await;
-    assert_eq!(status_of_a_payment(&till, "unknown").await, "processing");
+    let unknown = till.create("unknown", &body("0001"), 60).await;
+    assert_eq!(unknown.summary("status"), (201, "canceled"), "{unknown:?}");
+    assert_eq!(unknown.body["status_reason"], "never_created");
 
     write(&row("WALLET_MAINTAINED"));
     hang_up(&program).await;
