@@ -971,7 +971,7 @@ impl Payment {
     }
 
     /// Whether Alipay is going on to be asked to undo the payment for a caller: the wish stands, and
-    /// the schedule visits it again within [`REPEATED_WITHIN`] of `now`. It does not where the
+    /// the schedule visits it again within `REPEATED_WITHIN` of `now`. It does not where the
     /// follow-up is parked, was taken off the schedule, or is far off.
     pub fn cancel_is_repeated(&self, now: DateTime<Utc>) -> bool {
         let comes_soon = |due| due < now + REPEATED_WITHIN;

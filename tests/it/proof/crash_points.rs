@@ -167,7 +167,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         &[Pass(15), Work, Pass(185), Work],
     ),
     operation(
-        "refused_and_never_created",
+        "refused_never_created",
         "1099",
         OPEN,
         &[Pass(5), Work, Pass(1), Work],
@@ -1049,7 +1049,7 @@ sweeps! {
     c1_the_cancel_of_an_unpaid_payment_survives_every_point = "cancel_of_unpaid",
     c1_the_cancel_of_a_paid_payment_survives_every_point = "cancel_of_paid",
     c1_a_payment_that_never_arrived_survives_every_point = "never_created",
-    c1_a_refused_payment_that_never_existed_survives_every_point = "refused_and_never_created",
+    c1_a_refused_payment_that_never_existed_survives_every_point = "refused_never_created",
     c1_a_plan_that_ends_survives_every_point = "exhausted",
     c1_a_visit_that_comes_too_early_survives_every_point = "visited_too_early",
     c8_a_lost_schedule_is_made_again_at_every_point = "schedule_lost",

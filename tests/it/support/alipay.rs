@@ -457,7 +457,6 @@ impl Simulator {
     }
 
     /// How many answers a `hold` fault keeps back.
-    #[cfg(feature = "failpoints")]
     pub(crate) async fn held(&self) -> i64 {
         let held = &self.get("/_control/summary").await["held"];
         held.as_i64().expect("a number")

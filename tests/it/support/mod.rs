@@ -556,9 +556,9 @@ impl World {
     }
 
     /// Ends a world that another judge has looked at.
-    #[cfg(feature = "failpoints")]
     pub(crate) async fn end_without_checks(mut self) {
         for replica in self.replicas.iter().chain(&self.dead) {
+            #[cfg(feature = "failpoints")]
             replica.app.failpoints().kill();
             replica.shutdown.hard.cancel();
             replica.app.close().await;
