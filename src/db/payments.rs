@@ -135,7 +135,9 @@ macro_rules! select_payment {
                     where attempt.merchant_id = payment.merchant_id
                         and attempt.payment_id = payment.payment_id
                         and attempt.kind in ('query', 'cancel')
-                        and attempt.sent_at > db_now() - interval '5 minutes'
+                        and (attempt.sent_at > db_now() - interval '5 minutes'
+                            or (attempt.kind = 'cancel'
+                                and attempt.answer_class = 'not_found'))
                 ) end as "recent?: Json<serde_json::Value>",
                 follow_up.follow_up_id as "follow_up_id?", follow_up.fence as "fence?",
                 follow_up.error_count as "error_count?", db_now() as "now!"

@@ -528,6 +528,7 @@ async fn r23_s1_a_refund_row_settles_an_open_refund_and_changes_no_final_one(poo
 }
 
 /// What a payment's books say of its refunds.
+#[cfg(feature = "failpoints")]
 async fn refunds_of(world: &World, payment: &Value) -> Value {
     let id = payment["id"].as_str().expect("an id");
     world.till.payment(id).await["refunds"].clone()

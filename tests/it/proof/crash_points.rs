@@ -747,8 +747,8 @@ impl Sweep<'_> {
             self.world.replace(0).await;
         }
         let mut request = body(self.operation.code);
-        request["merchant_reference"] = json!(name);
-        assert!(name.len() <= 64, "a reference that nobody takes: {name}");
+        // A reference has 64 characters at most; what tells the cases apart is at the end.
+        request["merchant_reference"] = json!(&name[name.len().saturating_sub(64)..]);
         request["cancel_after_seconds"] = json!(15);
         request["terminal_id"] = Value::Null;
         let order = Order {
