@@ -30,7 +30,7 @@ use crate::support::{
 /// How many histories share a world.
 const PER_WORLD: u64 = 25;
 /// How many the test run has, over all tests of this module.
-const IN_THE_TEST_RUN: u64 = 200;
+const IN_THE_TEST_RUN: u64 = 150;
 /// Where the seeds of the test run begin.
 const FIRST_SEED: u64 = 20_260_101;
 
@@ -1058,8 +1058,6 @@ shares! {
     histories_03_keep_every_invariant = 3,
     histories_04_keep_every_invariant = 4,
     histories_05_keep_every_invariant = 5,
-    histories_06_keep_every_invariant = 6,
-    histories_07_keep_every_invariant = 7,
 }
 
 /// Not part of a run: `./dev histories --count N --seed S`, dealt out to as many tests as may run at
