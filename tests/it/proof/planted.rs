@@ -512,8 +512,7 @@ async fn lease_lost_under_way(mut scene: Scene) -> Vec<Violation> {
     scene.visit_after(TimeDelta::seconds(5)).await;
     assert!(points(&scene.world, 0).is_stopped(), "held with its answer");
     scene.world.advance(PAST_THE_LEASE).await;
-    // The next holder asks before it cancels, and learns nothing.
-    scene.script("query", "drop_before_effect").await;
+    scene.script("cancel", "drop_before_effect").await;
     assert_eq!(scene.world.replicas[1].worker.run_once().await, 1);
     points(&scene.world, 0).resume();
     scene.world.quiet_down().await;
