@@ -504,16 +504,26 @@ async fn hung_up(scene: Scene) -> Vec<Violation> {
     scene.end().await
 }
 
-/// A worker whose lease runs out with the answer in hand, while another one begins a cancel that
-/// stays unanswered.
+/// A worker whose lease runs out with the answer in hand, while another one, which Alipay tells
+/// nothing, begins a cancel that stays unanswered.
 async fn lease_lost_under_way(mut scene: Scene) -> Vec<Violation> {
-    scene.pay("2009").await;
+    scene.pay("2003").await;
     points(&scene.world, 0).arm("ask.answered", 0, Action::Pause);
     scene.visit_after(TimeDelta::seconds(5)).await;
     assert!(points(&scene.world, 0).is_stopped(), "held with its answer");
     scene.world.advance(PAST_THE_LEASE).await;
+    let silent = json!({"type": "system_error_before_effect"});
+    scene.world.simulator.script("query", 10, silent).await;
     scene.script("cancel", "drop_before_effect").await;
-    assert_eq!(scene.world.replicas[1].worker.run_once().await, 1);
+    while scene.world.simulator.count("cancel").await == 0 {
+        let next = next_visit(&scene.world)
+            .await
+            .expect("still to be asked about");
+        if next > scene.world.now() {
+            scene.world.set_clock(next).await;
+        }
+        work(&scene.world, 1).await;
+    }
     points(&scene.world, 0).resume();
     scene.world.quiet_down().await;
     scene.end().await

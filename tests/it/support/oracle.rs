@@ -686,6 +686,8 @@ fn time(value: Option<&Value>) -> Option<DateTime<Utc>> {
 
 /// How old the answer to the last question may be when a cancel leaves.
 const FRESH: TimeDelta = TimeDelta::seconds(30);
+/// Within what time a cancel leaves once it was decided.
+const SENT_AT_ONCE: TimeDelta = TimeDelta::seconds(3);
 /// How many questions in a row must have gone without an answer before a cancel may leave without one.
 const UNANSWERED: usize = 2;
 
@@ -712,11 +714,20 @@ fn reversal(case: &Case<'_>, found: &mut Findings) {
     let (Some(left), Some(paid_at)) = (left, time(trade.get("paid_at"))) else {
         return;
     };
+    // What another replica learns between the decision and the bytes cannot be known to it.
+    let decided = case
+        .attempts
+        .iter()
+        .filter(|attempt| attempt.kind == "cancel" && attempt.sent_at <= left)
+        .map(|attempt| attempt.sent_at)
+        .max()
+        .filter(|decided| left - *decided <= SENT_AT_ONCE)
+        .unwrap_or(left);
     // Attempts' ids sort by the time they were made.
     let asked: Vec<&AttemptRow> = case
         .attempts
         .iter()
-        .filter(|attempt| attempt.kind == "query" && attempt.sent_at <= left)
+        .filter(|attempt| attempt.kind == "query" && attempt.sent_at <= decided)
         .collect();
     let told_open = asked.last().is_some_and(|last| {
         left - last.sent_at <= FRESH
