@@ -33,8 +33,20 @@ pub fn judge_payment(
     payment: &Payment,
     companions: Companions,
 ) -> Verdict<PaymentEvent> {
-    if row.amount != payment.amount || is_of_another_trade(row, payment) {
+    if is_of_another_trade(row, payment) {
         return Verdict::Contradicts;
+    }
+    if row.amount != payment.amount {
+        return match payment.state {
+            // Refunds had returned the rest: the trade is closed, and the question says so.
+            PaymentState::Succeeded
+            | PaymentState::Failed(_)
+            | PaymentState::Canceled {
+                money_returned: false,
+                ..
+            } if returns_a_part(row, payment) => Verdict::Claims(closed(row, payment)),
+            _ => Verdict::Contradicts,
+        };
     }
     let went_back = row.row_type.gives_back() || companions.canceled;
     match (&payment.state, row.row_type.gives_back()) {
@@ -112,6 +124,13 @@ pub fn judge_portal_refund(row: &FileRow, payment: &Payment) -> Verdict<()> {
     } else {
         Verdict::Claims(())
     }
+}
+
+/// Whether the row returns less than the payment took.
+fn returns_a_part(row: &FileRow, payment: &Payment) -> bool {
+    row.row_type.gives_back()
+        && row.amount.currency() == payment.amount.currency()
+        && (1..payment.amount.minor()).contains(&row.amount.minor())
 }
 
 /// Both sides know Alipay's id of the trade, and they differ.

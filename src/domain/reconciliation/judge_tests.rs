@@ -109,6 +109,37 @@ fn m6_each_row_against_each_state_of_a_payment() {
 }
 
 #[test]
+fn m12_a_cancel_of_what_refunds_left_is_asked_about() {
+    for (state, expected) in [
+        (PaymentState::Succeeded, "claims_closed"),
+        (failed(), "claims_closed"),
+        (canceled(false), "claims_closed"),
+        (canceled(true), "contradicts"),
+        (PaymentState::Unresolved, "contradicts"),
+        (
+            PaymentState::Processing(ProcessingReason::OutcomeUnknown),
+            "contradicts",
+        ),
+    ] {
+        let payment = payment(state);
+        let minor = payment.amount.minor();
+        let part = |minor| Money::new(minor, Currency::HKD);
+        for row_type in [RowType::Cancel, RowType::Reversal] {
+            let rest = row(row_type, part(minor - 1));
+            let verdict = judge_payment(&rest, &payment, Companions::default());
+            assert_eq!(told(&verdict), expected, "{:?}", payment.state);
+        }
+        for wrong in [
+            row(RowType::Cancel, part(minor + 1)),
+            row(RowType::Payment, part(minor - 1)),
+        ] {
+            let verdict = judge_payment(&wrong, &payment, Companions::default());
+            assert_eq!(told(&verdict), "contradicts", "{:?}", payment.state);
+        }
+    }
+}
+
+#[test]
 fn what_settles_a_payment_is_a_legal_event_of_it() {
     for state in [
         PaymentState::Processing(ProcessingReason::OutcomeUnknown),

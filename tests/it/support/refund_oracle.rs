@@ -60,6 +60,7 @@ struct TransitionRow {
     api_key_id: Option<Uuid>,
     notification_id: Option<Uuid>,
     attempt_id: Option<Uuid>,
+    statement_file_id: Option<Uuid>,
     reason: Option<String>,
     ticket: Option<String>,
 }
@@ -142,7 +143,7 @@ impl RefundEvidence {
             transitions: rows(
                 pool,
                 "select refund_id, version, event, from_status, to_status, api_key_id,
-                    notification_id, attempt_id, reason, ticket
+                    notification_id, attempt_id, statement_file_id, reason, ticket
                 from refund_transition order by refund_id, version",
             )
             .await,
@@ -544,7 +545,11 @@ fn causes(case: &Case<'_>, found: &mut Findings) {
             attempt.and_then(|attempt| attempt.answer_class.as_deref())
         });
         let told = match step.to_status.as_str() {
-            "succeeded" => class == Some("success") || step.notification_id.is_some(),
+            "succeeded" => {
+                class == Some("success")
+                    || step.notification_id.is_some()
+                    || step.statement_file_id.is_some()
+            }
             _ => matches!(
                 class,
                 Some("declined" | "closed" | "not_found" | "access_refused")
