@@ -66,7 +66,7 @@ impl App {
         let Some(payment) = self.start_cancel(principal, id).await? else {
             return Ok(None);
         };
-        let over = |payment: &Payment| payment.standing().is_settled();
+        let over = Payment::cancel_has_ended;
         let payment = self.wait_until(waiter, payment, deadline, over).await;
         match &payment.state {
             PaymentState::Canceled { .. } | PaymentState::Processing(_) => Ok(Some(payment)),
@@ -84,7 +84,7 @@ impl App {
     pub(super) async fn why_not_canceled(&self, payment: &Payment) -> Error {
         // The row changed when the cancel ended.
         if !payment.cancel_window_is_open(payment.updated_at) {
-            return window_closed(payment);
+            return window_closed(payment, true);
         }
         let attempts = self.db.attempts(payment.merchant_id, payment.id).await;
         let attempts = attempts.unwrap_or_default();
@@ -98,7 +98,7 @@ impl App {
             Err(_) => Codes::default().cancel_refusal(code.as_deref()),
         };
         match refusal {
-            CancelRefusal::TooLate => window_closed(payment),
+            CancelRefusal::TooLate => window_closed(payment, true),
             CancelRefusal::Because(reason) => Error::CancelRefused {
                 payment_id: payment.id,
                 code,
@@ -253,7 +253,7 @@ pub(super) fn check_cancelable(payment: &Payment, now: DateTime<Utc>) -> Result<
         });
     }
     if !payment.cancel_window_is_open(now) {
-        return Err(window_closed(payment));
+        return Err(window_closed(payment, false));
     }
     Ok(())
 }
@@ -265,7 +265,7 @@ fn nothing_to_cancel(payment: &Payment) -> Error {
     }
 }
 
-fn window_closed(payment: &Payment) -> Error {
+fn window_closed(payment: &Payment, was_sent: bool) -> Error {
     let alternative = match payment.state {
         PaymentState::Succeeded => Alternative::Refund,
         PaymentState::Processing(_)
@@ -276,5 +276,6 @@ fn window_closed(payment: &Payment) -> Error {
     Error::CancelWindowClosed {
         payment_id: payment.id,
         alternative,
+        was_sent,
     }
 }

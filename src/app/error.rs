@@ -50,8 +50,10 @@ pub enum Error {
         payment_id: PaymentId,
         /// What to do in its place.
         alternative: Alternative,
+        /// Whether this request's cancel went to Alipay all the same.
+        was_sent: bool,
     },
-    /// Alipay refused the cancel of the payment, and not for the time.
+    /// Alipay refused the cancel of the payment, which was sent, and not for the time.
     #[error("Alipay refused the cancel: {reason}")]
     CancelRefused {
         /// The payment.

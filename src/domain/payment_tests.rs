@@ -470,6 +470,30 @@ fn s3_a_refusal_at_the_door_is_believed_of_no_payment() {
     }
 }
 
+/// D8: what is wholly on its way back, by refunds, is done when it has arrived; a part that goes back
+/// leaves the sale done.
+#[test]
+fn d8_a_payment_whose_money_is_all_on_its_way_back_is_not_done() {
+    let mut paid = payment(PaymentState::Succeeded);
+    let all = paid.amount.minor();
+    for (reserved, refunded, is_done) in [
+        (0, 0, true),
+        (all - 1, 0, true),
+        (all, 0, false),
+        (all, all - 1, false),
+        (all, all, true),
+    ] {
+        paid.refund_reserved_minor = reserved;
+        paid.refunded_minor = refunded;
+        assert_eq!(
+            paid.standing().is_settled(),
+            is_done,
+            "{reserved} {refunded}"
+        );
+        assert!(paid.cancel_has_ended(), "{reserved} {refunded}");
+    }
+}
+
 /// A person decides what will not be settled by waiting a moment, and nothing else.
 #[test]
 fn a_person_decides_only_what_needs_one() {

@@ -245,8 +245,24 @@ impl RetryAdvice {
 }
 
 impl Payment {
-    /// Where the payment stands for whoever reads it.
+    /// Where the payment stands for whoever reads it. What was paid and is wholly on its way back, by
+    /// refunds, is done when it has arrived.
     pub fn standing(&self) -> Standing {
+        let standing = self.standing_without_refunds();
+        let is_going_back = self.refund_reserved_minor == self.amount.minor()
+            && self.refunded_minor < self.refund_reserved_minor;
+        if standing.is_settled() && is_going_back && self.state == PaymentState::Succeeded {
+            return Standing::open(Doubt::Pending, NextActionKind::Wait, 10_000);
+        }
+        standing
+    }
+
+    /// Whether no cancel of it is under way any more, and it has an end.
+    pub fn cancel_has_ended(&self) -> bool {
+        self.standing_without_refunds().is_settled()
+    }
+
+    fn standing_without_refunds(&self) -> Standing {
         let circumstances = Circumstances {
             cancel_is_open: self.cancel_is_open() && !planted!(FinalWhileCanceling),
             refused_at_door: self.is_refused_at_the_door(),

@@ -458,6 +458,7 @@ fn refusals_of_cancel() -> [Problem; 4] {
         Error::CancelWindowClosed {
             payment_id,
             alternative: Alternative::Refund,
+            was_sent: true,
         }
         .into(),
         cancel_refused(payment_id),
@@ -473,6 +474,7 @@ fn refusals_of_reverse() -> [Problem; 4] {
         Error::CancelWindowClosed {
             payment_id,
             alternative: Alternative::Wait,
+            was_sent: false,
         }
         .into(),
         cancel_refused(payment_id),

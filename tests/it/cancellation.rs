@@ -132,6 +132,7 @@ async fn t4_a_paid_payment_of_yesterday_is_refused_with_the_alternative(pool: Pg
         "{refused:?}"
     );
     assert_eq!(refused.body["alternative"], "refund");
+    assert_eq!(refused.body["attempted"], "false");
     assert_eq!(refused.body["payment_id"], *paid.id());
     assert_eq!(
         world.simulator.count("cancel").await,
@@ -193,6 +194,7 @@ async fn a_cancel_refused_for_another_reason_than_time_says_so(pool: PgPool) {
         let (refused, ()) = tokio::join!(asking, following);
         assert_eq!(refused.summary("code"), (409, problem), "{refused:?}");
         assert_eq!(refused.body["alternative"], alternative);
+        assert_eq!(refused.body["attempted"], "true", "it was sent");
         let detail = refused.body["detail"].as_str().unwrap_or_default();
         assert_eq!(
             detail.contains(code),

@@ -252,6 +252,43 @@ async fn what_a_silent_database_was_asked_for_is_in_doubt(pool: PgPool) {
     world.finish().await;
 }
 
+/// The same for what an operator asks for: it is done, nobody hears so, and the repeat finds it.
+#[sqlx::test]
+async fn what_an_operator_asked_of_a_silent_database_is_in_doubt(pool: PgPool) {
+    let options = Options {
+        proxied: 1,
+        connections: 2,
+        database_limits: Limits {
+            trust: Duration::from_hours(1),
+            ..Limits::USUAL
+        },
+        ..Options::default()
+    };
+    let mut world = World::start_with(pool, options).await;
+    let open = world.pay("0102").await;
+    world.advance(TimeDelta::minutes(11)).await;
+    let resolve = format!("/v1/payments/{}/resolve", open.id());
+    let grounds = json!({"status": "failed", "reason": "seen in the portal", "ticket": "T-1"});
+    let key = json!({"name": "of the doubt", "scopes": ["payments:read"]});
+    let merchant = json!({"external_id": "doubt-1", "name": "Doubt"});
+    for (path, body) in [
+        (resolve.as_str(), &grounds),
+        ("/v1/admin/api-keys", &key),
+        ("/v1/admin/merchants", &merchant),
+    ] {
+        connections_are_idle(&world).await;
+        let operator = world.operator_at(0);
+        operator.get("/v1/admin/partners").await;
+        connections_are_idle(&world).await;
+        world.proxy().hold_answers();
+        let answer = told(operator.post(path, body)).await;
+        world.proxy().restore();
+        assert_eq!(answer.status, 503, "{path}: {answer:?}");
+        assert_eq!(answer.body["attempted"], "unknown", "{path}: {answer:?}");
+    }
+    world.end_without_checks().await;
+}
+
 /// A till that goes on selling through a stall, each sale under a key of its own.
 async fn sell(till: Caller, name: usize, sales: usize) -> Vec<(String, Value, Answer)> {
     let mut answers = vec![];

@@ -7,10 +7,11 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use crate::support::{
-    World, eventually,
+    Options, World, all, eventually,
     http::{Caller, body},
 };
 
+const PAY: &str = "pay";
 const QUERY: &str = "query";
 const CANCEL: &str = "cancel";
 
@@ -57,6 +58,71 @@ async fn m10_sales_with_15_s_to_confirm_survive_an_outage_of_20_s(pool: PgPool) 
 #[sqlx::test]
 async fn m10_a_gateway_that_was_stopped_for_an_hour_asks_first(pool: PgPool) {
     paid_while_we_were_away(pool, 60, TimeDelta::hours(1)).await;
+}
+
+/// Sales are paid while the database is away from replica 0, which holds Alipay's answers. Another
+/// replica, where there is one, sees the payments all the time.
+async fn paid_while_the_database_is_away(
+    pool: PgPool,
+    replicas: usize,
+    (sales, cancel_after_seconds): (u32, i64),
+    away: TimeDelta,
+) {
+    let options = Options {
+        replicas,
+        proxied: 1,
+        ..Options::default()
+    };
+    let mut world = World::start_with(pool, options).await;
+    world
+        .simulator
+        .script(PAY, sales, json!({"type": "hold"}))
+        .await;
+    let held = (0..sales).map(async |n| {
+        let mut order = body("0001");
+        order["cancel_after_seconds"] = json!(cancel_after_seconds);
+        world.till.create(&format!("held-{n}"), &order, 0).await
+    });
+    let held = all(held).await;
+    world.until_received(PAY, held.len()).await;
+    world.proxy().refuse();
+    world.simulator.release().await;
+    // In steps, as the time goes: whoever still has a database looks at what is due.
+    for _ in 0..away.num_seconds() / 5 {
+        world.advance(TimeDelta::seconds(5)).await;
+        if replicas > 1 {
+            world.replicas[1].worker.run_once().await;
+        }
+    }
+    world.proxy().restore();
+    world.settle_calls().await;
+    world.run_due().await;
+    for sale in &held {
+        let paid = world.till.payment(sale.id()).await;
+        assert_eq!(paid["status"], "succeeded", "{paid}");
+    }
+    assert_eq!(
+        world.simulator.count(CANCEL).await,
+        0,
+        "nothing is reversed"
+    );
+    world.finish().await;
+}
+
+#[sqlx::test]
+async fn m10_answers_held_while_postgres_is_away_for_75_s_are_written(pool: PgPool) {
+    paid_while_the_database_is_away(pool, 1, (5, 60), TimeDelta::seconds(75)).await;
+}
+
+#[sqlx::test]
+async fn m10_no_failover_of_20_s_reverses_a_sale_with_15_s_to_confirm(pool: PgPool) {
+    paid_while_the_database_is_away(pool, 1, (20, 15), TimeDelta::seconds(20)).await;
+}
+
+/// The answers are in the hands of a replica that cannot write them, and the other one asks.
+#[sqlx::test]
+async fn m10_a_replica_asks_about_what_another_one_cannot_write(pool: PgPool) {
+    paid_while_the_database_is_away(pool, 2, (5, 60), TimeDelta::seconds(75)).await;
 }
 
 /// On time, too: the buyer confirms in the last second, after the last of the quick questions.

@@ -200,7 +200,7 @@ impl App {
                 self.send_cancel(principal, payment, ask).await?
             };
             let Some(payment) = begun else { continue };
-            let over = |payment: &Payment| payment.standing().is_settled();
+            let over = Payment::cancel_has_ended;
             let payment = self.wait_until(waiter, payment, deadline, over).await;
             let end = self.end_of_cancel(payment, reversal_id, deadline).await;
             return end.map(Some).map_err(Error::after_begin);
@@ -215,9 +215,7 @@ impl App {
         reversal_id: RefundId,
         deadline: Instant,
     ) -> Result<Reversal, Error> {
-        if !payment.standing().is_settled()
-            || matches!(payment.state, PaymentState::Canceled { .. })
-        {
+        if !payment.cancel_has_ended() || matches!(payment.state, PaymentState::Canceled { .. }) {
             return Ok(reversal(ReversalAction::Cancel, payment, None));
         }
         if matches!(payment.state, PaymentState::Failed(_)) {

@@ -45,6 +45,7 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attempted {
     No,
+    Yes,
     Unknown,
 }
 
@@ -403,6 +404,7 @@ impl Problem {
             code: kind.code(),
             attempted: match self.attempted {
                 Attempted::No => "false",
+                Attempted::Yes => "true",
                 Attempted::Unknown => "unknown",
             },
             retryable: match kind.retryable() {
@@ -515,7 +517,8 @@ impl From<app::error::Error> for Problem {
             E::CancelWindowClosed {
                 payment_id,
                 alternative,
-            } => cancel_window_closed(payment_id, alternative),
+                was_sent,
+            } => cancel_window_closed(payment_id, alternative, was_sent),
             E::CancelRefused {
                 payment_id,
                 code,
@@ -559,13 +562,22 @@ fn merchant_reference_conflict(subject: Subject) -> Problem {
 }
 
 /// Says what to do instead.
-fn cancel_window_closed(payment_id: PaymentId, alternative: Alternative) -> Problem {
+fn cancel_window_closed(
+    payment_id: PaymentId,
+    alternative: Alternative,
+    was_sent: bool,
+) -> Problem {
     let detail = match alternative {
         Alternative::Refund => "Alipay takes a cancel on the day of the payment only; refund it",
         Alternative::Wait => "Alipay takes no cancel any more; the outcome is being asked for",
     };
     Problem {
         alternative: Some(alternative.as_str()),
+        attempted: if was_sent {
+            Attempted::Yes
+        } else {
+            Attempted::No
+        },
         ..Problem::new(Kind::CancelWindowClosed, detail).about(Subject::Payment(payment_id))
     }
 }
@@ -576,7 +588,10 @@ fn cancel_refused(payment_id: PaymentId, code: Option<&str>, reason: &str) -> Pr
         Some(code) => format!("{reason} Its code: {code}."),
         None => reason.to_owned(),
     };
-    Problem::new(Kind::CancelRefused, detail).about(Subject::Payment(payment_id))
+    Problem {
+        attempted: Attempted::Yes,
+        ..Problem::new(Kind::CancelRefused, detail).about(Subject::Payment(payment_id))
+    }
 }
 
 /// Says how much is left, which the caller may know: it is in the payment.

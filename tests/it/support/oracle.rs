@@ -1280,10 +1280,17 @@ fn contradicts_itself(body: &Value, retry_after: Option<&str>) -> Option<&'stati
     let action = body["next_action"]["type"].as_str().unwrap_or_default();
     let poll = body["next_action"]["poll_after_ms"].as_u64();
     let under_way = body["cancel_pending"] == true;
+    let minor = |name: &str| body["refunds"][name].as_i64().unwrap_or_default();
+    let all_is_going_back = minor("pending") > 0
+        && minor("pending") + minor("refunded")
+            == body["amount"]["value"].as_i64().unwrap_or_default();
+    // What Alipay contradicts has no certain end.
+    let is_for_a_person = action == "call_operator" && body["outcome_certainty"] == "unknown";
+    let may_change = under_way || all_is_going_back || is_for_a_person;
     let seconds = poll.map_or_else(String::new, |ms| ms.div_ceil(1000).to_string());
     if is_final && under_way {
         Some("final while a cancel is under way")
-    } else if is_final != (has_ended && !under_way) {
+    } else if is_final != (has_ended && !may_change) {
         Some("its certainty is not its status's")
     } else if is_final != poll.is_none() {
         Some("its certainty and the time to read it again disagree")
