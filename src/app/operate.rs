@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How long an operator's decision is insisted on while the database is away.
-pub(super) const INSIST_ON_DECIDING: Duration = Duration::from_secs(5);
+pub(super) const INSIST_ON_DECIDING: Duration = Duration::from_secs(8);
 
 impl App {
     /// Asks Alipay now where the trade stands, and records what it says. Nothing changes where no

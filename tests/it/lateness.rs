@@ -152,8 +152,10 @@ async fn m10_a_buyer_who_confirms_in_the_last_second_has_bought(pool: PgPool) {
 /// buyer who has confirmed meanwhile.
 #[sqlx::test]
 async fn t8_hanging_cancels_do_not_delay_the_first_question_about_a_fresh_sale(pool: PgPool) {
+    /// Many times the places that there are for them.
+    const CANCELS: u32 = 200;
     let mut world = World::start(pool).await;
-    for n in 0..12 {
+    for n in 0..CANCELS {
         let mut order = body("0102");
         order["cancel_after_seconds"] = json!(60);
         world.till.create(&format!("slow-{n}"), &order, 0).await;
@@ -161,7 +163,7 @@ async fn t8_hanging_cancels_do_not_delay_the_first_question_about_a_fresh_sale(p
     world.settle_calls().await;
     world
         .simulator
-        .script(CANCEL, 12, json!({"type": "hold"}))
+        .script(CANCEL, CANCELS, json!({"type": "hold"}))
         .await;
     world.advance(TimeDelta::seconds(56)).await;
     let fresh = world.pay_unheard().await;

@@ -870,6 +870,11 @@ fn chain(case: &Case<'_>, found: &mut Findings) {
                     | "contradicted"
                     | "contradiction_settled"
             )
+            // A person ends a cancel that does not end.
+            || (after.event == "resolved"
+                && chain.iter().any(|step| {
+                    step.version < after.version && step.event == "cancel_started"
+                }))
             // It had been paid after all, and the money is back.
             || (after.event == "closed" && was_contradicted)
             || (after.event == "paid" && after.to_status_reason.as_deref() == Some("canceling"))
