@@ -213,6 +213,9 @@ fn unprivileged() -> Option<(u32, u32)> {
 fn command(base: &Path, program: &str) -> Command {
     use std::os::unix::process::CommandExt as _;
     let bin = std::env::var_os("DEV_POSTGRES_BIN").map_or_else(PathBuf::new, PathBuf::from);
+    // Where `initdb` is a link into a version's own directory, only that has all the programs.
+    let server = std::fs::canonicalize(bin.join("initdb")).ok();
+    let bin = server.as_deref().and_then(Path::parent).unwrap_or(&bin);
     let mut command = Command::new(bin.join(program));
     command.current_dir(base).env("LC_ALL", "C");
     if let Some((uid, gid)) = unprivileged() {
