@@ -9,8 +9,8 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuyerUserId(String);
 
-/// A buyer's login, masked: `852-****0001`, `jo***@example.com`. Alipay masks it already, and nothing
-/// here depends on that.
+/// A buyer's login, masked: `852-****0001`, `132****6685`, `jo***@example.com`. Alipay masks it already, and
+/// nothing here depends on that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuyerLoginId(String);
 
@@ -41,7 +41,8 @@ impl BuyerUserId {
 
 impl BuyerLoginId {
     /// Keeps a country's prefix and at most four characters at the end of a number, at most two at the beginning of
-    /// an address, whose domain stays, and at most half of all. What is masked stays as it is.
+    /// an address, whose domain stays, and at most half of all. Of a number that Alipay has masked it keeps what
+    /// that shows at either end, at most four characters each. What is masked stays as it is.
     pub fn mask(text: &str) -> Self {
         let text = plain(text);
         Self(match text.rsplit_once('@') {
@@ -70,9 +71,13 @@ fn number(text: &str) -> String {
         .map_or(("", text), |(prefix, number)| {
             (&text[..=prefix.len()], number)
         });
-    let tail = tail(number, SHOWN.min(number.len() / 2));
-    let stars = (number.len() - tail.len()).max(FEWEST_STARS);
-    format!("{prefix}{}{tail}", "*".repeat(stars))
+    let (head, tail) = if number.contains('*') {
+        (head(number, SHOWN), tail(number, SHOWN))
+    } else {
+        ("", tail(number, SHOWN.min(number.len() / 2)))
+    };
+    let stars = (number.len() - head.len() - tail.len()).max(FEWEST_STARS);
+    format!("{prefix}{head}{}{tail}", "*".repeat(stars))
 }
 
 fn is_digits(text: &str) -> bool {
@@ -102,7 +107,7 @@ fn head(text: &str, shown: usize) -> &str {
 /// At most this many characters, from behind the last star on.
 fn tail(text: &str, shown: usize) -> &str {
     let start = text.rfind('*').map_or(0, |star| star + 1);
-    &text[start.max(text.len() - shown)..]
+    &text[start.max(text.len().saturating_sub(shown))..]
 }
 
 #[cfg(test)]
@@ -133,7 +138,13 @@ mod tests {
             ("852-****0001", "852-****0001"),
             ("852-98760001", "852-****0001"),
             ("85298760001", "*******0001"),
-            ("86-138****0001", "86-*******0001"),
+            ("132****6685", "132****6685"),
+            ("86-138****0001", "86-138****0001"),
+            ("1326**26685", "1326***6685"),
+            ("13266685****", "1326********"),
+            ("*6685", "***6685"),
+            ("***6685", "***6685"),
+            ("132********6685", "132********6685"),
             ("jonathan@example.com", "jo***@example.com"),
             ("jo***@example.com", "jo***@example.com"),
             ("jon***@example.com", "jo***@example.com"),
@@ -153,7 +164,7 @@ mod tests {
         head.len() <= 4 && tail.len() <= 4 && stars.len() >= 3 && stars.bytes().all(|b| b == b'*')
     }
 
-    /// `^[^*]{0,2}[*]{3}@|^([0-9]{1,4}-)?[*]{3,}[^*@]{0,4}$`, as the schema has it.
+    /// `^[^*]{0,2}[*]{3}@|^([0-9]{1,4}-)?[^*@]{0,4}[*]{3,}[^*@]{0,4}$`, as the schema has it.
     fn is_masked_login(text: &str) -> bool {
         if let Some((local, _)) = text.split_once("***@")
             && local.len() <= 2
@@ -163,7 +174,7 @@ mod tests {
         }
         let number = text.trim_start_matches(|c: char| c.is_ascii_digit());
         let number = number.strip_prefix('-').unwrap_or(text);
-        is_masked_user(number) && number.starts_with('*') && !text.contains('@')
+        (is_masked_user(number) || is_masked_user(text)) && !text.contains('@')
     }
 
     proptest! {
