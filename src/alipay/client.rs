@@ -431,6 +431,10 @@ pub fn describe_metrics() {
         "alipay_calls_total",
         "Calls to Alipay by service and by the kind of answer"
     );
+    metrics::describe_counter!(
+        "alipay_refund_answers_incomplete_total",
+        "Answers to refund queries that name only the refund or only the payment"
+    );
     metrics::describe_histogram!(
         "alipay_call_duration_seconds",
         metrics::Unit::Seconds,

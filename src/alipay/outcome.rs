@@ -34,6 +34,8 @@ pub enum PayOutcome {
         /// Alipay's id, where the answer carried it.
         alipay_trans_id: Option<String>,
     },
+    /// Said to be paid, without the ids, the amount or the currency that would confirm it: query at once.
+    Unconfirmed,
     /// A definite, verified refusal: nothing was taken.
     Declined(Failure),
     /// The request never left: there is no trade, and there will be none.
@@ -177,6 +179,8 @@ pub enum RefundQueryOutcome {
     NotFound,
     /// No such payment.
     PaymentNotFound,
+    /// This, of the payment's only refund: the answer does not name which. Where there is another, it tells nothing.
+    OfTheOnlyRefund(Box<Self>),
     /// The query told nothing.
     Unknown,
 }

@@ -167,6 +167,8 @@ pub struct RefundQueryRequest {
     pub partner_trans_id: PartnerTransId,
     /// The refund, sent as `out_return_no`.
     pub partner_refund_id: PartnerRefundId,
+    /// Alipay's id of the payment, to be compared with the answer's.
+    pub alipay_trans_id: Option<String>,
 }
 
 /// Register or change a store (`protocol/wire.md` 3.6). Its `timestamp` is the clock's at sending.

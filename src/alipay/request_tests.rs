@@ -93,6 +93,7 @@ fn the_other_services_name_what_they_are_about() {
     let refund_query = RefundQueryRequest {
         partner_trans_id: ours(),
         partner_refund_id: PartnerRefundId::from_stored("HKR0000001".to_owned()),
+        alipay_trans_id: Some("not sent".to_owned()),
     };
     assert_eq!(
         canonical(refund_query.to_parameters(PARTNER).signed_pairs()),

@@ -78,21 +78,40 @@ impl FromStr for SignType {
 /// The text that is signed: every pair but `sign` and `sign_type` whose value is not empty, sorted
 /// by name in byte order, `name=value` joined by `&`, values as they are.
 pub fn canonical<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    parts(pairs, "&", "=").concat()
+}
+
+/// The same of pairs that are not text yet: what is signed are bytes.
+pub(super) fn canonical_bytes<'a>(
+    pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+) -> Vec<u8> {
+    parts(pairs, b"&", b"=").concat()
+}
+
+fn parts<'a, T>(
+    pairs: impl IntoIterator<Item = (&'a T, &'a T)>,
+    and: &'a T,
+    is: &'a T,
+) -> Vec<&'a T>
+where
+    T: Ord + AsRef<[u8]> + ?Sized,
+{
+    let is_signed = |name: &T, value: &T| {
+        !matches!(name.as_ref(), b"sign" | b"sign_type") && !value.as_ref().is_empty()
+    };
     let mut pairs: Vec<_> = pairs
         .into_iter()
-        .filter(|(name, value)| !matches!(*name, "sign" | "sign_type") && !value.is_empty())
+        .filter(|(name, value)| is_signed(name, value))
         .collect();
     pairs.sort_unstable();
-    let mut text = String::with_capacity(1024);
+    let mut parts = Vec::with_capacity(pairs.len() * 4);
     for (name, value) in pairs {
-        if !text.is_empty() {
-            text.push('&');
+        if !parts.is_empty() {
+            parts.push(and);
         }
-        text.push_str(name);
-        text.push('=');
-        text.push_str(value);
+        parts.extend([name, is, value]);
     }
-    text
+    parts
 }
 
 /// The key we sign with and the keys of Alipay that we accept, as they are at one moment; parsed once.

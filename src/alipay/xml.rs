@@ -1,9 +1,10 @@
 //! A small, strict tree of an answer, built in one pass and bounded in every direction.
 //!
 //! What an honest answer never carries is refused rather than interpreted, because two readings of
-//! one text are how a forged answer is believed: document types, processing instructions, CDATA,
-//! comments, entities beyond the five, a second root, anything after the root
-//! (`design/correctness.md` V2, Q5). Unknown elements and attributes are kept.
+//! one text are how a forged answer is believed: document types, processing instructions, comments,
+//! entities beyond the five, a second root, anything after the root
+//! (`design/correctness.md` V2, Q5). Unknown elements and attributes are kept. A CDATA section is text like any
+//! other: it is never markup here, and the signature is over it.
 
 use std::ops::Range;
 
@@ -39,8 +40,6 @@ pub(super) enum XmlError {
     DocumentType,
     #[error("a processing instruction")]
     ProcessingInstruction,
-    #[error("a CDATA section")]
-    CharacterData,
     #[error("a comment")]
     Comment,
     #[error("an entity other than the five")]
@@ -94,7 +93,7 @@ pub(super) fn parse(document: &str) -> Result<Element, XmlError> {
             Event::Decl(_) if start == 0 => {}
             Event::Decl(_) | Event::PI(_) => return Err(XmlError::ProcessingInstruction),
             Event::DocType(_) => return Err(XmlError::DocumentType),
-            Event::CData(_) => return Err(XmlError::CharacterData),
+            Event::CData(text) => builder.text(&text.into_inner())?,
             Event::Comment(_) => return Err(XmlError::Comment),
             Event::Eof => return builder.finish(),
         }

@@ -56,7 +56,9 @@ fn v2_what_an_answer_never_carries_is_refused() {
             " <?xml version=\"1.0\"?><a/>",
             XmlError::ProcessingInstruction,
         ),
-        ("<a><![CDATA[x]]></a>", XmlError::CharacterData),
+        ("<a/><![CDATA[x]]>", XmlError::OutsideRoot),
+        ("<a><![CDATA[x</a>", XmlError::NotWellFormed),
+        ("<a><![CDATA[\u{1b}]]></a>", XmlError::ForbiddenCharacter),
         ("<a><!-- x --></a>", XmlError::Comment),
         ("<a x='1' x='2'/>", XmlError::NotWellFormed),
         ("<a x=1/>", XmlError::NotWellFormed),
@@ -65,6 +67,17 @@ fn v2_what_an_answer_never_carries_is_refused() {
     ] {
         assert_eq!(parse(document), Err(error), "{document}");
     }
+}
+
+#[test]
+fn a_character_data_section_is_text_and_never_markup() {
+    let document = "<a>1<![CDATA[<b>&amp;]]>2<c><![CDATA[x]]></c></a>";
+    let root = parse(document).expect("a well-formed document");
+    assert_eq!(root.text, "1<b>&amp;2");
+    assert_eq!(root.children.len(), 1);
+    assert_eq!(root.children[0].leaf(), Some("x"));
+    let long = format!("<a><![CDATA[{}]]></a>", "x".repeat(1024 * 1024));
+    assert_eq!(parse(&long), Err(XmlError::TooLarge));
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(super) fn pay_event(outcome: PayOutcome) -> PaymentEvent {
         }
         PayOutcome::Declined(failure) => PaymentEvent::Declined(failure),
         PayOutcome::NotSent => PaymentEvent::NeverSent,
-        PayOutcome::Unknown => PaymentEvent::OutcomeBecameUnknown,
+        PayOutcome::Unknown | PayOutcome::Unconfirmed => PaymentEvent::OutcomeBecameUnknown,
     }
 }
 

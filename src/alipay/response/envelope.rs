@@ -16,7 +16,8 @@ use crate::failpoint::planted;
 /// A reply that is our XML and belongs to what was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::alipay) enum Reply {
-    /// `is_success=T`, verified. Says nothing yet about the business.
+    /// `is_success=T`, or a registration's answer that does not say so; verified. Says nothing yet about
+    /// the business.
     Accepted(Fields),
     /// `is_success=F`.
     Refused {
@@ -50,14 +51,28 @@ pub(in crate::alipay) fn read(
         charset::decode(body, http_charset).map_err(|error| Fault::malformed(error.to_string()))?;
     let root = xml::parse(&document)
         .map_err(|error| Fault::malformed(format!("the answer holds or is: {error}")))?;
-    let envelope = Envelope::open(&root)?;
+    let envelope = Envelope::open(&root, sent.service())?;
     let reply = envelope.verify(&document, charset, credentials, sent.service())?;
     envelope.compare_echo(sent)?;
     Ok(reply)
 }
 
+/// Whether a service may answer flat under the root, without `is_success` and `sign_type`: how the answers of
+/// the registration services look is not documented (`protocol/wire.md` 3). No money moves by them.
+const fn may_be_flat(service: Service) -> bool {
+    match service {
+        Service::MaintainStore | Service::StoreStatus => true,
+        Service::Pay
+        | Service::Query
+        | Service::Cancel
+        | Service::Refund
+        | Service::RefundQuery => false,
+    }
+}
+
 struct Envelope<'a> {
-    is_success: bool,
+    /// Absent where an answer that may be flat does not say.
+    is_success: Option<bool>,
     error: Option<&'a str>,
     sign: Option<&'a str>,
     sign_type: Option<&'a str>,
@@ -68,15 +83,16 @@ struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    fn open(root: &'a Element) -> Result<Self, Fault> {
+    fn open(root: &'a Element, service: Service) -> Result<Self, Fault> {
         if root.name != "alipay" {
             return Err(Fault::malformed("the root element is not alipay"));
         }
         let children = unique_children(root)?;
         let find = |name: &str| children.iter().copied().find(|child| child.name == name);
-        let is_success = match find("is_success").and_then(Element::leaf) {
-            Some("T") => true,
-            Some("F") => false,
+        let is_success = match find("is_success").map(Element::leaf) {
+            Some(Some("T")) => Some(true),
+            Some(Some("F")) => Some(false),
+            None if may_be_flat(service) => None,
             _ => return Err(Fault::malformed("is_success is neither T nor F")),
         };
         let enveloped = ["is_success", "request", "response", "sign", "sign_type"];
@@ -103,12 +119,11 @@ impl<'a> Envelope<'a> {
         service: Service,
     ) -> Result<Reply, Fault> {
         let fields = self.signed_fields(document, service)?;
-        let verified = self.check_signature(&fields, charset, credentials);
-        if self.is_success {
-            return match verified {
-                Ok(()) => Ok(Reply::Accepted(fields)),
-                Err(error) => Err(Fault::bad_signature(error.to_string())),
-            };
+        let verified = self.check_signature(&fields, charset, credentials, service);
+        match (self.is_success, verified) {
+            (Some(true) | None, Ok(())) => return Ok(Reply::Accepted(fields)),
+            (Some(true), Err(error)) => return Err(Fault::bad_signature(error.to_string())),
+            (Some(false), _) | (None, Err(_)) => {}
         }
         let code = self
             .error
@@ -132,8 +147,7 @@ impl<'a> Envelope<'a> {
     /// no `<response>`, and where the registration services put their result is not known
     /// (`protocol/wire.md` 3.6): there it covers what else stands in the root.
     fn signed_fields(&self, document: &str, service: Service) -> Result<Fields, Fault> {
-        let in_root =
-            !self.is_success || matches!(service, Service::MaintainStore | Service::StoreStatus);
+        let in_root = self.is_success == Some(false) || may_be_flat(service);
         match self.business {
             Some(business) => Fields::of(&unique_children(business)?, document),
             None if in_root => Fields::of(&self.others, document),
@@ -146,14 +160,24 @@ impl<'a> Envelope<'a> {
         fields: &Fields,
         charset: Charset,
         credentials: &Credentials,
+        service: Service,
     ) -> Result<(), VerifyError> {
-        let text = canonical(fields.pairs());
-        // What the charset cannot write, its bytes cannot have been signed.
-        let bytes = charset.encode(&text).ok_or(VerifyError::Wrong)?;
         if planted!(SignatureIgnored) {
             return Ok(());
         }
-        credentials.verify(&bytes, self.sign, self.sign_type)
+        // Where none is named, it can only be the agreed one.
+        let agreed = may_be_flat(service).then(|| credentials.sign_type().as_str());
+        let sign_type = self.sign_type.or(agreed);
+        let text = canonical(fields.pairs());
+        // What the charset cannot write, its bytes cannot have been signed.
+        let mut verified = Err(VerifyError::Wrong);
+        for bytes in charset.encodings(&text) {
+            verified = credentials.verify(&bytes, self.sign, sign_type);
+            if verified.is_ok() {
+                break;
+            }
+        }
+        verified
     }
 
     fn compare_echo(&self, sent: &Parameters) -> Result<(), Fault> {

@@ -53,13 +53,23 @@ impl Readable for PayRequest {
 }
 
 fn read_paid(fields: &Fields) -> Result<Reading<PayOutcome>, Fault> {
-    fields.require(&["partner_trans_id", "trans_amount", "currency"])?;
     fields.forbid(&["partner_refund_id", "refund_amount"])?;
     // A query's answer has all of these too, and there success is that of the question.
     let status = fields.get("alipay_trans_status");
     if !matches!(status, None | Some("TRADE_SUCCESS" | "TRADE_FINISHED")) {
         return Err(Fault::mismatch(
             "the answer is a query's about a trade that is not paid",
+        ));
+    }
+    // An old sample of Alipay's names ids and success alone (`protocol/wire.md` 3).
+    if fields
+        .require(&["partner_trans_id", "trans_amount", "currency"])
+        .is_err()
+    {
+        return Ok(Reading::new(
+            PayOutcome::Unconfirmed,
+            AnswerClass::Mismatch,
+            None,
         ));
     }
     Ok(Reading::new(

@@ -128,14 +128,14 @@ impl Readable for RefundQueryRequest {
 
     /// This service says `response_code`, not `result_code`.
     fn read(&self, fields: &Fields, codes: &Codes) -> Result<Reading<RefundQueryOutcome>, Fault> {
-        fields.agree_on_trade(&self.partner_trans_id, None)?;
+        fields.agree_on_trade(&self.partner_trans_id, self.alipay_trans_id.as_deref())?;
         fields.agree("out_return_no", self.partner_refund_id.as_str())?;
         fields.agree("partner_refund_id", self.partner_refund_id.as_str())?;
         let response_code = fields
             .get("response_code")
             .ok_or_else(|| Fault::malformed("there is no response_code"))?;
         let (outcome, class) = match response_code {
-            "SUCCESS" => return read_result(fields),
+            "SUCCESS" => return self.read_result(fields),
             _ if fields.says_system_error() => {
                 return Ok(system_error(RefundQueryOutcome::Unknown, fields));
             }
@@ -156,42 +156,69 @@ impl Readable for RefundQueryRequest {
     }
 }
 
-fn read_result(fields: &Fields) -> Result<Reading<RefundQueryOutcome>, Fault> {
-    fields.require(&["out_return_no", "out_trade_no"])?;
-    let code = fields.get("refund_error_code");
-    let accepted_at = fields.time("gmt_create");
-    let (outcome, class) = match fields.get("refund_result_code") {
-        Some("SUCCESS") => (
-            RefundQueryOutcome::Succeeded {
-                alipay_trans_id: fields.alipay_trans_id(),
-                accepted_at,
-            },
-            AnswerClass::Success,
-        ),
-        Some("PROCESSING") => (
-            RefundQueryOutcome::Processing {
-                code: code.map(str::to_owned),
-                accepted_at,
-            },
-            AnswerClass::Pending,
-        ),
-        _ if fields.says_system_error() => {
-            return Ok(system_error(RefundQueryOutcome::Unknown, fields));
+impl RefundQueryRequest {
+    fn read_result(&self, fields: &Fields) -> Result<Reading<RefundQueryOutcome>, Fault> {
+        let names_refund = self.names_refund(fields)?;
+        let code = fields.get("refund_error_code");
+        let accepted_at = fields.time("gmt_create");
+        let (outcome, class) = match fields.get("refund_result_code") {
+            Some("SUCCESS") => (
+                RefundQueryOutcome::Succeeded {
+                    alipay_trans_id: fields.alipay_trans_id(),
+                    accepted_at,
+                },
+                AnswerClass::Success,
+            ),
+            Some("PROCESSING") => (
+                RefundQueryOutcome::Processing {
+                    code: code.map(str::to_owned),
+                    accepted_at,
+                },
+                AnswerClass::Pending,
+            ),
+            _ if fields.says_system_error() => {
+                return Ok(system_error(RefundQueryOutcome::Unknown, fields));
+            }
+            Some("FAILED" | "FAIL") => (
+                RefundQueryOutcome::Failed {
+                    code: code.map(str::to_owned),
+                },
+                AnswerClass::Declined,
+            ),
+            Some("CANCELED") => (RefundQueryOutcome::Canceled, AnswerClass::Closed),
+            status => {
+                return Ok(Reading::new(
+                    RefundQueryOutcome::Unknown,
+                    AnswerClass::UnknownCode,
+                    status,
+                ));
+            }
+        };
+        let outcome = if names_refund {
+            outcome
+        } else {
+            RefundQueryOutcome::OfTheOnlyRefund(Box::new(outcome))
+        };
+        Ok(Reading::new(outcome, class, code))
+    }
+
+    /// Whether the answer names the refund itself. Both its ids are optional (`protocol/wire.md` 3.5); one that
+    /// names neither the refund nor, by an id that is known, the payment is about nothing.
+    fn names_refund(&self, fields: &Fields) -> Result<bool, Fault> {
+        let has = |name| fields.get(name).is_some();
+        let by_refund = has("out_return_no") || has("partner_refund_id");
+        let by_ours = has("out_trade_no") || has("partner_trans_id");
+        let by_alipays =
+            self.alipay_trans_id.is_some() && (has("trade_no") || has("alipay_trans_id"));
+        if by_refund && by_ours {
+            return Ok(true);
         }
-        Some("FAILED" | "FAIL") => (
-            RefundQueryOutcome::Failed {
-                code: code.map(str::to_owned),
-            },
-            AnswerClass::Declined,
-        ),
-        Some("CANCELED") => (RefundQueryOutcome::Canceled, AnswerClass::Closed),
-        status => {
-            return Ok(Reading::new(
-                RefundQueryOutcome::Unknown,
-                AnswerClass::UnknownCode,
-                status,
-            ));
+        if !(by_refund || by_ours || by_alipays) {
+            return Err(Fault::mismatch("the answer names no out_return_no"));
         }
-    };
-    Ok(Reading::new(outcome, class, code))
+        let names = if by_refund { "refund" } else { "payment" };
+        metrics::counter!("alipay_refund_answers_incomplete_total", "names" => names).increment(1);
+        tracing::info!(names, "the answer to a refund query leaves ids out");
+        Ok(by_refund)
+    }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     alipay::{
-        outcome::{Call, RefundOutcome},
+        outcome::{Call, RefundOutcome, RefundQueryOutcome},
         request::{RefundMode as WireMode, RefundQueryRequest, RefundRequest},
     },
     app::{
@@ -276,9 +276,11 @@ impl App {
                 let request = RefundQueryRequest {
                     partner_trans_id: refund.partner_trans_id.clone(),
                     partner_refund_id: refund.partner_refund_id.clone(),
+                    alipay_trans_id: refund.alipay_trans_id.clone(),
                 };
                 let call = account.alipay.query_refund(&request).await;
-                let (event, not_found) = query_event(call.outcome, &refund);
+                let outcome = self.of_this_refund(call.outcome, &refund).await;
+                let (event, not_found) = query_event(outcome, &refund);
                 (event, not_found, call.answer)
             }
         };
@@ -303,6 +305,26 @@ impl App {
             .record_refund(refund, &news, INSIST_ON_RECORDING)
             .await?;
         Ok((refund, answer))
+    }
+
+    /// What an answer means for this refund: one that names only the payment tells nothing where that has another
+    /// refund, or may have.
+    async fn of_this_refund(
+        &self,
+        outcome: RefundQueryOutcome,
+        refund: &Refund,
+    ) -> RefundQueryOutcome {
+        let RefundQueryOutcome::OfTheOnlyRefund(outcome) = outcome else {
+            return outcome;
+        };
+        match self.db.is_only_refund(refund.merchant_id, refund.id).await {
+            Ok(true) => *outcome,
+            Ok(false) => RefundQueryOutcome::Unknown,
+            Err(error) => {
+                tracing::warn!(refund.id = %refund.id, %error, "whether the payment has another refund is not known; its answer is not taken");
+                RefundQueryOutcome::Unknown
+            }
+        }
     }
 }
 

@@ -72,7 +72,10 @@ pub(super) fn query_event(
         RefundQueryOutcome::NotFound | RefundQueryOutcome::PaymentNotFound => {
             return (Some(RefundEvent::NotFound), Some(true));
         }
-        RefundQueryOutcome::Unknown => return (None, None),
+        // Whether it is the only one is for whoever can count them.
+        RefundQueryOutcome::OfTheOnlyRefund(_) | RefundQueryOutcome::Unknown => {
+            return (None, None);
+        }
     };
     (Some(event), Some(false))
 }

@@ -243,6 +243,28 @@ impl Db {
         Ok(seen)
     }
 
+    /// Whether a refund is the only one of its payment.
+    #[tracing::instrument(name = "db.refund.is_only", skip_all, fields(refund.id = %id, otel.kind = "client", db.system = "postgresql"))]
+    pub async fn is_only_refund(
+        &self,
+        merchant_id: MerchantId,
+        id: RefundId,
+    ) -> Result<bool, Error> {
+        let is_only = sqlx::query_scalar!(
+            r#"select not exists (
+                select from refund
+                join refund as other on other.merchant_id = refund.merchant_id
+                    and other.payment_id = refund.payment_id
+                    and other.refund_id <> refund.refund_id
+                where refund.merchant_id = $1 and refund.refund_id = $2) as "is_only!""#,
+            merchant_id.uuid(),
+            id.uuid(),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(is_only)
+    }
+
     /// Lists refunds of a merchant, newest first, after the refund `after`.
     #[tracing::instrument(name = "db.refund.list", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn list_refunds(

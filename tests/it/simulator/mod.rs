@@ -200,6 +200,7 @@ impl Shop {
         let request = RefundQueryRequest {
             partner_trans_id: refund.partner_trans_id.clone(),
             partner_refund_id: refund.partner_refund_id.clone(),
+            alipay_trans_id: None,
         };
         self.alipay.query_refund(&request).await.outcome
     }
