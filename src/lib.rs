@@ -48,8 +48,8 @@
 //!
 //! The names in brackets are those of `design/correctness.md`.
 //!
-//! 1. **No guess.** Only an explicit word of Alipay, an answer or a notification, its signature
-//!    verified and its ids, amount, currency and partner matched with what was asked, leads to
+//! 1. **No guess.** Only an explicit answer of Alipay, its signature verified (a notification is a
+//!    hint to ask) and its ids, amount, currency and partner matched with what was asked, leads to
 //!    `succeeded`, `failed` or `canceled`. Silence, time-outs, 5xx, bad signatures and exhausted plans
 //!    lead at most to `unresolved`, which still accepts the truth later. An operator may decide what
 //!    is `unresolved`, or what Alipay itself contradicts, and nothing else, with a reason and a ticket;
@@ -127,9 +127,10 @@
 //! A refund goes the same two ways, function to function: [`app::App::create_refund`],
 //! [`db::Db::insert_refund_intent`], [`alipay::client::Alipay::refund`], [`db::Db::record_refund`]; and
 //! [`db::Db::claim_due_refunds`], [`app::App::follow_up_refund`],
-//! [`domain::refund_follow_up::next_step`], [`db::Db::begin_refund_question`]. It has a third: what
-//! Alipay posts is verified and matched by [`app::App::receive_notification`], recorded by the same
-//! `record_refund`, and acknowledged only then (V4). [`app::App::reverse_payment`] chooses between a
+//! [`domain::refund_follow_up::next_step`], [`db::Db::begin_refund_question`]. What Alipay posts is a hint:
+//! [`app::App::receive_notification`] verifies it, [`db::Db::note_notification`] notes it together with the
+//! question that it raises, and only then it is acknowledged (V4); the next visit asks that question, whatever the
+//! plan says, also about what is settled. [`app::App::reverse_payment`] chooses between a
 //! cancel and a refund; a cancel that came too late becomes the refund in one statement
 //! ([`db::Db::turn_cancel_into_refund`]), whose id was minted with the wish.
 //!

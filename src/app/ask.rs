@@ -15,6 +15,7 @@ use super::{
     accounts::Account,
     create,
     follow_up::Interrupted,
+    operate::tells_something,
     outcome::Told,
     record::{News, RecordError},
     stopwatch::Stopwatch,
@@ -24,7 +25,7 @@ use crate::{
         client::Alipay,
         request::{CancelRequest, QueryRequest},
     },
-    db::record::{Change, Fence, Question, Recorded},
+    db::record::{Change, Fence, Owed, Question, Recorded},
     domain::{
         asked::Asked,
         attempt::{Answer, AttemptKind},
@@ -153,7 +154,8 @@ impl App {
             payment_id: payment.id,
             actor: asker.actor,
             fence: asker.fence,
-            ensure_follow_up: after.as_ref().unwrap_or(&payment).owes_a_question(),
+            ensure_follow_up: after.as_ref().unwrap_or(&payment).owes_a_question()
+                || payment.inquiry.question_due_at.is_some(),
             attempt_id,
             kind: ask.kind(),
             // A caller's repeat changes nothing and has no claim to guard it.
@@ -230,6 +232,11 @@ impl App {
             // A caller's query is besides the plan; his cancel is a step of it.
             reschedule: asker.fence.is_some() || ask.kind() == AttemptKind::Cancel,
             keep_to_cancel: ask == Ask::Query && payment.is_being_closed(now),
+            owed: answered(
+                ask == Ask::Query,
+                &reply.answer,
+                payment.inquiry.question_due_at,
+            ),
             grounds: None,
             now,
         };
@@ -286,6 +293,13 @@ async fn call(alipay: &Alipay, begun: &Begun, ask: Ask) -> Reply {
             }
         }
     }
+}
+
+/// What an answer does to the question that was owed besides the plan when it was asked.
+pub(super) fn answered(is_query: bool, answer: &Answer, owed_since: Option<DateTime<Utc>>) -> Owed {
+    owed_since
+        .filter(|_| is_query && tells_something(answer.class))
+        .map_or(Owed::AsBefore, Owed::Answered)
 }
 
 /// Notes in memory what [`crate::db::Db::begin_question`] has written, so that the next question is

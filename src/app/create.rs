@@ -27,6 +27,7 @@ use crate::{
         Db,
         error::Error as DbError,
         intent::{Committed, Existing, Intent, Owner},
+        record::Owed,
     },
     domain::{
         attempt::{Answer, AnswerClass},
@@ -234,6 +235,7 @@ impl App {
             fence: None,
             reschedule: false,
             keep_to_cancel: false,
+            owed: Owed::AsBefore,
             grounds: None,
             now: payment.created_at,
         };
@@ -406,6 +408,14 @@ impl App {
             account.alipay.pay(&another, || false).await;
         }
         crashpoint!(self.db.failpoints, "pay.answered");
+        let owed = match call.outcome {
+            PayOutcome::Unconfirmed => Owed::Now,
+            PayOutcome::Paid { .. }
+            | PayOutcome::BuyerMustConfirm { .. }
+            | PayOutcome::Declined(_)
+            | PayOutcome::NotSent
+            | PayOutcome::Unknown => Owed::AsBefore,
+        };
         let news = News {
             actor: Actor::ApiKey(incoming.principal.api_key_id),
             answered: Some((incoming.attempt_id, &call.answer)),
@@ -414,6 +424,7 @@ impl App {
             // The first query is planned already.
             reschedule: false,
             keep_to_cancel: false,
+            owed,
             grounds: None,
             now: payment.created_at + started.elapsed(),
         };

@@ -14,7 +14,11 @@ use super::{
     record::{News, RecordError},
 };
 use crate::{
-    db::{error::Error as DbError, follow_ups::Claimed, record::Fence},
+    db::{
+        error::Error as DbError,
+        follow_ups::Claimed,
+        record::{Fence, Owed},
+    },
     domain::{
         follow_up::{NextStep, next_step},
         payment::{CancelReason, Payment, PaymentEvent, PaymentState},
@@ -184,6 +188,7 @@ impl App {
             fence: Some(fence),
             reschedule: true,
             keep_to_cancel: false,
+            owed: Owed::AsBefore,
             grounds: None,
             now,
         };

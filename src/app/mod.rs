@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `create` | take a payment: intent, call, record |
 //! | `cancel` | undo a payment, also one whose answer never arrived |
-//! | [`refunds`] | give money back: now, in the batch, by the clock; what Alipay posts about it |
+//! | [`refunds`] | give money back: now, in the batch, by the clock |
+//! | `notify` | what Alipay posts to us: noted, and asked about at once |
 //! | [`registrations`] | shops registered with Alipay, and their reviews |
 //! | `operate` | ask now, steer the schedule, decide what stayed open |
 //! | `follow_up` | one visit of the schedule to an open payment |
@@ -36,6 +37,7 @@ pub mod gate;
 pub mod hashing;
 mod insistence;
 pub mod merchants;
+mod notify;
 mod operate;
 mod outcome;
 mod read;
@@ -71,6 +73,7 @@ pub use crate::{
 pub use cancel::{Canceled, Known};
 pub use create::Created;
 pub use follow_up::Interrupted;
+pub use notify::{Notified, Posted};
 pub use read::{Timeline, Wait};
 
 /// Describes the metrics of the use cases; call once, after the recorder is installed.
@@ -79,6 +82,7 @@ pub fn describe_metrics() {
     gate::describe_metrics();
     tokens::describe_metrics();
     refunds::describe_metrics();
+    notify::describe_metrics();
     registrations::describe_metrics();
     reconciliation::describe_metrics();
 }

@@ -15,7 +15,10 @@ use super::{
     waiters::Awaited as _,
 };
 use crate::{
-    db::{contradictions::Settlement, record::Grounds},
+    db::{
+        contradictions::Settlement,
+        record::{Grounds, Owed},
+    },
     domain::{
         attempt::AnswerClass,
         id::{FollowUpId, MerchantId, PaymentId},
@@ -159,6 +162,7 @@ impl App {
             fence: None,
             reschedule: false,
             keep_to_cancel: false,
+            owed: Owed::AsBefore,
             grounds: Some(grounds),
             now,
         };

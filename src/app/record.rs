@@ -14,7 +14,7 @@ use crate::{
     db::{
         contradictions::Opened,
         error::Error as DbError,
-        record::{Change, Fence, Grounds, Record, Recorded},
+        record::{Change, Fence, Grounds, Owed, Record, Recorded},
     },
     domain::{
         attempt::Answer,
@@ -42,6 +42,8 @@ pub(super) struct News<'a> {
     pub(super) reschedule: bool,
     /// Whether the claim is kept where the plan says to cancel now: the same visit does.
     pub(super) keep_to_cancel: bool,
+    /// What it does to the question that is owed besides the plan.
+    pub(super) owed: Owed,
     /// What an operator gave as grounds.
     pub(super) grounds: Option<&'a Grounds>,
     /// The time of the news, near the database's clock: plans the next question.
@@ -165,7 +167,8 @@ impl App {
         change: Option<(&Payment, &PaymentEvent)>,
         news: &News<'_>,
     ) -> Result<Recorded, DbError> {
-        let current = change.map_or(before, |(after, _)| after);
+        let mut current = change.map_or(before, |(after, _)| after).clone();
+        current.inquiry.question_due_at = news.owed.left_of(current.inquiry.question_due_at);
         let change = change.map(|(after, event)| Change {
             before,
             after,
@@ -181,7 +184,9 @@ impl App {
                 answered: news.answered,
                 change,
                 fence: news.fence.filter(|_| !planted!(NoFence)),
-                next_check_at: self.next_check_at(current, news),
+                next_check_at: self.next_check_at(&current, news),
+                owed: news.owed,
+                question_due_at: before.inquiry.question_due_at,
                 cancel_refused: news.cancel_refused(before),
                 // Where nothing was refused before, nothing is to be forgotten.
                 lets_in: lets_in(news)

@@ -198,7 +198,8 @@ impl Db {
         Ok(rows.into_iter().filter_map(claimed).collect())
     }
 
-    /// Gives a claim back with the time of the next visit. `false` when the claim was lost.
+    /// Gives a claim back with the time of the next visit, or for one at once if something has told us to look
+    /// since the claim was made. `false` when the claim was lost.
     #[tracing::instrument(name = "db.follow_up.reschedule", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn reschedule(
         &self,
@@ -208,12 +209,18 @@ impl Db {
     ) -> Result<bool, Error> {
         failpoint!(self.failpoints, "db.reschedule.before");
         let done = sqlx::query!(
-            "update follow_up set due_at = $4, leased_until = null, worker = null, parked_at = null
+            "update follow_up
+            set due_at = case
+                    when question_due_at is distinct from $5 then least($4, question_due_at)
+                    else $4
+                end,
+                leased_until = null, worker = null, parked_at = null
             where merchant_id = $1 and follow_up_id = $2 and fence = $3",
             merchant_id.uuid(),
             fence.follow_up_id.uuid(),
             fence.fence,
             due_at,
+            fence.question_due_at,
         )
         .run(&self.writes)
         .await?;
@@ -261,13 +268,19 @@ impl Db {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Removes the follow-up of what turned out to be settled. `false` when the
-    /// claim was lost.
+    /// Removes the follow-up of what turned out to be settled. `false` when the claim was lost, or
+    /// something has told us to look since it was made: then the lease is over at once.
     pub async fn complete(&self, merchant_id: MerchantId, fence: Fence) -> Result<bool, Error> {
         failpoint!(self.failpoints, "db.complete.before");
-        let done = sqlx::query!(
-            "delete from follow_up
+        let done = sqlx::query_scalar!(
+            r#"with looked_for as (
+                update follow_up set due_at = question_due_at, leased_until = null, worker = null
+                where merchant_id = $1 and follow_up_id = $2 and fence = $3
+                    and question_due_at is distinct from $4
+            ), completed as (
+            delete from follow_up
             where merchant_id = $1 and follow_up_id = $2 and fence = $3
+                and question_due_at is not distinct from $4
                 and case kind
                     when 'payment' then exists (
                         select from payment
@@ -287,15 +300,19 @@ impl Db {
                         where store_registration.merchant_id = follow_up.merchant_id
                             and store_registration.registration_id = follow_up.subject_id
                             and store_registration.status in ('approved', 'rejected'))
-                end",
+                end
+            returning 1
+            )
+            select exists (select from completed) as "done!""#,
             merchant_id.uuid(),
             fence.follow_up_id.uuid(),
             fence.fence,
+            fence.question_due_at,
         )
-        .run(&self.writes)
+        .one(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.complete.after");
-        Ok(done.rows_affected() == 1)
+        Ok(done)
     }
 
     /// Gives a claim back after an error of ours, to be tried again. What it is about stays owed, also
@@ -466,8 +483,8 @@ pub(super) trait ClaimedRow: Sized {
     /// What it is about.
     type Subject: TryFrom<Self, Error = Error>;
 
-    /// The follow-up, the fence and the errors; absent for a row without a follow-up.
-    fn claim(&self) -> Option<(Uuid, i64, i32)>;
+    /// The proof of the claim and the errors; absent for a row without a follow-up.
+    fn claim(&self) -> Option<(Fence, i32)>;
 
     /// Whose it is, and the database's time.
     fn read_at(&self) -> (Uuid, DateTime<Utc>);
@@ -478,8 +495,13 @@ macro_rules! claimed_rows {
         $(impl ClaimedRow for $row {
             type Subject = $subject;
 
-            fn claim(&self) -> Option<(Uuid, i64, i32)> {
-                Some((self.follow_up_id?, self.fence?, self.error_count?))
+            fn claim(&self) -> Option<(Fence, i32)> {
+                let fence = Fence {
+                    follow_up_id: self.follow_up_id?.into(),
+                    fence: self.fence?,
+                    question_due_at: self.question_due_at,
+                };
+                Some((fence, self.error_count?))
             }
 
             fn read_at(&self) -> (Uuid, DateTime<Utc>) {
@@ -497,11 +519,7 @@ claimed_rows! {
 
 /// A claimed row, or what is wrong with it. A claim always has its follow-up's columns.
 fn claimed<R: ClaimedRow>(row: R) -> Option<Result<Claimed<R::Subject>, Unreadable>> {
-    let (follow_up_id, fence, error_count) = row.claim()?;
-    let fence = Fence {
-        follow_up_id: follow_up_id.into(),
-        fence,
-    };
+    let (fence, error_count) = row.claim()?;
     let (merchant_id, now) = row.read_at();
     Some(
         R::Subject::try_from(row)

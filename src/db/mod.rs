@@ -15,6 +15,7 @@ pub mod fetches;
 pub mod follow_ups;
 pub mod intent;
 pub mod merchants;
+pub mod notifications;
 pub mod operations;
 pub mod payments;
 pub mod privileges;

@@ -65,6 +65,7 @@ pub(super) struct PaymentRow {
     pub(super) decided_by_operator: bool,
     pub(super) reversal_refund_id: Option<Uuid>,
     pub(super) next_check_at: Option<DateTime<Utc>>,
+    pub(super) question_due_at: Option<DateTime<Utc>>,
     pub(super) queries: Option<i32>,
     pub(super) last_query_at: Option<DateTime<Utc>>,
     pub(super) cancels: Option<i32>,
@@ -108,6 +109,7 @@ macro_rules! select_payment {
                 payment.proven_returned_minor, payment.decided_by_operator,
                 payment.reversal_refund_id,
                 case when follow_up.abandoned_reason is null then follow_up.due_at end as next_check_at,
+                follow_up.question_due_at as "question_due_at?",
                 follow_up.queries as "queries?", follow_up.last_query_at as "last_query_at?",
                 follow_up.cancels as "cancels?", follow_up.last_cancel_at as "last_cancel_at?",
                 follow_up.cancel_refused as "cancel_refused?",
@@ -211,6 +213,7 @@ impl TryFrom<PaymentRow> for Payment {
             decided_by_operator: row.decided_by_operator,
             inquiry: Inquiry {
                 next_check_at: row.next_check_at,
+                question_due_at: row.question_due_at,
                 queries: row.queries.unwrap_or(0),
                 last_query_at: row.last_query_at,
                 confirming_until: row.confirming_until,

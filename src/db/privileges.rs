@@ -114,7 +114,7 @@ pub const TABLES: &[Table] = &[
     Table::change("follow_up", &[
         "due_at", "fence", "leased_until", "worker", "error_count", "last_error", "parked_at", "queries", "last_query_at", "cancels",
         "last_cancel_at", "cancel_refused", "confirming_until", "abandoned_reason", "abandoned_by",
-        "access_refusals",
+        "access_refusals", "question_due_at",
     ]).and_delete(),
     // Alipay's daily files and what came of them.
     Table::change("statement_file", &[

@@ -52,6 +52,35 @@ pub struct Fence {
     pub follow_up_id: FollowUpId,
     /// The value the claim was given.
     pub fence: i64,
+    /// The question besides the plan that was owed when the claim was made.
+    pub question_due_at: Option<DateTime<Utc>>,
+}
+
+/// What news does to the question that is owed besides the plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Owed {
+    /// Nothing.
+    #[default]
+    AsBefore,
+    /// Answers it, if nothing has told us to look since it came to be owed at this time.
+    Answered(DateTime<Utc>),
+    /// One is owed from now on.
+    Now,
+}
+
+impl Owed {
+    /// When the question that is answered came to be owed.
+    pub(super) const fn answered(self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Answered(since) => Some(since),
+            Self::AsBefore | Self::Now => None,
+        }
+    }
+
+    /// What it leaves of the question that was owed since then; one that comes to be owed now is not yet among them.
+    pub(crate) fn left_of(self, owed_since: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+        owed_since.filter(|_| self.answered() != owed_since)
+    }
 }
 
 /// One thing to write about a payment.
@@ -72,6 +101,10 @@ pub struct Record<'a> {
     /// When the follow-up asks next; `None` leaves the schedule as it is. A settled payment loses
     /// its follow-up whatever this says.
     pub next_check_at: Option<DateTime<Utc>>,
+    /// What becomes of the question besides the plan. One that stays owed keeps the follow-up of a settled payment.
+    pub owed: Owed,
+    /// The question besides the plan as it was read: `next_check_at` was planned in knowledge of it.
+    pub question_due_at: Option<DateTime<Utc>>,
     /// Whether the answer was to a cancel, and refused it for good.
     pub cancel_refused: Option<bool>,
     /// Whether the answer lets the account in at Alipay's door; `None` leaves the count of refusals.
@@ -139,7 +172,10 @@ impl Db {
         failpoint!(self.failpoints, "db.record.before");
         let row = sqlx::query!(
             r#"with held as materialized (
-                select follow_up_id, last_cancel_at, access_refusals from follow_up
+                select follow_up_id, last_cancel_at, access_refusals,
+                    coalesce(question_due_at <> $43, question_due_at is not null) as is_owed,
+                    question_due_at is distinct from $45 as is_new
+                from follow_up
                 where merchant_id = $1 and kind = 'payment' and subject_id = $2
                     and ($3::uuid is null or (follow_up_id = $3 and fence = $4))
                 for update
@@ -211,29 +247,51 @@ impl Db {
                 set answered_at = db_now(), answer_class = $26, answer_code = $27,
                     answer_detail = $28, duration_ms = $29
                 where merchant_id = $1 and attempt_id = $24 and answered_at is null
+            ), at_rest as materialized (
+                -- What was settled before, and had nothing but its question owed.
+                select from payment
+                where $5::bigint is null and $43::timestamptz is not null
+                    and merchant_id = $1 and payment_id = $2
+                    and status in ('succeeded', 'failed', 'canceled') and cancel_reason is null
+                    and contradicted_at is null
+                    and exists (select from held where not is_owed)
+                for no key update
             ), settled as (
                 delete from follow_up
-                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
-                    and $19 and exists (select from changed where contradicted_at is null)
+                where merchant_id = $1
+                    and follow_up_id in (select follow_up_id from held where not is_owed)
+                    and (exists (select from at_rest)
+                        or ($19 and exists (select from changed where contradicted_at is null)))
             ), rescheduled as (
                 update follow_up
-                set due_at = coalesce($30, due_at),
+                set due_at = case
+                        when $44 then db_now()
+                        when held.is_new then least($30, due_at, question_due_at)
+                        else coalesce($30, due_at)
+                    end,
+                    question_due_at = case
+                        when $44 then db_now()
+                        when held.is_owed then question_due_at
+                    end,
                     error_count = case when $30 is null then error_count else 0 end,
                     last_error = case when $30 is null then last_error end,
                     parked_at = case when $3::uuid is null then parked_at end,
                     access_refusals = case
                         when $42::boolean then 0
-                        when not $42::boolean then access_refusals + 1
-                        else access_refusals
+                        when not $42::boolean then follow_up.access_refusals + 1
+                        else follow_up.access_refusals
                     end,
                     cancel_refused = coalesce($35, cancel_refused),
                     -- A caller's own request leaves a worker's lease alone, and so does a visit that
                     -- goes on.
                     leased_until = case when $3::uuid is null or $30 is null then leased_until end,
                     worker = case when $3::uuid is null or $30 is null then worker end
-                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
-                    and ($30::timestamptz is not null or $42::boolean is not null)
-                    and not ($19
+                from held
+                where follow_up.merchant_id = $1 and follow_up.follow_up_id = held.follow_up_id
+                    and ($30::timestamptz is not null or $42::boolean is not null
+                        or $43::timestamptz is not null or $44)
+                    and not exists (select from at_rest)
+                    and not ($19 and not held.is_owed
                         and exists (select from changed where contradicted_at is null))
                     and ($5::bigint is null or exists (select from changed))
             )
@@ -286,6 +344,9 @@ impl Db {
             change.is_some_and(|change| change.after.decided_by_operator),
             change.is_some_and(Change::settles_contradictions),
             record.lets_in,
+            record.owed.answered(),
+            record.owed == Owed::Now,
+            record.question_due_at,
         )
         .one(&self.writes)
         .await?;

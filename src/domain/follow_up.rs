@@ -14,7 +14,8 @@
 //! 4. Then, after one more query, the payment is `unresolved`: a person must look, and the queries go on.
 //!
 //! What is final is asked about again only where Alipay contradicts it
-//! ([`contradiction::next_question`]). Exhaustion never means failed.
+//! ([`contradiction::next_question`]), or where a question is owed besides the plan
+//! (`domain::question`), which is asked when it is due, whatever the plan says. Exhaustion never means failed.
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use super::{
     attempt::AnswerClass,
     contradiction,
     payment::{CANCEL_ACTS_WITHIN, CancelReason, Payment, PaymentState, ProcessingReason},
+    question,
 };
 use crate::failpoint::planted;
 
@@ -94,8 +96,22 @@ pub enum NextStep {
     Settled,
 }
 
-/// What the plan asks for at `now` (the database's time).
+/// What the plan, and what is owed besides, asks for at `now` (the database's time).
 pub fn next_step(plan: &Plan, payment: &Payment, now: DateTime<Utc>) -> NextStep {
+    let planned = planned_step(plan, payment, now);
+    let inquiry = &payment.inquiry;
+    match question::due_at(inquiry.question_due_at, inquiry.last_query_at) {
+        None => planned,
+        Some(due) if due <= now => NextStep::Query,
+        Some(due) => match planned {
+            NextStep::Settled => NextStep::WaitUntil(due),
+            NextStep::WaitUntil(planned) => NextStep::WaitUntil(planned.min(due)),
+            NextStep::Query | NextStep::Cancel | NextStep::GiveUp => planned,
+        },
+    }
+}
+
+fn planned_step(plan: &Plan, payment: &Payment, now: DateTime<Utc>) -> NextStep {
     let age = now - payment.created_at;
     let (question, due) = match &payment.state {
         PaymentState::Succeeded if payment.canceling.is_some() => {

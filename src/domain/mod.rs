@@ -56,6 +56,7 @@ pub mod merchant_rules;
 pub mod merchants;
 pub mod money;
 pub mod payment;
+mod question;
 pub mod reconciliation;
 pub mod refund;
 pub mod refund_follow_up;

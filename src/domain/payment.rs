@@ -282,6 +282,8 @@ pub enum OutcomeCertainty {
 pub struct Inquiry {
     /// When the next question is due; absent when nothing is planned.
     pub next_check_at: Option<DateTime<Utc>>,
+    /// Since when a question is owed besides the plan, because something told us to look.
+    pub question_due_at: Option<DateTime<Utc>>,
     /// How many queries were sent.
     pub queries: i32,
     /// When the last query was sent.

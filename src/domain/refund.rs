@@ -184,6 +184,8 @@ pub struct UnknownCode {
 pub struct RefundInquiry {
     /// When the next question is due; absent when nothing is planned.
     pub next_check_at: Option<DateTime<Utc>>,
+    /// Since when a question is owed besides the plan, because something told us to look.
+    pub question_due_at: Option<DateTime<Utc>>,
     /// How often the request itself was sent, always under one id and with one amount.
     pub submits: i32,
     /// When it was last sent.
@@ -199,7 +201,7 @@ pub struct RefundInquiry {
 /// What happened to a refund, in the past tense.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefundEvent {
-    /// A verified answer or notification says the money went back.
+    /// A verified answer says the money went back.
     Succeeded {
         /// When Alipay accepted it, where it says so.
         accepted_at: Option<DateTime<Utc>>,

@@ -11,6 +11,9 @@
 //! 3. After [`RefundPlan::horizon`] Alipay itself has given up, and says so; a refund that is still open
 //!    when that night is over and was asked for becomes `unresolved`, and is queried once a night.
 //!
+//! A question that is owed besides (`domain::question`) is asked when it is due, whatever the plan says, and
+//! also about a settled refund.
+//!
 //! Exhaustion never means failed. At most [`MOST_QUERIES_A_DAY`] queries a day follow from it, which a
 //! test counts over years.
 
@@ -19,6 +22,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{
     calendar::{BatchHours, BatchWindow},
     contradiction,
+    question,
     refund::{CONFIRM_AFTER, PendingReason, Refund, RefundMode, RefundState},
 };
 
@@ -79,9 +83,9 @@ pub enum RefundStep {
     Settled,
 }
 
-/// What the plan asks for at `now` (the database's time).
+/// What the plan, and what is owed besides, asks for at `now` (the database's time).
 pub fn next_step(plan: &RefundPlan, refund: &Refund, now: DateTime<Utc>) -> RefundStep {
-    match planned(plan, refund) {
+    match owed(plan, refund) {
         None => RefundStep::Settled,
         Some((step, due)) if due <= now => step,
         Some((_, due)) => RefundStep::WaitUntil(due),
@@ -90,10 +94,21 @@ pub fn next_step(plan: &RefundPlan, refund: &Refund, now: DateTime<Utc>) -> Refu
 
 /// When the next thing the plan has to do is due; not after `now` where that is at once.
 pub fn next_check_at(plan: &RefundPlan, refund: &Refund, now: DateTime<Utc>) -> DateTime<Utc> {
-    planned(plan, refund).map_or(now, |(_, due)| due)
+    owed(plan, refund).map_or(now, |(_, due)| due)
 }
 
-/// What is to be done next, and when; `None` where nothing is owed any more.
+/// What is owed next, by the plan or besides it, and when.
+fn owed(plan: &RefundPlan, refund: &Refund) -> Option<(RefundStep, DateTime<Utc>)> {
+    let inquiry = &refund.inquiry;
+    let question = question::due_at(inquiry.question_due_at, inquiry.last_check_at)
+        .map(|due| (RefundStep::Query, due));
+    match (planned(plan, refund), question) {
+        (Some(planned), Some(question)) if planned.1 < question.1 => Some(planned),
+        (planned, question) => question.or(planned),
+    }
+}
+
+/// What the plan has to do next, and when; `None` where that is nothing any more.
 fn planned(plan: &RefundPlan, refund: &Refund) -> Option<(RefundStep, DateTime<Utc>)> {
     match &refund.state {
         RefundState::Succeeded | RefundState::Failed(_) => {

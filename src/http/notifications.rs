@@ -12,10 +12,7 @@ use axum::{
 };
 
 use super::{extract::body::read_whole, trace::Verbatim};
-use crate::app::{
-    App,
-    refunds::{Notified, Posted},
-};
+use crate::app::{App, Notified, Posted};
 
 /// It had its effect, now or before, and need not be sent again.
 const TAKEN: &str = "success";
@@ -24,10 +21,10 @@ const NOT_TAKEN: &str = "fail";
 
 /// Take a notification of Alipay
 ///
-/// For Alipay alone: it posts here that an asynchronous refund was done. The signature is verified before
-/// anything; then the notification must agree with the refund it names in every id, the amount and the
-/// currency. One that says less is taken as a hint, and Alipay is asked at once. The answer is `success`
-/// only after the effect is committed, also where it had been before; repeats and replays change
+/// For Alipay alone: it posts here that a refund was done or a trade closed. The signature is verified before
+/// anything, over the bytes that came. What is about this account and a payment of ours is noted, in whichever
+/// shape it comes, and Alipay is asked at once: its answer counts, not the notification. The answer is `success`
+/// only after the note is committed, also where it was noted before; repeats and replays change
 /// nothing. Whatever the answer, it is one plain word.
 #[utoipa::path(
     post,
@@ -39,11 +36,11 @@ const NOT_TAKEN: &str = "fail";
     ),
     request_body(
         content = Object,
-        description = "Alipay's signed fields, at most 64 KiB, in the charset that the `Content-Type` or `_input_charset` names; UTF-8 or GBK where neither does.",
+        description = "Alipay's signed fields, at most 64 KiB, in the charset that `_input_charset` or the `Content-Type` names, or in whichever fits.",
         content_type = "application/x-www-form-urlencoded",
     ),
     responses(
-        (status = 200, description = "`success`: it had its effect, now or before. `fail`: it is not believed, or does not agree with what was asked; nothing is changed.",
+        (status = 200, description = "`success`: it is noted, now or before. `fail`: it is not believed, or about no payment of ours; nothing is changed.",
             body = String, content_type = "text/plain", example = json!("success")),
         (status = 400, description = "`fail`: the body ended early or was garbled.",
             body = String, content_type = "text/plain", example = json!("fail")),
@@ -53,7 +50,7 @@ const NOT_TAKEN: &str = "fail";
             body = String, content_type = "text/plain", example = json!("fail")),
         (status = 413, description = "`fail`: the body is larger than 64 KiB.",
             body = String, content_type = "text/plain", example = json!("fail")),
-        (status = 503, description = "`fail`: its effect could not be committed.",
+        (status = 503, description = "`fail`: it could not be noted.",
             body = String, content_type = "text/plain", example = json!("fail")),
     ),
 )]

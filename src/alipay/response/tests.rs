@@ -1065,7 +1065,12 @@ fn a_verified_registration_answer_may_be_flat() {
         "<is_success>T</is_success>",
     ] {
         let reply = read_root(&flat(&status, rest), &sent(Service::StoreStatus));
-        let reading = interpret(&store_status(), &reply.expect("verified")).expect("a status");
+        let reading = interpret(
+            &store_status(),
+            &reply.expect("verified"),
+            &Codes::default(),
+        )
+        .expect("a status");
         assert!(
             matches!(reading.outcome, StoreStatusOutcome::Approved { .. }),
             "{rest}: {reading:?}"

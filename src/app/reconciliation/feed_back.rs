@@ -9,13 +9,13 @@ use crate::{
         App,
         outcome::Told,
         record::{News, RecordError},
-        refunds::{NextQuestion, RefundNews},
+        refunds::RefundNews,
     },
     db::{
         contradictions::Opened,
         error::Error as DbError,
         reconciliation::{Books, Candidate, FileRef, Pass},
-        record::Recorded,
+        record::{Owed, Recorded},
         refunds::PortalRefund,
     },
     domain::{
@@ -99,6 +99,7 @@ impl App {
             fence: None,
             reschedule: false,
             keep_to_cancel: false,
+            owed: Owed::AsBefore,
             grounds: None,
             now: self.db.now().await?,
         };
@@ -129,12 +130,12 @@ impl App {
         let was_open = !refund.state.is_final();
         let news = RefundNews {
             actor: Actor::File(line),
-            notify_id: None,
             answered: None,
             event: Some(event),
             not_found: None,
             fence: None,
-            next: NextQuestion::AsPlanned,
+            reschedule: false,
+            owed: Owed::AsBefore,
             grounds: None,
             now: self.db.now().await?,
         };

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     outcome::{query_event, refund_event},
-    record::{NextQuestion, RefundNews},
+    record::RefundNews,
 };
 use crate::{
     alipay::{
@@ -18,7 +18,7 @@ use crate::{
     app::{
         App,
         accounts::Account,
-        ask::{Asker, INSIST_ON_RECORDING},
+        ask::{Asker, INSIST_ON_RECORDING, answered},
         error::Error,
         follow_up::{Interrupted, settle},
         operate::{tells_something, unrecorded},
@@ -28,7 +28,7 @@ use crate::{
     },
     db::{
         follow_ups::Claimed,
-        record::{Fence, Recorded},
+        record::{Fence, Owed, Recorded},
         refunds::RefundQuestion,
     },
     domain::{
@@ -198,12 +198,12 @@ impl App {
         tracing::error!(refund.id = %refund.id, "every planned question was asked without an answer: unresolved");
         let news = RefundNews {
             actor: Actor::FollowUp(fence.follow_up_id),
-            notify_id: None,
             answered: None,
             event: Some(RefundEvent::PlanExhausted),
             not_found: None,
             fence: Some(fence),
-            next: NextQuestion::ByThePlan,
+            reschedule: true,
+            owed: Owed::AsBefore,
             grounds: None,
             now,
         };
@@ -287,17 +287,13 @@ impl App {
         crashpoint!(self.db.failpoints, "refund_ask.answered");
         let news = RefundNews {
             actor: asker.actor,
-            notify_id: None,
             answered: Some((attempt_id, &answer)),
             event,
             not_found,
             fence: asker.fence,
             // A caller's query is besides the plan.
-            next: if asker.fence.is_some() {
-                NextQuestion::ByThePlan
-            } else {
-                NextQuestion::AsPlanned
-            },
+            reschedule: asker.fence.is_some(),
+            owed: answered(ask == Ask::Query, &answer, refund.inquiry.question_due_at),
             grounds: None,
             now: asked_at + started.elapsed(),
         };

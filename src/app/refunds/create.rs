@@ -8,12 +8,7 @@ use tokio::{
 };
 use tracing::Instrument;
 
-use super::{
-    ask::send_refund,
-    limits,
-    outcome::refund_event,
-    record::{NextQuestion, RefundNews},
-};
+use super::{ask::send_refund, limits, outcome::refund_event, record::RefundNews};
 use crate::{
     app::{
         App,
@@ -25,6 +20,7 @@ use crate::{
     db::{
         Db,
         error::Error as DbError,
+        record::Owed,
         refunds::{CommittedRefund, Obstacle, RefundIntent},
     },
     domain::{
@@ -287,12 +283,12 @@ impl App {
         crashpoint!(self.db.failpoints, "refund.answered");
         let news = RefundNews {
             actor: Actor::ApiKey(incoming.principal.api_key_id),
-            notify_id: None,
             answered: Some((incoming.attempt_id, &call.answer)),
             event: Some(refund_event(call.outcome, &refund)),
             not_found: None,
             fence: None,
-            next: NextQuestion::ByThePlan,
+            reschedule: true,
+            owed: Owed::AsBefore,
             grounds: None,
             now: refund.created_at + started.elapsed(),
         };

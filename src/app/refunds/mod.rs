@@ -8,7 +8,6 @@
 mod ask;
 mod create;
 mod limits;
-mod notify;
 mod outcome;
 mod record;
 mod resolve;
@@ -29,10 +28,9 @@ use crate::domain::{
 #[cfg(test)]
 pub(super) use ask::SEND_WITHIN;
 pub use create::CreatedRefund;
-pub use notify::{Notified, Posted};
 pub use reverse::{Fee, Reversal, ReversalAction};
 
-pub(super) use record::{NextQuestion, RefundNews};
+pub(super) use record::RefundNews;
 pub(super) use reverse::turns_into;
 
 /// What the plan says of a refund, for whoever reads it.
@@ -47,7 +45,7 @@ pub struct RefundOutlook {
 /// Describes the metrics of refunds; call once, after the recorder is installed.
 pub(super) fn describe_metrics() {
     limits::describe_metrics();
-    notify::describe_metrics();
+    record::describe_metrics();
 }
 
 impl App {

@@ -9,7 +9,7 @@ use crate::{
     db::{
         contradictions::Opened,
         error::Error as DbError,
-        record::{Fence, Grounds, Recorded},
+        record::{Fence, Grounds, Owed, Recorded},
         refunds::{RefundChange, RefundRecord},
     },
     domain::{
@@ -28,8 +28,6 @@ use crate::{
 pub(in crate::app) struct RefundNews<'a> {
     /// Who asked, or what told.
     pub(in crate::app) actor: Actor,
-    /// The notification that told.
-    pub(in crate::app) notify_id: Option<&'a str>,
     /// The call and its answer.
     pub(in crate::app) answered: Option<(AttemptId, &'a Answer)>,
     /// What it means for the refund, if anything.
@@ -38,23 +36,14 @@ pub(in crate::app) struct RefundNews<'a> {
     pub(in crate::app) not_found: Option<bool>,
     /// The claim of the worker that asked.
     pub(in crate::app) fence: Option<Fence>,
-    /// When the follow-up asks next.
-    pub(in crate::app) next: NextQuestion,
+    /// Whether the plan goes on from this news: the follow-up is rescheduled.
+    pub(in crate::app) reschedule: bool,
+    /// What it does to the question that is owed besides the plan.
+    pub(in crate::app) owed: Owed,
     /// What an operator gave as grounds.
     pub(in crate::app) grounds: Option<&'a Grounds>,
     /// The time of the news, near the database's clock: plans the next question.
     pub(in crate::app) now: DateTime<Utc>,
-}
-
-/// What news does to the schedule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::app) enum NextQuestion {
-    /// Whatever was planned stays planned.
-    AsPlanned,
-    /// The plan goes on from this news.
-    ByThePlan,
-    /// At once: a hint that wants to be confirmed.
-    Now,
 }
 
 impl App {
@@ -165,12 +154,13 @@ impl App {
                 refund_id: before.id,
                 payment_id: before.payment_id,
                 actor: news.actor,
-                notify_id: news.notify_id,
                 answered: news.answered,
                 change,
                 not_found: news.not_found,
                 fence: news.fence,
                 next_check_at,
+                owed: news.owed,
+                question_due_at: before.inquiry.question_due_at,
             })
             .await
     }
@@ -178,21 +168,20 @@ impl App {
     /// When the follow-up asks next about a refund as it is after the news; `None` leaves that as it
     /// was.
     fn next_refund_check(&self, refund: &Refund, news: &RefundNews<'_>) -> Option<DateTime<Utc>> {
-        match news.next {
-            NextQuestion::AsPlanned => None,
-            NextQuestion::Now => Some(news.now),
-            NextQuestion::ByThePlan => {
-                let mut refund = refund.clone();
-                if let Some(not_found) = news.not_found {
-                    refund.inquiry.not_found = not_found;
-                }
-                Some(refund_follow_up::next_check_at(
-                    &self.accounts.refund_plan(&refund.partner),
-                    &refund,
-                    news.now,
-                ))
-            }
+        if !news.reschedule {
+            return None;
         }
+        let mut refund = refund.clone();
+        let inquiry = &mut refund.inquiry;
+        if let Some(not_found) = news.not_found {
+            inquiry.not_found = not_found;
+        }
+        inquiry.question_due_at = news.owed.left_of(inquiry.question_due_at);
+        Some(refund_follow_up::next_check_at(
+            &self.accounts.refund_plan(&refund.partner),
+            &refund,
+            news.now,
+        ))
     }
 
     /// Tells whoever waits, and counts.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::record::{NextQuestion, RefundNews};
+use super::record::RefundNews;
 use crate::{
     app::{App, Grounds, error::Error, operate::unrecorded},
-    db::contradictions::Settlement,
+    db::{contradictions::Settlement, record::Owed},
     domain::{
         id::RefundId,
         merchant::Identity,
@@ -65,12 +65,12 @@ impl App {
         }
         let news = RefundNews {
             actor: Actor::ApiKey(identity.api_key_id),
-            notify_id: None,
             answered: None,
             event: Some(RefundEvent::Resolved(resolution)),
             not_found: None,
             fence: None,
-            next: NextQuestion::AsPlanned,
+            reschedule: false,
+            owed: Owed::AsBefore,
             grounds: Some(grounds),
             now: self.db.now().await?,
         };

@@ -90,6 +90,11 @@ pub(crate) enum Fault {
     WrongCharset,
     /// The answer has fields that no document knows, and longer values.
     UnknownFields,
+    /// The answer leaves fields out.
+    Omit {
+        /// Their names, with commas between them.
+        fields: Text,
+    },
     /// The answer has this result and error; nothing happened.
     Result {
         /// `result_code` (`response_code` for a refund query).

@@ -112,8 +112,8 @@ impl State {
     /// Books what time has done, and begins to report what has succeeded. Returns the present.
     pub(crate) fn settle(&mut self) -> DateTime<Utc> {
         let now = self.clock.now();
-        for (at, refund, alipay_trans_id) in self.book.take_announcements(now) {
-            self.notifications.announce(at, refund, alipay_trans_id);
+        for (at, refund, trade) in self.book.take_announcements(now) {
+            self.notifications.announce(at, refund, trade);
         }
         now
     }

@@ -135,6 +135,9 @@ fn alter(mut fields: Fields, fault: Option<&Fault>) -> Fields {
         Some(Fault::Gbk | Fault::Gb2312 | Fault::WrongCharset) => {
             fields.insert("display_message", "交易完成".to_owned());
         }
+        Some(Fault::Omit { fields: names }) => {
+            fields.retain(|name, _| !names.split(',').any(|omitted| omitted == *name));
+        }
         Some(Fault::Oversized) => {
             fields.insert("padding", "x".repeat(300 * 1024));
         }

@@ -443,7 +443,13 @@ impl Db {
             ), settled as (
                 delete from follow_up
                 where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
-                    and exists (select from freed)
+                    and question_due_at is null and exists (select from freed)
+            ), kept as (
+                -- Something told us to look, and nobody has yet.
+                update follow_up
+                set due_at = question_due_at, leased_until = null, worker = null
+                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
+                    and question_due_at is not null and exists (select from freed)
             )
             select (select count(*) from held) as "held!",
                 (select created_at from created) as created_at"#,

@@ -61,6 +61,7 @@ pub(super) struct RefundRow {
     pub(super) updated_at: DateTime<Utc>,
     pub(super) finalized_at: Option<DateTime<Utc>>,
     pub(super) next_check_at: Option<DateTime<Utc>>,
+    pub(super) question_due_at: Option<DateTime<Utc>>,
     pub(super) follow_up_id: Option<Uuid>,
     pub(super) fence: Option<i64>,
     pub(super) error_count: Option<i32>,
@@ -85,6 +86,7 @@ macro_rules! select_refund {
                 refund.last_submit_at, refund.checks_done, refund.last_check_at,
                 refund.not_found, refund.created_at, refund.updated_at, refund.finalized_at,
                 case when follow_up.abandoned_reason is null then follow_up.due_at end as next_check_at,
+                follow_up.question_due_at as "question_due_at?",
                 follow_up.follow_up_id as "follow_up_id?", follow_up.fence as "fence?",
                 follow_up.error_count as "error_count?", db_now() as "now!"
             from refund
@@ -141,6 +143,7 @@ impl TryFrom<RefundRow> for Refund {
             decided_by_operator: row.decided_by_operator,
             inquiry: RefundInquiry {
                 next_check_at: row.next_check_at,
+                question_due_at: row.question_due_at,
                 submits: row.submits,
                 last_submit_at: row.last_submit_at,
                 checks_done: row.checks_done,
@@ -200,49 +203,6 @@ impl Db {
         row.map(Refund::try_from).transpose()
     }
 
-    /// Finds a refund by the ids that a notification names, whoever's it is.
-    #[tracing::instrument(name = "db.refund.find", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
-    pub async fn refund_by_partner_id(
-        &self,
-        partner: &str,
-        partner_refund_id: &str,
-    ) -> Result<Option<Refund>, Error> {
-        failpoint!(self.failpoints, "db.refund_find.before");
-        let row = select_refund!(
-            "",
-            "left join follow_up on follow_up.merchant_id = refund.merchant_id
-                and follow_up.kind = 'refund'
-                and follow_up.subject_id = refund.refund_id
-            where refund.partner = $1 and refund.partner_refund_id = $2",
-            partner,
-            partner_refund_id
-        )
-        .optional(&self.reads)
-        .await?;
-        failpoint!(self.failpoints, "db.refund_find.after");
-        row.map(Refund::try_from).transpose()
-    }
-
-    /// Whether a notification had its effect before.
-    #[tracing::instrument(name = "db.notification.seen", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
-    pub async fn has_seen_notification(
-        &self,
-        partner: &str,
-        notify_id: &str,
-    ) -> Result<bool, Error> {
-        failpoint!(self.failpoints, "db.notification.before");
-        let seen = sqlx::query_scalar!(
-            r#"select exists (
-                select from notification where partner = $1 and notify_id = $2) as "seen!""#,
-            partner,
-            notify_id
-        )
-        .one(&self.reads)
-        .await?;
-        failpoint!(self.failpoints, "db.notification.after");
-        Ok(seen)
-    }
-
     /// Whether a refund is the only one of its payment.
     #[tracing::instrument(name = "db.refund.is_only", skip_all, fields(refund.id = %id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn is_only_refund(
@@ -260,7 +220,7 @@ impl Db {
             merchant_id.uuid(),
             id.uuid(),
         )
-        .fetch_one(&self.pool)
+        .one(&self.reads)
         .await?;
         Ok(is_only)
     }

@@ -7,7 +7,7 @@ use crate::{
     db::{
         Db,
         error::Error,
-        record::{ActorColumns, Fence, Grounds, Recorded},
+        record::{ActorColumns, Fence, Grounds, Owed, Recorded},
         run::Statement as _,
     },
     domain::{
@@ -54,8 +54,6 @@ pub struct RefundRecord<'a> {
     pub payment_id: PaymentId,
     /// Who caused it.
     pub actor: Actor,
-    /// Alipay's id of the notification that told, which from then on has had its effect.
-    pub notify_id: Option<&'a str>,
     /// The upstream call that was answered.
     pub answered: Option<(AttemptId, &'a Answer)>,
     /// The change of state, if the news changes anything.
@@ -67,6 +65,10 @@ pub struct RefundRecord<'a> {
     /// When the follow-up asks next; `None` leaves the schedule as it is. A settled refund loses its
     /// follow-up whatever this says.
     pub next_check_at: Option<DateTime<Utc>>,
+    /// What becomes of the question besides the plan. One that stays owed keeps the follow-up of a settled refund.
+    pub owed: Owed,
+    /// The question besides the plan as it was read: `next_check_at` was planned in knowledge of it.
+    pub question_due_at: Option<DateTime<Utc>>,
 }
 
 /// A question about to be asked about a refund.
@@ -111,7 +113,10 @@ impl Db {
         failpoint!(self.failpoints, "db.record_refund.before");
         let row = sqlx::query!(
             r#"with held as materialized (
-                select follow_up_id from follow_up
+                select follow_up_id,
+                    coalesce(question_due_at <> $31, question_due_at is not null) as is_owed,
+                    question_due_at is distinct from $42 as is_new
+                from follow_up
                 where merchant_id = $1 and kind = 'refund' and subject_id = $2
                     and ($3::uuid is null or (follow_up_id = $3 and fence = $4))
                 for update
@@ -157,14 +162,6 @@ impl Db {
                 where merchant_id = $1 and refund_id = $2 and $5::bigint is null
                     and not_found <> $14
                     and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
-            ), notified as (
-                insert into notification (merchant_id, notification_id, partner, notify_id,
-                    refund_id)
-                select merchant_id, $17, partner, $31, refund_id
-                from refund
-                where merchant_id = $1 and refund_id = $2 and $31::text is not null
-                    and ($5::bigint is null or exists (select from changed))
-                on conflict (merchant_id, partner, notify_id) do nothing
             ), recorded as (
                 insert into refund_transition (merchant_id, refund_id, version, payment_id, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
@@ -207,14 +204,30 @@ impl Db {
                 set answered_at = db_now(), answer_class = $27, answer_code = $28,
                     answer_detail = $29, duration_ms = $30
                 where merchant_id = $1 and attempt_id = $21 and answered_at is null
+            ), at_rest as materialized (
+                -- What was settled before, and had nothing but its question owed.
+                select from refund
+                where $5::bigint is null and $31::timestamptz is not null
+                    and merchant_id = $1 and refund_id = $2
+                    and status in ('succeeded', 'failed') and contradicted_at is null
+                    and exists (select from held where not is_owed)
+                for no key update
             ), settled as (
                 delete from follow_up
-                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
-                    and $7 in ('succeeded', 'failed')
-                    and exists (select from changed where contradicted_at is null)
+                where merchant_id = $1
+                    and follow_up_id in (select follow_up_id from held where not is_owed)
+                    and (exists (select from at_rest)
+                        or ($7 in ('succeeded', 'failed')
+                            and exists (select from changed where contradicted_at is null)))
             ), rescheduled as (
                 update follow_up
-                set due_at = $32, error_count = 0, last_error = null,
+                set due_at = case
+                        when held.is_new then least($32, due_at, question_due_at)
+                        else coalesce($32, due_at)
+                    end,
+                    question_due_at = case when held.is_owed then question_due_at end,
+                    error_count = case when $32 is null then error_count else 0 end,
+                    last_error = case when $32 is null then last_error end,
                     parked_at = case when $3::uuid is null then parked_at end,
                     access_refusals = case
                         when $41::boolean then 0
@@ -224,9 +237,11 @@ impl Db {
                     -- Another writer leaves a worker's lease alone.
                     leased_until = case when $3::uuid is null then leased_until end,
                     worker = case when $3::uuid is null then worker end
-                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
-                    and $32::timestamptz is not null
-                    and not (coalesce($7, '') in ('succeeded', 'failed')
+                from held
+                where follow_up.merchant_id = $1 and follow_up.follow_up_id = held.follow_up_id
+                    and ($32::timestamptz is not null or $31::timestamptz is not null)
+                    and not exists (select from at_rest)
+                    and not (coalesce($7, '') in ('succeeded', 'failed') and not held.is_owed
                         and exists (select from changed where contradicted_at is null))
                     and ($5::bigint is null or exists (select from changed))
             )
@@ -267,7 +282,7 @@ impl Db {
             answer.and_then(|answer| answer.code.as_deref()),
             answer.and_then(|answer| answer.detail.as_deref()),
             answer.map(|answer| answer.duration_ms),
-            record.notify_id,
+            record.owed.answered(),
             record.next_check_at,
             change.map(|change| change.before.inquiry.submits),
             change.is_some_and(|change| change.acceptance_is_estimated),
@@ -278,6 +293,7 @@ impl Db {
             unknown_code.map(|unknown| unknown.code.as_str()),
             unknown_code.map(|unknown| unknown.submits),
             answer.and_then(|answer| answer.class.lets_the_account_in()),
+            record.question_due_at,
         )
         .one(&self.writes)
         .await?;

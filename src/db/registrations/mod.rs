@@ -57,6 +57,7 @@ pub(super) struct RegistrationRow {
     pub(super) created_at: DateTime<Utc>,
     pub(super) updated_at: DateTime<Utc>,
     pub(super) next_check_at: Option<DateTime<Utc>>,
+    pub(super) question_due_at: Option<DateTime<Utc>>,
     pub(super) follow_up_id: Option<Uuid>,
     pub(super) fence: Option<i64>,
     pub(super) error_count: Option<i32>,
@@ -87,6 +88,7 @@ macro_rules! select_registration {
                 store_registration.approved_at, store_registration.store_status,
                 store_registration.created_at, store_registration.updated_at,
                 case when follow_up.abandoned_reason is null then follow_up.due_at end as next_check_at,
+                follow_up.question_due_at as "question_due_at?",
                 follow_up.follow_up_id as "follow_up_id?", follow_up.fence as "fence?",
                 follow_up.error_count as "error_count?", db_now() as "now!"
             from store_registration

@@ -58,8 +58,8 @@ const OF_ALL: [(&str, &str); 18] = [
         "whether Alipay said this before: nobody else is told",
     ),
     (
-        "where refund.partner = $1 and refund.partner_refund_id = $2",
-        "Alipay names a refund by our id under its partner, after its signature was verified",
+        "with paid as materialized ( select merchant_id, payment_id from payment where partner = $1",
+        "Alipay names a payment or a refund by our id under its partner, after its signature was verified",
     ),
     (
         "update follow_up set due_at = db_now() where (error_count > 0",

@@ -152,7 +152,7 @@ planted! {
     refund_timeout_is_failure => ["S3"],
     refund_id_per_submit => ["M4", "M7"],
     acknowledged_early => ["V4"],
-    notification_unverified => ["M6"],
+    notification_unverified => ["V1"],
     cancel_before_asking => ["M10"],
     inconclusive_is_not_done => ["M11"],
     final_while_canceling => ["D8"],
@@ -443,8 +443,8 @@ async fn overtaken_refresh(mut scene: Scene) -> Vec<Violation> {
     scene.end().await
 }
 
-/// A notification of a refund comes to a replica that stops before it has written what it says: a true
-/// one, or a lie about a refund that waits for its batch.
+/// A notification of a refund that waits for its batch: a forged one, or a genuine one that comes to a replica which
+/// stops before it has noted it.
 async fn acknowledged(mut scene: Scene, lie: Option<&str>) -> Vec<Violation> {
     scene.give_back("async").await;
     let refunds = scene.world.simulator.refunds().await;
@@ -452,7 +452,7 @@ async fn acknowledged(mut scene: Scene, lie: Option<&str>) -> Vec<Violation> {
     if let Some(lie) = lie {
         scene.world.simulator.script_notification(1, lie).await;
     } else {
-        points(&scene.world, 0).arm("db.record_refund.before", 0, Action::Crash);
+        points(&scene.world, 0).arm("db.note.before", 0, Action::Crash);
     }
     unless_stopped(&scene.world, 0, scene.world.simulator.announce_refund(id)).await;
     scene.end_at_once().await

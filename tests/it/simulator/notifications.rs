@@ -14,6 +14,7 @@ use crate::support::{PARTNER, eventually};
 
 async fn a_success_is_notified(sign_type: SignType) {
     let mut shop = Shop::open_with(Some(noon()), sign_type).await;
+    shop.simulator.shape_notifications("answer").await;
     let refund = shop.refund_later().await;
     assert!(shop.inbox.take().is_empty(), "the clock stands still");
     assert_eq!(shop.simulator.deliver_notifications().await, 1);
@@ -64,6 +65,45 @@ async fn a_success_is_notified_and_signed_with_rsa() {
 #[tokio::test]
 async fn a_success_is_notified_and_signed_with_md5() {
     a_success_is_notified(SignType::Md5).await;
+}
+
+/// The fields by which five clients of the family read it, and what was refunded so far.
+#[tokio::test]
+async fn a_success_is_notified_as_the_family_does() {
+    let mut shop = Shop::open().await;
+    let payment = shop.pay("0001").await;
+    for (so_far, trade_status) in [("1.00", "TRADE_SUCCESS"), ("2.00", "TRADE_SUCCESS")] {
+        let request = shop.request(&payment, "async");
+        shop.send(&request).await;
+        assert_eq!(shop.simulator.deliver_notifications().await, 1);
+        let post = shop.inbox.take().remove(0);
+        let fields = post.genuine();
+        for (name, value) in [
+            ("notify_type", "trade_status_sync"),
+            ("notify_action_type", "refundFPAction"),
+            ("out_trade_no", payment.as_str()),
+            ("trade_status", trade_status),
+            ("seller_id", PARTNER),
+            ("total_fee", "10.00"),
+            ("refund_fee", so_far),
+            ("out_biz_no", request.partner_refund_id.as_str()),
+        ] {
+            assert_eq!(fields.get(name), Some(value), "{name}");
+        }
+        for given in ["notify_id", "notify_time", "trade_no", "buyer_id"] {
+            assert!(fields.get(given).is_some(), "{given}");
+        }
+        for absent in [
+            "partner",
+            "partner_refund_id",
+            "out_return_no",
+            "refund_amount",
+            "currency",
+            "result_code",
+        ] {
+            assert_eq!(fields.get(absent), None, "{absent}");
+        }
+    }
 }
 
 /// NT-1 on Alipay's side.
@@ -167,15 +207,13 @@ async fn spoilt_notifications_are_what_they_are_called() {
             signature(VerifyError::OtherSignType),
         ),
         ("duplicate_field", Err(NotificationError::Repeated)),
-        ("other_partner", Ok(("partner", "2088999999999999"))),
+        ("other_partner", Ok(("seller_id", "2088999999999999"))),
         ("other_trade_id", Ok(("out_trade_no", "ANOTHER_PAYMENT"))),
-        (
-            "other_refund_id",
-            Ok(("partner_refund_id", "ANOTHER_REFUND")),
-        ),
-        ("other_amount", Ok(("refund_amount", "2.00"))),
+        ("other_refund_id", Ok(("out_biz_no", "ANOTHER_REFUND"))),
+        ("other_amount", Ok(("refund_fee", "2.00"))),
         ("other_currency", Ok(("currency", "USD"))),
-        ("other_status", Ok(("refund_status", "FAILED"))),
+        ("other_status", Ok(("trade_status", "TRADE_PENDING"))),
+        ("mislabeled", Ok(("subject", "退款成功"))),
         ("extra_fields", Ok(("subject", "港式奶茶 & toast"))),
     ] {
         shop.simulator.script_notification(1, fault).await;
@@ -231,7 +269,7 @@ async fn notifications_come_late_out_of_order_early_or_not_at_all() {
     shop.simulator.set_notifications("on").await;
     let order = |posts: Vec<Post>| -> Vec<String> {
         let posts = posts.iter();
-        posts.map(|post| post.field("partner_refund_id")).collect()
+        posts.map(|post| post.field("out_biz_no")).collect()
     };
     let reversed = [&overtaking, &late].map(|refund| refund.partner_refund_id.as_str().to_owned());
     assert_eq!(order(shop.inbox.take()), reversed);

@@ -386,6 +386,12 @@ impl Simulator {
             .await;
     }
 
+    /// Has notifications look as the `family`'s do, or as an `answer` does.
+    pub(crate) async fn shape_notifications(&self, shape: &str) {
+        self.put("/_control/notifications", &json!({"shape": shape}))
+            .await;
+    }
+
     /// Delivers what is due without moving the clock; returns how many were sent.
     pub(crate) async fn deliver_notifications(&self) -> u64 {
         let sent = self

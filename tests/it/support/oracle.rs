@@ -206,7 +206,12 @@ impl Evidence {
             attempts: by_payment(attempts, |row| row.payment_id),
             follow_ups: rows::<(Uuid, i64)>(
                 pool,
-                "select subject_id, count(*) from follow_up where parked_at is null
+                "select subject_id, count(*) from follow_up
+                left join payment on payment.payment_id = subject_id
+                where parked_at is null
+                    -- A question that is owed besides the plan is about a settled payment as well.
+                    and (question_due_at is null or payment.cancel_reason is not null
+                        or payment.status in ('processing', 'unresolved'))
                 group by subject_id",
             )
             .await

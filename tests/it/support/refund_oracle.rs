@@ -89,6 +89,8 @@ pub(crate) struct RefundEvidence {
     late_effects: Vec<Value>,
     /// What stands on the work-list, by its id.
     work_list: BTreeSet<String>,
+    /// The notifications that the gateway has noted.
+    noted: BTreeSet<String>,
     views: BTreeMap<Uuid, Value>,
     settled: bool,
 }
@@ -155,7 +157,11 @@ impl RefundEvidence {
             .await,
             follow_ups: rows::<(Uuid, i64)>(
                 pool,
-                "select subject_id, count(*) from follow_up where kind = 'refund'
+                // A question that is owed besides the plan is about a final refund as well.
+                "select subject_id, count(*) from follow_up
+                join refund on refund.refund_id = follow_up.subject_id
+                where kind = 'refund'
+                    and (question_due_at is null or refund.status in ('pending', 'unresolved'))
                 group by subject_id",
             )
             .await
@@ -167,6 +173,11 @@ impl RefundEvidence {
             notifications: simulator.notifications().await,
             late_effects: simulator.late_effects().await,
             work_list: BTreeSet::new(),
+            noted: rows::<(String,)>(pool, "select notify_id from notification")
+                .await
+                .into_iter()
+                .map(|(notify_id,)| notify_id)
+                .collect(),
             views,
             settled,
         }
@@ -214,6 +225,7 @@ struct Case<'a> {
     /// Whether a request that Alipay has answered may still act there.
     may_act: bool,
     on_work_list: bool,
+    noted: &'a BTreeSet<String>,
     view: Option<&'a Value>,
     settled: bool,
 }
@@ -254,6 +266,7 @@ impl<'a> Case<'a> {
                 .iter()
                 .any(|effect| effect["partner_refund_id"] == ours),
             on_work_list: evidence.work_list.contains(&format!("ref_{}", id.simple())),
+            noted: &evidence.noted,
             view: evidence.views.get(&id),
             settled: evidence.settled,
         }
@@ -545,11 +558,7 @@ fn causes(case: &Case<'_>, found: &mut Findings) {
             attempt.and_then(|attempt| attempt.answer_class.as_deref())
         });
         let told = match step.to_status.as_str() {
-            "succeeded" => {
-                class == Some("success")
-                    || step.notification_id.is_some()
-                    || step.statement_file_id.is_some()
-            }
+            "succeeded" => class == Some("success") || step.statement_file_id.is_some(),
             _ => matches!(
                 class,
                 Some("declined" | "closed" | "not_found" | "access_refused")
@@ -649,18 +658,34 @@ fn schedule(case: &Case<'_>, found: &mut Findings) {
     });
 }
 
-/// V4: what was acknowledged had its effect. (One that was spoilt on its way is no more than a hint.)
+/// V4: what was acknowledged is noted, and was told by Alipay (V1). S3: what a notification says settles nothing.
 fn notified(case: &Case<'_>, found: &mut Findings) {
-    let acknowledged = case.notifications.iter().any(|notification| {
-        notification["attempts"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .any(|attempt| attempt["result"] == "acknowledged" && attempt["fault"].is_null())
-    });
-    let told = matches!(case.row.status.as_str(), "succeeded" | "failed");
-    found.check("V4", told || !acknowledged, || {
-        format!("{}: acknowledged without an effect", case.name())
+    for notification in &case.notifications {
+        let acknowledged = |attempt: &&Value| attempt["result"] == "acknowledged";
+        let attempts = notification["attempts"].as_array().into_iter().flatten();
+        let acknowledged: Vec<&Value> = attempts.filter(acknowledged).collect();
+        let notify_id = notification["notify_id"].as_str().unwrap_or_default();
+        let is_noted = case.noted.contains(notify_id);
+        found.check("V4", acknowledged.is_empty() || is_noted, || {
+            format!("{}: acknowledged and not noted", case.name())
+        });
+        let forged = acknowledged.iter().any(|attempt| {
+            let fault = attempt["fault"]["type"].as_str().unwrap_or_default();
+            matches!(
+                fault,
+                "forged_signature" | "missing_sign" | "downgraded_sign_type"
+            )
+        });
+        found.check("V1", !forged, || {
+            format!("{}: a forgery was acknowledged", case.name())
+        });
+    }
+    let settled_by_one = case
+        .transitions
+        .iter()
+        .any(|step| step.notification_id.is_some());
+    found.check("S3", !settled_by_one, || {
+        format!("{}: settled by a notification", case.name())
     });
 }
 

@@ -82,8 +82,8 @@ pub(crate) struct Book {
     batches: Batches,
     late: Late,
     policy: RefundPolicy,
-    /// Refunds whose success is to be reported, and when they succeeded.
-    to_announce: Vec<(DateTime<Utc>, usize)>,
+    /// Refunds whose success is to be reported, when they succeeded, and how their trades stood then.
+    to_announce: Vec<(DateTime<Utc>, usize, Trade)>,
     /// Ids of refunds about which a scenario has lied already.
     asked_for: HashSet<String>,
     /// Makes the ids of two runs of the simulator differ.
@@ -294,18 +294,16 @@ impl Book {
     }
 
     /// The refunds that have succeeded since the last time, by `now`, and want it reported; each with
-    /// the instant, and Alipay's id of its trade.
+    /// the instant, and its trade as it stood then.
     pub(crate) fn take_announcements(
         &mut self,
         now: DateTime<Utc>,
-    ) -> Vec<(DateTime<Utc>, Refund, String)> {
+    ) -> Vec<(DateTime<Utc>, Refund, Trade)> {
         self.settle(now);
         let successes = std::mem::take(&mut self.to_announce);
-        let successes = successes.into_iter().map(|(at, number)| {
-            let refund = self.refunds[number].clone();
-            let trade = &self.trades[self.by_partner_id[&refund.partner_trans_id]];
-            (at, refund, trade.alipay_trans_id.clone())
-        });
+        let successes = successes
+            .into_iter()
+            .map(|(at, number, trade)| (at, self.refunds[number].clone(), trade));
         successes.collect()
     }
 

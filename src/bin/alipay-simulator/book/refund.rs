@@ -274,9 +274,7 @@ impl Book {
         refund.finished_at = Some(at);
         refund.error_code = error_code;
         let amount = refund.amount_minor;
-        if status == RefundStatus::Success && refund.notify_to.is_some() {
-            self.to_announce.push((at, number));
-        }
+        let is_announced = status == RefundStatus::Success && refund.notify_to.is_some();
         let id = refund.partner_trans_id.clone();
         let trade = self.trade_of(&id);
         match before {
@@ -286,6 +284,10 @@ impl Book {
         }
         if status == RefundStatus::Success {
             trade.give_back(at, amount);
+        }
+        if is_announced {
+            let trade = trade.clone();
+            self.to_announce.push((at, number, trade));
         }
     }
 

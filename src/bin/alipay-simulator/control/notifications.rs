@@ -16,7 +16,7 @@ use super::{Sim, refuse};
 use crate::{
     clock::rfc3339,
     notification::{
-        Attempt, Mode, Notification, Notifications, courier, fault::NotificationFaultRule,
+        Attempt, Mode, Notification, Notifications, Shape, courier, fault::NotificationFaultRule,
     },
     state::Simulator,
 };
@@ -70,7 +70,8 @@ fn all_json(notifications: &Notifications) -> Value {
     let list = notifications.list().iter();
     json!({
         "mode": notifications.mode,
-        "notify_type": notifications.notify_type,
+        "shape": notifications.shape,
+        "notify_type": notifications.notify_type(),
         "notifications": list.map(notification_json).collect::<Vec<_>>(),
     })
 }
@@ -85,6 +86,7 @@ async fn notifications(Shared(simulator): Sim) -> Json<Value> {
 #[serde(deny_unknown_fields)]
 struct SetNotifications {
     mode: Option<Mode>,
+    shape: Option<Shape>,
     notify_type: Option<String>,
 }
 
@@ -99,8 +101,9 @@ async fn set_notifications(
         state.settle();
         let notifications = &mut state.notifications;
         notifications.mode = set.mode.unwrap_or(notifications.mode);
-        if let Some(notify_type) = set.notify_type {
-            notifications.notify_type = notify_type;
+        notifications.shape = set.shape.unwrap_or(notifications.shape);
+        if set.notify_type.is_some() {
+            notifications.notify_type = set.notify_type;
         }
     }
     courier::deliver(&simulator).await;
@@ -198,11 +201,10 @@ async fn announce(Shared(simulator): Sim, Path(id): Path<String>) -> Response {
             return refuse(StatusCode::NOT_FOUND, "no such refund");
         };
         let trade = state.book.trade(now, &refund.partner_trans_id, None);
-        let alipay_trans_id = trade.map(|trade| trade.alipay_trans_id.clone());
-        let announced =
-            state
-                .notifications
-                .announce(now, refund, alipay_trans_id.unwrap_or_default());
+        let Some(trade) = trade.map(|trade| trade.clone()) else {
+            return refuse(StatusCode::NOT_FOUND, "no such trade");
+        };
+        let announced = state.notifications.announce(now, refund, trade);
         let Some(notification) = announced else {
             let error = "the refund has no notify_url, or the mode is off";
             return refuse(StatusCode::CONFLICT, error);

@@ -29,8 +29,12 @@ pub(crate) enum NotificationFault {
     Gbk,
     /// It has fields that no document knows, Chinese text among them.
     ExtraFields,
-    /// `refund_amount` stands twice: first another amount, then the truth; only the truth is signed.
+    /// The amount stands twice: first another amount, then the truth; only the truth is signed.
     DuplicateField,
+    /// It does not say which refund.
+    NoRefundId,
+    /// Its bytes are GBK, with Chinese text, under a label that says UTF-8.
+    Mislabeled,
     /// It arrives after whichever notification is sent next.
     Reorder,
     /// It never arrives.

@@ -1,8 +1,6 @@
 //! The form that is posted, signed over its fields in its own charset (`protocol/wire.md` 2.7, 4).
-//! The names are those of the synchronous answers and of the classic notifications both: no document
-//! shows the notification of this product.
 
-use super::{Parcel, fault::NotificationFault};
+use super::{Parcel, Shape, fault::NotificationFault};
 use crate::{
     answer::amount,
     charset::Charset,
@@ -22,9 +20,11 @@ type Fields = Vec<(&'static str, String)>;
 impl Parcel {
     /// Signs and encodes the notification of `partner`.
     pub(crate) fn form(&self, keys: &Keys, partner: &str) -> anyhow::Result<Form> {
-        let charset = match self.fault {
-            Some(NotificationFault::Gbk) => Charset::Gbk,
-            _ => self.about.notify_to.charset,
+        let own = self.about.notify_to.charset;
+        let (charset, label) = match self.fault {
+            Some(NotificationFault::Gbk) => (Charset::Gbk, Charset::Gbk.label()),
+            Some(NotificationFault::Mislabeled) => (Charset::Gbk, Charset::Utf8.label()),
+            _ => (own, own.label()),
         };
         let fields = self.altered(partner);
         let encoded: Vec<(&[u8], Vec<u8>)> = fields
@@ -38,7 +38,8 @@ impl Parcel {
         );
         let mut pairs = encoded;
         if self.fault == Some(NotificationFault::DuplicateField) {
-            pairs.insert(0, (b"refund_amount", self.more().into_bytes()));
+            let (name, _) = self.amount();
+            pairs.insert(0, (name.as_bytes(), self.more().into_bytes()));
         }
         let agreed = keys.sign_type().label();
         let (sign, sign_type) = match self.fault {
@@ -52,37 +53,58 @@ impl Parcel {
         }
         pairs.push((b"sign_type", sign_type.as_bytes().to_vec()));
         Ok(Form {
-            content_type: format!(
-                "application/x-www-form-urlencoded;charset={}",
-                charset.label()
-            ),
+            content_type: format!("application/x-www-form-urlencoded;charset={label}"),
             body: encode(&pairs),
         })
     }
 
     fn genuine(&self, partner: &str) -> Fields {
         let about = &self.about;
-        let refund = &about.refund;
-        [
-            ("alipay_trans_id", about.alipay_trans_id.as_str()),
-            ("currency", &refund.currency),
+        let (refund, trade) = (&about.refund, &about.trade);
+        let (amount_field, amount_text) = self.amount();
+        let common = [
+            (amount_field, amount_text.as_str()),
             ("notify_action_type", "refundFPAction"),
             ("notify_id", &about.notify_id),
             ("notify_time", &spaced(self.notify_time)),
             ("notify_type", &self.notify_type),
-            ("out_return_no", &refund.partner_refund_id),
             ("out_trade_no", &refund.partner_trans_id),
-            ("partner", partner),
-            ("partner_refund_id", &refund.partner_refund_id),
-            ("partner_trans_id", &refund.partner_trans_id),
-            ("refund_amount", &amount(refund.amount_minor)),
-            ("refund_status", "SUCCESS"),
-            ("result_code", "SUCCESS"),
             ("seller_id", partner),
-            ("trade_no", &about.alipay_trans_id),
+            ("trade_no", &trade.alipay_trans_id),
         ]
-        .map(|(name, value)| (name, value.to_owned()))
-        .into()
+        .map(|(name, value)| (name, value.to_owned()));
+        let shaped: Fields = match self.shape {
+            Shape::Family => [
+                ("buyer_id", trade.buyer_user_id.as_str()),
+                ("out_biz_no", &refund.partner_refund_id),
+                ("total_fee", &amount(trade.amount_minor)),
+                ("trade_status", trade.status.label()),
+            ]
+            .map(|(name, value)| (name, value.to_owned()))
+            .into(),
+            Shape::Answer => [
+                ("alipay_trans_id", trade.alipay_trans_id.as_str()),
+                ("currency", &refund.currency),
+                ("out_return_no", &refund.partner_refund_id),
+                ("partner", partner),
+                ("partner_refund_id", &refund.partner_refund_id),
+                ("partner_trans_id", &refund.partner_trans_id),
+                ("refund_status", "SUCCESS"),
+                ("result_code", "SUCCESS"),
+            ]
+            .map(|(name, value)| (name, value.to_owned()))
+            .into(),
+        };
+        common.into_iter().chain(shaped).collect()
+    }
+
+    /// The amount and its name: what was refunded so far, or by this refund.
+    fn amount(&self) -> (&'static str, String) {
+        let about = &self.about;
+        match self.shape {
+            Shape::Family => ("refund_fee", amount(about.trade.refunded_minor)),
+            Shape::Answer => ("refund_amount", amount(about.refund.amount_minor)),
+        }
     }
 
     /// One dollar more than was refunded.
@@ -93,6 +115,7 @@ impl Parcel {
     /// The faults that change what is signed.
     fn altered(&self, partner: &str) -> Fields {
         let mut fields = self.genuine(partner);
+        let (amount_field, _) = self.amount();
         let mut set = |names: &[&str], value: &str| {
             for (name, field) in &mut fields {
                 if names.contains(name) {
@@ -107,16 +130,23 @@ impl Parcel {
             Some(NotificationFault::OtherTradeId) => {
                 set(&["out_trade_no", "partner_trans_id"], "ANOTHER_PAYMENT");
             }
-            Some(NotificationFault::OtherRefundId) => {
-                set(&["out_return_no", "partner_refund_id"], "ANOTHER_REFUND");
+            Some(NotificationFault::OtherRefundId) => set(&REFUND_IDS, "ANOTHER_REFUND"),
+            Some(NotificationFault::NoRefundId) => {
+                fields.retain(|(name, _)| !REFUND_IDS.contains(name));
             }
-            Some(NotificationFault::OtherAmount) => set(&["refund_amount"], &self.more()),
-            Some(NotificationFault::OtherCurrency) => set(&["currency"], "USD"),
+            Some(NotificationFault::OtherAmount) => set(&[amount_field], &self.more()),
+            Some(NotificationFault::OtherCurrency) => {
+                fields.retain(|(name, _)| *name != "currency");
+                fields.push(("currency", "USD".to_owned()));
+            }
             Some(NotificationFault::OtherStatus) => {
                 set(&["refund_status"], "FAILED");
                 set(&["result_code"], "FAIL");
+                set(&["trade_status"], "TRADE_PENDING");
             }
-            Some(NotificationFault::Gbk) => fields.push(("subject", "退款成功".to_owned())),
+            Some(NotificationFault::Gbk | NotificationFault::Mislabeled) => {
+                fields.push(("subject", "退款成功".to_owned()));
+            }
             Some(NotificationFault::ExtraFields) => {
                 fields.push(("subject", "港式奶茶 & toast".to_owned()));
                 fields.push(("wallet_brand_name", "Some Wallet & Co <beta>".to_owned()));
@@ -127,6 +157,9 @@ impl Parcel {
         fields
     }
 }
+
+/// The names of the refund.
+const REFUND_IDS: [&str; 3] = ["out_biz_no", "out_return_no", "partner_refund_id"];
 
 fn encode(pairs: &[(&[u8], Vec<u8>)]) -> String {
     let pairs: Vec<String> = pairs

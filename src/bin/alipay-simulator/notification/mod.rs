@@ -21,7 +21,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use self::fault::{NotificationFault, NotificationFaultRule};
-use crate::{book::Refund, request::NotifyTo};
+use crate::{
+    book::{Refund, Trade},
+    request::NotifyTo,
+};
 
 /// When a notification is sent, counted from the success: gaps of 2 m, 10 m, 10 m, 1 h, 2 h, 6 h and
 /// 15 h (`protocol/operations.md` 4).
@@ -48,12 +51,33 @@ pub(crate) enum Mode {
     Off,
 }
 
+/// How a notification looks: no document shows that of this product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Shape {
+    /// As five clients of the family read it: `refundFPAction`, the refund's id as `out_biz_no`, and in
+    /// `refund_fee` what was refunded so far (`protocol/wire.md` 4).
+    Family,
+    /// The names of the synchronous answers: an older guess.
+    Answer,
+}
+
+impl Shape {
+    fn notify_type(self) -> &'static str {
+        match self {
+            Self::Family => "trade_status_sync",
+            Self::Answer => "refund_status_sync",
+        }
+    }
+}
+
 /// What is reported, to whom: unchanged over all attempts.
 #[derive(Debug)]
 pub(crate) struct Announcement {
     pub(crate) notify_id: String,
     pub(crate) refund: Refund,
-    alipay_trans_id: String,
+    /// As it stood when the refund was done.
+    trade: Trade,
     notify_to: NotifyTo,
     /// What the schedule counts from.
     pub(crate) at: DateTime<Utc>,
@@ -114,6 +138,7 @@ pub(crate) struct Parcel {
     attempt: usize,
     notify_time: DateTime<Utc>,
     fault: Option<NotificationFault>,
+    shape: Shape,
     notify_type: String,
     about: Arc<Announcement>,
 }
@@ -130,8 +155,10 @@ pub(crate) struct Notifications {
     /// Set aside long enough.
     overtaken: VecDeque<Parcel>,
     pub(crate) mode: Mode,
-    /// The `notify_type` of those sent from now on; no document names it.
-    pub(crate) notify_type: String,
+    /// How those look that are sent from now on.
+    pub(crate) shape: Shape,
+    /// Their `notify_type`, if it is another than that of their shape.
+    pub(crate) notify_type: Option<String>,
     pub(crate) faults: Vec<NotificationFaultRule>,
 }
 
@@ -146,9 +173,16 @@ impl Notifications {
             set_aside: Vec::new(),
             overtaken: VecDeque::new(),
             mode: Mode::On,
-            notify_type: "refund_status_sync".to_owned(),
+            shape: Shape::Family,
+            notify_type: None,
             faults: Vec::new(),
         }
+    }
+
+    /// The `notify_type` of those sent from now on.
+    pub(crate) fn notify_type(&self) -> &str {
+        let own = self.notify_type.as_deref();
+        own.unwrap_or_else(|| self.shape.notify_type())
     }
 
     /// Begins to report a refund. `None` when it carries no URL, or nothing is reported.
@@ -156,7 +190,7 @@ impl Notifications {
         &mut self,
         at: DateTime<Utc>,
         refund: Refund,
-        alipay_trans_id: String,
+        trade: Trade,
     ) -> Option<&Notification> {
         let notify_to = refund.notify_to.clone()?;
         if self.mode == Mode::Off {
@@ -172,7 +206,7 @@ impl Notifications {
             about: Arc::new(Announcement {
                 notify_id,
                 refund,
-                alipay_trans_id,
+                trade,
                 notify_to,
                 at,
             }),
@@ -227,6 +261,7 @@ impl Notifications {
 
     /// Makes an attempt, with the fault that is next. `None` where there is nothing to send now.
     fn pack(&mut self, index: usize, at: DateTime<Utc>) -> Option<Parcel> {
+        let notify_type = self.notify_type().to_owned();
         let notification = &mut self.list[index];
         let fault = fault::take(
             &mut self.faults,
@@ -242,7 +277,8 @@ impl Notifications {
             attempt: notification.attempts.len(),
             notify_time: at,
             fault,
-            notify_type: self.notify_type.clone(),
+            shape: self.shape,
+            notify_type,
             about: Arc::clone(&notification.about),
         };
         notification.attempts.push(Attempt {

@@ -54,8 +54,8 @@ fn announce(notifications: &mut Notifications, id: &str, when: &str, charset: Ch
         }),
     };
     book.refund(at(when), &request);
-    for (at, refund, trade_no) in book.take_announcements(at(when)) {
-        notifications.announce(at, refund, trade_no).unwrap();
+    for (at, refund, trade) in book.take_announcements(at(when)) {
+        notifications.announce(at, refund, trade).unwrap();
     }
 }
 
@@ -140,11 +140,13 @@ fn what_is_held_comes_late_and_what_is_off_never() {
     assert_eq!(late, [at("01-01 12:00:00")]);
     let mut off = announced(Charset::Utf8);
     off.mode = Mode::Off;
-    let refund = off.list()[0].about.refund.clone();
-    assert!(
-        off.announce(at("01-01 12:00:00"), refund, String::new())
-            .is_none()
+    let about = Arc::clone(&off.list()[0].about);
+    let announced = off.announce(
+        at("01-01 12:00:00"),
+        about.refund.clone(),
+        about.trade.clone(),
     );
+    assert!(announced.is_none());
 }
 
 #[test]
@@ -222,6 +224,7 @@ fn read(form: &form::Form) -> (Message, bool) {
 fn a_notification_is_signed_over_its_fields_in_the_charset_of_the_request() {
     for (charset, label) in [(Charset::Utf8, "UTF-8"), (Charset::Gbk, "GBK")] {
         let mut notifications = announced(charset);
+        notifications.shape = Shape::Answer;
         let form = form(&notifications.next(at("01-01 12:00:00")).unwrap());
         let content_type = format!("application/x-www-form-urlencoded;charset={label}");
         assert_eq!(form.content_type, content_type);
@@ -250,6 +253,36 @@ fn a_notification_is_signed_over_its_fields_in_the_charset_of_the_request() {
 }
 
 #[test]
+fn a_notification_looks_as_the_familys_do() {
+    let mut notifications = announced(Charset::Utf8);
+    let (fields, good) = read(&form(&notifications.next(at("01-01 12:00:00")).unwrap()));
+    assert!(good);
+    for (name, value) in [
+        ("notify_type", "trade_status_sync"),
+        ("notify_action_type", "refundFPAction"),
+        ("out_trade_no", "HKT1"),
+        ("trade_status", "TRADE_SUCCESS"),
+        ("seller_id", PARTNER),
+        ("buyer_id", "2088000000000099"),
+        ("total_fee", "100.00"),
+        ("refund_fee", "28.50"),
+        ("out_biz_no", "R"),
+    ] {
+        assert_eq!(fields.get(name), Some(value), "{name}");
+    }
+    for absent in [
+        "partner_refund_id",
+        "out_return_no",
+        "currency",
+        "result_code",
+    ] {
+        assert_eq!(fields.get(absent), None, "{absent}");
+    }
+    let nameless = read(&spoilt(NotificationFault::NoRefundId)).0;
+    assert_eq!(nameless.get("out_biz_no"), None);
+}
+
+#[test]
 fn faults_spoil_what_they_say() {
     for fault in [
         NotificationFault::ForgedSignature,
@@ -262,22 +295,26 @@ fn faults_spoil_what_they_say() {
     for (fault, name, value) in [
         (
             NotificationFault::OtherPartner,
-            "partner",
+            "seller_id",
             "2088999999999999",
         ),
         (
             NotificationFault::OtherTradeId,
-            "partner_trans_id",
+            "out_trade_no",
             "ANOTHER_PAYMENT",
         ),
         (
             NotificationFault::OtherRefundId,
-            "out_return_no",
+            "out_biz_no",
             "ANOTHER_REFUND",
         ),
-        (NotificationFault::OtherAmount, "refund_amount", "29.50"),
+        (NotificationFault::OtherAmount, "refund_fee", "29.50"),
         (NotificationFault::OtherCurrency, "currency", "USD"),
-        (NotificationFault::OtherStatus, "refund_status", "FAILED"),
+        (
+            NotificationFault::OtherStatus,
+            "trade_status",
+            "TRADE_PENDING",
+        ),
         (NotificationFault::Gbk, "subject", "退款成功"),
     ] {
         let (fields, good) = read(&spoilt(fault));
@@ -287,8 +324,11 @@ fn faults_spoil_what_they_say() {
     let extra = spoilt(NotificationFault::ExtraFields);
     assert_eq!(read(&extra).0.get("subject"), Some("港式奶茶 & toast"));
     let twice = spoilt(NotificationFault::DuplicateField).body;
-    assert!(twice.starts_with("refund_amount=29.50&"), "{twice}");
-    assert!(twice.contains("&refund_amount=28.50&"), "{twice}");
+    assert!(twice.starts_with("refund_fee=29.50&"), "{twice}");
+    assert!(twice.contains("&refund_fee=28.50&"), "{twice}");
+    let mislabeled = spoilt(NotificationFault::Mislabeled);
+    assert!(mislabeled.content_type.ends_with("charset=UTF-8"));
+    assert!(mislabeled.body.contains("subject=%CD%CB%BF%EE"));
 }
 
 #[test]

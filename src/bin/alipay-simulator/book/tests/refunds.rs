@@ -384,12 +384,13 @@ fn a_success_is_announced_once_with_its_own_instant() {
     }
     assert!(book.take_announcements(hk("01-01 22:59:59")).is_empty());
     let announced = book.take_announcements(hk("01-09 00:00:00"));
-    let [(instant, refund, alipay_trans_id)] = announced.as_slice() else {
+    let [(instant, refund, trade)] = announced.as_slice() else {
         panic!("{announced:?}");
     };
     assert_eq!(*instant, hk("01-01 23:00:00"));
     assert_eq!(refund.partner_refund_id, "R1");
-    assert_eq!(alipay_trans_id.len(), 28);
+    assert_eq!(trade.alipay_trans_id.len(), 28);
+    assert_eq!(trade.refunded_minor, 200, "what went back so far");
     assert!(book.take_announcements(hk("01-09 00:00:01")).is_empty());
 }
 

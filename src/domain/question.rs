@@ -1,0 +1,50 @@
+//! A question that is owed besides a plan: something told us to look, such as a notification of Alipay's. It is
+//! asked about a settled payment or refund as well, and stays owed until an answer tells something.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// For how long an unanswered one is asked again; what the plan asks goes on.
+const OWED_FOR: TimeDelta = TimeDelta::days(1);
+/// The shortest pause before it is asked again; each is as long as all before it.
+const SHORTEST_PAUSE: TimeDelta = TimeDelta::seconds(10);
+
+/// When the question is to be asked; `None` where none is owed, or was in vain for a day. `owed_since` is when it
+/// came to be owed, `last_asked_at` when anything was last asked of the same kind.
+pub(super) fn due_at(
+    owed_since: Option<DateTime<Utc>>,
+    last_asked_at: Option<DateTime<Utc>>,
+) -> Option<DateTime<Utc>> {
+    let since = owed_since?;
+    let due = match last_asked_at {
+        Some(asked) if asked >= since => asked + (asked - since).max(SHORTEST_PAUSE),
+        Some(_) | None => since,
+    };
+    (due - since < OWED_FOR).then_some(due)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
+    }
+
+    #[test]
+    fn a_question_is_due_at_once_and_then_ever_more_rarely_for_a_day() {
+        assert_eq!(due_at(None, Some(at(5))), None);
+        assert_eq!(due_at(Some(at(10)), None), Some(at(10)));
+        let before = Some(at(5));
+        assert_eq!(due_at(Some(at(10)), before), Some(at(10)), "asked before");
+        let mut asked = vec![];
+        let mut last = None;
+        while let Some(due) = due_at(Some(at(0)), last) {
+            asked.push(due.timestamp());
+            last = Some(due);
+        }
+        let expected = [
+            0, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10240, 20480, 40960, 81920,
+        ];
+        assert_eq!(asked, expected);
+    }
+}
