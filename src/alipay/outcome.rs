@@ -33,6 +33,8 @@ pub enum PayOutcome {
     BuyerMustConfirm {
         /// Alipay's id, where the answer carried it.
         alipay_trans_id: Option<String>,
+        /// The wallet whose code was scanned, where the answer carried it.
+        wallet: Option<String>,
     },
     /// Said to be paid, without the ids, the amount or the currency that would confirm it: query at once.
     Unconfirmed,
@@ -58,6 +60,8 @@ pub enum QueryOutcome {
     BuyerMustConfirm {
         /// Alipay's id.
         alipay_trans_id: Option<String>,
+        /// The wallet whose code was scanned, where the answer carried it.
+        wallet: Option<String>,
     },
     /// The trade is closed: timed out, canceled or fully refunded.
     Closed {

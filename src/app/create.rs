@@ -463,6 +463,7 @@ fn new_payment(incoming: &Incoming, committed: Committed) -> Payment {
         state: PaymentState::Processing(ProcessingReason::Submitting),
         alipay_trans_id: None,
         charge: None,
+        unpaid_wallet: None,
         canceling: None,
         reversal: None,
         refund_reserved_minor: 0,

@@ -26,9 +26,13 @@ pub(super) fn pay_event(outcome: PayOutcome) -> PaymentEvent {
             charge,
             alipay_trans_id,
         },
-        PayOutcome::BuyerMustConfirm { alipay_trans_id } => {
-            PaymentEvent::BuyerMustConfirm { alipay_trans_id }
-        }
+        PayOutcome::BuyerMustConfirm {
+            alipay_trans_id,
+            wallet,
+        } => PaymentEvent::BuyerMustConfirm {
+            alipay_trans_id,
+            wallet,
+        },
         PayOutcome::Declined(failure) => PaymentEvent::Declined(failure),
         PayOutcome::NotSent => PaymentEvent::NeverSent,
         PayOutcome::Unknown | PayOutcome::Unconfirmed => PaymentEvent::OutcomeBecameUnknown,
@@ -136,9 +140,13 @@ fn query_event(
             charge,
             alipay_trans_id,
         }),
-        QueryOutcome::BuyerMustConfirm { alipay_trans_id } => {
-            Some(PaymentEvent::BuyerMustConfirm { alipay_trans_id })
-        }
+        QueryOutcome::BuyerMustConfirm {
+            alipay_trans_id,
+            wallet,
+        } => Some(PaymentEvent::BuyerMustConfirm {
+            alipay_trans_id,
+            wallet,
+        }),
         // A closed trade that was paid, by its pay time or by what we were told before, has been
         // reversed (`protocol/wire.md` 3.4; `protocol/operations.md` 10.12).
         QueryOutcome::Closed {

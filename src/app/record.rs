@@ -217,7 +217,7 @@ impl App {
                     .record(open_for.to_std().unwrap_or_default());
             }
         }
-        if before.wallet_allowed().is_none() && after.wallet_allowed() == Some(false) {
+        if !before.is_paid_from_unwanted_wallet() && after.is_paid_from_unwanted_wallet() {
             metrics::counter!("payment_wallets_not_allowed_total").increment(1);
             tracing::warn!(
                 payment.id = %after.id,

@@ -193,6 +193,7 @@ impl TryFrom<PaymentRow> for Payment {
             allowed_wallets: row.allowed_wallets,
             state,
             alipay_trans_id: row.alipay_trans_id,
+            unpaid_wallet: row.wallet.clone().filter(|_| !row.charged),
             charge: row.charged.then_some(Charge {
                 paid_at: row.paid_at,
                 wallet: row.wallet,

@@ -526,7 +526,7 @@ impl<'a> Columns<'a> {
             failure_retry: failure.map(|failure| failure.retry.as_str()),
             money_returned,
             paid_at: charge.and_then(|charge| charge.paid_at),
-            wallet: charge.and_then(|charge| charge.wallet.as_deref()),
+            wallet: payment.wallet(),
             buyer_user_id: charge
                 .and_then(|charge| charge.buyer_user_id.as_ref().map(BuyerUserId::as_str)),
             buyer_login_id: charge

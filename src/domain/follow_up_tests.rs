@@ -36,6 +36,7 @@ fn open(reason: ProcessingReason, created_at: DateTime<Utc>) -> Payment {
         state: PaymentState::Processing(reason),
         alipay_trans_id: None,
         charge: None,
+        unpaid_wallet: None,
         canceling: None,
         reversal: None,
         refund_reserved_minor: 0,

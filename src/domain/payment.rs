@@ -126,6 +126,8 @@ pub struct Payment {
     pub alipay_trans_id: Option<String>,
     /// What Alipay said of the charge, once it said so; stays when the payment is canceled.
     pub charge: Option<Charge>,
+    /// The wallet that Alipay named before the trade was paid; see [`Self::wallet`].
+    pub unpaid_wallet: Option<String>,
     /// Why a cancel is under way; absent where none is. A paid payment keeps its status until the
     /// cancel is confirmed.
     pub canceling: Option<CancelReason>,
@@ -343,6 +345,8 @@ pub enum PaymentEvent {
     BuyerMustConfirm {
         /// Alipay's id, where the answer carried it.
         alipay_trans_id: Option<String>,
+        /// The wallet whose code was scanned, where the answer carried it.
+        wallet: Option<String>,
     },
     /// A verified answer is a definite no.
     Declined(Failure),
@@ -500,12 +504,25 @@ stored_names!(OutcomeCertainty {
 });
 
 impl Payment {
-    /// Whether the merchant wanted to be paid from the wallet that paid; `None` while that wallet is
-    /// not known.
+    /// The wallet that pays or paid, as soon as Alipay has named it.
+    pub fn wallet(&self) -> Option<&str> {
+        let paid = self
+            .charge
+            .as_ref()
+            .and_then(|charge| charge.wallet.as_deref());
+        paid.or(self.unpaid_wallet.as_deref())
+    }
+
+    /// Whether the merchant wants to be paid from that wallet; `None` while it is not known.
     pub fn wallet_allowed(&self) -> Option<bool> {
-        let wallet = self.charge.as_ref()?.wallet.as_ref()?;
+        let wallet = self.wallet()?;
         let allowed = self.allowed_wallets.as_ref();
-        Some(allowed.is_none_or(|allowed| allowed.contains(wallet)))
+        Some(allowed.is_none_or(|allowed| allowed.iter().any(|known| known == wallet)))
+    }
+
+    /// Whether it was paid from a wallet that the merchant does not want.
+    pub fn is_paid_from_unwanted_wallet(&self) -> bool {
+        self.charge.is_some() && self.wallet_allowed() == Some(false)
     }
 
     /// Applies what happened. `Ok(None)` means the event says nothing new (a repeated or stale
@@ -603,8 +620,14 @@ impl Payment {
                 self.charge = Some(charge.clone());
                 self.learn_alipay_trans_id(alipay_trans_id.as_ref());
             }
-            PaymentEvent::BuyerMustConfirm { alipay_trans_id } => {
+            PaymentEvent::BuyerMustConfirm {
+                alipay_trans_id,
+                wallet,
+            } => {
                 self.learn_alipay_trans_id(alipay_trans_id.as_ref());
+                if wallet.is_some() {
+                    self.unpaid_wallet.clone_from(wallet);
+                }
             }
             PaymentEvent::Closed {
                 alipay_trans_id,
@@ -694,14 +717,13 @@ impl Payment {
                 ..
             } => Some((self.closed(*reason, *money_returned), None)),
             // A trade that waits for its buyer while we cancel it stays under cancel.
-            PaymentEvent::BuyerMustConfirm { alipay_trans_id } => match reason {
+            PaymentEvent::BuyerMustConfirm { .. } => match reason {
                 R::Submitting | R::OutcomeUnknown => {
                     Some((processing(R::AwaitingBuyer), self.canceling))
                 }
-                R::AwaitingBuyer | R::Canceling => {
-                    let tells_the_id = alipay_trans_id.is_some() && self.alipay_trans_id.is_none();
-                    tells_the_id.then(|| (processing(reason), self.canceling))
-                }
+                R::AwaitingBuyer | R::Canceling => self
+                    .is_told_more(event)
+                    .then(|| (processing(reason), self.canceling)),
             },
             // Silence changes only what was never answered at all.
             PaymentEvent::OutcomeBecameUnknown => {
@@ -721,6 +743,20 @@ impl Payment {
                 .needs_a_person(now)
                 .then(|| (self.resolved(resolution), None)),
             PaymentEvent::CancelRefused | PaymentEvent::AccessRefused => None,
+        }
+    }
+
+    /// Whether an answer about an unpaid trade names what was not known of it.
+    fn is_told_more(&self, event: &PaymentEvent) -> bool {
+        match event {
+            PaymentEvent::BuyerMustConfirm {
+                alipay_trans_id,
+                wallet,
+            } => {
+                (alipay_trans_id.is_some() && self.alipay_trans_id.is_none())
+                    || (wallet.is_some() && self.wallet().is_none())
+            }
+            _ => false,
         }
     }
 
@@ -762,8 +798,12 @@ impl Payment {
                 money_returned,
                 ..
             } => self.closed(*reason, *money_returned),
-            PaymentEvent::BuyerMustConfirm { .. }
-            | PaymentEvent::OutcomeBecameUnknown
+            PaymentEvent::BuyerMustConfirm { .. } => {
+                return self
+                    .is_told_more(event)
+                    .then_some((PaymentState::Unresolved, self.canceling));
+            }
+            PaymentEvent::OutcomeBecameUnknown
             | PaymentEvent::CancelRefused
             | PaymentEvent::AccessRefused
             | PaymentEvent::PlanExhausted => return None,

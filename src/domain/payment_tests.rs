@@ -31,6 +31,7 @@ pub(crate) fn payment(state: PaymentState) -> Payment {
         state,
         alipay_trans_id: None,
         charge,
+        unpaid_wallet: None,
         canceling,
         reversal: None,
         refund_reserved_minor: 0,
@@ -97,6 +98,7 @@ fn events() -> Vec<PaymentEvent> {
         },
         PaymentEvent::BuyerMustConfirm {
             alipay_trans_id: None,
+            wallet: None,
         },
         PaymentEvent::Declined(failure()),
         PaymentEvent::OutcomeBecameUnknown,
@@ -260,6 +262,40 @@ fn s7_the_same_news_twice_is_news_once() {
                 assert_eq!(again, Ok(None), "{state:?} on {} twice", event.name());
             }
         }
+    }
+}
+
+#[test]
+fn the_wallet_is_kept_as_soon_as_it_is_named() {
+    let named = |wallet: Option<&str>| PaymentEvent::BuyerMustConfirm {
+        alipay_trans_id: None,
+        wallet: wallet.map(str::to_owned),
+    };
+    for state in [
+        PaymentState::Processing(ProcessingReason::Submitting),
+        PaymentState::Processing(ProcessingReason::AwaitingBuyer),
+        PaymentState::Processing(ProcessingReason::Canceling),
+        PaymentState::Unresolved,
+    ] {
+        let mut open = payment(state);
+        open.allowed_wallets = Some(vec!["ALIPAYHK".to_owned()]);
+        let after = applied(&open, &named(Some("ALIPAYCN")));
+        assert_eq!(after.wallet(), Some("ALIPAYCN"), "{:?}", open.state);
+        assert_eq!(after.wallet_allowed(), Some(false));
+        assert!(!after.is_paid_from_unwanted_wallet(), "not paid yet");
+        for again in [named(Some("ALIPAYCN")), named(None)] {
+            assert_eq!(after.apply(&again, at(1)), Ok(None), "said once");
+        }
+        let paid = PaymentEvent::Paid {
+            charge: Charge {
+                wallet: None,
+                ..charge()
+            },
+            alipay_trans_id: None,
+        };
+        let paid = applied(&after, &paid);
+        assert_eq!(paid.wallet(), Some("ALIPAYCN"), "an answer leaves it out");
+        assert!(paid.is_paid_from_unwanted_wallet());
     }
 }
 

@@ -21,8 +21,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     calendar::{BatchHours, BatchWindow},
-    contradiction,
-    question,
+    contradiction, question,
     refund::{CONFIRM_AFTER, PendingReason, Refund, RefundMode, RefundState},
 };
 

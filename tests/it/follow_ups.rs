@@ -468,6 +468,8 @@ async fn s5_s7_paid_between_two_cancels_is_paid(pool: PgPool) {
         [
             "created",
             "buyer_must_confirm",
+            // A query names the wallet.
+            "buyer_must_confirm",
             "cancel_started",
             // Known at once, and believed when the cancel can no longer act.
             "paid",
@@ -492,7 +494,14 @@ async fn s5_s7_paid_and_then_canceled_returns_the_money(pool: PgPool) {
     assert_eq!(returned["money_returned"], true, "{returned}");
     assert_eq!(
         world.events(open.id()).await,
-        ["created", "buyer_must_confirm", "cancel_started", "closed"]
+        [
+            "created",
+            "buyer_must_confirm",
+            // A query names the wallet.
+            "buyer_must_confirm",
+            "cancel_started",
+            "closed"
+        ]
     );
     let trades = world.simulator.trades().await;
     assert_eq!(trades[0]["refunded_minor"], 3925);
@@ -517,7 +526,14 @@ async fn s5_s7_a_lost_answer_of_the_cancel_is_found_out(pool: PgPool) {
     assert_eq!(returned["money_returned"], true, "{returned}");
     assert_eq!(
         world.events(open.id()).await,
-        ["created", "buyer_must_confirm", "cancel_started", "closed"]
+        [
+            "created",
+            "buyer_must_confirm",
+            // A query names the wallet.
+            "buyer_must_confirm",
+            "cancel_started",
+            "closed"
+        ]
     );
     world.finish().await;
 }

@@ -129,6 +129,37 @@ async fn a_caller_who_waits_gets_the_answer_as_soon_as_the_buyer_confirms(pool: 
 }
 
 #[sqlx::test]
+async fn the_wallet_of_an_unpaid_payment_is_shown_once_a_query_names_it(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let pending = world.till.pay_without_waiting("0102").await;
+    world.settle_calls().await;
+    let unasked = world.till.payment(pending.id()).await;
+    assert_eq!(unasked["wallet"], json!(null), "the pay answer names none");
+    world.advance(TimeDelta::seconds(5)).await;
+    world.run_due().await;
+    let named = world.till.payment(pending.id()).await;
+    assert_eq!(named["status_reason"], "awaiting_buyer");
+    assert_eq!(named["wallet"], "ALIPAYHK");
+    assert_eq!(named["wallet_allowed"], true);
+    world.advance(TimeDelta::seconds(3)).await;
+    world.run_due().await;
+    let again = world.till.payment(pending.id()).await;
+    assert_eq!(again["version"], named["version"], "said once");
+    world
+        .simulator
+        .confirm(named["partner_trans_id"].as_str().expect("an id"))
+        .await;
+    let paid = world
+        .run_until_final(pending.id(), TimeDelta::seconds(15))
+        .await;
+    assert_eq!(
+        (&paid["status"], &paid["wallet"]),
+        (&json!("succeeded"), &json!("ALIPAYHK"))
+    );
+    world.finish().await;
+}
+
+#[sqlx::test]
 async fn iv_4_a_buyer_who_never_confirms_is_not_charged(pool: PgPool) {
     let mut world = World::start(pool).await;
     let pending = world.till.pay_without_waiting("0102").await;

@@ -127,11 +127,16 @@ impl Fields {
             .or_else(|| self.owned("trade_no"))
     }
 
+    /// The wallet of the buyer.
+    pub(super) fn wallet(&self) -> Option<String> {
+        self.owned("payment_inst")
+    }
+
     /// What the answer says of a charge.
     pub(super) fn charge(&self) -> Charge {
         Charge {
             paid_at: self.time("alipay_pay_time"),
-            wallet: self.owned("payment_inst"),
+            wallet: self.wallet(),
             buyer_user_id: self.get("alipay_buyer_user_id").map(BuyerUserId::mask),
             buyer_login_id: self.get("alipay_buyer_login_id").map(BuyerLoginId::mask),
         }

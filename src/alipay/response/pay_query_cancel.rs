@@ -30,6 +30,7 @@ impl Readable for PayRequest {
             ResultCode::Unknown => Ok(Reading::new(
                 PayOutcome::BuyerMustConfirm {
                     alipay_trans_id: fields.alipay_trans_id(),
+                    wallet: fields.wallet(),
                 },
                 AnswerClass::Pending,
                 code,
@@ -143,7 +144,10 @@ fn read_status(fields: &Fields) -> Result<Reading<QueryOutcome>, Fault> {
             )
         }
         Some("WAIT_BUYER_PAY") => (
-            QueryOutcome::BuyerMustConfirm { alipay_trans_id },
+            QueryOutcome::BuyerMustConfirm {
+                alipay_trans_id,
+                wallet: fields.wallet(),
+            },
             AnswerClass::Pending,
         ),
         Some("TRADE_CLOSED") => {

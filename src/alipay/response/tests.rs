@@ -419,6 +419,7 @@ fn pay_answers_are_read_as_operations_1_3_says() {
     for waiting in ["UNKNOW", "UNKNOWN"] {
         let expected = PayOutcome::BuyerMustConfirm {
             alipay_trans_id: None,
+            wallet: None,
         };
         assert_eq!(of(waiting, ""), (expected.clone(), AnswerClass::Pending));
         assert_eq!(of(waiting, "SOME_CODE"), (expected, AnswerClass::Pending));
@@ -689,7 +690,8 @@ fn query_answers_follow_the_trades_status() {
         of("WAIT_BUYER_PAY", ""),
         (
             QueryOutcome::BuyerMustConfirm {
-                alipay_trans_id: id()
+                alipay_trans_id: id(),
+                wallet: Some("ALIPAYHK".to_owned()),
             },
             AnswerClass::Pending
         )

@@ -127,11 +127,12 @@ pub struct PaymentView {
     /// First two and last two digits of the scanned code, which is stored nowhere.
     #[schema(example = "28**************56")]
     pub barcode_hint: String,
-    /// Which wallet paid: `ALIPAYHK`, `ALIPAYCN` or another that Alipay names.
+    /// Which wallet pays or paid: `ALIPAYHK`, `ALIPAYCN` or another that Alipay names. It may be known before
+    /// the buyer confirms; `null` until Alipay names it.
     #[schema(required = true, example = "ALIPAYHK")]
     pub wallet: Option<String>,
     /// Whether that wallet is one of the merchant's `allowed_wallets` as they were when the payment was
-    /// made; `null` while no wallet is known. Alipay tells the wallet only with the payment, so one
+    /// made; `null` while no wallet is known. Often Alipay tells the wallet only with the payment, so one
     /// from another wallet is shown, not undone: cancel or refund it where it must not stand.
     #[schema(required = true, example = true)]
     pub wallet_allowed: Option<bool>,
@@ -202,7 +203,7 @@ impl From<&Payment> for PaymentView {
             merchant_reference: payment.merchant_reference.to_string(),
             description: payment.description.clone(),
             barcode_hint: payment.barcode_hint.clone(),
-            wallet: charge.and_then(|charge| charge.wallet.clone()),
+            wallet: payment.wallet().map(str::to_owned),
             wallet_allowed: payment.wallet_allowed(),
             partner_trans_id: payment.partner_trans_id.to_string(),
             alipay_trans_id: payment.alipay_trans_id.clone(),
@@ -311,6 +312,7 @@ pub(in crate::http) mod tests {
                 buyer_user_id: Some(BuyerUserId::mask("2088000000000000")),
                 buyer_login_id: Some(BuyerLoginId::mask("852-****0001")),
             }),
+            unpaid_wallet: None,
             canceling: None,
             reversal: None,
             refund_reserved_minor: 0,
