@@ -22,6 +22,10 @@ pub struct PostgresArgs {
     /// Give the command a database of its own with the migrations of this directory applied
     #[arg(long, value_name = "DIR")]
     migrated: Option<PathBuf>,
+    /// Apply the migrations of this directory to the private server's template, so that every database the command
+    /// makes begins with them: a copy takes a third of the time. Does nothing to a server of --database-url
+    #[arg(long, value_name = "DIR", conflicts_with = "migrated")]
+    template: Option<PathBuf>,
     /// The command and its arguments
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -46,15 +50,20 @@ async fn run(
         url.expose_secret().to_owned()
     } else {
         let bin = place.postgres_bin.as_deref();
-        tokio::select! {
+        let url = tokio::select! {
             url = postgres::start(stack, Kind::ThrowAway, &place.state_dir, bin, "postgres") => url?,
             () = signals.any() => return Ok(ExitCode::FAILURE),
+        };
+        if let Some(migrations) = &options.template {
+            migrate(&at(&url, "template1")?, migrations).await?;
         }
+        url
     };
     let Some(migrations) = &options.migrated else {
         return run_command(&options.command, &server, signals).await;
     };
     let own = own_database(&server)?;
+    Postgres::create_database(&own).await?;
     let outcome = match migrate(&own, migrations).await {
         Ok(()) => run_command(&options.command, &own, signals).await,
         Err(error) => Err(error),
@@ -65,12 +74,14 @@ async fn run(
 
 /// The URL of a database that nobody else uses on the same server.
 fn own_database(server: &str) -> anyhow::Result<String> {
+    let name = format!("dev_{}_{:08x}", std::process::id(), rand::random::<u32>());
+    at(server, &name)
+}
+
+/// The URL of another database of the same server.
+fn at(server: &str, database: &str) -> anyhow::Result<String> {
     let mut url = url::Url::parse(server).context("DATABASE_URL is not a URL")?;
-    url.set_path(&format!(
-        "/dev_{}_{:08x}",
-        std::process::id(),
-        rand::random::<u32>()
-    ));
+    url.set_path(database);
     Ok(url.into())
 }
 
@@ -79,7 +90,6 @@ async fn migrate(url: &str, migrations: &Path) -> anyhow::Result<()> {
     let migrator = Migrator::new(migrations)
         .await
         .with_context(|| format!("cannot read the migrations in {}", migrations.display()))?;
-    Postgres::create_database(url).await?;
     let mut connection = PgConnection::connect(url).await?;
     migrator
         .run(&mut connection)
