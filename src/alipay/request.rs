@@ -14,6 +14,7 @@ use crate::domain::{
     id::{PartnerRefundId, PartnerTransId},
     money::Money,
     registration::{Driver, MerchantType, PersonalData, ShopFacts},
+    text::{longest, shortened},
 };
 
 /// One of Alipay's services.
@@ -84,7 +85,8 @@ pub struct PayRequest {
     /// The scanned code.
     pub barcode: Barcode,
     /// What the buyer reads in the bill (`trans_name`); double quotes and control characters are
-    /// taken out, and if nothing is left the store's name stands in.
+    /// taken out, what Alipay has no room for is cut off, and if nothing is left the store's name
+    /// stands in.
     pub description: String,
     /// When the order was created (`trans_create_time`, sent in GMT+8).
     pub created_at: DateTime<Utc>,
@@ -140,7 +142,7 @@ pub struct RefundRequest {
     pub partner_refund_id: PartnerRefundId,
     /// How much goes back.
     pub amount: Money,
-    /// Why (`refund_reson`, spelled so in this product), at most 128 characters.
+    /// Why (`refund_reson`, spelled so in this product), at most [`longest::REFUND_REASON`] bytes.
     pub reason: Option<String>,
     /// Now or later.
     pub mode: RefundMode,
@@ -208,7 +210,7 @@ struct DriverEntry {
 }
 
 /// `extend_params`: the drivers of a taxi as Alipay takes them, in a JSON array. Its text may be no longer
-/// than [`crate::domain::registration::MAX_DRIVERS_TEXT`].
+/// than [`longest::DRIVERS`].
 pub fn drivers_text(drivers: &[Driver]) -> String {
     let entries: Vec<DriverEntry> = drivers
         .iter()
@@ -241,10 +243,10 @@ impl SecondaryMerchant {
             |text: &Option<String>| text.as_deref().map(leaf).filter(|text| !text.is_empty());
         serde_json::to_string(&ExtendInfo {
             secondary_merchant_id: leaf(&self.id),
-            secondary_merchant_name: leaf(&self.name),
+            secondary_merchant_name: within(&self.name, longest::MERCHANT_NAME),
             secondary_merchant_industry: leaf(&self.industry),
             store_id: leaf(&self.store_id),
-            store_name: leaf(&self.store_name),
+            store_name: within(&self.store_name, longest::STORE_NAME),
             terminal_id: optional(&self.terminal_id),
             sys_service_provider_id: optional(&self.service_provider_id),
         })
@@ -252,12 +254,18 @@ impl SecondaryMerchant {
     }
 }
 
+/// A text that buyers read, as long as Alipay takes it. No sale is lost for its texts: they are cut,
+/// where other requests, which can wait for a better text, are refused before they come here.
+fn within(text: &str, most: usize) -> String {
+    shortened(&leaf(text), most).to_owned()
+}
+
 impl PayRequest {
     pub(super) fn to_parameters(&self, partner: &str) -> Parameters {
         // Alipay's own client drops a value that reads "null", and then the signatures differ.
-        let description = Some(leaf(&self.description))
+        let description = Some(within(&self.description, longest::TRANS_NAME))
             .filter(|text| !text.is_empty() && text != "null")
-            .unwrap_or_else(|| leaf(&self.secondary_merchant.store_name));
+            .unwrap_or_else(|| within(&self.secondary_merchant.store_name, longest::TRANS_NAME));
         let created_at = self.created_at.with_timezone(&beijing());
         Parameters::new(Service::Pay, partner)
             .with("alipay_seller_id", partner)

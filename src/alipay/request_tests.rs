@@ -47,6 +47,26 @@ fn free_texts_lose_what_alipay_forbids() {
 }
 
 #[test]
+fn what_a_buyer_reads_is_cut_to_the_bytes_that_alipay_takes() {
+    let mut request = pay_request();
+    request.description = "港式奶茶 ".repeat(40);
+    request.secondary_merchant.name = "茶".repeat(128);
+    request.secondary_merchant.store_name = "店".repeat(256);
+    let parameters = request.to_parameters(PARTNER);
+    let sent = parameters.get("trans_name").expect("a name");
+    assert_eq!(sent.len(), 256);
+    assert_eq!(sent, format!("{}港式奶", "港式奶茶 ".repeat(19)));
+    let extend_info: serde_json::Value =
+        serde_json::from_str(parameters.get("extend_info").expect("given")).expect("JSON");
+    assert_eq!(extend_info["secondary_merchant_name"], "茶".repeat(42));
+    assert_eq!(extend_info["store_name"], "店".repeat(85));
+    // One character of which nothing fits leaves nothing, and then the store's name stands in.
+    request.description = format!("x{}", "\u{301}".repeat(200));
+    let parameters = request.to_parameters(PARTNER);
+    assert_eq!(parameters.get("trans_name"), Some("店".repeat(85).as_str()));
+}
+
+#[test]
 fn a_repeated_request_is_the_same_question() {
     let request = pay_request();
     let text = |request: &PayRequest| canonical(request.to_parameters(PARTNER).signed_pairs());

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::{App, api_keys::is_sealed, error::Error};
 use crate::domain::{
     id::{ApiKeyId, MerchantId},
+    limits::Limits,
     merchant::Identity,
     merchant_rules::Shop,
     token::{Bearer, Recorded},
@@ -124,7 +125,7 @@ impl App {
     }
 
     /// Finds a shop of a merchant; without `store_id`, its default shop. The limit per payment is the
-    /// merchant's, or else its Alipay account's.
+    /// merchant's, or else its Alipay account's, and at most what the account can refund in one piece.
     pub async fn find_store(
         &self,
         merchant_id: MerchantId,
@@ -133,11 +134,12 @@ impl App {
         let found = self.look_up_shop(merchant_id, store_id).await?;
         Ok(found.map(|mut shop| {
             // Not remembered with the shop: accounts may be replaced at any time.
-            let most = self
-                .accounts
-                .limits_of(&shop.store.partner)
-                .max_payment_minor;
-            shop.rules.max_payment_minor = shop.rules.max_payment_minor.or(most);
+            let own = Limits {
+                max_payment_minor: shop.rules.max_payment_minor,
+                ..Limits::default()
+            };
+            let limits = own.or(self.accounts.limits_of(&shop.store.partner));
+            shop.rules.max_payment_minor = limits.most_of_a_payment();
             shop
         }))
     }

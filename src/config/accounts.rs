@@ -24,6 +24,7 @@
 //! max_payment_minor = 500000
 //! max_refund_minor = 500000
 //! max_refunded_per_day_minor = 5000000
+//! largest_refund_minor = 999999999        # most that Alipay gives back in one piece (the default); no payment may be larger
 //!
 //! [account.reconciliation]                # the contract; the defaults are the variables RECONCILIATION_...
 //! fee_basis_points = 80
@@ -125,6 +126,9 @@ pub struct Limits {
     pub max_refund_minor: Option<i64>,
     /// Most that refunds of one day may come to.
     pub max_refunded_per_day_minor: Option<i64>,
+    /// Most that Alipay gives back in one piece, and so most of one payment; where it is left out, what
+    /// Alipay's page says.
+    pub largest_refund_minor: Option<i64>,
 }
 
 /// Reads the accounts: of the file where one is named, else the one of the environment.
@@ -354,6 +358,7 @@ fn read_limits(members: &mut Members, faults: &mut Vec<String>) -> Limits {
         max_payment_minor: limit("max_payment_minor"),
         max_refund_minor: limit("max_refund_minor"),
         max_refunded_per_day_minor: limit("max_refunded_per_day_minor"),
+        largest_refund_minor: limit("largest_refund_minor"),
     };
     limits.finish(faults);
     read

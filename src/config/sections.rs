@@ -518,10 +518,12 @@ impl FirstMerchant {
 
 /// A name that people read.
 fn title(reader: &mut Reader, name: &'static str, longest: usize) -> Option<String> {
-    let form = format!("at most {longest} characters, without \" and control characters");
+    let form = format!(
+        "at most {longest} bytes in UTF-8 (most Chinese characters have 3), without \" and control characters"
+    );
     reader.matching(name, &form, |text| {
         let plain = !text.chars().any(|c| c == '"' || c.is_control());
-        plain && text.chars().count() <= longest
+        plain && text.len() <= longest
     })
 }
 

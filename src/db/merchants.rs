@@ -77,6 +77,7 @@ impl From<MerchantRow> for Merchant {
                     max_payment_minor: row.max_payment_minor,
                     max_refund_minor: row.max_refund_minor,
                     max_refunded_per_day_minor: row.max_refunded_per_day_minor,
+                    largest_refund_minor: None,
                 },
                 allowed_wallets: row.allowed_wallets,
             },

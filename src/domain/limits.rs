@@ -11,6 +11,9 @@ pub struct Limits {
     pub max_refund_minor: Option<i64>,
     /// Most that refunds of one day in Hong Kong (GMT+8) may come to.
     pub max_refunded_per_day_minor: Option<i64>,
+    /// Most that Alipay gives back in one refund: of an account alone, and above its merchants' own
+    /// limits. What is paid must be refundable in one piece, so it also limits payments.
+    pub largest_refund_minor: Option<i64>,
 }
 
 impl Limits {
@@ -23,7 +26,14 @@ impl Limits {
             max_refunded_per_day_minor: self
                 .max_refunded_per_day_minor
                 .or(default.max_refunded_per_day_minor),
+            largest_refund_minor: self.largest_refund_minor.or(default.largest_refund_minor),
         }
+    }
+
+    /// Most that one payment may be: what is allowed, and can be refunded in one piece.
+    pub fn most_of_a_payment(&self) -> Option<i64> {
+        let most = [self.max_payment_minor, self.largest_refund_minor];
+        most.into_iter().flatten().min()
     }
 }
 
@@ -34,6 +44,8 @@ pub enum RefundLimit {
     PerRefund,
     /// Per GMT+8 day.
     PerDay,
+    /// What Alipay gives back in one piece.
+    PerPiece,
 }
 
 impl RefundLimit {
@@ -42,6 +54,7 @@ impl RefundLimit {
         match self {
             Self::PerRefund => "max_refund_minor",
             Self::PerDay => "max_refunded_per_day_minor",
+            Self::PerPiece => "largest_refund_minor",
         }
     }
 }
@@ -74,11 +87,19 @@ impl RefundAllowance {
             .limits
             .max_refunded_per_day_minor
             .map(|most| (most - self.refunded_today_minor).max(0));
-        if let Some(most_minor) = self.limits.max_refund_minor
+        let at_once = [
+            (RefundLimit::PerPiece, self.limits.largest_refund_minor),
+            (RefundLimit::PerRefund, self.limits.max_refund_minor),
+        ];
+        let at_once = at_once
+            .into_iter()
+            .filter_map(|(limit, most_minor)| Some((limit, most_minor?)))
+            .min_by_key(|(_, most_minor)| *most_minor);
+        if let Some((limit, most_minor)) = at_once
             && wanted_minor > most_minor
         {
             return Some(LimitExceeded {
-                limit: RefundLimit::PerRefund,
+                limit,
                 most_minor,
                 left_minor: left_today.map_or(most_minor, |left| left.min(most_minor)),
             });
@@ -103,6 +124,7 @@ mod tests {
                 max_payment_minor: None,
                 max_refund_minor: refund,
                 max_refunded_per_day_minor: day,
+                largest_refund_minor: None,
             },
             refunded_today_minor: today,
         };
@@ -159,5 +181,47 @@ mod tests {
             let found = exceeded.map(|found| (found.limit, found.most_minor, found.left_minor));
             assert_eq!(found, expected, "{wanted} of {refund:?}, {day:?}, {today}");
         }
+    }
+
+    #[test]
+    fn what_can_be_paid_can_be_refunded_in_one_piece() {
+        for (payment, piece, expected) in [
+            (None, None, None),
+            (Some(500), None, Some(500)),
+            (None, Some(900), Some(900)),
+            (Some(500), Some(900), Some(500)),
+            (Some(1000), Some(900), Some(900)),
+        ] {
+            let limits = Limits {
+                max_payment_minor: payment,
+                largest_refund_minor: piece,
+                ..Limits::default()
+            };
+            assert_eq!(limits.most_of_a_payment(), expected, "{limits:?}");
+        }
+        let exceeded = |refund, wanted| {
+            let limits = Limits {
+                max_refund_minor: refund,
+                largest_refund_minor: Some(900),
+                ..Limits::default()
+            };
+            let allowance = RefundAllowance {
+                limits,
+                refunded_today_minor: 0,
+            };
+            let exceeded = allowance.exceeded_by(wanted);
+            exceeded.map(|found| (found.limit, found.most_minor))
+        };
+        assert_eq!(exceeded(None, 900), None);
+        assert_eq!(exceeded(None, 901), Some((RefundLimit::PerPiece, 900)));
+        // A merchant's own limit does not go above it.
+        assert_eq!(
+            exceeded(Some(1000), 950),
+            Some((RefundLimit::PerPiece, 900))
+        );
+        assert_eq!(
+            exceeded(Some(500), 901),
+            Some((RefundLimit::PerRefund, 500))
+        );
     }
 }

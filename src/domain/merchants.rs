@@ -11,11 +11,11 @@ use super::{
 /// Everything of a merchant that an administrator says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// What people call it: 1 to 128 characters.
+    /// What people call it: at most [`super::text::longest::MERCHANT_NAME`] bytes.
     pub name: String,
     /// The merchant's id at Alipay: 1 to 64 letters, digits and underscores.
     pub secondary_merchant_id: String,
-    /// The merchant's legal name: 1 to 128 characters.
+    /// The merchant's legal name: at most [`super::text::longest::MERCHANT_NAME`] bytes.
     pub secondary_merchant_name: String,
     /// The merchant category code: 4 digits.
     pub secondary_merchant_industry: String,
@@ -90,7 +90,7 @@ pub struct MerchantFilter {
 /// What an administrator says of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreProfile {
-    /// Its name: 1 to 256 characters without `"`.
+    /// Its name: at most [`super::text::longest::STORE_NAME`] bytes, without `"`.
     pub name: String,
     /// Its merchant category code where it differs from the merchant's.
     pub industry: Option<String>,
@@ -167,6 +167,7 @@ impl ProfilePatch {
                     self.max_refunded_per_day_minor.as_ref(),
                     &limits.max_refunded_per_day_minor,
                 ),
+                largest_refund_minor: limits.largest_refund_minor,
             },
             allowed_wallets: or(self.allowed_wallets.as_ref(), &profile.allowed_wallets),
         }

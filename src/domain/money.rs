@@ -70,6 +70,10 @@ impl Money {
     /// The largest payment: HKD 100,000,000.00 (`protocol/wire.md` 3.1).
     pub const MAX_PAYMENT_MINOR: i64 = 10_000_000_000;
 
+    /// The largest `refund_amount`, where an account knows no other: HKD 9,999,999.99, since Alipay's page
+    /// gives it as Number(9,2) (`protocol/wire.md` 3.3).
+    pub const MAX_REFUND_MINOR: i64 = 999_999_999;
+
     /// An amount of `minor` units, unchecked: for values that were checked when they were stored.
     pub const fn new(minor: i64, currency: Currency) -> Self {
         Self { minor, currency }

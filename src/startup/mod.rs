@@ -41,6 +41,7 @@ use crate::{
         follow_up::Plan,
         limits::Limits,
         merchant::Store,
+        money::Money,
         payment::RetryAdvice,
         reconciliation::{FeeOfRefunds, Rules},
         refund_follow_up::RefundPlan,
@@ -416,11 +417,7 @@ fn build_accounts(
             alipay: client_of(config, account, keys, &codes, clock)?,
             refund_plan: refund_plan(account.refund_batch),
             notify_url: Some(notify_url(public_base_url, &account.partner)?),
-            limits: Limits {
-                max_payment_minor: account.limits.max_payment_minor,
-                max_refund_minor: account.limits.max_refund_minor,
-                max_refunded_per_day_minor: account.limits.max_refunded_per_day_minor,
-            },
+            limits: limits(account.limits),
             rules: rules(account.reconciliation),
             sftp,
         });
@@ -439,6 +436,19 @@ fn build_accounts(
         faults.join("\n  ")
     );
     Ok(accounts)
+}
+
+/// The limits of an account; what it gives back in one piece is what Alipay's page says, unless the
+/// configuration knows better.
+fn limits(configured: config::Limits) -> Limits {
+    Limits {
+        max_payment_minor: configured.max_payment_minor,
+        max_refund_minor: configured.max_refund_minor,
+        max_refunded_per_day_minor: configured.max_refunded_per_day_minor,
+        largest_refund_minor: configured
+            .largest_refund_minor
+            .or(Some(Money::MAX_REFUND_MINOR)),
+    }
 }
 
 /// What Alipay's codes mean, those that were added included. An error names every row that would change
@@ -731,6 +741,18 @@ mod tests {
             let expected = format!("{expected}/alipay/notify/{PARTNER}");
             assert_eq!(notify_url_of(base).expect("a good base"), expected);
         }
+    }
+
+    #[test]
+    fn an_account_gives_back_in_one_piece_what_alipays_page_says_or_what_it_is_told() {
+        let of_page = limits(config::Limits::default());
+        assert_eq!(of_page.most_of_a_payment(), Some(999_999_999));
+        let told = config::Limits {
+            max_payment_minor: Some(5_000_000_000),
+            largest_refund_minor: Some(3_000_000_000),
+            ..config::Limits::default()
+        };
+        assert_eq!(limits(told).most_of_a_payment(), Some(3_000_000_000));
     }
 
     /// Alipay takes 200 characters (`protocol/operations.md` 4).

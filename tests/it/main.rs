@@ -26,6 +26,7 @@
 //! | `privacy` | buyers are masked at rest, whoever wrote them |
 //! | `redaction` | a scanned code and the secrets are nowhere but in memory |
 //! | `hostile_texts` | control characters and endless texts are refused in every field of every operation |
+//! | `texts` | texts and amounts are what Alipay takes: shortened where a sale would be lost, refused elsewhere |
 //! | `panics` | a panic tells callers and logs nothing, and loses nothing |
 //! | `telemetry` | traces, metrics and logs tell an operator the truth |
 //! | `follow_ups` | the schedule is claimed once, lost never, and ends around midnight and late payments in the truth |
@@ -93,4 +94,5 @@ mod signing;
 mod simulator;
 mod support;
 mod telemetry;
+mod texts;
 mod tokens;

@@ -20,9 +20,9 @@ use crate::{
         id::{MerchantId, RegistrationId},
         merchant::Reach,
         registration::{
-            self, Driver, MAX_DRIVERS_TEXT, Registration, RegistrationChange, RegistrationFilter,
-            RegistrationStatus,
+            self, Driver, Registration, RegistrationChange, RegistrationFilter, RegistrationStatus,
         },
+        text::{TooLong, fits_alipay, longest},
     },
 };
 
@@ -30,9 +30,9 @@ pub use register::{Registered, RegistrationWish};
 
 pub(super) use record::describe_metrics;
 
-/// Whether so many drivers fit into one registration.
-pub fn fits_alipay(drivers: &[Driver]) -> bool {
-    drivers_text(drivers).chars().count() <= MAX_DRIVERS_TEXT
+/// Whether so many drivers fit into one registration, as the text that Alipay takes of them.
+pub fn check_drivers(drivers: &[Driver]) -> Result<(), TooLong> {
+    fits_alipay(&drivers_text(drivers), longest::DRIVERS)
 }
 
 /// Which shop is meant, by Alipay's ids and, where those are not enough, its merchant.

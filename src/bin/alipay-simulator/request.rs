@@ -120,7 +120,7 @@ pub(crate) struct NotifyTo {
     pub(crate) charset: Charset,
 }
 
-/// A parameter of a service: name, greatest length in characters, required.
+/// A parameter of a service: name, greatest length in bytes of the request's character set, required.
 type Rule = (&'static str, usize, bool);
 
 const COMMON: &[Rule] = &[
@@ -207,6 +207,9 @@ const QUERY_STATUS: &[Rule] = &[
     ("payment_method", 32, true),
 ];
 
+/// `refund_amount` is a Number(9,2), in cents.
+const LARGEST_REFUND: i64 = 999_999_999;
+
 /// How long a `timestamp` of the secmerchant services is good for.
 const TIMESTAMP_LIFE: TimeDelta = TimeDelta::minutes(30);
 
@@ -272,6 +275,15 @@ impl Check<'_> {
         Refusal::new(self.code, reason)
     }
 
+    /// Lengths are bytes as they were sent: of a Chinese character two in GBK, three in UTF-8.
+    fn fits(&self, text: &str, longest: usize, name: &str) -> Result<(), Refusal> {
+        let bytes = self.message.charset.encode(text).len();
+        self.ensure(
+            bytes <= longest,
+            &format!("too long: {name} has {bytes} bytes of at most {longest}"),
+        )
+    }
+
     fn ensure(&self, holds: bool, reason: &str) -> Result<(), Refusal> {
         if holds {
             Ok(())
@@ -289,10 +301,7 @@ impl Check<'_> {
             let Some((name, longest, _)) = rule else {
                 return Err(self.fault(format!("no such parameter: {}", param.name)));
             };
-            self.ensure(
-                param.value.chars().count() <= *longest,
-                &format!("too long: {name}"),
-            )?;
+            self.fits(&param.value, *longest, name)?;
             self.ensure(
                 param.value == param.value.trim(),
                 &format!("not trimmed: {name}"),
@@ -402,13 +411,17 @@ impl Check<'_> {
             serde_json::from_str(&text).map_err(|_| self.fault("no JSON object: extend_info"))?;
         let field = |name: &str| info.get(name).and_then(serde_json::Value::as_str);
         for name in ["secondary_merchant_id", "store_id"] {
-            let longest = 64;
-            let present =
-                field(name).is_some_and(|v| !v.is_empty() && v.chars().count() <= longest);
-            self.ensure(
-                present,
-                &format!("missing or too long in extend_info: {name}"),
-            )?;
+            let present = field(name).is_some_and(|value| !value.is_empty());
+            self.ensure(present, &format!("missing in extend_info: {name}"))?;
+        }
+        for (name, longest) in [
+            ("secondary_merchant_id", 64),
+            ("secondary_merchant_name", 128),
+            ("store_id", 64),
+            ("store_name", 256),
+        ] {
+            let value = field(name).unwrap_or_default();
+            self.fits(value, longest, &format!("{name} in extend_info"))?;
         }
         for (name, value) in &info {
             let text = value.as_str();
@@ -464,11 +477,16 @@ impl Check<'_> {
             let http = url.starts_with("http://") || url.starts_with("https://");
             self.ensure(http, "no URL: notify_url")?;
         }
+        let amount_minor = self.amount("refund_amount")?;
+        self.ensure(
+            amount_minor <= LARGEST_REFUND,
+            "more than 9999999.99: refund_amount",
+        )?;
         Ok(Refund {
             partner_trans_id: self.required("partner_trans_id")?,
             alipay_trans_id: self.optional("alipay_trans_id"),
             partner_refund_id: self.required("partner_refund_id")?,
-            amount_minor: self.amount("refund_amount")?,
+            amount_minor,
             currency: self.hkd()?,
             reason: self
                 .optional("refund_reason")
@@ -578,11 +596,11 @@ impl Check<'_> {
         for driver in &drivers {
             for (name, value) in driver {
                 let limit = limits.iter().find(|(known, _)| known == name);
-                let fits = limit.is_some_and(|(_, longest)| {
-                    let length = value.as_str().map(|text| text.chars().count());
-                    length.is_some_and(|length| (1..=*longest).contains(&length))
-                });
-                self.ensure(fits, "a wrong field of a driver: extend_params")?;
+                let text = value.as_str().filter(|text| !text.is_empty());
+                let (Some((_, longest)), Some(text)) = (limit, text) else {
+                    return Err(self.fault("a wrong field of a driver: extend_params"));
+                };
+                self.fits(text, *longest, &format!("{name} in extend_params"))?;
             }
             let named =
                 driver.contains_key("operation_id") && driver.contains_key("contact_person");
@@ -714,6 +732,73 @@ mod tests {
             buyer_user_id("281234567890130001")
         );
         assert_eq!(buyer_user_id("281234567890120001").len(), 16);
+    }
+
+    #[test]
+    fn texts_are_measured_in_the_bytes_of_their_character_set() {
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let extend_info = |name: &str, store: &str| {
+            format!(
+                r#"{{"secondary_merchant_id":"SM1","secondary_merchant_name":"{name}","store_id":"ST1","store_name":"{store}"}}"#
+            )
+        };
+        let pay = |charset: Charset, trans_name: &str, extend_info: &str| {
+            let escaped = |text: &str| -> String {
+                form_urlencoded::byte_serialize(&charset.encode(text)).collect()
+            };
+            let body = format!(
+                "service=s&partner=2088000000000001&sign=s&sign_type=MD5&alipay_seller_id=2088000000000001\
+                 &trans_name={}&partner_trans_id=A&currency=HKD&trans_amount=1.00\
+                 &buyer_identity_code=281234567890123456&identity_code_type=barcode\
+                 &trans_create_time=20260101080000&biz_product=OVERSEAS_MBARCODE_PAY&extend_info={}",
+                escaped(trans_name),
+                escaped(extend_info),
+            );
+            let query = format!("_input_charset={}", charset.label());
+            let message = Message::parse(query.as_bytes(), body.as_bytes()).unwrap();
+            let read = Request::validate(Service::Pay, &message, true, now);
+            read.map(|_| ()).map_err(|refusal| refusal.reason)
+        };
+        let tea = |count: usize| "茶".repeat(count);
+        let here = extend_info("Cafe", "Central");
+        for (charset, name, place, fault) in [
+            (Charset::Utf8, tea(85), here.clone(), None),
+            (
+                Charset::Utf8,
+                tea(86),
+                here.clone(),
+                Some("trans_name has 258 bytes"),
+            ),
+            (Charset::Gbk, tea(128), here.clone(), None),
+            (
+                Charset::Gbk,
+                tea(129),
+                here.clone(),
+                Some("trans_name has 258 bytes"),
+            ),
+            (Charset::Utf8, tea(1), extend_info(&tea(42), &tea(85)), None),
+            (
+                Charset::Utf8,
+                tea(1),
+                extend_info(&tea(43), &tea(85)),
+                Some("secondary_merchant_name in extend_info"),
+            ),
+            (
+                Charset::Utf8,
+                tea(1),
+                extend_info(&tea(42), &tea(86)),
+                Some("store_name in extend_info"),
+            ),
+        ] {
+            let refused = pay(charset, &name, &place).err();
+            match fault {
+                None => assert_eq!(refused, None, "{charset:?} {name}"),
+                Some(fault) => {
+                    let reason = refused.unwrap_or_default();
+                    assert!(reason.contains(fault), "{charset:?} {name}: {reason}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -170,6 +170,8 @@ impl Db {
                     and target.taken_minor + target.wanted_minor <= target.amount_minor
                     and target.wanted_minor <= coalesce(merchant.max_refund_minor,
                         (account ->> 'max_refund_minor')::bigint, target.wanted_minor)
+                    and target.wanted_minor <= coalesce(
+                        (account ->> 'largest_refund_minor')::bigint, target.wanted_minor)
                     and target.wanted_minor <= coalesce(merchant.max_refunded_per_day_minor,
                         (account ->> 'max_refunded_per_day_minor')::bigint, target.wanted_minor)
                     and ($18 or suspected_refund_duplicate($1, $2, target.wanted_minor) is null)
@@ -496,6 +498,7 @@ const fn allowance(
             max_payment_minor: None,
             max_refund_minor,
             max_refunded_per_day_minor,
+            largest_refund_minor: None,
         },
         refunded_today_minor,
     }

@@ -9,8 +9,6 @@ use serde::{Deserialize, Serialize};
 pub const TAXI: &str = "4121";
 /// Most drivers of a taxi.
 pub const MAX_DRIVERS: usize = 10;
-/// Longest list of drivers as Alipay takes it, in characters of its JSON text.
-pub const MAX_DRIVERS_TEXT: usize = 1024;
 /// Longest id of a secondary merchant or a store, in characters.
 const MAX_ID: usize = 64;
 

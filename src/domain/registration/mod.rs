@@ -20,8 +20,8 @@ use chrono::{DateTime, Utc};
 use super::id::{ApiKeyId, FollowUpId, MerchantId, RegistrationId};
 
 pub use data::{
-    Agreement, Driver, Echo, MAX_DRIVERS, MAX_DRIVERS_TEXT, MerchantType, PersonalData, ShopFacts,
-    TAXI, is_alipay_id, is_same_plate,
+    Agreement, Driver, Echo, MAX_DRIVERS, MerchantType, PersonalData, ShopFacts, TAXI,
+    is_alipay_id, is_same_plate,
 };
 pub use plan::{RegistrationStep, gives_up_at, next_check_at, next_step};
 pub use review::RegistrationEvent;

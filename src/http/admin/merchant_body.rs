@@ -7,6 +7,7 @@ use crate::{
         merchant_rules::{TerminalPattern, TerminalRules},
         merchants::{NewMerchant, Profile, ProfilePatch, StorePatch, StoreProfile},
         money::Money,
+        text::longest,
     },
     http::extract::{
         ObjectReader,
@@ -14,10 +15,6 @@ use crate::{
     },
 };
 
-/// Longest name of a merchant, in characters (`protocol/wire.md` 3.6).
-const MAX_NAME: usize = 128;
-/// Longest name of a store, in characters (`protocol/wire.md` 3.6).
-const MAX_STORE_NAME: usize = 256;
 /// Most patterns of tills.
 const MAX_TERMINALS: usize = 100;
 /// Most wallets.
@@ -34,11 +31,12 @@ pub(super) fn new_merchant(
     reader.require("external_id");
     let partner = partner(reader, has_account);
     reader.require("partner");
-    let name = text_for_alipay(reader, "name", MAX_NAME);
+    let name = text_for_alipay(reader, "name", longest::MERCHANT_NAME);
     reader.require("name");
     let secondary_merchant_id = secondary_merchant_id(reader, "secondary_merchant_id");
     reader.require("secondary_merchant_id");
-    let secondary_merchant_name = text_for_alipay(reader, "secondary_merchant_name", MAX_NAME);
+    let secondary_merchant_name =
+        text_for_alipay(reader, "secondary_merchant_name", longest::MERCHANT_NAME);
     reader.require("secondary_merchant_name");
     let industry = industry(reader, "secondary_merchant_industry");
     reader.require("secondary_merchant_industry");
@@ -66,7 +64,8 @@ pub(super) fn new_merchant(
 
 /// Changes of a merchant.
 pub(super) fn merchant_patch(reader: &mut ObjectReader) -> ProfilePatch {
-    let name = |reader: &mut ObjectReader, name| text_for_alipay(reader, name, MAX_NAME);
+    let name =
+        |reader: &mut ObjectReader, name| text_for_alipay(reader, name, longest::MERCHANT_NAME);
     ProfilePatch {
         name: reader.change("name", name),
         secondary_merchant_id: reader.change("secondary_merchant_id", secondary_merchant_id),
@@ -130,7 +129,7 @@ fn rules(reader: &mut ObjectReader) -> ProfilePatch {
 pub(super) fn new_store(reader: &mut ObjectReader) -> Option<(String, StoreProfile)> {
     let store_id = ascii_name(reader, "store_id");
     reader.require("store_id");
-    let name = text_for_alipay(reader, "name", MAX_STORE_NAME);
+    let name = text_for_alipay(reader, "name", longest::STORE_NAME);
     reader.require("name");
     let industry = industry(reader, "industry");
     let is_disabled = reader.boolean("disabled").unwrap_or(false);
@@ -146,7 +145,7 @@ pub(super) fn new_store(reader: &mut ObjectReader) -> Option<(String, StoreProfi
 pub(super) fn store_patch(reader: &mut ObjectReader) -> StorePatch {
     StorePatch {
         name: reader.change("name", |reader, name| {
-            text_for_alipay(reader, name, MAX_STORE_NAME)
+            text_for_alipay(reader, name, longest::STORE_NAME)
         }),
         industry: reader.nullable("industry", industry),
         is_disabled: reader.change("disabled", ObjectReader::boolean),
@@ -198,7 +197,7 @@ fn default_store(reader: &mut ObjectReader) -> Option<(String, String)> {
     let mut inner = ObjectReader::new(members, pointer, reader.faults());
     let store_id = ascii_name(&mut inner, "store_id");
     inner.require("store_id");
-    let name = text_for_alipay(&mut inner, "name", MAX_STORE_NAME);
+    let name = text_for_alipay(&mut inner, "name", longest::STORE_NAME);
     inner.require("name");
     inner.finish();
     Some((store_id?, name?))

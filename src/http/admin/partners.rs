@@ -64,7 +64,7 @@ pub struct PartnerView {
     #[schema(example = 180)]
     pub refund_give_up_days: i64,
     /// What its merchants may do where they have no limits of their own.
-    pub limits: LimitsView,
+    pub limits: AccountLimitsView,
 }
 
 /// A refusal of an account.
@@ -110,6 +110,25 @@ pub struct KeyView {
     /// `expired`: not any more.
     #[schema(example = "active")]
     pub state: &'static str,
+}
+
+/// Limits of an account in minor units; `null` does not limit.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = AccountLimits)]
+pub struct AccountLimitsView {
+    /// Most of one payment, of merchants that have no limit of their own.
+    #[schema(required = true, example = 500_000)]
+    pub max_payment_minor: Option<i64>,
+    /// Most of one refund, of merchants that have no limit of their own.
+    #[schema(required = true, example = 500_000)]
+    pub max_refund_minor: Option<i64>,
+    /// Most that refunds of one day in Hong Kong may come to, of merchants that have no limit of their own.
+    #[schema(required = true, example = 5_000_000)]
+    pub max_refunded_per_day_minor: Option<i64>,
+    /// Most that Alipay gives back in one refund. No payment of the account may be larger, whatever a
+    /// merchant's own limit is.
+    #[schema(required = true, example = 999_999_999)]
+    pub largest_refund_minor: Option<i64>,
 }
 
 /// Limits in minor units; `null` does not limit.
@@ -171,10 +190,11 @@ fn view(app: &App, partner: &str, account: &Account) -> PartnerView {
         refund_batch_opens: hours.opens.format("%H:%M").to_string(),
         refund_batch_closes: hours.closes.format("%H:%M").to_string(),
         refund_give_up_days: account.refund_plan.horizon.num_days(),
-        limits: LimitsView {
+        limits: AccountLimitsView {
             max_payment_minor: account.limits.max_payment_minor,
             max_refund_minor: account.limits.max_refund_minor,
             max_refunded_per_day_minor: account.limits.max_refunded_per_day_minor,
+            largest_refund_minor: account.limits.largest_refund_minor,
         },
     }
 }

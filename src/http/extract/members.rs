@@ -9,7 +9,7 @@ use crate::{
     domain::{
         id::MerchantReference,
         money::{Currency, Money},
-        text::is_deceptive,
+        text::{fits_alipay, is_deceptive},
     },
 };
 
@@ -65,16 +65,34 @@ pub fn merchant_reference(reader: &mut ObjectReader) -> Option<MerchantReference
     reference
 }
 
-/// A text that Alipay keeps: 1 to `max` characters, not all of them blank, without `"` and control
-/// characters.
+/// A text that Alipay keeps: at most `most` bytes in UTF-8, not blank, without `"` and control characters.
 pub fn text_for_alipay(
+    reader: &mut ObjectReader,
+    name: &'static str,
+    most: usize,
+) -> Option<String> {
+    let text = text_for_people(reader, name, usize::MAX)?;
+    if let Err(too_long) = fits_alipay(&text, most) {
+        reader.fault(name, "invalid_length", too_long.to_string());
+        return None;
+    }
+    Some(text)
+}
+
+/// A text of which Alipay is told as much as it takes: at most `max` characters, not blank, without `"`
+/// and control characters.
+pub fn text_for_people(
     reader: &mut ObjectReader,
     name: &'static str,
     max: usize,
 ) -> Option<String> {
     let text = reader.text(name)?;
-    if text.trim().is_empty() || text.chars().count() > max {
-        let detail = format!("must have 1 to {max} characters, not all of them blank");
+    if text.trim().is_empty() {
+        reader.fault(name, "invalid_length", "must not be blank");
+        return None;
+    }
+    if text.chars().count() > max {
+        let detail = format!("must have at most {max} characters");
         reader.fault(name, "invalid_length", detail);
         return None;
     }

@@ -173,7 +173,9 @@ fn add_breaches(breaches: &[Breach], faults: &mut Faults) {
             Breach::AmountAboveLimit { most_minor } => (
                 "/amount/value",
                 "above_limit",
-                format!("must be at most {most_minor}, the merchant's limit per payment"),
+                format!(
+                    "must be at most {most_minor}, the limit per payment of the merchant or its Alipay account"
+                ),
             ),
         };
         faults.add(pointer.to_owned(), code, detail);

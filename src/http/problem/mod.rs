@@ -634,6 +634,9 @@ fn refund_limit_exceeded(payment_id: PaymentId, exceeded: LimitExceeded) -> Prob
         RefundLimit::PerRefund => {
             format!("a refund may be at most {most}; {left} may be refunded now")
         }
+        RefundLimit::PerPiece => format!(
+            "Alipay gives back at most {most} in one refund: refund in pieces; {left} may be refunded now"
+        ),
         RefundLimit::PerDay => format!(
             "the refunds of one GMT+8 day may be at most {most}; {left} may still be refunded today"
         ),

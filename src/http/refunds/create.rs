@@ -10,6 +10,7 @@ use crate::{
     domain::{
         id::PaymentId,
         refund::{NewRefund, RefundMode},
+        text::longest,
     },
     http::{
         answer::{Made, Resource},
@@ -24,9 +25,6 @@ use crate::{
         trace::Facts,
     },
 };
-
-/// Longest `reason`, in characters (`protocol/wire.md` 3.3, `refund_reson`).
-const MAX_REASON: usize = 128;
 
 // This type is the documentation; `read` does the reading.
 /// What to give back. An empty object gives back all that is left, at once.
@@ -55,7 +53,7 @@ pub struct CreateRefundRequest {
         max_length = 64
     )]
     pub merchant_reference: Option<String>,
-    /// Why, for Alipay and the books: no `"` and no control characters.
+    /// Why, for Alipay and the books: at most 128 bytes in UTF-8, no `"` and no control characters.
     #[schema(
         nullable = false,
         example = "one tea was cold",
@@ -158,7 +156,7 @@ fn read(body: &Json) -> Result<NewRefund, Problem> {
             amount: amount(reader),
             mode: mode(reader),
             merchant_reference: merchant_reference(reader),
-            reason: text_for_alipay(reader, "reason", MAX_REASON),
+            reason: text_for_alipay(reader, "reason", longest::REFUND_REASON),
             allow_duplicate: reader.boolean("allow_duplicate"),
         })
     })
@@ -244,8 +242,9 @@ mod tests {
             let text = format!("{{\"amount\":{{\"value\":{value},\"currency\":\"HKD\"}}}}");
             faults_of(&text).len()
         };
-        assert_eq!(faults_of(&reason(128)).len(), 0);
-        assert_eq!(faults_of(&reason(129)).len(), 1);
+        // In bytes, of which this character has three.
+        assert_eq!(faults_of(&reason(42)).len(), 0);
+        assert_eq!(faults_of(&reason(43)).len(), 1);
         assert_eq!(faults_of(r#"{"reason":" "}"#).len(), 1);
         for good in ["1", "10000000000"] {
             assert_eq!(value(good), 0, "{good}");

@@ -5,13 +5,12 @@ use url::Url;
 use utoipa::ToSchema;
 
 use crate::{
-    app::registrations::{RegistrationWish, fits_alipay},
+    app::registrations::{RegistrationWish, check_drivers},
     domain::{
         registration::{
-            Driver, MAX_DRIVERS, MAX_DRIVERS_TEXT, MerchantType, PersonalData, ShopFacts, TAXI,
-            is_same_plate,
+            Driver, MAX_DRIVERS, MerchantType, PersonalData, ShopFacts, TAXI, is_same_plate,
         },
-        text::is_deceptive,
+        text::{fits_alipay, is_deceptive, longest},
     },
     http::{
         extract::{ObjectReader, fields::pointer_to, json::Json, read_fields},
@@ -20,7 +19,8 @@ use crate::{
 };
 
 // This type is the documentation; `read` does the reading.
-/// A shop to be registered. Texts must not contain `"` or control characters.
+/// A shop to be registered. Texts must not contain `"` or control characters, and the lengths are bytes
+/// in UTF-8, where most Chinese characters have 3.
 #[derive(Clone, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_debug_implementations, reason = "it names people")]
@@ -220,26 +220,28 @@ impl Facts {
 
 fn facts(reader: &mut ObjectReader, merchant_type: Option<MerchantType>, store_id: &str) -> Facts {
     // Of an individual it is the owner's full name, for which Alipay has no more room.
-    let longest = match merchant_type {
-        Some(MerchantType::Individual) => 64,
-        Some(MerchantType::Enterprise) | None => 128,
+    let longest_name = match merchant_type {
+        Some(MerchantType::Individual) => longest::PERSON,
+        Some(MerchantType::Enterprise) | None => longest::MERCHANT_NAME,
     };
     let facts = Facts {
         merchant_name: required(reader, "secondary_merchant_name", |reader, name| {
-            text(reader, name, longest)
+            text(reader, name, longest_name)
         }),
-        store_name: required(reader, "store_name", |reader, name| text(reader, name, 256)),
+        store_name: required(reader, "store_name", |reader, name| {
+            text(reader, name, longest::STORE_NAME)
+        }),
         store_country: required(reader, "store_country", country),
         store_address: required(reader, "store_address", |reader, name| {
-            text(reader, name, 330)
+            text(reader, name, longest::STORE_ADDRESS)
         }),
         industry: required(reader, "store_industry", industry),
         internal_store_photo: photo(reader, "internal_store_photo"),
         external_storefront_photo: photo(reader, "external_storefront_photo"),
-        registration_no: text(reader, "registration_no", 128),
+        registration_no: text(reader, "registration_no", longest::DOCUMENT),
         register_country: required(reader, "register_country", country),
-        register_address: text(reader, "register_address", 256),
-        cs_no: text(reader, "cs_no", 64),
+        register_address: text(reader, "register_address", longest::REGISTER_ADDRESS),
+        cs_no: text(reader, "cs_no", longest::PERSON),
         cs_email: email(reader, "cs_email"),
     };
     let is_taxi = facts.industry.as_deref() == Some(TAXI);
@@ -260,8 +262,8 @@ fn personal(
     const SHAREHOLDER: [&str; 2] = ["shareholder_name", "shareholder_id"];
     const REPRESENTATIVE: [&str; 2] = ["representative_name", "representative_id"];
     let mut person = |[name, id]: [&'static str; 2], is_needed: bool, is_refused: bool| {
-        let mut read = |member, longest| {
-            let value = text(reader, member, longest);
+        let mut read = |member, most| {
+            let value = text(reader, member, most);
             if is_needed {
                 reader.require(member);
             } else if is_refused && reader.text(member).is_some() {
@@ -270,7 +272,7 @@ fn personal(
             }
             value
         };
-        (read(name, 64), read(id, 128))
+        (read(name, longest::PERSON), read(id, longest::DOCUMENT))
     };
     let is = |wanted| merchant_type == Some(wanted);
     let (enterprise, individual) = (is(MerchantType::Enterprise), is(MerchantType::Individual));
@@ -309,12 +311,14 @@ fn required<T>(
     read(reader, name)
 }
 
-/// A text as Alipay takes it: 1 to `max` characters, trimmed, without `"` and control characters, and
-/// not the word `null`, which Alipay's own clients leave out.
-fn text(reader: &mut ObjectReader, name: &'static str, max: usize) -> Option<String> {
+/// A text as Alipay takes it: at most `most` bytes in UTF-8, trimmed and not blank, without `"` and
+/// control characters, and not the word `null`, which Alipay's own clients leave out.
+fn text(reader: &mut ObjectReader, name: &'static str, most: usize) -> Option<String> {
     let text = reader.text(name)?.trim();
-    let fault = if !(1..=max).contains(&text.chars().count()) {
-        ("invalid_length", format!("must have 1 to {max} characters"))
+    let fault = if text.is_empty() {
+        ("invalid_length", "must not be blank".to_owned())
+    } else if let Err(too_long) = fits_alipay(text, most) {
+        ("invalid_length", too_long.to_string())
     } else if text.contains('"') || text.chars().any(is_deceptive) {
         let detail = "must not contain \" or control characters";
         ("invalid_format", detail.to_owned())
@@ -362,7 +366,7 @@ fn industry(reader: &mut ObjectReader, name: &'static str) -> Option<String> {
 
 /// The address of a picture.
 fn photo(reader: &mut ObjectReader, name: &'static str) -> Option<String> {
-    let given = text(reader, name, 256)?;
+    let given = text(reader, name, longest::PHOTO)?;
     let is_url = Url::parse(&given)
         .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     if is_url && !given.contains(char::is_whitespace) {
@@ -373,7 +377,7 @@ fn photo(reader: &mut ObjectReader, name: &'static str) -> Option<String> {
 }
 
 fn email(reader: &mut ObjectReader, name: &'static str) -> Option<String> {
-    let given = text(reader, name, 128)?;
+    let given = text(reader, name, longest::DOCUMENT)?;
     let is_address = given.split_once('@').is_some_and(|(local, domain)| {
         !local.is_empty() && domain.contains('.') && !domain.contains('@')
     });
@@ -426,8 +430,8 @@ fn drivers(reader: &mut ObjectReader, industry: Option<&str>) -> Option<Vec<Driv
         .map(|(index, item)| driver(reader, index, item))
         .collect();
     let drivers: Vec<Driver> = read.into_iter().collect::<Option<_>>()?;
-    if !fits_alipay(&drivers) {
-        let detail = format!("are too long: Alipay takes {MAX_DRIVERS_TEXT} characters in all");
+    if let Err(too_long) = check_drivers(&drivers) {
+        let detail = format!("as JSON for Alipay, {too_long}");
         reader.fault(NAME, "invalid_length", detail);
         return None;
     }
@@ -443,11 +447,11 @@ fn driver(reader: &mut ObjectReader, index: usize, item: &Json) -> Option<Driver
     };
     let mut inner = ObjectReader::new(members, pointer, reader.faults());
     let operation_id = required(&mut inner, "operation_id", |inner, name| {
-        text(inner, name, 64)
+        text(inner, name, longest::PERSON)
     });
-    let contact_way = text(&mut inner, "contact_way", 256);
+    let contact_way = text(&mut inner, "contact_way", longest::CONTACT_WAY);
     let contact_person = required(&mut inner, "contact_person", |inner, name| {
-        text(inner, name, 64)
+        text(inner, name, longest::PERSON)
     });
     inner.finish();
     Some(Driver {

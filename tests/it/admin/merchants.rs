@@ -614,6 +614,7 @@ async fn q9_the_limits_of_an_account_hold_where_the_merchant_has_none(pool: PgPo
         max_payment_minor: Some(5000),
         max_refund_minor: Some(100),
         max_refunded_per_day_minor: Some(150),
+        largest_refund_minor: None,
     };
     app.replace_accounts(vec![Account { limits, ..account }])
         .await;
