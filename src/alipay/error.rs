@@ -71,6 +71,24 @@ pub enum KeyFault {
     /// Neither PEM nor base64.
     #[error("it is neither PEM nor base64")]
     NotText,
+    /// The ends of its lines were written out, as in a variable of the environment or in JSON.
+    #[error(
+        "it has \\n written out as two characters; put each line on a line of its own (printf '%b' does)"
+    )]
+    EscapedLineEnds,
+    /// It was copied together with the quotes around it.
+    #[error("it stands in quotes; take them off")]
+    Quoted,
+    /// The lines around the base64 are not as they should be.
+    #[error(
+        "its first and last lines must be -----BEGIN ...----- and -----END ...-----, each with five dashes on both sides"
+    )]
+    Armour,
+    /// There are spaces among the base64, and without them it is no key: each may have been a `+`.
+    #[error(
+        "it has spaces inside its base64, and without them it is no key: where each space is, there may have been a +; copy it again"
+    )]
+    SpacesInside,
     /// Base64 of something else than an RSA key.
     #[error("it is not an RSA key in PKCS#1, PKCS#8 or SubjectPublicKeyInfo form")]
     NotAnRsaKey,

@@ -147,6 +147,8 @@ pub struct KeyFacts {
     pub bits: Option<usize>,
     /// Whether everybody has its private half: it stands in the protocol's test vectors.
     pub is_published: bool,
+    /// Whether there were spaces inside its base64, which was read without them.
+    pub has_spaces: bool,
 }
 
 /// SHA-256 of the keys of `protocol/wire.md` 2.6 whose private halves are published: V3 and V5 as
@@ -309,7 +311,10 @@ impl OwnKey {
             });
         }
         let key = keys::private_key(text)?;
-        let facts = KeyFacts::of(&key.to_public_key())?;
+        let facts = KeyFacts {
+            has_spaces: keys::has_spaces_inside(text),
+            ..KeyFacts::of(&key.to_public_key())?
+        };
         Ok(Self {
             signer: Signer::new(sign_type, key)?,
             facts,
@@ -341,7 +346,10 @@ impl AlipaysKey {
             .map_err(|_| KeyFault::NotAnRsaKey)?;
         Ok(Self {
             verifier: Verifier::Rsa(verifier),
-            facts: KeyFacts::of(&key)?,
+            facts: KeyFacts {
+                has_spaces: keys::has_spaces_inside(text),
+                ..KeyFacts::of(&key)?
+            },
         })
     }
 
@@ -358,6 +366,7 @@ impl KeyFacts {
             is_published: PUBLISHED.contains(&fingerprint.as_str()),
             fingerprint: Some(fingerprint),
             bits: Some(key.n().bits()),
+            has_spaces: false,
         })
     }
 
@@ -368,6 +377,7 @@ impl KeyFacts {
             fingerprint: None,
             bits: None,
             is_published: PUBLISHED.contains(&hash.as_str()),
+            has_spaces: false,
         }
     }
 }
@@ -393,6 +403,9 @@ fn shared_key(text: &[u8]) -> Result<SecretString, KeyFault> {
         .trim();
     if key.is_empty() {
         return Err(KeyFault::Empty);
+    }
+    if keys::is_quoted(key) {
+        return Err(KeyFault::Quoted);
     }
     if !(16..=128).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(KeyFault::NotAnMd5Key);

@@ -171,6 +171,12 @@ fn check_key(sign_type: SignType, role: KeyRole, file: &KeyFile, now: DateTime<U
                      does not start with it",
                 ));
             }
+            if facts.has_spaces {
+                findings.push(advice(
+                    "it has spaces inside its base64, and was read without them: copy it again, so that \
+                     other programs read the same",
+                ));
+            }
             Some(facts)
         }
         Err(error) => {

@@ -56,7 +56,7 @@ use toml::{Table, Value};
 use url::Url;
 
 use super::{
-    read::{Reader, is_plain_http},
+    read::{NO_QUERY, Reader, is_endpoint, is_plain_http},
     sections::{Reconciliation, RefundBatch, SignType, is_partner, time_of_day},
     sftp::{self, Sftp, SftpHabits},
 };
@@ -140,7 +140,7 @@ pub(super) fn read(
     let habits = SftpHabits::read(reader);
     if reader.optional(FILE).is_none() {
         let sftp = sftp::read(reader, habits.as_ref());
-        let endpoint = reader.url("ALIPAY_ENDPOINT");
+        let endpoint = reader.endpoint("ALIPAY_ENDPOINT");
         let partner = super::sections::partner(reader);
         let sign_type: Option<SignType> = reader.parse("ALIPAY_SIGN_TYPE", "RSA2, RSA or MD5");
         let md5 = sign_type == Some(SignType::Md5);
@@ -252,6 +252,13 @@ fn account(
         |text| text.parse().ok().filter(is_plain_http),
     );
     members.require("endpoint", faults);
+    let endpoint = endpoint.filter(|url: &Url| {
+        let is_good = is_endpoint(url);
+        if !is_good {
+            members.fault("endpoint", NO_QUERY, faults);
+        }
+        is_good
+    });
     let sign_type = members
         .text("sign_type", faults, "must be RSA2, RSA or MD5", |text| {
             text.parse().ok()
@@ -672,6 +679,21 @@ mod tests {
                 "colour: is no member",
             ]
         );
+    }
+
+    #[test]
+    fn an_endpoint_has_no_query_of_its_own() {
+        let found = faults(
+            r#"
+            [[account]]
+            partner = "2088000000000017"
+            endpoint = "https://intlmapi.alipay.com/gateway.do?_input_charset=UTF-8"
+            sign_type = "MD5"
+            [[account.md5_key]]
+            file = "ca.pem"
+            "#,
+        );
+        assert_eq!(found, [format!("account 1: endpoint: {NO_QUERY}")]);
     }
 
     #[test]

@@ -124,6 +124,16 @@ impl<'l> Reader<'l> {
         Some(Duration::from_millis(u64::from(ms)))
     }
 
+    /// Where Alipay is asked. What is asked goes behind it, so it has no query and no fragment of its own.
+    pub(super) fn endpoint(&mut self, name: &'static str) -> Option<Url> {
+        let url = self.url(name)?;
+        if is_endpoint(&url) {
+            Some(url)
+        } else {
+            self.fault(name, NO_QUERY)
+        }
+    }
+
     /// An `http` or `https` URL without credentials.
     pub(super) fn url(&mut self, name: &'static str) -> Option<Url> {
         let url: Url = self.parse(name, "a URL")?;
@@ -184,6 +194,14 @@ pub fn is_loopback(url: &Url) -> bool {
         Some(Host::Domain(name)) => name == "localhost",
         None => false,
     }
+}
+
+/// What an endpoint with a query or a fragment is told.
+pub(super) const NO_QUERY: &str = "must end with the path: a query (?...) or fragment (#...) would be sent twice, and no signature would be right";
+
+/// Whether a URL is one to which a request's own query can be added.
+pub(super) fn is_endpoint(url: &Url) -> bool {
+    url.query().is_none() && url.fragment().is_none()
 }
 
 /// Whether a URL is one that can be called without credentials in it.

@@ -239,6 +239,32 @@ fn md5_needs_its_own_key_and_no_other() {
 }
 
 #[test]
+fn an_endpoint_with_a_query_or_a_fragment_is_refused() {
+    let files = Files::new("endpoint");
+    let mut environment = files.environment();
+    for (endpoint, is_good) in [
+        ("https://intlmapi.alipay.com/gateway.do", true),
+        (
+            "https://intlmapi.alipay.com/gateway.do?_input_charset=UTF-8",
+            false,
+        ),
+        ("https://intlmapi.alipay.com/gateway.do?", false),
+        ("https://intlmapi.alipay.com/gateway.do#top", false),
+    ] {
+        environment.insert("ALIPAY_ENDPOINT".to_owned(), endpoint.to_owned());
+        let read = Config::read(|name| environment.get(name).cloned());
+        match read {
+            Ok(_) => assert!(is_good, "{endpoint}"),
+            Err(error) => {
+                assert!(!is_good, "{endpoint}: {error}");
+                assert_eq!(names(&error), ["ALIPAY_ENDPOINT"]);
+                assert!(error.to_string().contains("would be sent twice"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_weak_secret_key_is_refused_by_file_name() {
     let files = Files::new("secret");
     for text in ["c2hvcnQ=", "not base64!", ""] {
