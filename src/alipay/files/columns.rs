@@ -230,13 +230,6 @@ impl Columns {
     pub(super) fn place(&self, column: Column) -> Option<usize> {
         self.places[column as usize]
     }
-
-    /// The column that stands last, if every row needs it.
-    pub(super) fn needed_last(&self) -> Option<Column> {
-        of_layout(self.layout)
-            .into_iter()
-            .find(|column| column.is_needed() && self.place(*column) == Some(self.count - 1))
-    }
 }
 
 /// Which layout of a kind it is that lacks these columns.

@@ -193,6 +193,40 @@ fn contradiction(
     }))
 }
 
+/// What a file is that is no text, by its first bytes.
+pub(super) fn what_is_no_text(first: &[u8]) -> Option<FileFault> {
+    const GZIP: &[u8] = b"\x1f\x8b";
+    const ZIP: [&[u8]; 3] = [b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"];
+    const OLD_SPREADSHEET: &[u8] = b"\xd0\xcf\x11\xe0";
+    const IN_SPREADSHEETS: [&[u8]; 3] =
+        [b"[Content_Types].xml", b"xl/", b"opendocument.spreadsheet"];
+    let has = |part: &[u8]| first.windows(part.len()).any(|window| window == part);
+    if first.starts_with(GZIP) {
+        Some(FileFault::Gzip)
+    } else if first.starts_with(OLD_SPREADSHEET) {
+        Some(FileFault::Spreadsheet)
+    } else if ZIP.iter().any(|magic| first.starts_with(magic)) {
+        Some(if IN_SPREADSHEETS.iter().any(|part| has(part)) {
+            FileFault::Spreadsheet
+        } else {
+            FileFault::Zip
+        })
+    } else {
+        let text = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first);
+        text.trim_ascii_start()
+            .starts_with(b"<")
+            .then_some(FileFault::Html)
+    }
+}
+
+/// What a line `Total_count:4` at the end says.
+pub(super) fn trailer(line: &Line) -> Option<u64> {
+    let text = line.text.as_deref().ok().filter(|_| line.ended)?;
+    let (label, value) = labelled(text)?;
+    let value = value.trim_end_matches('|').trim();
+    (label == "totalcount").then(|| value.parse().ok())?
+}
+
 /// Whether a line is `Partner:2088...|...`.
 pub(super) fn is_header(line: &str) -> bool {
     let field = line.split('|').next().unwrap_or(line);

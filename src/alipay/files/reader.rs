@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     columns::Columns,
-    head::Head,
+    head::{Head, trailer, what_is_no_text},
     lines::{Line, Lines},
     record,
     repeats::Repeats,
@@ -71,6 +71,8 @@ pub struct FileReader<R> {
     header: Option<FileHeader>,
     warnings: Vec<Warning>,
     repeats: Repeats,
+    /// How many records a line at the end says there are.
+    trailer: Option<u64>,
     rows: u64,
     faults: u64,
     state: State,
@@ -85,7 +87,10 @@ enum State {
 
 impl<R: BufRead> FileReader<R> {
     /// Reads what stands above the records.
-    pub fn open(reader: R, options: &ReadOptions) -> Result<Self, OpenError> {
+    pub fn open(mut reader: R, options: &ReadOptions) -> Result<Self, OpenError> {
+        if let Some(fault) = what_is_no_text(reader.fill_buf()?) {
+            return Err(fault.into());
+        }
         let mut lines = Lines::new(reader);
         let head = Head::read(&mut lines, options)?;
         Ok(Self {
@@ -95,6 +100,7 @@ impl<R: BufRead> FileReader<R> {
             header: head.header,
             warnings: head.warnings,
             repeats: Repeats::new(),
+            trailer: None,
             rows: 0,
             faults: 0,
             state: State::Reading,
@@ -124,7 +130,8 @@ impl<R: BufRead> FileReader<R> {
     pub fn finish(self) -> FileSummary {
         let complete = self.state == State::Complete;
         let mut warnings = self.warnings;
-        let said = self.header.as_ref().and_then(|header| header.total_count);
+        let in_head = self.header.as_ref().and_then(|header| header.total_count);
+        let said = self.trailer.or(in_head);
         let counted = self.rows + self.faults;
         if let Some(said) = said.filter(|said| complete && *said != counted) {
             warnings.push(Warning::TotalCount { said, counted });
@@ -181,16 +188,24 @@ impl<R: BufRead> Iterator for FileReader<R> {
         if self.state != State::Reading {
             return None;
         }
-        match self.line() {
-            Ok(Some(line)) => Some(Ok(self.entry(&line))),
-            Ok(None) => {
-                self.state = State::Complete;
-                None
-            }
-            Err(error) => {
-                self.state = State::Broken;
-                Some(Err(error))
-            }
+        loop {
+            return match self.line() {
+                Ok(Some(line)) => {
+                    if let Some(count) = trailer(&line) {
+                        self.trailer = Some(count);
+                        continue;
+                    }
+                    Some(Ok(self.entry(&line)))
+                }
+                Ok(None) => {
+                    self.state = State::Complete;
+                    None
+                }
+                Err(error) => {
+                    self.state = State::Broken;
+                    Some(Err(error))
+                }
+            };
         }
     }
 }

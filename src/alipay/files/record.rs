@@ -26,6 +26,9 @@ pub(super) fn read(line: &Line, columns: &Columns) -> Result<FileRow, RowFault> 
 
 fn read_fields(line: &Line, columns: &Columns) -> Result<FileRow, Vec<FieldFault>> {
     let whole = |reason| vec![FieldFault::of_line(reason)];
+    if !line.ended {
+        return Err(whole(Reason::Cut));
+    }
     let text = line.text.as_ref().map_err(|reason| whole(reason.clone()))?;
     let values: Vec<&str> = text.split('|').map(str::trim).collect();
     if !columns.fit(text) {
@@ -38,16 +41,12 @@ fn read_fields(line: &Line, columns: &Columns) -> Result<FileRow, Vec<FieldFault
             }
         }));
     }
-    let bar = values.len() > columns.count;
     let mut record = Record {
         columns,
         values,
         faults: vec![],
     };
     let row = record.row(line.number);
-    if let Some(column) = columns.needed_last().filter(|_| !line.ended && !bar) {
-        record.fault(column, Reason::Cut);
-    }
     match row {
         Some(row) if record.faults.is_empty() => Ok(row),
         _ if Columns::named(line.number, text).is_some() => Err(whole(Reason::NotARecord)),

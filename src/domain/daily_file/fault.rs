@@ -10,8 +10,20 @@ use super::{FileKind, Layout};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FileFault {
     /// There is nothing in it but blank lines.
-    #[error("the file is empty")]
+    #[error("the file is empty: fetch it again")]
     Empty,
+    /// It is packed.
+    #[error("this is a gzip file: unpack it first")]
+    Gzip,
+    /// It is packed.
+    #[error("this is a zip file: unpack it first")]
+    Zip,
+    /// It was opened and saved by a spreadsheet program, which also rewrites ids and amounts.
+    #[error("this is a spreadsheet file: bring the text file as it came from Alipay")]
+    Spreadsheet,
+    /// A page of a portal or a proxy was saved in its place.
+    #[error("this is an HTML page: bring the file itself, it was probably saved while logged out")]
+    Html,
     /// It is UTF-16, which no document speaks of.
     #[error("the file is UTF-16: UTF-8 or GBK is expected")]
     Utf16,
@@ -147,8 +159,10 @@ pub enum Reason {
         /// How many there should be.
         expected: usize,
     },
-    /// The file ends without a line end, in a column that may therefore be cut.
-    #[error("the file ends in this field, without a line end: it may be cut")]
+    /// The file ends without a line end, so this line may be cut anywhere, also within its last field.
+    #[error(
+        "the file ends in this line, without a line end: it may be cut, and nothing of it is taken"
+    )]
     Cut,
     /// A line above the column names that is not the header, or a second header or name line.
     #[error("is not a record")]
@@ -194,10 +208,11 @@ pub enum Reason {
 /// What a person should know of a file whose rows were read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
-    /// The header counts differently. Known of Alipay's own sample, so no fault.
-    #[error("the first line says {said} records, but there are {counted}")]
+    /// The header, or a line at the end, counts differently. Known of Alipay's own sample, so no fault; but
+    /// where rows are missing the file is not whole.
+    #[error("the file says that it has {said} records, but there are {counted}")]
     TotalCount {
-        /// What the header says.
+        /// What the file says.
         said: u64,
         /// Records in the file, also those that could not be read.
         counted: u64,
@@ -231,8 +246,8 @@ pub enum Warning {
         /// The first line that is not UTF-8.
         gbk: u64,
     },
-    /// The last line has no end: an editor's habit, or a file that was cut.
-    #[error("the last line, {line}, has no line end: the file may be cut")]
+    /// The last line has no end: the file was cut, or an editor took it off.
+    #[error("the last line, {line}, has no line end: the file is not complete")]
     NoLineEnd {
         /// The last line.
         line: u64,

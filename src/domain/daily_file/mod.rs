@@ -143,3 +143,21 @@ pub struct FileSummary {
     /// Whether the end of the file was reached.
     pub complete: bool,
 }
+
+impl FileSummary {
+    /// Whether all of the file is there, as far as it can be seen: its last line is ended, and it has as
+    /// many records as it says.
+    pub fn is_whole(&self) -> bool {
+        let lacks = |warning: &Warning| match warning {
+            Warning::NoLineEnd { .. } => true,
+            Warning::TotalCount { said, counted } => said > counted,
+            Warning::Header(_)
+            | Warning::Day { .. }
+            | Warning::MissingColumn(_)
+            | Warning::Gbk { .. }
+            | Warning::MixedEncoding { .. }
+            | Warning::DuplicatesUnchecked { .. } => false,
+        };
+        self.complete && !self.warnings.iter().any(lacks)
+    }
+}

@@ -214,7 +214,28 @@ fn what_is_no_daily_file_is_refused_with_the_reason() {
     let lacking = names.replace("|Transaction_amount|Charge_amount", "");
     let twice = names.replace("Remark", "Currency");
     for (bytes, message) in [
-        (b"".to_vec(), "the file is empty"),
+        (b"".to_vec(), "the file is empty: fetch it again"),
+        (b"\n \r\n\n".to_vec(), "the file is empty: fetch it again"),
+        (
+            b"\x1f\x8b\x08\0rows".to_vec(),
+            "this is a gzip file: unpack it first",
+        ),
+        (
+            b"PK\x03\x04\x14\0\0\02088000000000017_transaction_20260309.txt".to_vec(),
+            "this is a zip file: unpack it first",
+        ),
+        (
+            b"PK\x03\x04\x14\0\0\0[Content_Types].xml".to_vec(),
+            "this is a spreadsheet file: bring the text file as it came from Alipay",
+        ),
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".to_vec(),
+            "this is a spreadsheet file: bring the text file as it came from Alipay",
+        ),
+        (
+            b"\xef\xbb\xbf\r\n<!DOCTYPE html>\n<html>a|b</html>".to_vec(),
+            "this is an HTML page: bring the file itself, it was probably saved while logged out",
+        ),
         (
             b"\n \r\n\xef\xbb\xbf".to_vec(),
             "no line with the column names was found, and line 3 has 1 columns: a transaction file of the HK product has 17, a settlement file 20",
@@ -239,33 +260,45 @@ fn what_is_no_daily_file_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_last_line_without_end_is_read_but_not_where_an_amount_may_be_cut() {
-    let cut = TRANSACTION.trim_end();
-    let read = read_named(NAME, cut);
-    assert_eq!((read.rows.len(), read.faults.len()), (4, 0));
-    assert_eq!(read.summary.warnings, [Warning::NoLineEnd { line: 6 }]);
-    let amount_last: Vec<String> = TRANSACTION
-        .lines()
-        .skip(1)
-        .map(|line| {
-            let mut fields: Vec<&str> = line.split('|').collect();
-            let amount = fields.remove(2);
-            fields.push(amount);
-            fields.join("|")
-        })
-        .collect();
-    let read = read_named(NAME, amount_last.join("\n"));
-    assert_eq!(read.rows.len(), 3);
-    assert_eq!(
-        faults(&read),
-        [
-            "line 5: Transaction_amount: the file ends in this field, without a line end: it may be cut"
-        ]
-    );
-    assert_eq!(
-        read_named(NAME, amount_last.join("\n") + "\n").rows.len(),
-        4
-    );
+fn nothing_is_taken_of_a_last_line_without_end_and_the_file_is_not_whole() {
+    assert!(read_named(NAME, TRANSACTION).summary.is_whole());
+    // Nothing is cut but the line's end, a letter of the wallet, all of it, or most of the line.
+    for cut in [1, 2, 9, 30, 100] {
+        let read = read_named(NAME, &TRANSACTION[..TRANSACTION.len() - cut]);
+        assert_eq!(read.rows.len(), 3, "{cut}");
+        assert_eq!(
+            faults(&read),
+            [
+                "line 6: the file ends in this line, without a line end: it may be cut, and nothing of it is taken"
+            ],
+            "{cut}"
+        );
+        assert_eq!(read.summary.warnings, [Warning::NoLineEnd { line: 6 }]);
+        assert!(!read.summary.is_whole());
+    }
+    let names: usize = line(1).len() + 1 + line(2).len() + 1;
+    let read = read_named(NAME, &TRANSACTION[..names - 1]);
+    assert!(!read.summary.is_whole());
+}
+
+#[test]
+fn a_file_with_fewer_rows_than_it_says_is_not_whole() {
+    let head = format!("{}\n{}\n", line(1), line(2));
+    let trailer = |count: &str| format!("{TRANSACTION}Total_count: {count}\n");
+    for (text, rows, is_whole) in [
+        (TRANSACTION.replace("count:4", "count:5"), 4, false),
+        // It says less than it has: nothing is missing.
+        (TRANSACTION.replace("count:4", "count:3"), 4, true),
+        (head.clone(), 0, false),
+        (head.replace("count:4", "count:0"), 0, true),
+        (trailer("4"), 4, true),
+        (trailer("5"), 4, false),
+        (trailer("7|"), 4, false),
+    ] {
+        let read = read_named(NAME, &text);
+        assert_eq!((read.rows.len(), &read.faults), (rows, &vec![]), "{text}");
+        assert_eq!(read.summary.is_whole(), is_whole, "{text}");
+    }
 }
 
 #[test]
