@@ -480,7 +480,8 @@ impl Db {
             r#"select r.file_id, r.line, r.row_type, r.partner_transaction_id, r.alipay_trans_id,
                 r.amount_minor, r.fee_minor, r.currency, r.completed_at, r.net_minor, r.settled_at,
                 r.remark, r.wallet, contradiction.merchant_id, contradiction.payment_id,
-                null::uuid as refund_id, false as "canceled!"
+                null::uuid as refund_id, false as "canceled!",
+                false as "other_merchant!"
             from contradiction
             join statement_row as r on r.partner = $3
                 and r.file_id = contradiction.statement_file_id

@@ -174,6 +174,7 @@ impl Db {
                 and not exists (
                     select from statement_file
                     where partner = $1 and kind = $2 and imported_at is not null
+                        and not is_provisional
                         and day between wanted.day and wanted.day + $4::integer)
             on conflict do nothing
             returning day",
@@ -199,7 +200,7 @@ impl Db {
                 and not exists (
                     select from statement_file as file
                     where file.partner = missing.partner and file.kind = $1
-                        and file.imported_at is not null
+                        and file.imported_at is not null and not file.is_provisional
                         and file.day between missing.day and missing.day + $2::integer)"#,
             kind.as_str(),
             within_days,

@@ -119,6 +119,7 @@ pub const TABLES: &[Table] = &[
     // Alipay's daily files and what came of them.
     Table::change("statement_file", &[
         "size_bytes", "imported_at", "superseded_at", "version", "row_count", "fault_count", "duplicate_count", "warnings",
+        "is_provisional",
     ]),
     // The refund that a row of the merchant portal was recorded as.
     Table::change("statement_row", &["refund_id"]),

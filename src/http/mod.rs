@@ -21,11 +21,13 @@
 //! | [`problem`] | the status table |
 //! | [`trace`], [`metrics`] | one span and one wide event per request; what is counted |
 //! | [`openapi`] | the document, from the code |
+//! | [`drain`] | the rest of an upload that is refused |
 //! | [`serve`] | connections: deadlines for headers, draining |
 
 pub mod admin;
 pub mod answer;
 pub mod barcodes;
+pub mod drain;
 pub mod extract;
 pub mod health;
 pub mod metrics;

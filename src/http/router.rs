@@ -18,7 +18,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    HttpState, admin, barcodes,
+    HttpState, admin, barcodes, drain,
     extract::{accept, body::MAX_BODY_BYTES},
     health, metrics, notifications, openapi,
     operations::{follow_ups, unresolved},
@@ -99,7 +99,8 @@ fn api() -> OpenApiRouter<HttpState> {
                 ))
                 .layer(DefaultBodyLimit::max(
                     reconciliations::import::MAX_IMPORT_BYTES,
-                )),
+                ))
+                .layer(middleware::from_fn(drain::refused_body)),
         )
         .routes(routes!(reconciliations::read::read))
         .routes(routes!(reconciliations::differences::list))

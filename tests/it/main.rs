@@ -39,6 +39,7 @@
 //! | `sftp` | daily files are fetched from a real OpenSSH server once, whoever dies, and missed when they do not come |
 //! | `cost` | two round trips to Postgres, and no connection while Alipay thinks |
 //! | `daily_files` | a daily file of any length takes the same memory |
+//! | `file_versions` | cut, short, spoilt and foreign daily files, and two contents of one name at once |
 //! | `openapi` | the document is the one checked in, and names every route |
 //! | `config` | what the configuration says when it is wrong |
 //! | `architecture` | the sources keep to the architecture page |
@@ -58,6 +59,7 @@ mod cost;
 mod daily_files;
 mod dev;
 mod durability;
+mod file_versions;
 mod follow_ups;
 mod guards;
 mod hostile_texts;

@@ -125,7 +125,7 @@ pub(crate) fn one_row_at(
     format!(
         "Partner:{PARTNER}|Payment_time: {day}|Total_count:1\n\
          Partner_transaction_id|Transaction_id|Transaction_amount|Charge_amount|Currency|Payment_time|Transaction_type|Remark|Secondary_merchant_industry|Secondary_merchant_name|Secondary_merchant_id|Operator_name|Order_scene|Trans_currency|Trans_amount|Trans_forex_rate|Issue\n\
-         {id}|{alipay}|{amount}|0.00|HKD|{time}|{row_type}||5812|M|M0001|B||HKD|{amount}|1|ALIPAYHK\n"
+         {id}|{alipay}|{amount}|0.00|HKD|{time}|{row_type}||5812|M|SM001|B||HKD|{amount}|1|ALIPAYHK\n"
     )
     .into_bytes()
 }

@@ -241,6 +241,55 @@ async fn a_file_that_is_missing_is_fetched_an_hour_later_and_a_changed_one_is_a_
     world.finish().await;
 }
 
+/// Its size and its time say that nothing changed, and it is fetched again, because it is not whole.
+#[sqlx::test]
+async fn a_file_that_lacks_rows_is_fetched_again_until_it_is_whole_and_missed_at_the_last_try(
+    pool: PgPool,
+) {
+    let Some(sshd) = Sshd::start().await else {
+        return;
+    };
+    let mut world = world(pool, sshd.settings()).await;
+    let (logged, _guard) = Logged::start();
+    let paid = world.pay_unheard().await;
+    world.pay("0001").await;
+    world.set_clock(at("2026-01-03T10:15")).await;
+    let bytes = world.simulator.daily_file("transaction", "20260102").await;
+    let whole = bytes.expect("a file");
+    // The wallet of its last row is cut.
+    sshd.put_daily("transaction", "20260102", &whole[..whole.len() - 2]);
+    assert_eq!(fetch_due(&world).await, 1);
+    let again = fetch_now(&world).await;
+    let FileOutcome::Imported(done) = outcome(&again, "transaction", "20260102") else {
+        panic!("{again:?}");
+    };
+    assert!(done.is_replay && done.report.item.lacks_rows(), "{done:?}");
+    let errors = logged.lines().into_iter();
+    assert_eq!(errors.filter(|line| line["level"] == "ERROR").count(), 0);
+    assert_eq!(
+        logged.events("WARN"),
+        ["daily_file_not_complete", "daily_file_not_complete"]
+    );
+    // What is whole in it is in the books.
+    assert_eq!(world.till.payment(paid.id()).await["status"], "succeeded");
+    world.set_clock(at("2026-01-03T18:00")).await;
+    fetch_due(&world).await;
+    let friday = ("transaction".to_owned(), "2026-01-02".to_owned());
+    assert_eq!(logged.missing(), [friday]);
+    sshd.put_daily("transaction", "20260102", &whole);
+    world.set_clock(at("2026-01-04T10:15")).await;
+    fetch_due(&world).await;
+    let file = name("transaction", "20260102");
+    assert_eq!(
+        versions(&world).await,
+        [(file.clone(), Some(1)), (file, Some(2))]
+    );
+    let unchanged = fetch_now(&world).await;
+    let found = outcome(&unchanged, "transaction", "20260102");
+    assert!(matches!(found, FileOutcome::Unchanged), "{found:?}");
+    world.finish().await;
+}
+
 #[sqlx::test]
 async fn a_directory_that_vanished_is_passed_over_and_without_any_it_is_said(pool: PgPool) {
     let Some(sshd) = Sshd::start().await else {
@@ -490,14 +539,29 @@ impl Logged {
         (logged, tracing::subscriber::set_default(subscriber))
     }
 
-    /// The days of the alerts, with their kinds.
-    fn missing(&self) -> Vec<(String, String)> {
+    fn lines(&self) -> Vec<serde_json::Value> {
         let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let lines = text
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok());
+        let lines = text.lines();
         lines
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    /// What happened to daily files, of one level.
+    fn events(&self, level: &str) -> Vec<String> {
+        let lines = self.lines().into_iter();
+        lines
+            .filter(|line| line["level"] == level)
+            .filter_map(|line| line["fields"]["event"].as_str().map(str::to_owned))
+            .filter(|event| event.starts_with("daily_file"))
+            .collect()
+    }
+
+    /// The days of the alerts, with their kinds.
+    fn missing(&self) -> Vec<(String, String)> {
+        self.lines()
+            .into_iter()
             .filter(|line: &serde_json::Value| {
                 line["level"] == "WARN" && line["fields"]["event"] == "daily_file_missing"
             })

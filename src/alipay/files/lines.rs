@@ -206,6 +206,11 @@ impl<R: BufRead> Lines<R> {
         self.utf_16
     }
 
+    /// How many lines were read.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// How many bytes were read.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes

@@ -13,8 +13,12 @@ use super::{
     repeats::Repeats,
 };
 use crate::domain::daily_file::{
-    FileFault, FileHeader, FileName, FileRow, FileSummary, Layout, Progress, RowFault, Warning,
+    FieldFault, FileFault, FileHeader, FileName, FileRow, FileSummary, Layout, Progress, Reason,
+    RowFault, Warning,
 };
+
+/// So many lines at the end that are no text are damage to the file.
+const DAMAGED: u64 = 3;
 
 /// How a file is to be read.
 #[derive(Clone, Debug, Default)]
@@ -73,6 +77,12 @@ pub struct FileReader<R> {
     repeats: Repeats,
     /// How many records a line at the end says there are.
     trailer: Option<u64>,
+    /// The lines since the last one that was text: the first of them, and how many.
+    garbled: Option<(u64, u64)>,
+    /// The record read last: whether it is the file's last one, the next line tells.
+    held: Option<Entry>,
+    /// What came in the place of the next line, once `held` was given.
+    broken: Option<io::Error>,
     rows: u64,
     faults: u64,
     state: State,
@@ -101,6 +111,9 @@ impl<R: BufRead> FileReader<R> {
             warnings: head.warnings,
             repeats: Repeats::new(),
             trailer: None,
+            garbled: None,
+            held: None,
+            broken: None,
             rows: 0,
             faults: 0,
             state: State::Reading,
@@ -126,12 +139,26 @@ impl<R: BufRead> FileReader<R> {
         }
     }
 
+    /// The line that would be read next, or where reading broke off.
+    pub fn next_line(&self) -> u64 {
+        self.lines.number() + 1
+    }
+
+    /// From which line to its end the file is no text, if it is so for some lines: it was damaged there, and
+    /// is no file with bad rows.
+    pub fn unreadable_from(&self) -> Option<u64> {
+        let is_over = self.state == State::Complete;
+        let tail = self
+            .garbled
+            .filter(|(_, lines)| is_over && *lines >= DAMAGED);
+        tail.map(|(first, _)| first)
+    }
+
     /// What is known now of the file as a whole.
     pub fn finish(self) -> FileSummary {
         let complete = self.state == State::Complete;
+        let said = self.said();
         let mut warnings = self.warnings;
-        let in_head = self.header.as_ref().and_then(|header| header.total_count);
-        let said = self.trailer.or(in_head);
         let counted = self.rows + self.faults;
         if let Some(said) = said.filter(|said| complete && *said != counted) {
             warnings.push(Warning::TotalCount { said, counted });
@@ -154,6 +181,31 @@ impl<R: BufRead> FileReader<R> {
         }
     }
 
+    /// How many records the file says it has.
+    fn said(&self) -> Option<u64> {
+        let in_head = self.header.as_ref().and_then(|header| header.total_count);
+        self.trailer.or(in_head)
+    }
+
+    /// The last record. Of a file that lacks rows it may be cut too, though somebody put an end to its line:
+    /// what is left of its last field can look whole.
+    fn last(&mut self) -> Option<Entry> {
+        let lacks_rows = self
+            .said()
+            .is_some_and(|said| said > self.rows + self.faults);
+        match self.held.take()? {
+            Entry::Row(row) if lacks_rows && self.trailer.is_none() => {
+                self.rows -= 1;
+                self.faults += 1;
+                Some(Entry::Fault(RowFault {
+                    line: row.line,
+                    fields: vec![FieldFault::of_line(Reason::LastOfTooFew)],
+                }))
+            }
+            entry => Some(entry),
+        }
+    }
+
     fn line(&mut self) -> io::Result<Option<Line>> {
         let mut line = match self.first.pop_front() {
             Some(line) => Some(line),
@@ -166,6 +218,11 @@ impl<R: BufRead> FileReader<R> {
     }
 
     fn entry(&mut self, line: &Line) -> Entry {
+        self.garbled = match (&line.text, self.garbled) {
+            (Ok(_), _) => None,
+            (Err(_), None) => Some((line.number, 1)),
+            (Err(_), Some((first, lines))) => Some((first, lines + 1)),
+        };
         match record::read(line, &self.columns) {
             Ok(mut row) => {
                 self.rows += 1;
@@ -185,27 +242,31 @@ impl<R: BufRead> Iterator for FileReader<R> {
     type Item = io::Result<Entry>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.state != State::Reading {
-            return None;
-        }
-        loop {
-            return match self.line() {
+        while self.state == State::Reading {
+            match self.line() {
                 Ok(Some(line)) => {
                     if let Some(count) = trailer(&line) {
                         self.trailer = Some(count);
                         continue;
                     }
-                    Some(Ok(self.entry(&line)))
+                    let entry = self.entry(&line);
+                    if let Some(before) = self.held.replace(entry) {
+                        return Some(Ok(before));
+                    }
                 }
                 Ok(None) => {
                     self.state = State::Complete;
-                    None
+                    return self.last().map(Ok);
                 }
                 Err(error) => {
                     self.state = State::Broken;
-                    Some(Err(error))
+                    self.broken = Some(error);
+                    if let Some(before) = self.held.take() {
+                        return Some(Ok(before));
+                    }
                 }
-            };
+            }
         }
+        self.broken.take().map(Err)
     }
 }

@@ -22,7 +22,7 @@ use crate::{
         daily_file::FileKind,
         id::RefundId,
         payment::Payment,
-        reconciliation::{Companions, Verdict, judge_portal_refund, judge_refund},
+        reconciliation::{Verdict, judge_portal_refund, judge_refund, tells_of_another},
         transition::{Actor, FileLine},
     },
     failpoint::crashpoint,
@@ -89,13 +89,13 @@ impl App {
             .payment(subject.merchant_id, subject.payment_id)
             .await?;
         let payment = payment.ok_or(RecordError::Missing)?;
-        let companions = Companions {
-            canceled: candidate.canceled,
-        };
         let news = News {
             actor: Actor::File(line),
             answered: None,
-            told: Some(Told::File(Box::new(candidate.row.clone()), companions)),
+            told: Some(Told::File(
+                Box::new(candidate.row.clone()),
+                candidate.companions,
+            )),
             fence: None,
             reschedule: false,
             keep_to_cancel: false,
@@ -122,6 +122,14 @@ impl App {
             .refund(candidate.subject.merchant_id, refund_id)
             .await?;
         let refund = refund.ok_or(RecordError::Missing)?;
+        let payment = self
+            .db
+            .payment(refund.merchant_id, refund.payment_id)
+            .await?;
+        let payment = payment.ok_or(RecordError::Missing)?;
+        if tells_of_another(&candidate.row, &payment, candidate.companions) {
+            return Ok(());
+        }
         let (Verdict::Settles(event) | Verdict::Claims(event)) =
             judge_refund(&candidate.row, &refund)
         else {
@@ -174,7 +182,7 @@ impl App {
                 .payment(subject.merchant_id, subject.payment_id)
                 .await?;
             let payment = payment.ok_or(RecordError::Missing)?;
-            match judge_portal_refund(&candidate.row, &payment) {
+            match judge_portal_refund(&candidate.row, &payment, candidate.companions) {
                 Verdict::Settles(()) => {}
                 Verdict::Claims(()) => {
                     let minor = candidate.row.amount.minor();

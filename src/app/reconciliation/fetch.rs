@@ -356,6 +356,15 @@ impl App {
         order: &Order,
     ) -> FileOutcome {
         match self.reconcile(vec![staged], order.clone(), None).await {
+            Ok(done) if done.report.item.lacks_rows() => {
+                tracing::warn!(
+                    event = "daily_file_not_complete",
+                    alipay.partner = partner,
+                    file = seen.name,
+                    "a daily file lacks rows; it is fetched again with the next fetch"
+                );
+                FileOutcome::Imported(Box::new(done))
+            }
             Ok(done) => {
                 // Without the note it is fetched once more, and known by its content.
                 if let Err(error) = self.db.note_fetched(partner, seen).await {
@@ -363,7 +372,9 @@ impl App {
                 }
                 FileOutcome::Imported(Box::new(done))
             }
-            Err(error @ ReconcileError::File { .. }) => FileOutcome::Failed(error.to_string()),
+            Err(error @ (ReconcileError::File { .. } | ReconcileError::Unreadable { .. })) => {
+                FileOutcome::Failed(error.to_string())
+            }
             Err(error) => FileOutcome::Failed(in_words(&error)),
         }
     }
@@ -393,7 +404,7 @@ impl App {
                     alipay.partner = partner,
                     kind = kind.as_str(),
                     day = %day,
-                    "a daily file did not come though there were sales: ask Alipay for it, or import it by hand"
+                    "a daily file did not come, or not all of it, though there were sales: ask Alipay for it, or import it by hand"
                 );
             }
         }

@@ -78,6 +78,15 @@ impl App {
             .await
             .map_err(|_| ReconcileError::ReadingEnded)??;
         check(&known)?;
+        let foreign = known
+            .iter()
+            .find(|known| self.accounts.of(&known.identity.partner).is_none());
+        if let Some(known) = foreign {
+            return Err(ReconcileError::ForeignPartner {
+                name: known.identity.name.clone(),
+                partner: known.identity.partner.clone(),
+            });
+        }
         Ok(known)
     }
 
@@ -296,8 +305,8 @@ fn read_file(
             Ok(Entry::Row(row)) => batch.push(row),
             Ok(Entry::Fault(fault)) => faults.push(fault),
             Err(source) => {
-                let name = known.file.name.clone();
-                return Err(ReconcileError::Io { name, source });
+                let (name, line) = (known.file.name.clone(), reader.next_line());
+                return Err(ReconcileError::Io { name, line, source });
             }
         }
         if let Some(watch) = watch {
@@ -306,6 +315,10 @@ fn read_file(
         if batch.len() == BATCH && sender.blocking_send(std::mem::take(&mut batch)).is_err() {
             break;
         }
+    }
+    if let Some(line) = reader.unreadable_from() {
+        let name = known.file.name.clone();
+        return Err(ReconcileError::Unreadable { name, line });
     }
     if !batch.is_empty() {
         let _ = sender.blocking_send(batch);
@@ -376,6 +389,11 @@ fn count(report: &Reconciliation, source: Source) {
     let id = item.id.map(|id| id.to_string()).unwrap_or_default();
     if item.agrees() {
         tracing::info!(reconciliation.id = id, "the files agree with the books");
+    } else if !item.needs_a_person() {
+        tracing::warn!(
+            reconciliation.id = id,
+            "a daily file is not complete; what it holds is in the books, and a whole version is still to come"
+        );
     } else {
         tracing::error!(
             reconciliation.id = id,

@@ -71,14 +71,34 @@ pub enum ReconcileError {
         /// What it is called.
         name: String,
     },
+    /// It is somebody else's.
+    #[error(
+        "{name}: it is a file of partner {partner}, which is no Alipay account of this gateway"
+    )]
+    ForeignPartner {
+        /// What it is called.
+        name: String,
+        /// Whose it is.
+        partner: String,
+    },
     /// Files of several accounts, or the same file twice.
     #[error("{0}")]
     Together(&'static str),
+    /// From some line on there is nothing in it that could be read.
+    #[error("{name}: the file cannot be read from line {line} on; nothing of it was taken")]
+    Unreadable {
+        /// What it is called.
+        name: String,
+        /// The first line that could not be read.
+        line: u64,
+    },
     /// A file could not be read to its end.
-    #[error("{name}: the file cannot be read")]
+    #[error("{name}: the file cannot be read from line {line} on; nothing of it was taken")]
     Io {
         /// What it is called.
         name: String,
+        /// The first line that could not be read.
+        line: u64,
         /// Why.
         #[source]
         source: std::io::Error,

@@ -76,6 +76,7 @@ pub(super) struct Known {
 pub(super) fn identify(file: StagedFile, order: &Order) -> Result<Known, ReconcileError> {
     let failed = |source| ReconcileError::Io {
         name: file.name.clone(),
+        line: 1,
         source,
     };
     let (sha256, size_bytes) = hash(&file.path).map_err(failed)?;
@@ -113,6 +114,7 @@ pub(super) fn open(
 ) -> Result<FileReader<BufReader<File>>, ReconcileError> {
     let failed = |source| ReconcileError::Io {
         name: file.name.clone(),
+        line: 1,
         source,
     };
     let bytes = BufReader::with_capacity(64 * 1024, File::open(&file.path).map_err(failed)?);

@@ -18,7 +18,10 @@ impl Books {
     /// - A row is ours by our id, or by Alipay's; what it should say is in the payment or the refund.
     /// - What is missing is looked for on the file's day: charges by Alipay's time of payment, cancels and
     ///   refunds by when we learnt of them, unless another file has them.
-    /// - The expected sum of what is in dispute (unknown, repeated, of another status) is nothing.
+    /// - A row that names our order and beside it another trade, wallet or merchant does not agree,
+    ///   whatever else it says.
+    /// - The expected sum of what is in dispute (unknown, repeated, of another identity or status) is
+    ///   nothing.
     #[tracing::instrument(name = "db.statement.compare", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     #[expect(clippy::too_many_lines, reason = "one statement")]
     pub async fn compare(
@@ -36,13 +39,19 @@ impl Books {
                     where partner = $1 and reconciliation_id = $2 and position = $3
                         and matched_at is null
                     returning file_id
+                ), whole as (
+                    -- Of a file that lacks rows nothing can be said to be missing.
+                    select from gate
+                    join statement_file as file on file.partner = $1
+                        and file.file_id = gate.file_id and not file.is_provisional
                 ), compared as materialized (
                     select r.line, r.row_type, r.partner_transaction_id, r.alipay_trans_id,
                         r.amount_minor, r.fee_minor, r.currency, r.net_minor, r.completed_at,
                         r.trans_amount_minor, r.trans_currency, r.wallet,
                         r.merchant_id, r.payment_id, r.refund_id, told.type,
                         coalesce(payment.store_id, r.store_name) as store,
-                        payment.paid_at, refund.origin,
+                        payment.paid_at, refund.origin, identity.ours as our_identity,
+                        identity.theirs as their_identity,
                         case told.type when 'refund' then refund.status else payment.status end
                             as status,
                         case told.type
@@ -85,6 +94,36 @@ impl Books {
                         and payment.payment_id = r.payment_id
                     left join refund on refund.merchant_id = r.merchant_id
                         and refund.refund_id = r.refund_id
+                    left join merchant on merchant.merchant_id = r.merchant_id
+                    -- As `tells_of_another` in the domain.
+                    cross join lateral (
+                        select nullif(concat_ws(', ',
+                                case when differ.trade
+                                    then 'Transaction_id ' || payment.alipay_trans_id end,
+                                case when differ.id
+                                    then 'Partner_transaction_id ' || payment.partner_trans_id end,
+                                case when differ.wallet then 'Issue ' || payment.wallet end,
+                                case when differ.merchant then 'Secondary_merchant_id '
+                                    || merchant.secondary_merchant_id end), '') as ours,
+                            nullif(concat_ws(', ',
+                                case when differ.trade
+                                    then 'Transaction_id ' || r.alipay_trans_id end,
+                                case when differ.id then 'Partner_transaction_id '
+                                    || r.partner_transaction_id end,
+                                case when differ.wallet then 'Issue ' || r.wallet end,
+                                case when differ.merchant then 'Secondary_merchant_id '
+                                    || r.secondary_merchant_id end), '') as theirs
+                        from (select
+                            lower(r.alipay_trans_id) <> lower(payment.alipay_trans_id) as trade,
+                            r.row_type <> 'refund'
+                                and r.partner_transaction_id is distinct from r.alipay_trans_id
+                                and lower(r.partner_transaction_id)
+                                    <> lower(payment.partner_trans_id) as id,
+                            lower(r.wallet) <> lower(payment.wallet) as wallet,
+                            r.secondary_merchant_id <> merchant.secondary_merchant_id
+                                and is_of_another_merchant(r.merchant_id,
+                                    r.secondary_merchant_id) as merchant) as differ
+                    ) as identity
                     -- A settlement file knows payments and refunds only.
                     cross join lateral (
                         select case
@@ -115,7 +154,7 @@ impl Books {
                         store_id, wallet, partner_trans_id as our_id, alipay_trans_id,
                         amount_minor, currency, coalesce(paid_at, created_at) as moved_at
                     from payment
-                    where $5 = 'transaction' and exists (select from gate) and partner = $1
+                    where $5 = 'transaction' and exists (select from whole) and partner = $1
                         and charged
                         and coalesce(paid_at, created_at) >= $8
                         and coalesce(paid_at, created_at) < $8::timestamptz + interval '1 day'
@@ -125,7 +164,7 @@ impl Books {
                         partner_trans_id, alipay_trans_id, amount_minor - refunded_minor, currency,
                         finalized_at
                     from payment
-                    where $5 = 'transaction' and exists (select from gate) and partner = $1
+                    where $5 = 'transaction' and exists (select from whole) and partner = $1
                         and money_returned and refunded_minor < amount_minor
                         and finalized_at >= $8
                         and finalized_at < $8::timestamptz + interval '1 day'
@@ -137,7 +176,7 @@ impl Books {
                     from refund
                     join payment on payment.merchant_id = refund.merchant_id
                         and payment.payment_id = refund.payment_id
-                    where $5 = 'transaction' and exists (select from gate) and refund.partner = $1
+                    where $5 = 'transaction' and exists (select from whole) and refund.partner = $1
                         and refund.status = 'succeeded' and refund.origin = 'gateway'
                         and refund.succeeded_at >= $8
                         and refund.succeeded_at < $8::timestamptz + interval '1 day'
@@ -169,7 +208,7 @@ impl Books {
                         and r.file_id = file.file_id
                     left join payment on payment.merchant_id = r.merchant_id
                         and payment.payment_id = r.payment_id
-                    where $5 = 'settlement' and exists (select from gate)
+                    where $5 = 'settlement' and exists (select from whole)
                         and file.partner = $1 and file.kind = 'transaction'
                         and file.imported_at is not null and file.superseded_at is null
                         -- Since the settlement file before this one, so that each is told once.
@@ -201,6 +240,8 @@ impl Books {
                     left join settled on settled.line = judged.line
                     cross join lateral (values
                         ('unknown_to_us', not is_ours, null, null),
+                        ('identity_differs', our_identity is not null, our_identity,
+                            their_identity),
                         (case $5 when 'settlement' then 'settled_twice' else 'duplicate' end,
                             is_repeated, null, null),
                         ('currency_differs', is_ours and currency <> our_currency, our_currency,
@@ -219,7 +260,8 @@ impl Books {
                         ('net_differs', net_minor <> abs(amount_minor - fee_minor),
                             money_text(abs(amount_minor - fee_minor), currency),
                             money_text(net_minor, currency)),
-                        ('status_differs', is_ours and not agrees, status, row_type),
+                        ('status_differs', is_ours and not agrees and our_identity is null, status,
+                            row_type),
                         ('day_differs',
                             $5 = 'transaction' and business_day(completed_at) <> $6
                                 or is_ours and type = 'payment'
@@ -273,7 +315,7 @@ impl Books {
                         sign * amount_minor as amount_minor, sign * fee_minor as fee_minor,
                         sign * coalesce(net_minor, amount_minor - fee_minor) as net_minor,
                         case
-                            when is_ours and agrees and not is_repeated
+                            when is_ours and agrees and our_identity is null and not is_repeated
                                 then sign * (our_amount_minor - our_fee_minor)
                             else 0
                         end as expected_net_minor

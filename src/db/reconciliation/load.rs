@@ -13,6 +13,7 @@ use crate::{
         daily_file::{FileKind, FileRow, FileSummary, RowFault, RowType, Settlement},
         id::{MerchantId, PaymentId, RefundId},
         money::{Currency, Money},
+        reconciliation::Companions,
     },
 };
 
@@ -52,8 +53,8 @@ pub struct Candidate {
     pub row: FileRow,
     /// The order.
     pub subject: SubjectIds,
-    /// Whether there is also a row that all of the payment went back by a cancel.
-    pub canceled: bool,
+    /// What else is known of it.
+    pub companions: Companions,
 }
 
 impl Books {
@@ -148,6 +149,25 @@ impl Books {
         kind: FileKind,
         end: FileEnd<'_>,
     ) -> Result<(), Error> {
+        loop {
+            self.in_dry_run("savepoint file_ended").await?;
+            match self.try_to_end_file(at, kind, end).await {
+                // Another content under this name was ended in the same moment, which was waited for:
+                // this one is the version after it.
+                Err(Error::Constraint(name)) if name == "statement_file_version_key" => {
+                    self.in_dry_run("rollback to savepoint file_ended").await?;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn try_to_end_file(
+        &mut self,
+        at: FileRef<'_>,
+        kind: FileKind,
+        end: FileEnd<'_>,
+    ) -> Result<(), Error> {
         let mut lines = vec![];
         let mut positions = vec![];
         let mut columns = vec![];
@@ -173,19 +193,26 @@ impl Books {
                 r#"with ended as (
                     update statement_file
                     set imported_at = db_now(), row_count = $5, fault_count = $6,
-                        duplicate_count = $7, warnings = $8,
+                        duplicate_count = $7, warnings = $8, is_provisional = $13,
+                        -- What lacks rows takes no place of a whole version.
+                        superseded_at = case when $13 and exists (
+                                select from statement_file as other
+                                where other.partner = $1 and other.kind = $3 and other.day = $4
+                                    and other.file_id <> $2 and other.imported_at is not null
+                                    and other.superseded_at is null and not other.is_provisional)
+                            then db_now() end,
                         version = 1 + (
                             select count(*)::integer from statement_file as other
                             where other.partner = $1 and other.name = statement_file.name
                                 and other.version is not null)
                     where partner = $1 and file_id = $2 and imported_at is null
-                    returning file_id
+                    returning file_id, superseded_at
                 ), superseded as (
                     update statement_file
                     set superseded_at = db_now()
                     where partner = $1 and kind = $3 and day = $4 and file_id <> $2
                         and imported_at is not null and superseded_at is null
-                        and exists (select from ended)
+                        and exists (select from ended where ended.superseded_at is null)
                 )
                 insert into statement_fault (partner, file_id, line, position, column_name, reason)
                 select $1, $2, fault.line, fault.position, fault.column_name, fault.reason
@@ -203,6 +230,7 @@ impl Books {
                 &positions,
                 &columns as &[Option<&str>],
                 &reasons,
+                !end.summary.is_whole(),
             ),
             execute
         )?;
@@ -232,8 +260,15 @@ impl Books {
                             and file.file_id = other.file_id and file.superseded_at is null
                             and file.imported_at is not null
                         where other.partner = $1 and other.payment_id = r.payment_id
-                            and other.row_type in ('cancel', 'reversal')) as "canceled!"
+                            and other.row_type in ('cancel', 'reversal')
+                            -- One that names another trade says nothing of this.
+                            and coalesce(lower(other.alipay_trans_id)
+                                = lower(payment.alipay_trans_id), true)) as "canceled!",
+                    coalesce(r.secondary_merchant_id <> merchant.secondary_merchant_id
+                        and is_of_another_merchant(r.merchant_id, r.secondary_merchant_id), false)
+                        as "other_merchant!"
                 from statement_row as r
+                join merchant on merchant.merchant_id = r.merchant_id
                 join payment on payment.merchant_id = r.merchant_id
                     and payment.payment_id = r.payment_id
                 left join refund on refund.merchant_id = r.merchant_id
@@ -343,6 +378,7 @@ pub(in crate::db) struct CandidateRow {
     pub(in crate::db) payment_id: Uuid,
     pub(in crate::db) refund_id: Option<Uuid>,
     pub(in crate::db) canceled: bool,
+    pub(in crate::db) other_merchant: bool,
 }
 
 impl TryFrom<CandidateRow> for Candidate {
@@ -387,7 +423,10 @@ impl TryFrom<CandidateRow> for Candidate {
                 payment_id: row.payment_id.into(),
                 refund_id: row.refund_id.map(RefundId::from),
             },
-            canceled: row.canceled,
+            companions: Companions {
+                canceled: row.canceled,
+                other_merchant: row.other_merchant,
+            },
         })
     }
 }

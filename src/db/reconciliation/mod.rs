@@ -111,6 +111,15 @@ impl Books {
         self.dry_run.is_some()
     }
 
+    /// Runs what only the transaction of a dry run needs.
+    async fn in_dry_run(&mut self, statement: &'static str) -> Result<(), Error> {
+        if let Some(connection) = &mut self.dry_run {
+            let limits = self.db.bulk.limits();
+            within(limits, sqlx::raw_sql(statement).execute(&mut **connection)).await?;
+        }
+        Ok(())
+    }
+
     /// Takes back whatever a dry run wrote.
     pub async fn undo(self) -> Result<(), Error> {
         let limits = self.db.bulk.limits();

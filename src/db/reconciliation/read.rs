@@ -47,8 +47,11 @@ impl Books {
                     (select jsonb_object_agg(class, jsonb_build_array(total, open)) from (
                         select class, count(*) as total,
                             count(*) filter (
-                                where acknowledged_at is null and class <> 'corrected') as open
+                                where acknowledged_at is null and class <> 'corrected'
+                                    and of_file.superseded_at is null) as open
                         from reconciliation_difference as d
+                        join statement_file as of_file on of_file.partner = d.partner
+                            and of_file.file_id = d.file_id
                         where d.partner = r.partner
                             and d.reconciliation_id = r.reconciliation_id
                             and ($1::uuid is null or d.merchant_id = $1)
@@ -58,6 +61,13 @@ impl Books {
                             'id', f.file_id, 'kind', f.kind, 'day', f.day, 'name', f.name,
                             'sha256', encode(f.sha256, 'hex'), 'version', f.version,
                             'is_superseded', f.superseded_at is not null,
+                            'is_provisional', f.is_provisional,
+                            'open', (select count(*) from reconciliation_difference as d
+                                where d.partner = r.partner
+                                    and d.reconciliation_id = r.reconciliation_id
+                                    and d.file_id = f.file_id and d.acknowledged_at is null
+                                    and d.class <> 'corrected' and f.superseded_at is null
+                                    and ($1::uuid is null or d.merchant_id = $1)),
                             'rows', case when $1::uuid is null then coalesce(f.row_count, 0)
                                 else own.rows end,
                             'faults', case when $1::uuid is null then coalesce(f.fault_count, 0)
@@ -356,6 +366,8 @@ struct FileJson {
     sha256: String,
     version: Option<i32>,
     is_superseded: bool,
+    is_provisional: bool,
+    open: i64,
     rows: i64,
     faults: i64,
     matched: i64,
@@ -399,6 +411,8 @@ impl TryFrom<HeadRow> for ReconciliationItem {
                     sha256: hex::decode(&file.sha256).map_err(|_| wrong("sha256"))?,
                     version: file.version,
                     is_superseded: file.is_superseded,
+                    is_provisional: file.is_provisional,
+                    open: file.open,
                     rows: file.rows,
                     faults: file.faults,
                     matched: file.matched,

@@ -164,6 +164,11 @@ pub enum Reason {
         "the file ends in this line, without a line end: it may be cut, and nothing of it is taken"
     )]
     Cut,
+    /// The file lacks rows, so its last line may be cut, though it is ended.
+    #[error(
+        "the file has fewer rows than it says, so its last line may be cut, and nothing of it is taken"
+    )]
+    LastOfTooFew,
     /// A line above the column names that is not the header, or a second header or name line.
     #[error("is not a record")]
     NotARecord,

@@ -25,6 +25,8 @@ pub struct Companions {
     /// There is a row that all of the money went back by a cancel. A payment that was paid and
     /// cancelled must never be read as paid in between (`design/correctness.md` M6).
     pub canceled: bool,
+    /// The row names another secondary merchant than the one whose payment it is.
+    pub other_merchant: bool,
 }
 
 /// What a `PAYMENT`, `CANCEL` or `REVERSAL` row means for its payment.
@@ -33,7 +35,7 @@ pub fn judge_payment(
     payment: &Payment,
     companions: Companions,
 ) -> Verdict<PaymentEvent> {
-    if is_of_another_trade(row, payment) {
+    if tells_of_another(row, payment, companions) {
         return Verdict::Contradicts;
     }
     if row.amount != payment.amount {
@@ -108,7 +110,11 @@ pub fn judge_refund(row: &FileRow, refund: &Refund) -> Verdict<RefundEvent> {
 /// Whether a `REFUND` row that names no refund of ours can be taken into the payment's books: it never
 /// makes more go back than came in (`design/correctness.md` M3); what has no room yet is a claim, which
 /// waits for it. The guard of the statement decides again.
-pub fn judge_portal_refund(row: &FileRow, payment: &Payment) -> Verdict<()> {
+pub fn judge_portal_refund(
+    row: &FileRow,
+    payment: &Payment,
+    companions: Companions,
+) -> Verdict<()> {
     let is_sane = row.amount.currency() == payment.amount.currency()
         && row.amount.minor() >= 1
         && row.amount.minor() <= payment.amount.minor();
@@ -117,7 +123,7 @@ pub fn judge_portal_refund(row: &FileRow, payment: &Payment) -> Verdict<()> {
         .partner_transaction_id
         .as_deref()
         .is_some_and(|id| id != payment.partner_trans_id.as_str());
-    if !is_sane || !is_new_id || is_of_another_trade(row, payment) {
+    if !is_sane || !is_new_id || tells_of_another(row, payment, companions) {
         Verdict::Contradicts
     } else if fits {
         Verdict::Settles(())
@@ -133,12 +139,26 @@ fn returns_a_part(row: &FileRow, payment: &Payment) -> bool {
         && (1..payment.amount.minor()).contains(&row.amount.minor())
 }
 
-/// Both sides know Alipay's id of the trade, and they differ.
-fn is_of_another_trade(row: &FileRow, payment: &Payment) -> bool {
-    row.alipay_trans_id
-        .as_ref()
-        .zip(payment.alipay_trans_id.as_ref())
-        .is_some_and(|(told, known)| told != known)
+/// Whether a row was found by one id of a payment, or of a refund of it, and names another trade, another
+/// wallet or another merchant beside it: two ids that were swapped, or that a spreadsheet rounded. It
+/// proves nothing of the payment. The comparison of the file tells the same (`identity_differs`).
+pub fn tells_of_another(row: &FileRow, payment: &Payment, companions: Companions) -> bool {
+    let differ = |told: Option<&str>, known: Option<&str>| {
+        told.zip(known)
+            .is_some_and(|(told, known)| !told.eq_ignore_ascii_case(known))
+    };
+    let told_trade = row.alipay_trans_id.as_deref();
+    // A refund has an id of its own, and a settlement names a cancelled trade by Alipay's.
+    let told_payment = row
+        .partner_transaction_id
+        .as_deref()
+        .filter(|id| row.row_type != RowType::Refund && Some(*id) != told_trade);
+    let wallet = payment.charge.as_ref();
+    let wallet = wallet.and_then(|charge| charge.wallet.as_deref());
+    differ(told_trade, payment.alipay_trans_id.as_deref())
+        || differ(told_payment, Some(payment.partner_trans_id.as_str()))
+        || differ(row.wallet.as_deref(), wallet)
+        || companions.other_merchant
 }
 
 fn paid(row: &FileRow, payment: &Payment) -> PaymentEvent {

@@ -14,11 +14,12 @@ fn at(seconds: i64) -> DateTime<Utc> {
 }
 
 fn row(row_type: RowType, amount: Money) -> FileRow {
+    let our_id = (row_type == RowType::Refund).then(|| "HKR-1".to_owned());
     FileRow {
         line: 3,
         duplicate_of: None,
         row_type,
-        partner_transaction_id: Some("HKR-1".to_owned()),
+        partner_transaction_id: our_id,
         alipay_trans_id: Some("2026".to_owned()),
         amount,
         fee: Money::new(0, Currency::HKD),
@@ -66,7 +67,10 @@ fn told(verdict: &Verdict<PaymentEvent>) -> &'static str {
 #[test]
 fn m6_each_row_against_each_state_of_a_payment() {
     let none = Companions::default();
-    let with_cancel = Companions { canceled: true };
+    let with_cancel = Companions {
+        canceled: true,
+        ..Companions::default()
+    };
     let states = [
         PaymentState::Processing(ProcessingReason::Submitting),
         PaymentState::Processing(ProcessingReason::AwaitingBuyer),
@@ -190,6 +194,96 @@ fn another_amount_currency_or_trade_settles_nothing() {
 }
 
 #[test]
+fn a_row_that_names_another_trade_wallet_or_merchant_settles_nothing() {
+    let mut known = payment(PaymentState::Unresolved);
+    known.alipay_trans_id = Some("2026".to_owned());
+    known.charge = Some(Charge {
+        wallet: Some("ALIPAYHK".to_owned()),
+        ..Charge::default()
+    });
+    let none = Companions::default();
+    let our_id = Some(known.partner_trans_id.as_str().to_owned());
+    let row = |change: fn(&mut FileRow)| {
+        let mut row = row(RowType::Payment, known.amount);
+        row.partner_transaction_id.clone_from(&our_id);
+        change(&mut row);
+        row
+    };
+    let text = |text: &str| Some(text.to_owned());
+    for (what, row, companions, is_another) in [
+        ("the same", row(|_| {}), none, false),
+        (
+            "less is said",
+            row(|row| (row.alipay_trans_id, row.wallet) = (None, None)),
+            none,
+            false,
+        ),
+        (
+            "other letters",
+            row(|row| row.wallet = Some("AlipayHK".to_owned())),
+            none,
+            false,
+        ),
+        (
+            "a rounded id",
+            row(|row| row.alipay_trans_id = Some("2.02611E+27".to_owned())),
+            none,
+            true,
+        ),
+        (
+            "another trade",
+            row(|row| row.alipay_trans_id = Some("2027".to_owned())),
+            none,
+            true,
+        ),
+        (
+            "another order",
+            row(|row| row.partner_transaction_id = Some("HKP-2".to_owned())),
+            none,
+            true,
+        ),
+        (
+            "another wallet",
+            row(|row| row.wallet = Some("ALIPAYCN".to_owned())),
+            none,
+            true,
+        ),
+        (
+            "another merchant",
+            row(|_| {}),
+            Companions {
+                other_merchant: true,
+                ..none
+            },
+            true,
+        ),
+    ] {
+        assert_eq!(
+            tells_of_another(&row, &known, companions),
+            is_another,
+            "{what}"
+        );
+        let expected = if is_another { "contradicts" } else { "paid" };
+        assert_eq!(
+            told(&judge_payment(&row, &known, companions)),
+            expected,
+            "{what}"
+        );
+    }
+    // A settlement names a cancelled trade by Alipay's id, and what is not known cannot differ.
+    let by_trade = row(|row| row.partner_transaction_id = row.alipay_trans_id.clone());
+    assert!(!tells_of_another(&by_trade, &known, none));
+    known.alipay_trans_id = None;
+    known.charge = None;
+    let other = super::tests::row(RowType::Payment, known.amount);
+    let other = FileRow {
+        wallet: text("ALIPAYCN"),
+        ..other
+    };
+    assert!(!tells_of_another(&other, &known, none));
+}
+
+#[test]
 fn a_row_settles_an_open_refund_and_contradicts_one_that_failed() {
     let failure = RefundFailure {
         code: "X".to_owned(),
@@ -229,6 +323,7 @@ fn m3_a_portal_refund_is_taken_up_to_what_is_left_of_a_paid_payment() {
         judge_portal_refund(
             &row(RowType::Refund, Money::new(minor, Currency::HKD)),
             payment,
+            Companions::default(),
         )
     };
     assert_eq!(of(left, &payment), Verdict::Settles(()));

@@ -11,7 +11,9 @@ mod judge;
 mod report;
 pub mod statement;
 
-pub use judge::{Companions, Verdict, judge_payment, judge_portal_refund, judge_refund};
+pub use judge::{
+    Companions, Verdict, judge_payment, judge_portal_refund, judge_refund, tells_of_another,
+};
 pub use report::{
     Counts, Difference, DifferenceClass, DifferenceFilter, ReconciledFile, Reconciliation,
     ReconciliationFilter, ReconciliationItem, ReconciliationStatus, Source, StoredFault,

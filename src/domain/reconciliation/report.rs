@@ -48,6 +48,9 @@ stored_names!(ReconciliationStatus {
 /// In what way a row and the books differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DifferenceClass {
+    /// The row names our order, and beside it Alipay's id of another trade, another wallet or another
+    /// merchant. It settles nothing.
+    IdentityDiffers,
     /// Another amount.
     AmountDiffers,
     /// Another currency.
@@ -77,6 +80,7 @@ pub enum DifferenceClass {
 }
 
 stored_names!(DifferenceClass {
+    IdentityDiffers = "identity_differs",
     AmountDiffers = "amount_differs",
     CurrencyDiffers = "currency_differs",
     FeeDiffers = "fee_differs",
@@ -96,6 +100,7 @@ impl DifferenceClass {
     /// In words, for people.
     pub const fn meaning(self) -> &'static str {
         match self {
+            Self::IdentityDiffers => "the file has another trade, wallet or merchant",
             Self::AmountDiffers => "the file has another amount",
             Self::CurrencyDiffers => "the file has another currency",
             Self::FeeDiffers => "Alipay keeps another fee than the configured rate makes",
@@ -241,14 +246,30 @@ pub struct ReconciledFile {
     pub version: Option<i32>,
     /// Whether a later version took its place.
     pub is_superseded: bool,
+    /// Whether it lacks rows, so that a whole version is still to come.
+    pub is_provisional: bool,
     /// Rows that were read.
     pub rows: i64,
     /// Rows that could not be read.
     pub faults: i64,
     /// Rows that agree with the books.
     pub matched: i64,
+    /// Differences that nobody took note of yet; none where a later version took its place.
+    pub open: i64,
     /// What a person should know of it.
     pub warnings: Vec<String>,
+}
+
+impl ReconciledFile {
+    /// Whether it counts, and lacks rows.
+    pub const fn lacks_rows(&self) -> bool {
+        self.is_provisional && !self.is_superseded
+    }
+
+    /// Whether something of it waits for a person: of what is not whole, nothing yet.
+    pub const fn needs_a_person(&self) -> bool {
+        !self.is_superseded && !self.is_provisional && (self.open > 0 || self.faults > 0)
+    }
 }
 
 /// How many differences there are of each class, and how many of them wait for a person.
@@ -303,7 +324,7 @@ pub struct ReconciliationItem {
     pub files: Vec<ReconciledFile>,
     /// Its differences by class.
     pub counts: Counts,
-    /// How many of them nobody took note of yet.
+    /// How many of them nobody took note of yet, but for those of versions that others took the place of.
     pub open: i64,
 }
 
@@ -326,10 +347,23 @@ impl Reconciliation {
 }
 
 impl ReconciliationItem {
-    /// Whether nothing waits for a person: no open difference, and no row that could not be read.
+    /// Whether nothing waits for a person or for the rest of a file: no open difference, and no row that
+    /// could not be read or is missing.
     pub fn agrees(&self) -> bool {
+        let is_good =
+            |file: &ReconciledFile| file.is_superseded || file.faults == 0 && !file.is_provisional;
         self.status == ReconciliationStatus::Complete
             && self.open == 0
-            && self.files.iter().all(|file| file.faults == 0)
+            && self.files.iter().all(is_good)
+    }
+
+    /// Whether a file of it counts and lacks rows.
+    pub fn lacks_rows(&self) -> bool {
+        self.files.iter().any(ReconciledFile::lacks_rows)
+    }
+
+    /// Whether something waits for a person.
+    pub fn needs_a_person(&self) -> bool {
+        self.files.iter().any(ReconciledFile::needs_a_person)
     }
 }

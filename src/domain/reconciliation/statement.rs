@@ -67,6 +67,7 @@ fn verdict(item: &ReconciliationItem, agrees: bool) -> Markup {
         } @else if item.status == ReconciliationStatus::Complete {
             p.bad {
                 strong { (item.open) " differences are open" }
+                @if item.lacks_rows() { ", " strong { "a file is not complete" } }
                 @if unread > 0 { ", " strong { (unread) " rows could not be read" } }
                 "."
             }
@@ -93,6 +94,7 @@ fn files(item: &ReconciliationItem) -> Markup {
                         td {
                             (text(&file.name))
                             @if file.is_superseded { " " span.note { "(a later version took its place)" } }
+                            @if file.lacks_rows() { " " span.bad { "(not complete: a whole version is still to come)" } }
                             @for warning in &file.warnings { br; span.note { (text(warning)) } }
                         }
                         td { (file.day) }
@@ -382,6 +384,8 @@ mod tests {
                     sha256: vec![0xab; 32],
                     version: Some(2),
                     is_superseded: false,
+                    is_provisional: false,
+                    open: 0,
                     rows: 4,
                     faults: 1,
                     matched: 3,

@@ -192,6 +192,8 @@ fn problem(error: ReconcileError) -> Problem {
         ReconcileError::NoFiles
         | ReconcileError::File { .. }
         | ReconcileError::Unnamed { .. }
+        | ReconcileError::ForeignPartner { .. }
+        | ReconcileError::Unreadable { .. }
         | ReconcileError::Together(_) => fault("file", &error.to_string()),
         ReconcileError::Db(error) => crate::app::error::Error::from(error).into(),
         ReconcileError::Io { .. } | ReconcileError::Record(_) | ReconcileError::ReadingEnded => {

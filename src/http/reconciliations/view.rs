@@ -38,6 +38,10 @@ pub struct FileView {
     /// Whether a later version took its place.
     #[schema(example = false)]
     pub superseded: bool,
+    /// Whether it lacks rows, by its own count or its cut end: a whole version is still to come, and takes
+    /// its place.
+    #[schema(example = false)]
+    pub provisional: bool,
     /// Rows that were read; a merchant's key counts its own.
     #[schema(example = 4)]
     pub rows: i64,
@@ -61,6 +65,7 @@ impl From<&ReconciledFile> for FileView {
             sha256: hex::encode(&file.sha256),
             version: file.version,
             superseded: file.is_superseded,
+            provisional: file.is_provisional,
             rows: file.rows,
             matched: file.matched,
             faults: file.faults,
@@ -88,14 +93,15 @@ pub struct SummaryView {
     /// `running`, `complete`, or `interrupted`: bring the same files again to continue it.
     #[schema(example = "complete")]
     pub status: &'static str,
-    /// Whether nothing waits for a person: complete, no open difference, and no row that could not be
-    /// read.
+    /// Whether nothing waits for a person or for the rest of a file: complete, no open difference, and no
+    /// row that could not be read or is missing.
     #[schema(example = true)]
     pub agrees: bool,
     /// How many differences there are of each class.
     #[schema(example = json!({"missing_in_file": 1}))]
     pub differences: BTreeMap<&'static str, i64>,
-    /// How many of them nobody acknowledged yet; what was `corrected` needs no acknowledgement.
+    /// How many of them nobody acknowledged yet; what was `corrected` needs no acknowledgement, nor what a
+    /// version said whose place a later one took.
     #[schema(example = 1)]
     pub open_differences: i64,
     /// The rate that fees were checked against, in hundredths of a percent; `null` where none was
@@ -255,7 +261,7 @@ pub struct DifferenceView {
     /// Always `difference`.
     #[schema(example = "difference")]
     pub object: &'static str,
-    /// `amount_differs`, `currency_differs`, `fee_differs`, `net_differs`, `status_differs`,
+    /// `identity_differs` (another trade, wallet or merchant), `amount_differs`, `currency_differs`, `fee_differs`, `net_differs`, `status_differs`,
     /// `day_differs`, `missing_in_file`, `unknown_to_us`, `portal_refund`, `duplicate`,
     /// `settled_twice`, `not_settled`, or `corrected`: the order was open, and the row settled it.
     #[schema(example = "missing_in_file")]

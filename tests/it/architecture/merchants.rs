@@ -90,7 +90,7 @@ const OF_ALL: [(&str, &str); 18] = [
         "the comparison of an account's file with our books; each row is written under its merchant",
     ),
     (
-        "from statement_row as r join payment on payment.merchant_id = r.merchant_id",
+        "from statement_row as r join merchant on merchant.merchant_id = r.merchant_id join payment on payment.merchant_id = r.merchant_id",
         "what an account's file proves of open payments, each under the merchant of its row",
     ),
     (

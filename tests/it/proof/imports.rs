@@ -94,7 +94,7 @@ async fn effects(stage: &Stage, day: &str) -> Vec<String> {
 fn file_of(date: NaiveDate, number: usize, open: &Value, paid: &Value) -> String {
     let row = |id: &str, alipay: &str, amount: &str, kind: &str| {
         format!(
-            "{id}|{alipay}|{amount}|0.00|HKD|{date} 12:00:00|{kind}||5812|M|M0001|B||HKD|{amount}|1|ALIPAYHK\n"
+            "{id}|{alipay}|{amount}|0.00|HKD|{date} 12:00:00|{kind}||5812|M|SM001|B||HKD|{amount}|1|ALIPAYHK\n"
         )
     };
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

@@ -195,7 +195,10 @@ async fn a_planted_fault_is_found_at_the_line_that_the_simulator_names() {
         .iter()
         .map(ToString::to_string)
         .collect();
-    assert_eq!(warnings, ["the first line says 5 records, but there are 6"]);
+    assert_eq!(
+        warnings,
+        ["the file says that it has 5 records, but there are 6"]
+    );
 }
 
 #[tokio::test]

@@ -143,7 +143,8 @@ fn a_wrong_count_is_a_warning_and_bad_rows_count_too() {
         said: 5,
         counted: 4,
     };
-    assert_eq!((read.rows.len(), read.summary.warnings), (4, vec![warning]));
+    // Of what is missing the last row may be a part.
+    assert_eq!((read.rows.len(), read.summary.warnings), (3, vec![warning]));
     let read = read_named(NAME, edited(4, "60.00", "sixty"));
     assert_eq!((read.rows.len(), read.summary.warnings), (3, vec![]));
 }
