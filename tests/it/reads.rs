@@ -203,6 +203,8 @@ async fn a_refresh_answers_the_refund_as_it_is_when_it_answers(pool: PgPool) {
     world.until_received("refund_query", 1).await;
     world.advance(TimeDelta::days(1)).await;
     world.simulator.deliver_notifications().await;
+    // What it hints at is asked about.
+    world.replicas[0].worker.run_once().await;
     let told = world.till.get_refund(pending.id()).await;
     assert_eq!(told["status"], "succeeded", "{told}");
     world.simulator.release().await;
@@ -227,6 +229,8 @@ async fn a_read_that_was_overtaken_is_no_older_than_what_was_told_meanwhile(pool
     let read = overtaken(&world, "db.refund.after", "refunds", pending.id()).await;
     world.advance(TimeDelta::days(1)).await;
     world.simulator.deliver_notifications().await;
+    // What it hints at is asked about.
+    world.run_due().await;
     let told = world.till.get_refund(pending.id()).await;
     assert_eq!(told["status"], "succeeded", "{told}");
     world.replicas[0].app.failpoints().resume();

@@ -426,12 +426,14 @@ async fn canceled_late(mut scene: Scene) -> Vec<Violation> {
 /// A refresh that learns nothing, and is answered after the payment was canceled meanwhile.
 async fn overtaken_refresh(mut scene: Scene) -> Vec<Violation> {
     let order = scene.order("0102").await;
+    // The first question brings the wallet, which is news.
+    scene.hear(&order, Act::Refresh).await;
     scene.script("query", "hold").await;
     let (mut ear, mut rival) = (Ear::default(), Ear::default());
     let world = &scene.world;
     let refresh = act(world, &mut ear, 0, 1, &order, Act::Refresh);
     let cancel = async {
-        world.until_received("query", 1).await;
+        world.until_received("query", 2).await;
         act(world, &mut rival, 0, 2, &order, Act::Cancel(20)).await;
         // The oracle tells two answers apart by when they were heard.
         tokio::time::sleep(2 * TOLD_APART).await;
