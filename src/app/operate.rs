@@ -200,7 +200,8 @@ impl App {
             return Err(not_unresolved(payment.id));
         }
         tracing::warn!(payment.id = %payment.id, api_key.id = %identity.api_key_id, ticket = %grounds.ticket, "an operator settled what contradicts a payment: the books stand");
-        Ok(self.db.payment(payment.merchant_id, payment.id).await?)
+        let read = self.db.payment(payment.merchant_id, payment.id).await;
+        read.map_err(|error| Error::from(error).after_begin())
     }
 
     /// Whose object it is that somebody with this reach names; `None` where the operator names nothing.

@@ -278,8 +278,12 @@ impl Db {
         .run(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.entomb_reference.done");
-        let owner = self.owner_of_reference(merchant_id, merchant_reference);
-        owner.await?.ok_or_else(|| Error::Inconsistent {
+        let owner = self
+            .owner_of_reference(merchant_id, merchant_reference)
+            .await;
+        // The tombstone may stand by now, whatever becomes of the read.
+        let owner = owner.map_err(|error| error.after_doubt(true))?;
+        owner.ok_or_else(|| Error::Inconsistent {
             table: "merchant_reference",
             column: "merchant_reference",
             id: merchant_id.to_string(),
@@ -327,8 +331,9 @@ impl Db {
         .run(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.entomb_key.done");
-        let owner = self.owner_of_key(merchant_id, route, key);
-        owner.await?.ok_or_else(|| Error::Inconsistent {
+        let owner = self.owner_of_key(merchant_id, route, key).await;
+        let owner = owner.map_err(|error| error.after_doubt(true))?;
+        owner.ok_or_else(|| Error::Inconsistent {
             table: "idempotency_key",
             column: "idempotency_key",
             id: merchant_id.to_string(),

@@ -295,7 +295,7 @@ fn refusals_of_callers(operation: &Map<String, Value>) -> Vec<Problem> {
         ),
         Problem::new(
             Kind::ServiceUnavailable,
-            "nothing was attempted; repeat with the same idempotency key",
+            "this request began nothing, whatever an earlier one began; ask again, with the same idempotency key if it has one",
         ),
         Error::RateLimited {
             retry_after_seconds: 1,

@@ -743,7 +743,7 @@ fn unavailable() -> Refusal {
         503,
         "service_unavailable",
         "The gateway cannot work at the moment",
-        "nothing was attempted; repeat with the same idempotency key",
+        "this request began nothing, whatever an earlier one began; ask again, with the same idempotency key if it has one",
     )
 }
 

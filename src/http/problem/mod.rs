@@ -533,7 +533,7 @@ impl From<app::error::Error> for Problem {
                 tracing::warn!(error = %Chain(&*source), "the database cannot be reached");
                 Self::new(
                     Kind::ServiceUnavailable,
-                    "nothing was attempted; repeat with the same idempotency key",
+                    "this request began nothing, whatever an earlier one began; ask again, with the same idempotency key if it has one",
                 )
             }
             E::InDoubt(source) => {

@@ -569,6 +569,37 @@ async fn m7_a_cancel_before_the_intent_forbids_it_and_after_it_cancels(pool: PgP
     finish(world, &ear).await;
 }
 
+/// D7, R8: the database goes away when a tombstone stands and nobody has been told: what is told then is
+/// not "nothing was attempted".
+#[sqlx::test]
+async fn d7_a_tombstone_that_stands_is_never_called_not_attempted(pool: PgPool) {
+    let options = Options {
+        proxied: 1,
+        ..Options::default()
+    };
+    let mut world = World::start_with(pool, options).await;
+    for (way, point) in [
+        ("merchant_reference", "db.entomb_reference.done"),
+        ("idempotency_key", "db.entomb_key.done"),
+    ] {
+        let known = json!({way: format!("LOST-{way}")});
+        points(&world, 0).arm(point, 0, Action::Pause);
+        let till = world.till.clone();
+        let canceling =
+            TaskTracker::new().spawn(async move { till.post("/v1/payments/cancel", &known).await });
+        until_held(&world, 0, point).await;
+        world.proxy().refuse();
+        points(&world, 0).resume();
+        let told = ended(canceling).await;
+        assert_eq!(told.status, 503, "{told:?}");
+        assert_eq!(told.body["attempted"], "unknown", "{told:?}");
+        world.proxy().restore();
+        points(&world, 0).disarm();
+    }
+    settle(&mut world).await;
+    world.end_without_checks().await;
+}
+
 /// M7, D1, D3: creates and cancels of one order at once on three replicas, by reference and by key:
 /// either everybody meets the payment, which ends canceled, or nobody ever does.
 #[sqlx::test]
@@ -870,6 +901,8 @@ async fn s7_late_pay_answers_and_three_workers_at_once_make_one_chain(pool: PgPo
     let possible = [
         "created paid",
         "created buyer_must_confirm cancel_started closed",
+        // The pay says that the buyer must confirm, and only a query names the wallet.
+        "created buyer_must_confirm buyer_must_confirm cancel_started closed",
     ];
     for chain in chains.keys() {
         assert!(possible.contains(&chain.as_str()), "{chains:?}");
