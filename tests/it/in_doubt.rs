@@ -1,10 +1,7 @@
 //! What callers are told while the database does not say whether it did as asked: "nothing was
 //! attempted" only where it is certain, and something in time whatever the database does.
 
-use std::{
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use alipayhk_gateway::{db::run::Limits, domain::merchant::Scope};
 use chrono::TimeDelta;
@@ -167,23 +164,6 @@ async fn cancel_waiting(world: &World, path: &str) -> Answer {
     Caller::send(request.header("prefer", "wait=20")).await
 }
 
-/// Waits until every connection is idle in its pool, so that the next statement is sent on one.
-async fn connections_are_idle(world: &World) {
-    let busy = "select count(*) from pg_stat_activity
-        where application_name like 'alipayhk-gateway%' and datname = current_database()
-            and state <> 'idle'";
-    // A connection that has just become idle is still being looked at by its pool.
-    let seen = AtomicU32::new(0);
-    eventually("every connection is idle", async || {
-        if world.count_rows(busy).await == 0 {
-            return seen.fetch_add(1, Ordering::Relaxed) >= 3;
-        }
-        seen.store(0, Ordering::Relaxed);
-        false
-    })
-    .await;
-}
-
 /// The database does as asked and not one answer arrives: whoever asked is told that it is not known,
 /// and finds out by asking again. What was given up is never sent.
 #[sqlx::test]
@@ -210,7 +190,7 @@ async fn what_a_silent_database_was_asked_for_is_in_doubt(pool: PgPool) {
                 &json!({"merchant_reference": operation}),
             )
             .await;
-        connections_are_idle(&world).await;
+        world.connections_are_idle().await;
         world.proxy().hold_answers();
         let answer = told(async {
             match operation {

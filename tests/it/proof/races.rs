@@ -779,6 +779,8 @@ async fn c6_c7_a_lease_lost_at_each_point_of_a_visit_is_taken_over(pool: PgPool)
             points(&world, 0).arm(&point, u64::from(asks_first), Action::Pause);
             work(&world, 0).await;
             until_held(&world, 0, &point).await;
+            // The round that was left may have been claiming for its next lane.
+            world.connections_are_idle().await;
             world.advance(PAST_THE_LEASE).await;
             // Two take over at once; one gets it.
             let workers = [1, 2].map(|replica| world.replicas[replica].worker.run_once());

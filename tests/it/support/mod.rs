@@ -18,7 +18,14 @@ pub(crate) mod sshd;
 pub(crate) mod violation;
 pub(crate) mod watched;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use alipayhk_gateway::{
     alipay::{
@@ -428,6 +435,24 @@ impl World {
     /// An operator, at one replica.
     pub(crate) fn operator_at(&self, index: usize) -> Caller {
         self.operator.at(&self.replicas[index].url)
+    }
+
+    /// Waits until every connection of the gateways is idle in its pool: no statement is under way any
+    /// more, also none of a task that was dropped.
+    pub(crate) async fn connections_are_idle(&self) {
+        let busy = "select count(*) from pg_stat_activity
+            where application_name like 'alipayhk-gateway%' and datname = current_database()
+                and state <> 'idle'";
+        // A connection that has just become idle is still being looked at by its pool.
+        let seen = AtomicU32::new(0);
+        eventually("every connection is idle", async || {
+            if self.count_rows(busy).await == 0 {
+                return seen.fetch_add(1, Ordering::Relaxed) >= 3;
+            }
+            seen.store(0, Ordering::Relaxed);
+            false
+        })
+        .await;
     }
 
     /// Visits every follow-up that is due, on the first replica, until none is.

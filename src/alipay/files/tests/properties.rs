@@ -323,7 +323,13 @@ proptest! {
                 let after = money_of(&expected.rows[usize::try_from(line - head).unwrap_or(0)..]);
                 let found = money_of(&read.rows);
                 let skipped = usize::from(sample.as_bytes()[at] == b'\n');
-                prop_assert!(found.ends_with(&after[skipped.min(after.len())..]));
+                let rest = &after[skipped.min(after.len())..];
+                // Of a file that has fewer rows than its header says, the last one may be cut.
+                let is_short = found.len() < expected.rows.len();
+                let but_the_last = &rest[..rest.len().saturating_sub(1)];
+                prop_assert!(
+                    found.ends_with(rest) || is_short && found.ends_with(but_the_last)
+                );
             }
         }
     }
