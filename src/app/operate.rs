@@ -24,7 +24,7 @@ use crate::{
         id::{FollowUpId, MerchantId, PaymentId},
         listing::Page,
         merchant::{Identity, Principal, Reach},
-        payment::{Payment, PaymentEvent, Resolution},
+        payment::{Payment, PaymentEvent, PaymentState, Resolution},
         schedule::{FollowUp, FollowUpFilter, Steering, Subject, Unsettled},
         transition::Actor,
     },
@@ -149,10 +149,11 @@ impl App {
             return Ok(None);
         };
         let now = self.now_by_database().await?;
-        if payment.contradicted_at.is_none() && !payment.needs_a_person(now) {
-            return Err(not_unresolved(id));
+        if !payment.may_be_decided(now) {
+            return Err(needs_nobody(id));
         }
-        if payment.contradicted_at.is_some() && resolution.says_what_is(&payment.state) {
+        let stands = resolution.says_what_is(&payment.state) && payment.canceling.is_none();
+        if payment.contradicted_at.is_some() && stands {
             return self.let_books_stand(identity, &payment, grounds).await;
         }
         let news = News {
@@ -173,7 +174,7 @@ impl App {
             .map_err(unrecorded)?;
         // The truth may have arrived in between; it wins.
         if payment.version == before || !payment.is_settled() {
-            return Err(not_unresolved(id));
+            return Err(not_decided(&payment, now));
         }
         tracing::warn!(payment.id = %id, api_key.id = %identity.api_key_id, ticket = %grounds.ticket, status = payment.state.status(), "an operator resolved a payment");
         Ok(Some(waiter.newest(payment)))
@@ -197,7 +198,7 @@ impl App {
             .settle_payment_contradictions(payment, &settlement)
             .await?;
         if !settled {
-            return Err(not_unresolved(payment.id));
+            return Err(needs_nobody(payment.id));
         }
         tracing::warn!(payment.id = %payment.id, api_key.id = %identity.api_key_id, ticket = %grounds.ticket, "an operator settled what contradicts a payment: the books stand");
         let read = self.db.payment(payment.merchant_id, payment.id).await;
@@ -222,10 +223,26 @@ impl App {
     }
 }
 
-fn not_unresolved(payment_id: PaymentId) -> Error {
+fn needs_nobody(payment_id: PaymentId) -> Error {
     Error::InvalidState {
         subject: Subject::Payment(payment_id),
-        detail: "the payment needs nobody's decision (what does is on GET /v1/unresolved), or was paid and cannot be failed",
+        detail: "the payment needs nobody's decision; what does is on GET /v1/unresolved",
+    }
+}
+
+/// Why a decision about a payment that needed one was not taken.
+fn not_decided(payment: &Payment, now: DateTime<Utc>) -> Error {
+    if !payment.may_be_decided(now) {
+        return needs_nobody(payment.id);
+    }
+    Error::InvalidState {
+        subject: Subject::Payment(payment.id),
+        detail: match payment.state {
+            PaymentState::Canceled { .. } => {
+                "the payment is closed; a decision can only change its money_returned"
+            }
+            _ => "the payment was paid, which this decision does not fit",
+        },
     }
 }
 

@@ -302,6 +302,14 @@ fn decide(plan: &Plan, payment: &Payment, news: &News<'_>) -> Decision {
             return claim.map_or(Decision::Nothing, Decision::Contradicts);
         }
     };
+    let was_asked_since = told
+        .asked_at()
+        .zip(payment.contradicted_at)
+        .is_some_and(|(asked, contradicted)| asked > contradicted);
+    // The money is proven to be with the merchant still; then it can be refunded.
+    if was_asked_since && event == PaymentEvent::CancelRefused && payment.reversal.is_some() {
+        return Decision::Agrees;
+    }
     if let Some(refund_id) = turns_into(payment, &event) {
         return Decision::TurnsInto(refund_id);
     }
@@ -316,11 +324,6 @@ fn decide(plan: &Plan, payment: &Payment, news: &News<'_>) -> Decision {
     match payment.apply(&event, news.now) {
         Ok(Some(after)) => Decision::Becomes(Box::new(after), event),
         Ok(None) => {
-            let contradicted_at = payment.contradicted_at;
-            let was_asked_since = told
-                .asked_at()
-                .zip(contradicted_at)
-                .is_some_and(|(asked, contradicted)| asked > contradicted);
             if was_asked_since && payment.agrees_with(&event) {
                 Decision::Agrees
             } else {

@@ -249,8 +249,14 @@ impl Failure {
 
     /// The request never left, so the code that was scanned is as good as before.
     pub fn not_sent() -> Self {
-        let reason = "Alipay could not be reached, so nothing was charged.";
+        let reason = "The request was never sent to Alipay, so nothing was charged.";
         Self::new(NOT_SENT, reason, RetryAdvice::SameBarcode)
+    }
+
+    /// An operator found out that nothing was taken. On what grounds stands on the timeline.
+    pub fn resolved_by_operator() -> Self {
+        let reason = "Nothing was charged, as an operator has found out.";
+        Self::new(RESOLVED_BY_OPERATOR, reason, RetryAdvice::NewBarcode)
     }
 }
 
@@ -389,10 +395,7 @@ pub enum Resolution {
     /// The money was taken and stays.
     Succeeded,
     /// Nothing was taken.
-    Failed {
-        /// Why, in the operator's words.
-        reason: String,
-    },
+    Failed,
     /// The trade is closed.
     Canceled {
         /// Whether money had been taken and went back.
@@ -405,7 +408,7 @@ impl Resolution {
     pub fn says_what_is(&self, state: &PaymentState) -> bool {
         match (self, state) {
             (Self::Succeeded, PaymentState::Succeeded)
-            | (Self::Failed { .. }, PaymentState::Failed(_)) => true,
+            | (Self::Failed, PaymentState::Failed(_)) => true,
             (
                 Self::Canceled { money_returned },
                 PaymentState::Canceled {
@@ -542,14 +545,12 @@ impl Payment {
         if next.finalized_at.is_none() || state.status() != self.state.status() {
             next.finalized_at = state.is_final().then_some(now);
         }
-        if self.state.is_final() && state != self.state {
-            // The books have moved to what was said, or past it.
+        let is_decided = matches!(event, PaymentEvent::Resolved(_));
+        if self.state.is_final() && (state != self.state || is_decided) {
+            // The books have moved to what was said, or past it, or a person has settled it.
             next.contradicted_at = None;
         }
-        next.decided_by_operator = match event {
-            PaymentEvent::Resolved(_) => true,
-            _ => self.decided_by_operator && state == self.state,
-        };
+        next.decided_by_operator = is_decided || (self.decided_by_operator && state == self.state);
         next.state = state;
         next.canceling = canceling;
         next.reversal = match event {
@@ -583,14 +584,20 @@ impl Payment {
             && self.finalized_at.is_some_and(|end| asked_at > end)
     }
 
-    /// Whether an event says what the books say.
+    /// Whether an event says what the books say. That a payment is paid says nothing while its cancel is
+    /// under way: the next answer to the cancel would contradict it again. That the cancel is refused does.
     pub const fn agrees_with(&self, event: &PaymentEvent) -> bool {
         matches!(
-            (&self.state, event),
-            (PaymentState::Succeeded, PaymentEvent::Paid { .. })
-                | (PaymentState::Canceled { .. }, PaymentEvent::Closed { .. })
+            (&self.state, self.canceling, event),
+            (PaymentState::Succeeded, None, PaymentEvent::Paid { .. })
+                | (
+                    PaymentState::Canceled { .. },
+                    _,
+                    PaymentEvent::Closed { .. }
+                )
                 | (
                     PaymentState::Failed(_),
+                    _,
                     PaymentEvent::Declined(_)
                         | PaymentEvent::Closed {
                             money_returned: false,
@@ -674,7 +681,7 @@ impl Payment {
             PaymentState::Canceled {
                 reason,
                 money_returned,
-            } => self.after_canceled(*reason, *money_returned, event),
+            } => self.after_canceled(*reason, *money_returned, event, now),
         }
     }
 
@@ -704,7 +711,7 @@ impl Payment {
             PaymentEvent::Paid { .. } => Some((PaymentState::Succeeded, self.wish())),
             // The answer to an old question, or a mistake: since then it was paid, and a query tells how
             // that ends.
-            PaymentEvent::Declined(_) | PaymentEvent::Resolved(Resolution::Failed { .. })
+            PaymentEvent::Declined(_) | PaymentEvent::Resolved(Resolution::Failed)
                 if self.charge.is_some() =>
             {
                 None
@@ -764,11 +771,7 @@ impl Payment {
     fn resolved(&self, resolution: &Resolution) -> PaymentState {
         match resolution {
             Resolution::Succeeded => PaymentState::Succeeded,
-            Resolution::Failed { reason } => PaymentState::Failed(Failure {
-                code: RESOLVED_BY_OPERATOR.to_owned(),
-                message: reason.clone(),
-                retry: RetryAdvice::No,
-            }),
+            Resolution::Failed => PaymentState::Failed(Failure::resolved_by_operator()),
             Resolution::Canceled { money_returned } => {
                 self.closed(CancelReason::Requested, *money_returned)
             }
@@ -784,7 +787,7 @@ impl Payment {
                 return (*reason == CancelReason::Requested && is_new)
                     .then_some((PaymentState::Unresolved, Some(CancelReason::Requested)));
             }
-            PaymentEvent::Declined(_) | PaymentEvent::Resolved(Resolution::Failed { .. })
+            PaymentEvent::Declined(_) | PaymentEvent::Resolved(Resolution::Failed)
                 if self.charge.is_some() =>
             {
                 return None;
@@ -818,13 +821,18 @@ impl Payment {
         now: DateTime<Utc>,
     ) -> Result<Option<Moved>, InvalidTransition> {
         match event {
-            // A person ends a cancel that does not end by itself: the money stays, or went back.
+            // A person ends a cancel that does not end by itself, or that Alipay contradicts: the money
+            // stays, or went back.
             PaymentEvent::Resolved(
                 resolution @ (Resolution::Succeeded
                 | Resolution::Canceled {
                     money_returned: true,
                 }),
-            ) if self.needs_a_person(now) => Ok(Some((self.resolved(resolution), None))),
+            ) if self.canceling.is_some()
+                && (self.needs_a_person(now) || self.contradicted_at.is_some()) =>
+            {
+                Ok(Some((self.resolved(resolution), None)))
+            }
             // Refunds of all of it close a trade too, and what they return is in the books
             // (`protocol/operations.md` 10.12).
             PaymentEvent::Closed {
@@ -901,7 +909,7 @@ impl Payment {
                     Resolution::Canceled { money_returned } => {
                         Some((self.closed(CancelReason::Requested, *money_returned), None))
                     }
-                    Resolution::Failed { .. } => None,
+                    Resolution::Failed => None,
                 })
             }
             PaymentEvent::Declined(_)
@@ -930,6 +938,7 @@ impl Payment {
         closed_by: CancelReason,
         returned: bool,
         event: &PaymentEvent,
+        now: DateTime<Utc>,
     ) -> Result<Option<Moved>, InvalidTransition> {
         // What "never created" was wrong about has another reason.
         let canceled = |money_returned| {
@@ -951,17 +960,23 @@ impl Payment {
                 ..
             } if !returned => match self.contradicted_at {
                 Some(_) => Ok(canceled(true)),
+                // That it is closed says no more of the money than a person knew who decided about it.
+                None if self.decided_by_operator
+                    && closed_by == CancelReason::ClosedAfterPayment =>
+                {
+                    Ok(None)
+                }
                 None => Err(self.contradiction(event)),
             },
+            // That a paid trade is closed is taken for the return of its money. A person may know better.
+            PaymentEvent::Resolved(Resolution::Canceled { money_returned })
+                if *money_returned != returned && self.may_be_decided(now) =>
+            {
+                Ok(canceled(*money_returned))
+            }
             // A person accepts what was said.
-            PaymentEvent::Resolved(resolution) if self.contradicted_at.is_some() => {
-                Ok(match resolution {
-                    Resolution::Succeeded => Some((PaymentState::Succeeded, None)),
-                    Resolution::Canceled { money_returned } if *money_returned != returned => {
-                        canceled(*money_returned)
-                    }
-                    Resolution::Canceled { .. } | Resolution::Failed { .. } => None,
-                })
+            PaymentEvent::Resolved(Resolution::Succeeded) if self.contradicted_at.is_some() => {
+                Ok(Some((PaymentState::Succeeded, None)))
             }
             PaymentEvent::Closed { .. }
             | PaymentEvent::BuyerMustConfirm { .. }
@@ -1050,6 +1065,19 @@ impl Payment {
             || self.is_refused_at_the_door()
             || self.is_open_for_too_long(now)
             || self.is_past_its_cancel_window(now)
+    }
+
+    /// Whether a person may decide: what needs one, what Alipay contradicts, and whether the money of a
+    /// trade that was closed after payment is back.
+    pub fn may_be_decided(&self, now: DateTime<Utc>) -> bool {
+        let is_closed_after_payment = matches!(
+            self.state,
+            PaymentState::Canceled {
+                reason: CancelReason::ClosedAfterPayment,
+                ..
+            }
+        );
+        self.contradicted_at.is_some() || self.needs_a_person(now) || is_closed_after_payment
     }
 
     /// Whether Alipay may still take a cancel; it alone decides (`design/correctness.md` T4).

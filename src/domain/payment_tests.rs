@@ -161,13 +161,12 @@ fn s1_every_state_answers_every_event_as_the_table_says() {
 fn s1_an_end_that_alipay_contradicts_yields_to_a_person_or_to_alipay() {
     let resolved = |resolution| PaymentEvent::Resolved(resolution);
     let returned = |money_returned| Resolution::Canceled { money_returned };
-    let reason = "no".to_owned();
     let events = [
         events()[0].clone(),
         events()[5].clone(),
         events()[6].clone(),
         resolved(Resolution::Succeeded),
-        resolved(Resolution::Failed { reason }),
+        resolved(Resolution::Failed),
         resolved(returned(false)),
         resolved(returned(true)),
     ];
@@ -218,6 +217,55 @@ fn s1_an_end_that_alipay_contradicts_yields_to_a_person_or_to_alipay() {
             .collect();
         assert_eq!(told.join(" "), by_operator, "{:?}", contradicted.state);
     }
+}
+
+/// A cancel that Alipay says is done, and a query that says the money is still there: a person decides, and with
+/// that ends the cancel.
+#[test]
+fn s1_a_person_ends_a_cancel_that_alipay_contradicts() {
+    let mut paid = payment(PaymentState::Succeeded);
+    paid.canceling = Some(CancelReason::Requested);
+    paid.contradicted_at = Some(at(8));
+    assert!(
+        !paid.agrees_with(&events()[0]),
+        "the next cancel would contradict it again"
+    );
+    let kept = applied(&paid, &PaymentEvent::Resolved(Resolution::Succeeded));
+    assert_eq!(kept.state, PaymentState::Succeeded);
+    assert!(kept.is_settled() && kept.contradicted_at.is_none());
+    paid.canceling = None;
+    assert!(paid.agrees_with(&events()[0]));
+}
+
+/// That a trade was closed after payment is taken for the return of its money; whether it really went back may
+/// be decided by a person at any time, and a later "closed" says nothing against that.
+#[test]
+fn s1_whether_the_money_of_a_trade_closed_after_payment_is_back_may_be_decided() {
+    let after_payment = |money_returned| PaymentState::Canceled {
+        reason: CancelReason::ClosedAfterPayment,
+        money_returned,
+    };
+    let decided = |money_returned| PaymentEvent::Resolved(Resolution::Canceled { money_returned });
+    let closed = payment(after_payment(true));
+    assert!(closed.may_be_decided(at(9)) && !closed.needs_a_person(at(9)));
+    assert_eq!(closed.apply(&decided(true), at(9)), Ok(None));
+    let kept = applied(&closed, &decided(false));
+    assert_eq!(kept.state, after_payment(false));
+    let again = PaymentEvent::Closed {
+        reason: CancelReason::ClosedAfterPayment,
+        money_returned: true,
+        alipay_trans_id: None,
+        charge: None,
+    };
+    assert_eq!(kept.apply(&again, at(10)), Ok(None));
+    assert_eq!(applied(&kept, &decided(true)).state, after_payment(true));
+    // Of any other end nobody decides that nothing contradicts.
+    let requested = payment(PaymentState::Canceled {
+        reason: CancelReason::Requested,
+        money_returned: true,
+    });
+    assert!(!requested.may_be_decided(at(9)));
+    assert_eq!(requested.apply(&decided(false), at(9)), Ok(None));
 }
 
 /// M12: what is proven to be back is not refundable, whatever else the books say.

@@ -151,6 +151,9 @@ impl Standing {
             PaymentState::Processing(_) if refused_at_door => {
                 Self::open(Doubt::Unknown, K::CallOperator, 10_000)
             }
+            PaymentState::Succeeded if refused_at_door && cancel_is_open => {
+                Self::open(Doubt::Unknown, K::CallOperator, 10_000)
+            }
             // The truth may still arrive, but no sooner than an operator does.
             PaymentState::Unresolved => Self::open(Doubt::Unknown, K::CallOperator, 30_000),
             PaymentState::Processing(ProcessingReason::Canceling) => {

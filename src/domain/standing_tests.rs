@@ -196,6 +196,13 @@ fn a_closed_door_calls_the_operator_at_once() {
             assert_eq!(standing, without, "{state:?}");
         }
     }
+    // The cancel of a paid one waits at the same door.
+    let canceling = Circumstances {
+        cancel_is_open: true,
+        ..refused
+    };
+    let standing = Standing::of_payment(&PaymentState::Succeeded, canceling);
+    assert_eq!(standing.next_action(), NextActionKind::CallOperator);
 }
 
 #[test]

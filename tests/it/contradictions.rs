@@ -128,7 +128,18 @@ async fn a_person_may_let_the_books_stand(pool: PgPool) {
     world.advance(TimeDelta::seconds(1)).await;
     refresh(&world, paid.id()).await;
     let path = format!("/v1/payments/{}/resolve", paid.id());
-    let decision = json!({"status": "canceled", "reason": "a test trade", "ticket": "OPS-2"});
+    let mut decision = json!({"status": "canceled", "reason": "a test trade", "ticket": "OPS-2"});
+    // Whether money was returned is never guessed.
+    let refused = operate(&world, &path, decision.clone()).await;
+    assert_eq!(refused.status, 422, "{refused:?}");
+    assert_eq!(
+        (
+            &refused.body["errors"][0]["pointer"],
+            &refused.body["errors"][0]["code"]
+        ),
+        (&json!("/money_returned"), &json!("required"))
+    );
+    decision["money_returned"] = json!(false);
     let resolved = operate(&world, &path, decision).await;
     assert_eq!(
         resolved.summary("status"),
@@ -245,5 +256,146 @@ async fn m12_a_trade_that_alipay_closed_after_payment_leaves_nothing_to_refund(p
     );
     let refused = world.till.refund(paid.id(), &json!({}), 5).await;
     assert_eq!(refused.status, 409, "{refused:?}");
+    world.finish().await;
+}
+
+/// `POST /v1/payments/{id}/{verb}` that does not wait.
+async fn undo(world: &World, id: &str, verb: &str) -> Answer {
+    let path = format!("/v1/payments/{id}/{verb}");
+    let request = world.till.request(Method::POST, &path);
+    Caller::send(request.header("prefer", "wait=0")).await
+}
+
+/// Every cancel is answered "done" and does nothing, and every query says paid: that stands, and is not settled and
+/// opened again with each round, until a person decides, which ends the cancel too.
+#[sqlx::test]
+async fn m6_a_cancel_that_is_answered_and_never_acts_stands_until_a_person_decides(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    world
+        .simulator
+        .script_late("cancel", 1000, "success", None)
+        .await;
+    let asked = undo(&world, paid.id(), "cancel").await;
+    assert_eq!(asked.status, 202, "{asked:?}");
+    world.settle_calls().await;
+    for _ in 0..60 {
+        let told = world.till.payment(paid.id()).await;
+        assert_eq!(
+            (
+                &told["status"],
+                &told["next_action"]["type"],
+                &told["outcome_certainty"]
+            ),
+            (
+                &json!("succeeded"),
+                &json!("call_operator"),
+                &json!("unknown")
+            ),
+            "{told}"
+        );
+        assert_eq!(unresolved(&world).await.len(), 1);
+        world.advance(TimeDelta::seconds(1)).await;
+        world.run_due().await;
+    }
+    let said = world.events(paid.id()).await;
+    let said = said.iter().filter(|event| event.contains("contradict"));
+    assert_eq!(said.count(), 1, "said once, and not settled meanwhile");
+    let path = format!("/v1/payments/{}/resolve", paid.id());
+    let failed = json!({"status": "failed", "reason": "not so", "ticket": "OPS-4"});
+    let refused = operate(&world, &path, failed).await;
+    assert_eq!(
+        refused.summary("code"),
+        (409, "invalid_state"),
+        "{refused:?}"
+    );
+    let stays = json!({"status": "succeeded", "reason": "the portal shows it", "ticket": "OPS-4"});
+    let resolved = operate(&world, &path, stays).await;
+    assert_eq!(
+        resolved.summary("status"),
+        (200, "succeeded"),
+        "{resolved:?}"
+    );
+    assert_eq!(resolved.body["next_action"]["type"], "done", "{resolved:?}");
+    assert!(unresolved(&world).await.is_empty());
+    let cancels = world.simulator.count("cancel").await;
+    for _ in 0..10 {
+        world.advance(TimeDelta::minutes(10)).await;
+        world.run_due().await;
+    }
+    assert_eq!(
+        world.simulator.count("cancel").await,
+        cancels,
+        "the wish is withdrawn"
+    );
+    let refund = world.till.refund(paid.id(), &json!({}), 5).await;
+    assert_eq!(refund.body["status"], "succeeded", "{refund:?}");
+    world.finish().await;
+}
+
+/// The same of a reversal: once the day is over and the trade is paid still, it becomes a refund.
+#[sqlx::test]
+async fn m6_a_reversal_whose_cancel_never_acts_becomes_a_refund_when_the_day_is_over(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    world
+        .simulator
+        .script_late("cancel", 1000, "success", None)
+        .await;
+    let asked = undo(&world, paid.id(), "reverse").await;
+    assert_eq!(asked.status, 202, "{asked:?}");
+    for _ in 0..100 {
+        world.advance(TimeDelta::minutes(30)).await;
+        world.run_due().await;
+        world.settle_calls().await;
+    }
+    let undone = world.till.payment(paid.id()).await;
+    assert_eq!(undone["refunds"]["refunded"], 3925, "{undone}");
+    assert!(unresolved(&world).await.is_empty());
+    world.finish().await;
+}
+
+/// Alipay closed a paid trade and kept the money with the merchant, which no answer says: a person puts it right,
+/// and a later look says nothing else.
+#[sqlx::test]
+async fn a_person_may_say_that_the_money_of_a_closed_trade_did_not_go_back(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    let ours = world.till.payment(paid.id()).await;
+    let theirs = ours["partner_trans_id"].as_str().expect("an id");
+    world.simulator.close_paid(theirs, false).await;
+    world.advance(TimeDelta::seconds(1)).await;
+    let told = refresh(&world, paid.id()).await;
+    assert_eq!(
+        (&told.body["status_reason"], &told.body["money_returned"]),
+        (&json!("closed_after_payment"), &json!(true)),
+        "{told:?}"
+    );
+    let path = format!("/v1/payments/{}/resolve", paid.id());
+    let mut decision = json!({
+        "status": "canceled", "money_returned": true, "reason": "the portal shows it", "ticket": "OPS-5"
+    });
+    let refused = operate(&world, &path, decision.clone()).await;
+    assert_eq!(
+        refused.summary("code"),
+        (409, "invalid_state"),
+        "{refused:?}"
+    );
+    decision["money_returned"] = json!(false);
+    let resolved = operate(&world, &path, decision).await;
+    assert_eq!(
+        (
+            resolved.status,
+            &resolved.body["status_reason"],
+            &resolved.body["money_returned"]
+        ),
+        (200, &json!("closed_after_payment"), &json!(false)),
+        "{resolved:?}"
+    );
+    world.advance(TimeDelta::seconds(1)).await;
+    let told = refresh(&world, paid.id()).await;
+    assert_eq!(told.body["money_returned"], false, "{told:?}");
+    assert_eq!(told.body["next_action"]["type"], "done", "{told:?}");
+    assert!(unresolved(&world).await.is_empty());
     world.finish().await;
 }

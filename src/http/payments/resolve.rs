@@ -26,7 +26,7 @@ pub struct ResolveRequest {
     /// `succeeded`, `failed` or `canceled`.
     #[schema(example = "succeeded", pattern = "^(succeeded|failed|canceled)$")]
     pub status: String,
-    /// Whether money had been taken and went back; with `canceled` only, `false` where left out.
+    /// Whether money had been taken and went back: with `canceled`, and only with it.
     #[schema(nullable = false, example = false)]
     pub money_returned: Option<bool>,
     /// On what evidence. Kept for ever.
@@ -48,7 +48,8 @@ pub struct ResolveRequest {
 /// whose account Alipay refuses. Of a paid one whose cancel does not end, `succeeded` says that the money
 /// stays, `canceled` that it went back. Of one that Alipay
 /// contradicts, another status accepts what Alipay said, after which `succeeded` can be refunded, and the
-/// status it has says that the books are right. Recorded with who, when, why and the ticket. Any other payment is
+/// status it has says that the books are right and ends a cancel that is under way. Of one that Alipay closed
+/// after payment, `canceled` with `money_returned` says whether the money really went back. Recorded with who, when, why and the ticket. Any other payment is
 /// refused `invalid_state`: only Alipay's answers change it.
 #[utoipa::path(
     post,
@@ -91,12 +92,12 @@ fn read(body: &Json) -> Result<(Resolution, Grounds), Problem> {
         let grounds = grounds(reader);
         let resolution = match (status?, money_returned) {
             ("succeeded", None) => Resolution::Succeeded,
-            ("failed", None) => Resolution::Failed {
-                reason: grounds.as_ref()?.reason.clone(),
-            },
-            ("canceled", returned) => Resolution::Canceled {
-                money_returned: returned.unwrap_or(false),
-            },
+            ("failed", None) => Resolution::Failed,
+            ("canceled", Some(money_returned)) => Resolution::Canceled { money_returned },
+            ("canceled", None) => {
+                reader.require("money_returned");
+                return None;
+            }
             ("succeeded" | "failed", Some(_)) => {
                 reader.fault(
                     "money_returned",

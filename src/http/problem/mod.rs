@@ -28,6 +28,7 @@ use axum::{
 use crate::{
     app::{self, error::Alternative},
     domain::{
+        attempt::AnswerClass,
         id::{MerchantId, PaymentId},
         limits::{LimitExceeded, RefundLimit},
         merchant::Scope,
@@ -241,7 +242,7 @@ impl Problem {
             ..Self::new(
                 Kind::AccountHeldBack,
                 format!(
-                    "Alipay refuses whatever this account asks ({code}); nothing was attempted. It takes whoever looks after the account to mend it"
+                    "Alipay refuses every request of this account ({code}); nothing was attempted. Whoever looks after the account must mend it"
                 ),
             )
         }
@@ -526,7 +527,11 @@ impl From<app::error::Error> for Problem {
             } => cancel_refused(payment_id, code.as_deref(), &reason),
             E::UpstreamSilent { subject, class } => Self::new(
                 Kind::UpstreamSilent,
-                format!("Alipay was asked and did not tell ({class}); nothing was changed"),
+                if class == AnswerClass::AccessRefused.as_str() {
+                    "Alipay refused to be asked (access_refused); nothing was changed".to_owned()
+                } else {
+                    format!("Alipay was asked and did not tell ({class}); nothing was changed")
+                },
             )
             .about(subject),
             E::Unavailable(source) => {
