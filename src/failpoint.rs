@@ -105,6 +105,12 @@ pub enum Fault {
     OldVersionShown,
     /// What Alipay says of a refund against the books is forgotten.
     ContradictionDropped,
+    /// What a refused refund says of its payment against the books is forgotten.
+    DenialDropped,
+    /// A refund that was refused is never asked about.
+    RefusalBelieved,
+    /// That Alipay knows nothing of a refund that it called done is forgotten.
+    AbsenceIgnored,
 }
 
 /// Every planted fault with its name in `PLANTED_FAULT`.
@@ -134,6 +140,9 @@ pub const FAULTS: &[(Fault, &str)] = &[
     (Fault::FinalWhileCanceling, "final_while_canceling"),
     (Fault::OldVersionShown, "old_version_shown"),
     (Fault::ContradictionDropped, "contradiction_dropped"),
+    (Fault::DenialDropped, "denial_dropped"),
+    (Fault::RefusalBelieved, "refusal_believed"),
+    (Fault::AbsenceIgnored, "absence_ignored"),
 ];
 
 /// Whether `fault` is planted in this process.

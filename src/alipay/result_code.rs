@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use super::request::Service;
-use crate::domain::payment::RetryAdvice;
+use crate::domain::{contradiction::Claim, payment::RetryAdvice};
 
 /// What a code means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -294,6 +294,21 @@ pub const REFUND_CODES: Table = &[
     ("SELLER_BALANCE_NOT_ENOUGH", Later),
     ("MERCHANT_BALANCE_NOT_ENOUGH", Later),
 ];
+
+/// What a refused refund says of its payment, by the code with which it failed; `None` where it says
+/// nothing that books could hold otherwise which call the payment paid and the amount refundable.
+pub fn refusal_claims(code: &str) -> Option<Claim> {
+    match code {
+        "TRADE_HAS_CLOSE" => Some(Claim::Closed),
+        "TRADE_NOT_EXIST" | "PURCHASE_TRADE_NOT_EXIST" => Some(Claim::NotFound),
+        "TRADE_STATUS_ERROR"
+        | "TRADE_HAS_FINISHED"
+        | "RETURN_AMOUNT_EXCEED"
+        | "REFUND_AMT_RESTRICTION"
+        | "REQUEST_AMOUNT_EXCEED" => Some(Claim::NotRefundable),
+        _ => None,
+    }
+}
 
 /// Refund query (`protocol/wire.md` 3.5).
 pub const REFUND_QUERY_CODES: Table = &[

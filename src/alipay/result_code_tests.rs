@@ -261,3 +261,29 @@ fn q14_a_code_that_could_be_a_customers_code_is_not_shown() {
         assert_eq!(presentable(hidden), None, "{hidden}");
     }
 }
+
+/// W4: what a refusal of a refund says of the payment, for every documented code.
+#[test]
+fn m6_refusals_of_a_refund_that_speak_of_the_payment_contradict_books_that_call_it_refundable() {
+    let claims = [
+        ("TRADE_HAS_CLOSE", Claim::Closed),
+        ("TRADE_NOT_EXIST", Claim::NotFound),
+        ("PURCHASE_TRADE_NOT_EXIST", Claim::NotFound),
+        ("TRADE_STATUS_ERROR", Claim::NotRefundable),
+        ("TRADE_HAS_FINISHED", Claim::NotRefundable),
+        ("RETURN_AMOUNT_EXCEED", Claim::NotRefundable),
+        ("REFUND_AMT_RESTRICTION", Claim::NotRefundable),
+        ("REQUEST_AMOUNT_EXCEED", Claim::NotRefundable),
+    ];
+    for (code, meaning) in REFUND_CODES.iter().chain(ACCESS_CODES) {
+        let expected = claims.iter().find(|(known, _)| known == code);
+        assert_eq!(
+            refusal_claims(code),
+            expected.map(|(_, claim)| *claim),
+            "{code}"
+        );
+        let speaks_of_what_is_left = matches!(meaning, Meaning::Definite { reason, .. } if reason == BEYOND_BALANCE || reason == NO_PAYMENT);
+        assert!(!speaks_of_what_is_left || expected.is_some(), "{code}");
+    }
+    assert_eq!(refusal_claims("RESOLVED_BY_OPERATOR"), None);
+}

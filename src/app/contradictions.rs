@@ -58,7 +58,7 @@ impl App {
                 &NewContradiction {
                     claim,
                     reference: "",
-                    returned_minor: refund.amount.minor(),
+                    returned_minor: claim.returned_by(refund),
                     actor: news.actor,
                     attempt_id: news.answered.map(|(attempt_id, _)| attempt_id),
                     gateway_at: self.clock.now(),
@@ -75,6 +75,35 @@ impl App {
                 claim = claim.as_str(),
                 "Alipay contradicts what is known of a refund; it is asked, and a person must look"
             );
+        }
+        Ok(opened)
+    }
+
+    /// Keeps what news of a refund say against its payment; `code` is Alipay's, where a refusal says it.
+    pub(super) async fn contradict_by_refund(
+        &self,
+        payment: &Payment,
+        claim: Claim,
+        code: &str,
+        news: &RefundNews<'_>,
+    ) -> Result<Opened, DbError> {
+        let opened = self
+            .db
+            .contradict_payment(
+                payment,
+                &NewContradiction {
+                    claim,
+                    reference: code,
+                    returned_minor: claim.returned_of(payment),
+                    actor: news.actor,
+                    attempt_id: news.answered.map(|(attempt_id, _)| attempt_id),
+                    gateway_at: self.clock.now(),
+                },
+            )
+            .await?;
+        if opened == Opened::New {
+            crashpoint!(self.db.failpoints, "contradiction.opened_by_refund");
+            note_payment(payment, claim);
         }
         Ok(opened)
     }

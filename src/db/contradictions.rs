@@ -261,7 +261,7 @@ impl Db {
             ), told as materialized (
                 select contradiction_id, returned_minor,
                     -- What an answer about the payment does not speak of.
-                    $4 = 'answer' and claim = 'refund_made_in_portal' as stays
+                    $4 = 'answer' and claim in ('refund_made_in_portal', 'not_refundable') as stays
                 from contradiction
                 where merchant_id = $1 and payment_id = $2 and refund_id is null
                     and settled_at is null

@@ -8,6 +8,8 @@
 //! |---|---|---|
 //! | decided by an operator | anything else that is verified | the word itself: the books yield at once |
 //! | refund `failed` | a refund that is done | a question that was asked since and says it again |
+//! | refund `succeeded` | no such refund, or one that is not done | an answer that says done again, or a person |
+//! | an amount refundable | a refusal that denies it | what the books then turn out to be, or a person |
 //! | anything final | anything else | an answer that agrees with the books, or a person |
 //! | refunds as known | a refund of the portal that does not fit | its booking, once the payment lets it |
 
@@ -17,7 +19,7 @@ use uuid::Uuid;
 use super::{
     id::{AttemptId, ContradictionId, MerchantId, NotificationId, PaymentId, RefundId},
     payment::{Payment, PaymentEvent, PaymentState},
-    refund::{Refund, RefundEvent},
+    refund::{Refund, RefundEvent, RefundOrigin, RefundState},
     transition::FileLine,
 };
 use crate::failpoint::planted;
@@ -33,6 +35,11 @@ pub enum Claim {
     Declined,
     /// The trade is closed.
     Closed,
+    /// There is no such trade.
+    NotFound,
+    /// It cannot be refunded, or not by so much, although the books say that it can: what was refused is
+    /// named by Alipay's code.
+    NotRefundable,
     /// A refund of the portal, for which the books have no room.
     RefundMadeInPortal,
     /// The money went back.
@@ -41,6 +48,8 @@ pub enum Claim {
     RefundAccepted,
     /// It is being sent back.
     RefundWaiting,
+    /// There is no such refund.
+    RefundNotFound,
 }
 
 stored_names!(Claim {
@@ -48,10 +57,13 @@ stored_names!(Claim {
     BuyerMustConfirm = "buyer_must_confirm",
     Declined = "declined",
     Closed = "closed",
+    NotFound = "not_found",
+    NotRefundable = "not_refundable",
     RefundMadeInPortal = "refund_made_in_portal",
     RefundSucceeded = "refund_succeeded",
     RefundAccepted = "refund_accepted",
     RefundWaiting = "refund_waiting",
+    RefundNotFound = "refund_not_found",
 });
 
 /// What settled a contradiction.
@@ -132,8 +144,8 @@ impl Claim {
         }
     }
 
-    /// What an event of a refund says against its state; `None` where it is no word of Alipay that money
-    /// goes back.
+    /// What an event of a refund says against its state; `None` where it is no word of Alipay on whether
+    /// money goes back.
     pub fn of_refund(event: &RefundEvent) -> Option<Self> {
         if planted!(ContradictionDropped) {
             return None;
@@ -142,11 +154,11 @@ impl Claim {
             RefundEvent::Succeeded { .. } => Some(Self::RefundSucceeded),
             RefundEvent::Accepted => Some(Self::RefundAccepted),
             RefundEvent::Waiting { .. } => Some(Self::RefundWaiting),
+            RefundEvent::NotFound => Some(Self::RefundNotFound),
             RefundEvent::Refused(_)
             | RefundEvent::Doubted(_)
             | RefundEvent::UnknownCode(_)
             | RefundEvent::FundsShort(_)
-            | RefundEvent::NotFound
             | RefundEvent::OutcomeBecameUnknown
             | RefundEvent::FailedAtAlipay(_)
             | RefundEvent::ReversedByAlipay(_)
@@ -160,6 +172,17 @@ impl Claim {
         match (self, &payment.state) {
             // A closed trade leaves nothing with the merchant.
             (Self::Closed, PaymentState::Succeeded) => payment.amount.minor(),
+            _ => 0,
+        }
+    }
+
+    /// The same of a refund: what is said to go back, and is not reserved.
+    pub const fn returned_by(self, refund: &Refund) -> i64 {
+        match (self, &refund.state) {
+            (
+                Self::RefundSucceeded | Self::RefundAccepted | Self::RefundWaiting,
+                RefundState::Failed(_),
+            ) => refund.amount.minor(),
             _ => 0,
         }
     }
@@ -183,9 +206,31 @@ pub fn next_question(
 impl Refund {
     /// Whether a question was asked since the contradiction.
     pub fn was_asked_since_contradicted(&self) -> bool {
+        self.was_contradicted_before(self.inquiry.last_check_at)
+    }
+
+    /// Whether a question that was sent then was sent since the contradiction.
+    pub fn was_contradicted_before(&self, asked_at: Option<DateTime<Utc>>) -> bool {
         self.contradicted_at
-            .zip(self.inquiry.last_check_at)
+            .zip(asked_at)
             .is_some_and(|(contradicted, asked)| asked > contradicted)
+    }
+
+    /// Whether what stands against it has not been asked about since: the next answer may settle it.
+    pub fn is_newly_contradicted(&self) -> bool {
+        self.contradicted_at.is_some() && !self.was_asked_since_contradicted()
+    }
+
+    /// Whether the answer to a question that was sent at `asked_at` contradicts a success that was known
+    /// by then. An older answer does not: it tells of what was before. Nothing that a file alone knows is
+    /// contradicted by an answer: Alipay need not know it by its id.
+    pub fn is_contradicted_by(&self, event: &RefundEvent, asked_at: DateTime<Utc>) -> bool {
+        let says_not_done = matches!(event, RefundEvent::NotFound | RefundEvent::Waiting { .. })
+            && !planted!(AbsenceIgnored);
+        self.state == RefundState::Succeeded
+            && self.origin == RefundOrigin::Gateway
+            && says_not_done
+            && self.finalized_at.is_some_and(|end| asked_at > end)
     }
 }
 

@@ -29,6 +29,7 @@ use super::{
     id::{MerchantId, MerchantReference, PartnerTransId, PaymentId, RefundId},
     merchant::Store,
     money::Money,
+    refund::Refund,
 };
 
 /// How long the buyer has to confirm where the caller does not say, in seconds.
@@ -1104,6 +1105,27 @@ impl Payment {
             | PaymentState::Failed(_)
             | PaymentState::Canceled { .. }
             | PaymentState::Unresolved => 0,
+        }
+    }
+
+    /// Whether the books say that a refund of it could be made: whoever denies it contradicts them.
+    pub const fn calls_refundable(&self, refund: &Refund) -> bool {
+        let wanted = refund.amount.minor();
+        match self.state {
+            PaymentState::Succeeded if self.canceling.is_none() => {
+                let held_by_it = if refund.state.is_reserved() {
+                    wanted
+                } else {
+                    0
+                };
+                let held_by_others = self.refund_reserved_minor - held_by_it;
+                wanted <= self.amount.minor() - held_by_others - self.proven_returned_minor
+            }
+            PaymentState::Succeeded
+            | PaymentState::Processing(_)
+            | PaymentState::Failed(_)
+            | PaymentState::Canceled { .. }
+            | PaymentState::Unresolved => false,
         }
     }
 

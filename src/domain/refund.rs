@@ -4,7 +4,7 @@
 //! | state | means | leaves to |
 //! |---|---|---|
 //! | `pending` | asked, or about to ask; Alipay may still have to do it | any other |
-//! | `succeeded` | Alipay said the money went back, verified | `failed` (Alipay took it back) |
+//! | `succeeded` | Alipay said the money went back, verified | `failed` (Alipay took it back, or knows of none and a person accepts that) |
 //! | `failed` | Alipay said a definite no, or gave up | nothing, unless Alipay contradicts it |
 //! | `unresolved` | every planned question was asked; the truth is still accepted | `succeeded`, `failed` |
 //!
@@ -23,6 +23,9 @@ use super::{
 /// How long after a request left, "no such refund" stays "not yet" where a refusal hangs on it: a
 /// request that was cut may still be on its way.
 pub const CONFIRM_AFTER: TimeDelta = TimeDelta::seconds(60);
+
+/// How long after a request Alipay takes a question about the refund (`protocol/operations.md` 2.3).
+pub const ASKED_AFTER: TimeDelta = TimeDelta::seconds(10);
 
 /// How far Alipay's clock and the database's may be apart before its word on a time is no word.
 const CLOCKS_DIFFER_BY: TimeDelta = TimeDelta::minutes(10);
@@ -311,7 +314,7 @@ impl RefundState {
     }
 
     /// Whether the amount is kept back on the payment: everything but a definite no.
-    const fn is_reserved(&self) -> bool {
+    pub const fn is_reserved(&self) -> bool {
         match self {
             Self::Pending(_) | Self::Succeeded | Self::Unresolved => true,
             Self::Failed(_) => false,
@@ -396,6 +399,18 @@ impl Refund {
         Ok(Some(next))
     }
 
+    /// When Alipay is to be asked about what it has refused: once, as soon as it takes the question. `None`
+    /// where an answer to a question has told already. What was refused and is done all the same would be
+    /// returned twice.
+    pub fn refusal_is_asked_about_at(&self, event: &RefundEvent) -> Option<DateTime<Utc>> {
+        let was_refused = matches!(event, RefundEvent::Refused(_) | RefundEvent::FundsShort(_));
+        let is_over = matches!(self.state, RefundState::Failed(_)) && was_refused;
+        self.inquiry
+            .last_submit_at
+            .filter(|_| is_over)
+            .map(|sent| sent + ASKED_AFTER)
+    }
+
     /// What a change from `self` to `after` does to the payment's books.
     pub fn book_change(&self, after: &Self) -> BookChange {
         let minor = self.amount.minor();
@@ -425,7 +440,7 @@ impl Refund {
             (
                 RefundState::Failed(_),
                 RefundEvent::FailedAtAlipay(_) | RefundEvent::ReversedByAlipay(_)
-            )
+            ) | (RefundState::Succeeded, RefundEvent::Succeeded { .. })
         )
     }
 
@@ -446,8 +461,15 @@ impl Refund {
                 RefundEvent::FailedAtAlipay(failure) | RefundEvent::ReversedByAlipay(failure) => {
                     Ok(Some(RefundState::Failed(failure.clone())))
                 }
+                // A person accepts that nothing went back.
+                RefundEvent::Resolved(RefundResolution::Failed { reason })
+                    if self.contradicted_at.is_some() =>
+                {
+                    Ok(Some(resolved_as_failed(reason)))
+                }
                 // A late or repeated answer about what is already known. A repeated request may be
-                // refused once the money went back, and a query may read a copy that lags behind.
+                // refused once the money went back, and a query may read a copy that lags behind: that
+                // moves nothing by itself ([`Refund::is_contradicted_by`]).
                 RefundEvent::Succeeded { .. }
                 | RefundEvent::Accepted
                 | RefundEvent::Waiting { .. }
@@ -551,10 +573,7 @@ impl Refund {
                 .confirms_refusal()
                 .map(|failure| RefundState::Failed(failure.clone())),
             RefundEvent::Resolved(RefundResolution::Failed { reason }) => {
-                Some(RefundState::Failed(RefundFailure {
-                    code: RESOLVED_BY_OPERATOR.to_owned(),
-                    message: reason.clone(),
-                }))
+                Some(resolved_as_failed(reason))
             }
             RefundEvent::Accepted
             | RefundEvent::Waiting { .. }
@@ -654,6 +673,13 @@ impl Refund {
             event: event.name(),
         }
     }
+}
+
+fn resolved_as_failed(reason: &str) -> RefundState {
+    RefundState::Failed(RefundFailure {
+        code: RESOLVED_BY_OPERATOR.to_owned(),
+        message: reason.to_owned(),
+    })
 }
 
 #[cfg(test)]

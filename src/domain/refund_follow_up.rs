@@ -22,7 +22,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{
     calendar::{BatchHours, BatchWindow},
     contradiction, question,
-    refund::{CONFIRM_AFTER, PendingReason, Refund, RefundMode, RefundState},
+    refund::{ASKED_AFTER, CONFIRM_AFTER, PendingReason, Refund, RefundMode, RefundState},
 };
 
 /// The plan never asks more often about one refund in a day; callers may add to it by `refresh`.
@@ -207,7 +207,7 @@ fn next_question(plan: &RefundPlan, refund: &Refund) -> (RefundStep, DateTime<Ut
 /// asked for (`protocol/operations.md` 2.3), then ever more.
 fn before_check(checks_done: i32) -> TimeDelta {
     match checks_done {
-        ..=0 => TimeDelta::seconds(10),
+        ..=0 => ASKED_AFTER,
         1 => TimeDelta::seconds(30),
         2 => TimeDelta::minutes(2),
         3 => TimeDelta::minutes(10),

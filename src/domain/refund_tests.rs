@@ -606,3 +606,57 @@ proptest! {
         prop_assert_eq!(identity(&refund), identity(&first));
     }
 }
+
+/// W6: a success is contradicted by what a later question was told, and by nothing else; only a person then
+/// takes it back.
+#[test]
+fn m6_a_success_is_contradicted_by_a_later_no_such_refund_and_moves_by_a_person_alone() {
+    let mut done = refund(RefundMode::Sync, at(0));
+    done.state = RefundState::Succeeded;
+    done.finalized_at = Some(at(1_000));
+    for (event, _) in events().into_iter().chain(answers()) {
+        let denies = matches!(event, RefundEvent::NotFound | RefundEvent::Waiting { .. });
+        let name = event.name();
+        assert_eq!(done.is_contradicted_by(&event, at(1_001)), denies, "{name}");
+        assert!(
+            !done.is_contradicted_by(&event, at(1_000)),
+            "asked before: {name}"
+        );
+    }
+    let portal = Refund {
+        origin: RefundOrigin::Portal,
+        ..done.clone()
+    };
+    assert!(!portal.is_contradicted_by(&RefundEvent::NotFound, at(1_001)));
+    let resolved = |reason: &str| {
+        RefundEvent::Resolved(RefundResolution::Failed {
+            reason: reason.to_owned(),
+        })
+    };
+    assert_eq!(done.apply(&resolved("no"), at(3_000)), Ok(None));
+    done.contradicted_at = Some(at(2_000));
+    assert_eq!(done.apply(&RefundEvent::NotFound, at(3_000)), Ok(None));
+    let failed = apply(&done, &resolved("not in the portal"), at(3_000));
+    assert_eq!(failed.state, resolved_as_failed("not in the portal"));
+    assert!(failed.contradicted_at.is_none() && failed.decided_by_operator);
+    let books = done.book_change(&failed);
+    assert_eq!((books.reserved_minor, books.refunded_minor), (-1000, -1000));
+}
+
+/// W5: what the request itself was refused is asked about once; what a question has told is not.
+#[test]
+fn a_refusal_of_the_request_is_asked_about_after_ten_seconds() {
+    let sent = refund(RefundMode::Sync, at(0));
+    for (event, _) in events().into_iter().chain(answers()) {
+        let Ok(Some(after)) = sent.apply(&event, at(500)) else {
+            continue;
+        };
+        let was_refused = matches!(event, RefundEvent::Refused(_) | RefundEvent::FundsShort(_));
+        assert_eq!(
+            after.refusal_is_asked_about_at(&event),
+            was_refused.then(|| at(10_000)),
+            "{}",
+            event.name()
+        );
+    }
+}

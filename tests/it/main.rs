@@ -7,6 +7,7 @@
 //! | `cancellation` | cancels: unpaid, paid, never created, too late, under a lost answer |
 //! | `refunds` | money that goes back: now, in part, in the batch, by the clock; what Alipay posts about it |
 //! | `open_effects` | an answer that says nothing about the effect leaves it open, and a query decides |
+//! | `refund_contradictions` | a refusal, or an answer about a refund, that contradicts the books is asked about and shown |
 //! | `operations` | what operators see, steer and decide |
 //! | `reads` | nothing reads as done while money may still move, or older than it was told before |
 //! | `durability` | clients, databases, Alipay and processes that go away take no payment with them |
@@ -84,6 +85,7 @@ mod reads;
 mod reconcile_command;
 mod reconciliation;
 mod redaction;
+mod refund_contradictions;
 mod refund_follow_ups;
 mod refunds;
 mod reversal;

@@ -33,6 +33,7 @@ use crate::{
     },
     domain::{
         attempt::{Answer, AttemptKind},
+        contradiction::Claim,
         id::{AttemptId, PartnerRefundId, RefundId},
         merchant::Principal,
         refund::{Refund, RefundEvent, RefundMode},
@@ -89,6 +90,7 @@ impl App {
     ) -> Result<Option<Refund>, Error> {
         // Listen before reading, so that the answer is no older than what others were told meanwhile.
         let waiter = self.refund_waiters.listen(id);
+        let mut contradicted = None;
         for _ in 0..TRIES {
             let Some(refund) = self.db.refund(principal.merchant_id, id).await? else {
                 return Ok(None);
@@ -119,7 +121,13 @@ impl App {
             let Some((refund, answer)) = outcome? else {
                 continue;
             };
-            return if tells_something(answer.class) {
+            let has_told = tells_something(answer.class);
+            if has_told && refund.is_newly_contradicted() && contradicted.is_none() {
+                // What was said against the books is asked about once more before it is shown.
+                contradicted = Some(refund);
+                continue;
+            }
+            return if has_told || contradicted.is_some() {
                 // What was learnt may be nothing new, and what was asked about another by now.
                 let current = refund.look(&self.db).await;
                 Ok(Some(waiter.newest(current.unwrap_or(refund))))
@@ -130,7 +138,10 @@ impl App {
                 })
             };
         }
-        Err(Error::Unavailable("the refund kept changing".into()))
+        match contradicted {
+            Some(refund) => Ok(Some(waiter.newest(refund))),
+            None => Err(Error::Unavailable("the refund kept changing".into())),
+        }
     }
 
     /// Does what the plan asks for now about a claimed refund, and says when to come again.
@@ -200,7 +211,9 @@ impl App {
             actor: Actor::FollowUp(fence.follow_up_id),
             answered: None,
             event: Some(RefundEvent::PlanExhausted),
+            asked_at: None,
             not_found: None,
+            of_payment: None,
             fence: Some(fence),
             reschedule: true,
             owed: Owed::AsBefore,
@@ -267,10 +280,11 @@ impl App {
         } = begun;
         crashpoint!(self.db.failpoints, "refund_ask.begun");
         let started = Instant::now();
-        let (event, not_found, answer) = match ask {
+        let (told, of_payment, answer) = match ask {
             Ask::Submit => {
                 let call = send_refund(&account, &refund, &decided).await;
-                (Some(refund_event(call.outcome, &refund)), None, call.answer)
+                let event = refund_event(call.outcome, &refund);
+                ((Some(event), None), None, call.answer)
             }
             Ask::Query => {
                 let request = RefundQueryRequest {
@@ -280,16 +294,20 @@ impl App {
                 };
                 let call = account.alipay.query_refund(&request).await;
                 let outcome = self.of_this_refund(call.outcome, &refund).await;
-                let (event, not_found) = query_event(outcome, &refund);
-                (event, not_found, call.answer)
+                let of_payment =
+                    (outcome == RefundQueryOutcome::PaymentNotFound).then_some(Claim::NotFound);
+                (query_event(outcome, &refund), of_payment, call.answer)
             }
         };
+        let (event, not_found) = told;
         crashpoint!(self.db.failpoints, "refund_ask.answered");
         let news = RefundNews {
             actor: asker.actor,
             answered: Some((attempt_id, &answer)),
             event,
+            asked_at: (ask == Ask::Query).then_some(asked_at),
             not_found,
+            of_payment,
             fence: asker.fence,
             // A caller's query is besides the plan.
             reschedule: asker.fence.is_some(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::{
+    alipay::result_code::refusal_claims,
     app::{App, insistence::Insistence, record::RecordError},
     db::{
         contradictions::Opened,
@@ -16,11 +17,11 @@ use crate::{
         attempt::Answer,
         contradiction::Claim,
         id::AttemptId,
-        refund::{Refund, RefundEvent},
+        refund::{Refund, RefundEvent, RefundState},
         refund_follow_up,
         transition::Actor,
     },
-    failpoint::crashpoint,
+    failpoint::{crashpoint, planted},
 };
 
 /// Something that was learnt of a refund.
@@ -32,8 +33,12 @@ pub(in crate::app) struct RefundNews<'a> {
     pub(in crate::app) answered: Option<(AttemptId, &'a Answer)>,
     /// What it means for the refund, if anything.
     pub(in crate::app) event: Option<RefundEvent>,
+    /// When the question was sent that this answers (database clock); `None` where it answers none.
+    pub(in crate::app) asked_at: Option<DateTime<Utc>>,
     /// Whether a query was answered that there is no such refund.
     pub(in crate::app) not_found: Option<bool>,
+    /// What is said of the payment besides; it is held against what the books call refundable.
+    pub(in crate::app) of_payment: Option<Claim>,
     /// The claim of the worker that asked.
     pub(in crate::app) fence: Option<Fence>,
     /// Whether the plan goes on from this news: the follow-up is rescheduled.
@@ -65,8 +70,12 @@ impl App {
                 Ok(_) | Err(_) => None,
             };
             let next_check_at = self.next_refund_check(after.as_ref().unwrap_or(&refund), news);
+            let question_at = question_about_a_refusal(after.as_ref(), news);
             let kept = match decision {
-                Ok(RefundDecision::Nothing | RefundDecision::Becomes(_)) => Ok(false),
+                Ok(RefundDecision::Nothing | RefundDecision::Becomes(_)) => self
+                    .dispute_payment(&refund, after.as_ref(), news)
+                    .await
+                    .map(|()| false),
                 // What is said against the books is kept first, and only then is it answered.
                 Ok(RefundDecision::Contradicts(claim)) => self
                     .contradict_refund(&refund, claim, news)
@@ -77,7 +86,7 @@ impl App {
             };
             let written = match kept {
                 Ok(false) => {
-                    self.write_refund(&refund, after.as_ref(), next_check_at, news)
+                    self.write_refund(&refund, after.as_ref(), next_check_at, question_at, news)
                         .await
                 }
                 Ok(true) => Ok(Recorded::Stale),
@@ -94,6 +103,10 @@ impl App {
                     };
                     crashpoint!(self.db.failpoints, "record_refund.written");
                     note_plan(&mut after, next_check_at);
+                    if let Some(question_at) = question_at {
+                        after.inquiry.question_due_at = Some(question_at);
+                        after.inquiry.next_check_at = Some(question_at);
+                    }
                     let is_estimated = news
                         .event
                         .as_ref()
@@ -136,6 +149,7 @@ impl App {
         before: &Refund,
         after: Option<&Refund>,
         next_check_at: Option<DateTime<Utc>>,
+        question_at: Option<DateTime<Utc>>,
         news: &RefundNews<'_>,
     ) -> Result<Recorded, DbError> {
         let change = after
@@ -145,6 +159,7 @@ impl App {
                 after,
                 event: event.name(),
                 acceptance_is_estimated: event.accepts_without_a_time(),
+                question_at,
                 gateway_at: self.clock.now(),
                 grounds: news.grounds,
             });
@@ -209,6 +224,17 @@ pub(super) fn describe_metrics() {
     );
 }
 
+/// When a question about what was refused is owed besides the plan: a settled refund has none.
+fn question_about_a_refusal(
+    after: Option<&Refund>,
+    news: &RefundNews<'_>,
+) -> Option<DateTime<Utc>> {
+    let (after, event) = after.zip(news.event.as_ref())?;
+    after
+        .refusal_is_asked_about_at(event)
+        .filter(|_| !planted!(RefusalBelieved))
+}
+
 /// Whoever waits is told of the next question as it was written, not as it was read.
 fn note_plan(refund: &mut Refund, next_check_at: Option<DateTime<Utc>>) {
     if next_check_at.is_some() && !refund.state.is_final() {
@@ -239,15 +265,60 @@ impl App {
         };
         let contradicts =
             || Claim::of_refund(event).map_or(RefundDecision::Nothing, RefundDecision::Contradicts);
+        let denies = |asked_at| refund.is_contradicted_by(event, asked_at);
         Ok(match refund.apply(event, news.now) {
             Ok(Some(after)) if self.lacks_room(refund, &after).await? => contradicts(),
             Ok(Some(after)) => RefundDecision::Becomes(Box::new(after)),
-            Ok(None) if refund.was_asked_since_contradicted() && refund.agrees_with(event) => {
+            Ok(None) if news.asked_at.is_some_and(denies) => contradicts(),
+            Ok(None)
+                if refund.was_contradicted_before(news.asked_at) && refund.agrees_with(event) =>
+            {
                 RefundDecision::Agrees
             }
             Ok(None) => RefundDecision::Nothing,
             Err(_) => contradicts(),
         })
+    }
+
+    /// Keeps what the failure of a refund, or an answer about it, says of its payment against books that
+    /// call the amount refundable. From there on a question about the payment is due. It is kept before
+    /// the refund fails, so that nothing between the two can lose it.
+    async fn dispute_payment(
+        &self,
+        refund: &Refund,
+        after: Option<&Refund>,
+        news: &RefundNews<'_>,
+    ) -> Result<(), DbError> {
+        let failure = after.and_then(|after| match &after.state {
+            RefundState::Failed(failure) => Some(failure),
+            RefundState::Pending(_) | RefundState::Succeeded | RefundState::Unresolved => None,
+        });
+        let by_code = failure.and_then(|failure| {
+            let claim = refusal_claims(&failure.code)?;
+            Some((claim, failure.code.as_str()))
+        });
+        let Some((claim, code)) = by_code.or_else(|| news.of_payment.map(|claim| (claim, "")))
+        else {
+            return Ok(());
+        };
+        if planted!(DenialDropped) {
+            return Ok(());
+        }
+        loop {
+            let payment = self
+                .db
+                .payment(refund.merchant_id, refund.payment_id)
+                .await?;
+            let Some(payment) = payment.filter(|payment| payment.calls_refundable(refund)) else {
+                return Ok(());
+            };
+            let opened = self
+                .contradict_by_refund(&payment, claim, code, news)
+                .await?;
+            if opened != Opened::Stale {
+                return Ok(());
+            }
+        }
     }
 
     /// Whether the change would book more as returned than the payment has left. Then something else in

@@ -35,8 +35,10 @@ impl Db {
         failpoint!(self.failpoints, "db.record_refund.before");
         let row = sqlx::query!(
             r#"with waited as materialized (
-                -- It stood as a contradiction until there was room for it.
-                select contradiction_id, returned_minor, reference = $5 as is_booked
+                -- It stood as a contradiction until there was room for it; and it explains why Alipay had
+                -- less left than the books.
+                select contradiction_id, returned_minor,
+                    reference = $5 or claim = 'not_refundable' as is_booked
                 from contradiction
                 where $12 and merchant_id = $1 and payment_id = $2 and refund_id is null
                     and settled_at is null

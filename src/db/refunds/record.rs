@@ -30,6 +30,8 @@ pub struct RefundChange<'a> {
     pub event: &'static str,
     /// Whether the event says that Alipay accepted the refund, and not when.
     pub acceptance_is_estimated: bool,
+    /// From when on a question about it is owed besides the plan; it keeps the follow-up of what is settled.
+    pub question_at: Option<DateTime<Utc>>,
     /// The replica's clock.
     pub gateway_at: DateTime<Utc>,
     /// What an operator gave as grounds.
@@ -214,7 +216,7 @@ impl Db {
                 for no key update
             ), settled as (
                 delete from follow_up
-                where merchant_id = $1
+                where merchant_id = $1 and $43::timestamptz is null
                     and follow_up_id in (select follow_up_id from held where not is_owed)
                     and (exists (select from at_rest)
                         or ($7 in ('succeeded', 'failed')
@@ -223,9 +225,9 @@ impl Db {
                 update follow_up
                 set due_at = case
                         when held.is_new then least($32, due_at, question_due_at)
-                        else coalesce($32, due_at)
+                        else coalesce($43, $32, due_at)
                     end,
-                    question_due_at = case when held.is_owed then question_due_at end,
+                    question_due_at = case when held.is_owed then question_due_at else $43 end,
                     error_count = case when $32 is null then error_count else 0 end,
                     last_error = case when $32 is null then last_error end,
                     parked_at = case when $3::uuid is null then parked_at end,
@@ -242,6 +244,7 @@ impl Db {
                     and ($32::timestamptz is not null or $31::timestamptz is not null)
                     and not exists (select from at_rest)
                     and not (coalesce($7, '') in ('succeeded', 'failed') and not held.is_owed
+                        and $43::timestamptz is null
                         and exists (select from changed where contradicted_at is null))
                     and ($5::bigint is null or exists (select from changed))
             )
@@ -294,6 +297,7 @@ impl Db {
             unknown_code.map(|unknown| unknown.submits),
             answer.and_then(|answer| answer.class.lets_the_account_in()),
             record.question_due_at,
+            change.and_then(|change| change.question_at),
         )
         .one(&self.writes)
         .await?;

@@ -70,11 +70,14 @@ pub struct ContradictionView {
         pattern = "^con_[0-9a-f]{32}$"
     )]
     pub id: String,
-    /// What was said: of a payment `paid`, `buyer_must_confirm`, `declined`, `closed` or
-    /// `refund_made_in_portal`; of a refund `refund_succeeded`, `refund_accepted` or `refund_waiting`.
+    /// What was said: of a payment `paid`, `buyer_must_confirm`, `declined`, `closed`, `not_found`,
+    /// `not_refundable` (Alipay refused a refund that the books call possible) or
+    /// `refund_made_in_portal`; of a refund `refund_succeeded`, `refund_accepted`, `refund_waiting` or
+    /// `refund_not_found` (it is called done, and Alipay does not know it).
     #[schema(example = "paid")]
     pub claim: &'static str,
-    /// Alipay's id of the refund that was made in its portal; `null` with other claims.
+    /// Alipay's id of the refund that was made in its portal, or the code with which it refused a refund;
+    /// `null` with other claims.
     #[schema(required = true, example = json!(null))]
     pub reference: Option<String>,
     /// How much is proven to be back besides what the refunds in the books have, in minor units; it cannot

@@ -16,7 +16,8 @@ use crate::{
 
 /// Ask Alipay about a refund now
 ///
-/// Queries the refund and records what Alipay says. `504` where it gives no usable answer; then
+/// Queries the refund and records what Alipay says; where that contradicts the books, it is asked once
+/// more before the refund is shown. `504` where it gives no usable answer; then
 /// nothing is changed. The gateway asks by itself in any case, so no client has to call this.
 #[utoipa::path(
     post,

@@ -1,0 +1,387 @@
+//! Refunds against the books: a refusal that contradicts what the books say of the payment, a refund that
+//! was refused and is done all the same, and one that is done and that Alipay knows nothing of.
+
+use chrono::TimeDelta;
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::support::{
+    Options, World,
+    alipay::JsonBody as _,
+    http::{Answer, Caller},
+    refund_oracle::{RefundEvidence, judge_refunds},
+};
+
+/// The afternoon of the day after which no cancel is taken any more is far.
+async fn start(pool: PgPool) -> World {
+    let options = Options {
+        now: "2026-03-09T07:00:00Z".parse().expect("a time"),
+        ..Options::default()
+    };
+    World::start_with(pool, options).await
+}
+
+/// Refunds an amount at once, or in the batch.
+async fn refund(world: &World, payment: &Answer, minor: i64, mode: &str) -> Answer {
+    let body = json!({
+        "amount": {"value": minor, "currency": "HKD"}, "mode": mode, "allow_duplicate": true
+    });
+    world.till.refund(payment.id(), &body, 5).await
+}
+
+/// `POST` to a route of the operator.
+async fn operate(world: &World, path: &str, decision: Value) -> Answer {
+    let operator = world.operator_at(0);
+    Caller::send(operator.request(Method::POST, path).json_body(&decision)).await
+}
+
+/// The work-list.
+async fn unresolved(world: &World) -> Vec<Value> {
+    let answer = world.operator_at(0).get("/v1/unresolved").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.body["items"].as_array().expect("a list").clone()
+}
+
+/// What the only item of the work-list is about, what was said and what tells it apart.
+async fn only_claim(world: &World, of: &str) -> (Value, Value, Value) {
+    let listed = unresolved(world).await;
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    let said = listed[0]["contradictions"].as_array().expect("a list");
+    assert_eq!(said.len(), 1, "{listed:?}");
+    (
+        listed[0][of]["id"].clone(),
+        said[0]["claim"].clone(),
+        said[0]["reference"].clone(),
+    )
+}
+
+fn theirs(object: &Value, field: &str) -> String {
+    object[field].as_str().expect("an id").to_owned()
+}
+
+/// The refusal that a query has to confirm is confirmed.
+async fn confirm(world: &mut World) {
+    for _ in 0..4 {
+        world.advance(TimeDelta::seconds(30)).await;
+        world.run_due().await;
+    }
+}
+
+async fn finish(world: World) {
+    world.settle_calls().await;
+    let violations = judge_refunds(&RefundEvidence::of(&world, false).await);
+    assert!(violations.is_empty(), "{violations:#?}");
+    world.finish().await;
+}
+
+/// Alipay closed the trade and returned the money; nobody asked. A refund is refused with
+/// `TRADE_HAS_CLOSE`: the payment is asked about at once, and the books say what became of it.
+#[sqlx::test]
+async fn m6_a_refund_of_a_closed_trade_asks_about_the_payment(pool: PgPool) {
+    let mut world = start(pool).await;
+    let paid = world.pay("0001").await;
+    world
+        .simulator
+        .close_paid(&theirs(&paid.body, "partner_trans_id"), true)
+        .await;
+    let open = refund(&world, &paid, 1000, "sync").await;
+    assert_eq!(open.summary("status"), (202, "pending"), "{open:?}");
+    confirm(&mut world).await;
+    let failed = world.till.get_refund(open.id()).await;
+    assert_eq!(failed["failure"]["code"], "TRADE_HAS_CLOSE", "{failed}");
+    let payment = world.till.payment(paid.id()).await;
+    assert_eq!(payment["status"], "canceled", "{payment}");
+    assert_eq!(payment["status_reason"], "closed_after_payment");
+    let events = world.events(paid.id()).await;
+    assert!(events.contains(&"contradicted".to_owned()), "{events:?}");
+    let settled =
+        "select count(*) from contradiction where claim = 'closed' and settled_by = 'answer'";
+    assert_eq!(world.count_rows(settled).await, 1);
+    assert!(unresolved(&world).await.is_empty());
+    finish(world).await;
+}
+
+/// The same where the refund is what is left of a reversal whose cancel came too late.
+#[sqlx::test]
+async fn m6_a_reversal_that_ends_in_a_refused_refund_asks_about_the_payment(pool: PgPool) {
+    let mut world = start(pool).await;
+    let paid = world.pay("0001").await;
+    world
+        .simulator
+        .script_refusal("cancel", 1, "TRADE_CANCEL_TIME_OUT")
+        .await;
+    world
+        .simulator
+        .script_refusal("refund", 1, "TRADE_NOT_EXIST")
+        .await;
+    let path = format!("/v1/payments/{}/reverse", paid.id());
+    let request = world.till.request(Method::POST, &path);
+    Caller::send(request.header("prefer", "wait=0")).await;
+    world.settle_calls().await;
+    for seconds in [30, 30, 30, 30, 600] {
+        world.advance(TimeDelta::seconds(seconds)).await;
+        world.run_due().await;
+    }
+    let refunds = world.till.get("/v1/refunds").await.body;
+    let failure = &refunds["items"][0]["failure"];
+    assert_eq!(failure["code"], "TRADE_NOT_EXIST", "{refunds}");
+    let said = "select count(*) from contradiction
+        where claim = 'not_found' and reference = 'TRADE_NOT_EXIST'";
+    assert_eq!(world.count_rows(said).await, 1);
+    let settled = "select count(*) from contradiction where settled_by = 'answer'";
+    assert_eq!(
+        world.count_rows(settled).await,
+        1,
+        "asked now: Alipay knows the trade"
+    );
+    finish(world).await;
+}
+
+/// More was returned than the books know: no query tells how much, so it stands on the work-list until a
+/// person has looked, or a daily file explains it.
+#[sqlx::test]
+async fn m6_a_refund_that_exceeds_what_alipay_has_left_waits_for_a_person(pool: PgPool) {
+    let world = start(pool).await;
+    let paid = world.pay("0001").await;
+    world
+        .simulator
+        .portal_refund(&theirs(&paid.body, "partner_trans_id"), 2000)
+        .await;
+    let refused = refund(&world, &paid, 3000, "sync").await;
+    assert_eq!(refused.summary("status"), (201, "failed"), "{refused:?}");
+    assert_eq!(refused.body["failure"]["code"], "RETURN_AMOUNT_EXCEED");
+    let asked = world.simulator.count("query").await;
+    world.run_due().await;
+    assert_eq!(world.simulator.count("query").await, asked + 1, "asked now");
+    let (id, claim, code) = only_claim(&world, "payment").await;
+    assert_eq!(id, paid.id());
+    assert_eq!(
+        (claim, code),
+        (json!("not_refundable"), json!("RETURN_AMOUNT_EXCEED")),
+        "that it is paid says nothing of what is left"
+    );
+    // Refused again it is no second one.
+    refund(&world, &paid, 3000, "sync").await;
+    only_claim(&world, "payment").await;
+    let path = format!("/v1/payments/{}/resolve", paid.id());
+    let decision =
+        json!({"status": "succeeded", "reason": "20.00 in the portal", "ticket": "OPS-1"});
+    let resolved = operate(&world, &path, decision).await;
+    assert_eq!(
+        resolved.summary("status"),
+        (200, "succeeded"),
+        "{resolved:?}"
+    );
+    assert!(unresolved(&world).await.is_empty());
+    world.end_without_checks().await;
+}
+
+/// What the books do not call refundable is no contradiction, and neither is a refusal that says nothing
+/// of the payment.
+#[sqlx::test]
+async fn a_refusal_that_says_nothing_of_the_payment_contradicts_nothing(pool: PgPool) {
+    let world = start(pool).await;
+    let paid = world.pay("0001").await;
+    for code in [
+        "REASON_TRADE_BEEN_FREEZEN",
+        "REFUNDMENT_VALID_DATE_EXCEED",
+        "MERCHANT_BALANCE_NOT_ENOUGH",
+    ] {
+        world.simulator.script_refusal("refund", 1, code).await;
+        let refused = refund(&world, &paid, 1000, "sync").await;
+        assert_eq!(refused.summary("status"), (201, "failed"), "{refused:?}");
+    }
+    assert_eq!(
+        world.count_rows("select count(*) from contradiction").await,
+        0
+    );
+    finish(world).await;
+}
+
+/// `FAIL` with a definite code, and done all the same: one question finds it, and it goes into the books.
+#[sqlx::test]
+async fn m6_a_refund_that_was_refused_and_is_done_is_found_by_one_question(pool: PgPool) {
+    let mut world = start(pool).await;
+    let paid = world.pay("0001").await;
+    let lie = json!({
+        "type": "result_after_effect", "code": "FAIL", "error": "REASON_TRADE_BEEN_FREEZEN"
+    });
+    world.simulator.script("refund", 1, lie).await;
+    let refused = refund(&world, &paid, 1000, "sync").await;
+    assert_eq!(refused.summary("status"), (201, "failed"), "{refused:?}");
+    world.run_due().await;
+    assert_eq!(
+        world.simulator.count("refund_query").await,
+        0,
+        "not before 10 s"
+    );
+    world.advance(TimeDelta::seconds(10)).await;
+    world.run_due().await;
+    // The question that was raised by it is told apart by its time.
+    world.advance(TimeDelta::minutes(10)).await;
+    world.run_due().await;
+    let done = world.till.get_refund(refused.id()).await;
+    assert_eq!(done["status"], "succeeded", "{done}");
+    let payment = world.till.payment(paid.id()).await;
+    assert_eq!(payment["refunds"]["refunded"], 1000, "{payment}");
+    let events = world.events(paid.id()).await;
+    assert!(
+        events.contains(&"refund_contradicted".to_owned()),
+        "{events:?}"
+    );
+    finish(world).await;
+}
+
+/// What was refused, and is not done, costs one question and no more.
+#[sqlx::test]
+async fn a_refused_refund_is_asked_about_once(pool: PgPool) {
+    let mut world = start(pool).await;
+    let paid = world.pay("0001").await;
+    for code in ["REASON_TRADE_BEEN_FREEZEN", "MERCHANT_BALANCE_NOT_ENOUGH"] {
+        world.simulator.script_refusal("refund", 1, code).await;
+        let refused = refund(&world, &paid, 1000, "sync").await;
+        assert_eq!(refused.summary("status"), (201, "failed"), "{refused:?}");
+    }
+    for _ in 0..6 {
+        world.advance(TimeDelta::hours(6)).await;
+        world.run_due().await;
+    }
+    assert_eq!(world.simulator.count("refund_query").await, 2, "one each");
+    assert_eq!(world.count_rows("select count(*) from follow_up").await, 0);
+    assert_eq!(
+        world.count_rows("select count(*) from contradiction").await,
+        0
+    );
+    finish(world).await;
+}
+
+/// A refund that Alipay called done and does not know: nothing moves by itself, it is asked about again,
+/// and a person decides that nothing went back.
+#[sqlx::test]
+async fn m6_a_refund_that_is_done_and_not_known_waits_for_a_person(pool: PgPool) {
+    let mut world = start(pool).await;
+    let paid = world.pay("0001").await;
+    world
+        .simulator
+        .script_late("refund", 1, "success", None)
+        .await;
+    let done = refund(&world, &paid, 1000, "sync").await;
+    assert_eq!(done.summary("status"), (201, "succeeded"), "{done:?}");
+    world.advance(TimeDelta::seconds(1)).await;
+    let told = world.till.refresh_refund(done.id()).await;
+    assert_eq!(told.summary("status"), (200, "succeeded"), "{told:?}");
+    let (id, claim, _) = only_claim(&world, "refund").await;
+    assert_eq!((id, claim), (json!(done.id()), json!("refund_not_found")));
+    let events = world.events(paid.id()).await;
+    assert!(
+        events.contains(&"refund_contradicted".to_owned()),
+        "{events:?}"
+    );
+    let asked = world.simulator.count("refund_query").await;
+    for _ in 0..20 {
+        world.advance(TimeDelta::hours(2)).await;
+        world.run_due().await;
+    }
+    assert!(
+        world.simulator.count("refund_query").await > asked + 1,
+        "asked the next day too"
+    );
+    let still = world.till.get_refund(done.id()).await;
+    assert_eq!(
+        still["status"], "succeeded",
+        "only a person decides: {still}"
+    );
+    assert_eq!(
+        world.count_rows("select count(*) from contradiction").await,
+        1
+    );
+    let path = format!("/v1/refunds/{}/resolve", done.id());
+    let decision = json!({"status": "failed", "reason": "not in the portal", "ticket": "OPS-2"});
+    let resolved = operate(&world, &path, decision).await;
+    assert_eq!(resolved.summary("status"), (200, "failed"), "{resolved:?}");
+    assert!(unresolved(&world).await.is_empty());
+    let payment = world.till.payment(paid.id()).await;
+    assert_eq!(
+        payment["refunds"],
+        json!({"refunded": 0, "pending": 0, "refundable": 3925}),
+        "it can be refunded again"
+    );
+    let audited = "select count(*) from audit_log where action = 'refund.resolved'";
+    assert_eq!(world.count_rows(audited).await, 1);
+    world.run_due().await;
+    finish(world).await;
+}
+
+/// A copy that lagged behind: the next question says what the books say, and settles it.
+#[sqlx::test]
+async fn a_refund_that_was_not_known_for_a_moment_is_settled_by_the_next_question(pool: PgPool) {
+    let mut world = start(pool).await;
+    let paid = world.pay("0001").await;
+    let done = refund(&world, &paid, 1000, "sync").await;
+    world.advance(TimeDelta::seconds(1)).await;
+    world
+        .simulator
+        .script("refund_query", 2, json!({"type": "not_exist"}))
+        .await;
+    world.till.refresh_refund(done.id()).await;
+    only_claim(&world, "refund").await;
+    world.advance(TimeDelta::minutes(11)).await;
+    world.run_due().await;
+    assert!(unresolved(&world).await.is_empty());
+    let still = world.till.get_refund(done.id()).await;
+    assert_eq!(still["status"], "succeeded", "{still}");
+    world.advance(TimeDelta::seconds(1)).await;
+    world.run_due().await;
+    assert_eq!(world.count_rows("select count(*) from follow_up").await, 0);
+    finish(world).await;
+}
+
+/// A person may also keep it.
+#[sqlx::test]
+async fn a_person_may_keep_a_refund_that_alipay_does_not_know(pool: PgPool) {
+    let mut world = start(pool).await;
+    let paid = world.pay("0001").await;
+    world
+        .simulator
+        .script("refund_query", 9, json!({"type": "not_exist"}))
+        .await;
+    let done = refund(&world, &paid, 1000, "sync").await;
+    world.advance(TimeDelta::seconds(1)).await;
+    world.till.refresh_refund(done.id()).await;
+    let path = format!("/v1/refunds/{}/resolve", done.id());
+    let decision = json!({"status": "succeeded", "reason": "the buyer has it", "ticket": "OPS-3"});
+    let resolved = operate(&world, &path, decision).await;
+    assert_eq!(
+        resolved.summary("status"),
+        (200, "succeeded"),
+        "{resolved:?}"
+    );
+    assert!(unresolved(&world).await.is_empty());
+    world.run_due().await;
+    finish(world).await;
+}
+
+/// A refresh that learns that a refused refund is done shows it done.
+#[sqlx::test]
+async fn a_refresh_that_learns_that_a_refund_is_done_shows_it_done(pool: PgPool) {
+    let world = start(pool).await;
+    let paid = world.pay("0001").await;
+    let lie = json!({
+        "type": "result_after_effect", "code": "FAIL", "error": "REASON_TRADE_BEEN_FREEZEN"
+    });
+    world.simulator.script("refund", 1, lie).await;
+    let refused = refund(&world, &paid, 1000, "sync").await;
+    assert_eq!(refused.summary("status"), (201, "failed"), "{refused:?}");
+    // The database's clock goes on, so that one question is after another.
+    world
+        .sql(
+            "alter table clock_of_test add column began timestamptz not null default now();
+            create or replace function db_now() returns timestamptz language plpgsql stable as
+                $$begin return (select now + (now() - began) from clock_of_test); end$$",
+        )
+        .await;
+    let told = world.till.refresh_refund(refused.id()).await;
+    assert_eq!(told.summary("status"), (200, "succeeded"), "{told:?}");
+    finish(world).await;
+}
