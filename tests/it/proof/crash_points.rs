@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use super::driver::{
-    Act, Ear, Order, PAST_THE_LEASE, act, finish_clean, next_visit, points, publish, settle,
+    Act, Ear, Order, PAST_THE_LEASE, act, find, finish_clean, next_visit, points, publish, settle,
     unless_stopped, work, work_and_be_cut,
 };
 use crate::support::{Options, World, http::body};
@@ -53,13 +53,16 @@ enum Step {
     Garble(&'static str),
     /// Alipay posts what it has held back, to replica 0.
     Deliver,
+    /// Alipay closes the paid trade by itself, and returns the money.
+    CloseAtAlipay,
 }
 use Act::{
     Abandon, Cancel, CancelKey, CancelReference, Create, Notify, Refresh, RefreshRefund, Refund,
     Resolve, ResolveRefund, Reverse, Run, Snooze,
 };
 use Step::{
-    Deliver, Do, Fault, Garble, KeepHouse, Pass, PassTo, Policy, Tamper, Work, WorkAndBeCut,
+    CloseAtAlipay, Deliver, Do, Fault, Garble, KeepHouse, Pass, PassTo, Policy, Tamper, Work,
+    WorkAndBeCut,
 };
 
 /// An operation: the code that is scanned, how it begins, and what is then swept.
@@ -375,6 +378,25 @@ const REFUNDS: &[Operation] = &[
             Tamper(REFUND_FAILED_AND_CONTRADICTED),
         ],
         &[Work, Pass(600), Work],
+    ),
+    // Refused, since Alipay has closed the trade: the payment is asked about.
+    operation(
+        "refund_denied",
+        "0001",
+        &[Do(Create(1)), CloseAtAlipay],
+        &[Do(Refund("sync", 0)), Pass(61), Work, Pass(61), Work],
+    ),
+    // It is done, and Alipay does not know it for a moment.
+    operation(
+        "refund_not_known",
+        "0001",
+        &[
+            Do(Create(1)),
+            Do(Refund("sync", 1)),
+            Pass(1),
+            Fault("refund_query", 1, "not_exist"),
+        ],
+        &[Do(RefreshRefund), Pass(600), Work, Pass(1), Work],
     ),
     operation(
         "refund_exhausted",
@@ -830,6 +852,11 @@ impl Sweep<'_> {
                 world.set_clock(then.unwrap_or_else(|| at(tomorrow))).await;
             }
             Garble(fault) => world.simulator.script_notification(1, fault).await,
+            CloseAtAlipay => {
+                let found = find(world, order).await.expect("a payment");
+                let id = &found.partner_trans_id;
+                world.simulator.close_paid(id, true).await;
+            }
             Deliver => {
                 act(world, &mut self.ear, 0, 0, order, Notify).await;
             }
@@ -1082,6 +1109,8 @@ sweeps! {
     c1_v4_a_hint_survives_every_point = "refund_hinted",
     c1_a_refresh_of_a_refund_survives_every_point = "refund_refreshed",
     c1_what_contradicts_a_failed_refund_survives_every_point = "refund_contradicted",
+    c1_what_a_refused_refund_says_of_its_payment_survives_every_point = "refund_denied",
+    c1_a_refund_that_is_not_known_for_a_moment_survives_every_point = "refund_not_known",
     c1_the_end_of_a_refunds_plan_survives_every_point = "refund_exhausted",
     c1_a_decision_about_a_refund_survives_every_point = "refund_resolved",
     c8_a_lost_schedule_of_a_refund_is_made_again_at_every_point = "refund_schedule_lost",

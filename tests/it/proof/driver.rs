@@ -264,15 +264,7 @@ async fn act_on_refund(world: &World, replica: usize, order: &Order, act: Act) -
         }
         Act::ResolveRefund => {
             let refund = find_refund(world, order).await?;
-            let theirs = world.simulator.refund(&refund.partner_refund_id).await;
-            let status = if theirs["status"] == "SUCCESS" {
-                "succeeded"
-            } else {
-                "failed"
-            };
-            let decision = json!({
-                "status": status, "reason": "as the portal shows it", "ticket": "OPS-1"
-            });
+            let decision = refund_decision(world, &refund.partner_refund_id).await;
             operator
                 .request(Method::POST, &format!("/v1/refunds/{}/resolve", refund.id))
                 .json_body(&decision)
@@ -467,6 +459,35 @@ async fn put_back(world: &World) {
     }
 }
 
+/// An operator decides, after a look at Alipay's portal, what only a person can: refunds that Alipay called
+/// done and does not know.
+async fn decide_refunds(world: &World) {
+    let disputed: Vec<(uuid::Uuid, String)> = sqlx::query_as(
+        "select refund_id, partner_refund_id from refund
+        where status = 'succeeded' and contradicted_at is not null",
+    )
+    .fetch_all(&world.pool)
+    .await
+    .expect("the database answers");
+    for (id, theirs) in disputed {
+        let path = format!("/v1/refunds/ref_{}/resolve", id.simple());
+        let decision = refund_decision(world, &theirs).await;
+        let request = world.operator_at(0).request(Method::POST, &path);
+        Caller::send(request.json_body(&decision)).await;
+    }
+}
+
+/// What an operator decides of a refund after a look at Alipay's portal.
+async fn refund_decision(world: &World, partner_refund_id: &str) -> Value {
+    let theirs = world.simulator.refund(partner_refund_id).await;
+    let status = if theirs["status"] == "SUCCESS" {
+        "succeeded"
+    } else {
+        "failed"
+    };
+    json!({"status": status, "reason": "as the portal shows it", "ticket": "OPS-1"})
+}
+
 /// Stops every fault, puts fresh replicas in the place of stopped ones, and lets time pass until
 /// nothing is open any more that the schedule can settle.
 pub(super) async fn settle(world: &mut World) {
@@ -485,6 +506,7 @@ pub(super) async fn settle(world: &mut World) {
         }
     }
     put_back(world).await;
+    decide_refunds(world).await;
     let (rest, mut step, mut turn) = (world.now(), STEP, 0);
     loop {
         world.quiet_down().await;

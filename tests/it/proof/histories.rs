@@ -807,19 +807,24 @@ impl History<'_> {
 
     async fn contradiction(&mut self) {
         let (order, replica) = (self.order(), self.replica());
-        if self.rng.gen_bool(0.4) {
-            // Refused, done all the same, and notified.
-            let lie = json!({
-                "type": "result_after_effect", "code": "FAIL", "error": "REASON_TRADE_BEEN_FREEZEN"
-            });
-            self.world.simulator.script("refund", 1, lie).await;
-            self.ask(&order, replica, Act::Refund("async", 0)).await;
-            self.world.quiet_down().await;
-            // Not for a refund of which no notification would tell.
-            self.world.simulator.clear_faults().await;
-            self.world.advance(TimeDelta::seconds(1)).await;
-            self.tally.contradictions += 1;
-            return;
+        match self.rng.gen_range(0..10) {
+            0..4 => {
+                // Refused, and done all the same; of an asynchronous one a notification tells as well.
+                let lie = json!({
+                    "type": "result_after_effect", "code": "FAIL",
+                    "error": "REASON_TRADE_BEEN_FREEZEN"
+                });
+                let mode = *["sync", "async"].choose(&mut self.rng).expect("two");
+                self.world.simulator.script("refund", 1, lie).await;
+                self.ask(&order, replica, Act::Refund(mode, 0)).await;
+                self.world.quiet_down().await;
+                self.world.simulator.clear_faults().await;
+                self.world.advance(TimeDelta::seconds(1)).await;
+                self.tally.contradictions += 1;
+                return;
+            }
+            4..6 => return self.refund_that_is_not_known(&order, replica).await,
+            _ => {}
         }
         let Some(found) = find(self.world, &order).await else {
             return;
@@ -835,10 +840,33 @@ impl History<'_> {
         self.say(&format!("  Alipay closes {}", order.reference()));
         let id = &found.partner_trans_id;
         self.world.simulator.close_paid(id, true).await;
+        match self.rng.gen_range(0..3) {
+            0 => self.ask(&order, replica, Act::Refresh).await,
+            1 => self.import_the_file_of_today().await,
+            // A refund that is refused tells as well.
+            _ => {
+                let asked = self.some_refund();
+                self.ask(&order, replica, asked).await;
+            }
+        }
+        self.tally.contradictions += 1;
+    }
+
+    /// Called done, never done, and asked about; a person decides, now or later.
+    async fn refund_that_is_not_known(&mut self, order: &Order, replica: usize) {
+        self.world
+            .simulator
+            .script_late("refund", 1, "success", None)
+            .await;
+        self.ask(order, replica, Act::Refund("sync", 0)).await;
+        self.world.quiet_down().await;
+        self.world.simulator.clear_faults().await;
+        self.world.advance(TimeDelta::seconds(1)).await;
+        let replica = self.replica();
+        self.ask(order, replica, Act::RefreshRefund).await;
+        self.world.quiet_down().await;
         if self.rng.gen_bool(0.5) {
-            self.ask(&order, replica, Act::Refresh).await;
-        } else {
-            self.import_the_file_of_today().await;
+            self.ask(order, replica, Act::ResolveRefund).await;
         }
         self.tally.contradictions += 1;
     }

@@ -158,6 +158,9 @@ planted! {
     final_while_canceling => ["D8"],
     old_version_shown => ["D8"],
     contradiction_dropped => ["S10"],
+    denial_dropped => ["S10"],
+    refusal_believed => ["S3"],
+    absence_ignored => ["S10"],
     // In the schema.
     no_unique_reference => ["D3"],
     no_unique_key => ["D1", "D2"],
@@ -354,20 +357,45 @@ async fn play(pool: PgPool, name: &str) -> Vec<Violation> {
             scene.hear(&order, Act::Cancel(0)).await;
             scene.hear(&order, Act::Read).await;
         }
-        "contradiction_dropped" => {
-            // Refused, done all the same, and notified.
-            let order = scene.order("0001").await;
-            let lie = json!({
-                "type": "result_after_effect", "code": "FAIL", "error": "REASON_TRADE_BEEN_FREEZEN"
-            });
-            scene.world.simulator.script("refund", 1, lie).await;
-            scene.hear(&order, Act::Refund("async", 0)).await;
-            scene.world.advance(TimeDelta::seconds(1)).await;
+        "contradiction_dropped" | "denial_dropped" | "refusal_believed" | "absence_ignored" => {
+            refund_against_the_books(&mut scene, name).await;
         }
         "old_version_shown" => return overtaken_refresh(scene).await,
         _ => return play_in_the_schema(scene, name).await,
     }
     scene.end().await
+}
+
+/// What Alipay says of a refund, or in refusing it, against the books.
+async fn refund_against_the_books(scene: &mut Scene, name: &str) {
+    let order = scene.order("0001").await;
+    let simulator = &scene.world.simulator;
+    let lie = json!({
+        "type": "result_after_effect", "code": "FAIL", "error": "REASON_TRADE_BEEN_FREEZEN"
+    });
+    match name {
+        // Closed at Alipay after it was paid; only a refused refund tells.
+        "denial_dropped" => {
+            let trade = simulator.trades().await;
+            let trade = trade[0]["partner_trans_id"].as_str().expect("an id");
+            simulator.close_paid(trade, true).await;
+        }
+        // Called done, and never done.
+        "absence_ignored" => simulator.script_late("refund", 1, "success", None).await,
+        // Refused, and done all the same.
+        _ => simulator.script("refund", 1, lie).await,
+    }
+    // Of an asynchronous refund a notification tells as well.
+    let mode = if name == "contradiction_dropped" {
+        "async"
+    } else {
+        "sync"
+    };
+    scene.hear(&order, Act::Refund(mode, 0)).await;
+    scene.world.advance(TimeDelta::seconds(1)).await;
+    if name == "absence_ignored" {
+        scene.hear(&order, Act::RefreshRefund).await;
+    }
 }
 
 /// The same for a defect of the schema.

@@ -77,6 +77,8 @@ struct PaymentRow {
     refunded_minor: i64,
     contradicted: bool,
     has_refunds: bool,
+    /// When a refund of it last failed because its trade is closed.
+    denied_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
 }
 
@@ -177,6 +179,8 @@ impl Evidence {
                 currency, status, status_reason, money_returned, alipay_trans_id, charged,
                 paid_at, cancel_reason, refunded_minor, contradicted_at is not null as contradicted,
                 exists (select from refund where refund.payment_id = payment.payment_id) as has_refunds,
+                (select max(finalized_at) from refund where refund.payment_id = payment.payment_id
+                    and refund.failure_code = 'TRADE_HAS_CLOSE') as denied_at,
                 created_at
             from payment order by payment_id",
         )
@@ -664,7 +668,7 @@ fn contradiction(case: &Case<'_>, refunded: i64, found: &mut Findings) {
             && request["fault"].is_null()
             && time(request.get("received_at")) > closed_at
     });
-    let told = asked || case.circumstances.in_a_file;
+    let told = asked || case.circumstances.in_a_file || row.denied_at > closed_at;
     let returned = match row.status.as_str() {
         "canceled" if row.money_returned == Some(true) => row.amount_minor,
         "succeeded" => row.refunded_minor,

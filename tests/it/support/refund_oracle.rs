@@ -35,6 +35,8 @@ struct RefundRow {
     created_at: DateTime<Utc>,
     /// When it came to the status that it has.
     ended_at: Option<DateTime<Utc>>,
+    /// When it first failed; it may turn out done all the same.
+    failed_at: Option<DateTime<Utc>>,
     /// Whether it was asked for without allowing a duplicate, after another like it.
     again: bool,
 }
@@ -121,6 +123,8 @@ impl RefundEvidence {
                 (select max(at) from refund_transition as step
                 where step.refund_id = refund.refund_id and step.to_status = refund.status
                     and step.from_status <> step.to_status) as ended_at,
+                (select min(at) from refund_transition as step
+                where step.refund_id = refund.refund_id and step.to_status = 'failed') as failed_at,
                 exists (select from idempotency_key as key
                     where key.refund_id = refund.refund_id
                         and key.idempotency_key like '%-again-%') as again
@@ -397,7 +401,8 @@ fn duplicates(evidence: &RefundEvidence, found: &mut Findings) {
                 ("succeeded", Some(at)) => Some(at + SUSPECTED_FOR),
                 _ => None,
             };
-            let free = free_at.is_some_and(|at| second.created_at >= at);
+            let had_failed = first.failed_at.is_some_and(|at| second.created_at >= at);
+            let free = had_failed || free_at.is_some_and(|at| second.created_at >= at);
             found.check("D9", free, || {
                 format!(
                     "{} and {} of {} return {} twice: {:?}",
@@ -432,7 +437,17 @@ fn money(case: &Case<'_>, found: &mut Findings) {
             )
         },
     );
+    let lie = case.requests.iter().any(|request| {
+        request["fault"]["type"] == "late_effect" && request["fault"]["answer"] == "success"
+    });
+    // That it is not done can only be known by an answer to a question that was asked since.
+    let told_otherwise = case.attempts.iter().any(|attempt| {
+        attempt.kind == "refund_query"
+            && attempt.answer_class.as_deref() == Some("not_found")
+            && row.ended_at.is_some_and(|end| attempt.sent_at > end)
+    });
     let (agrees, invariant) = match row.status.as_str() {
+        "succeeded" if lie => (status == "SUCCESS" || !told_otherwise, "S10"),
         "succeeded" => (status == "SUCCESS", "M6"),
         // What Alipay contradicts stands on the work-list.
         "failed" => (
@@ -475,7 +490,8 @@ fn money(case: &Case<'_>, found: &mut Findings) {
     });
 }
 
-const LEGAL: [(&str, &str); 10] = [
+const LEGAL: [(&str, &str); 11] = [
+    ("succeeded", "succeeded"),
     ("pending", "pending"),
     ("pending", "succeeded"),
     ("pending", "failed"),
