@@ -3,7 +3,11 @@
 use crate::{
     db,
     domain::{
-        id::PaymentId, limits::LimitExceeded, money::Money, schedule::Subject, token::TokenFault,
+        id::{PaymentId, RefundId},
+        limits::LimitExceeded,
+        money::Money,
+        schedule::Subject,
+        token::TokenFault,
     },
 };
 
@@ -62,6 +66,16 @@ pub enum Error {
         code: Option<String>,
         /// Why, in one sentence.
         reason: String,
+    },
+    /// Alipay refused the refund by which a payment was to be undone: nothing went back.
+    #[error("Alipay refused the refund: {code}")]
+    RefundRefused {
+        /// The refund that failed.
+        refund_id: RefundId,
+        /// Alipay's code.
+        code: String,
+        /// What to do about it.
+        message: String,
     },
     /// Alipay was asked and gave no answer that could be used.
     #[error("no usable answer came from Alipay: {class}")]

@@ -466,7 +466,7 @@ fn refusals_of_cancel() -> [Problem; 4] {
     ]
 }
 
-fn refusals_of_reverse() -> [Problem; 4] {
+fn refusals_of_reverse() -> [Problem; 5] {
     let payment_id = example_id();
     let detail = "the payment failed, so there is nothing to undo";
     [
@@ -478,6 +478,12 @@ fn refusals_of_reverse() -> [Problem; 4] {
         }
         .into(),
         cancel_refused(payment_id),
+        Error::RefundRefused {
+            refund_id: example_refund_id(),
+            code: "REASON_TRADE_BEEN_FREEZEN".to_owned(),
+            message: "Alipay has frozen the payment.".to_owned(),
+        }
+        .into(),
         invalid_state(Subject::Payment(payment_id), detail),
     ]
 }

@@ -287,6 +287,34 @@ async fn a_reversal_asked_for_again_after_its_refund_met_no_balance_is_asynchron
     finish(world).await;
 }
 
+/// A refund that Alipay refuses at once undoes nothing, and the answer says so: with the refund that failed.
+#[sqlx::test]
+async fn a_reversal_whose_refund_is_refused_at_once_says_so(pool: PgPool) {
+    let mut world = world_at(pool, "2026-03-09T15:00:00").await;
+    let paid = world.pay("0001").await;
+    world.set_clock(at("2026-03-10T09:00:00")).await;
+    let code = "REASON_TRADE_BEEN_FREEZEN";
+    world.simulator.script_refusal("refund", 1, code).await;
+    let refused = reverse(&world, &paid, 5).await;
+    assert_eq!(
+        refused.summary("code"),
+        (409, "refund_refused"),
+        "{refused:?}"
+    );
+    assert_eq!(refused.body["attempted"], "true");
+    let detail = refused.body["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains(code), "{detail}");
+    let id = refused.body["refund_id"].as_str().expect("the refund");
+    assert_eq!(world.till.get_refund(id).await["status"], "failed");
+    let payment = world.till.payment(paid.id()).await;
+    assert_eq!(payment["refunds"]["refundable"], 3925, "{payment}");
+    // Asked again it is tried again.
+    let undone = reverse(&world, &paid, 5).await;
+    assert_eq!(undone.status, 201, "{undone:?}");
+    assert_eq!(undone.body["refund"]["status"], "succeeded");
+    finish(world).await;
+}
+
 /// An earlier cancel went unanswered and may have returned the money: no refund is made before a
 /// query, late enough, says that it has not.
 #[sqlx::test]

@@ -27,7 +27,7 @@ use crate::{
         listing::RefundFilter,
         merchant::Principal,
         payment::{Payment, PaymentEvent, PaymentState},
-        refund::{NewRefund, Refund, RefundMode},
+        refund::{NewRefund, Refund, RefundMode, RefundState},
         schedule::Subject,
         standing::Standing,
     },
@@ -233,7 +233,15 @@ impl App {
         self.undone_by(refund).await
     }
 
+    /// The reversal that a refund makes; a refund that failed undoes nothing.
     async fn undone_by(&self, refund: Refund) -> Result<Reversal, Error> {
+        if let RefundState::Failed(failure) = refund.state {
+            return Err(Error::RefundRefused {
+                refund_id: refund.id,
+                code: failure.code,
+                message: failure.message,
+            });
+        }
         let payment = self
             .get_payment(refund.merchant_id, refund.payment_id, None)
             .await

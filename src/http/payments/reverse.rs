@@ -73,7 +73,8 @@ impl ReversalView {
 /// back for certain), a refund of all that is left after that. A cancel that Alipay refuses, as too late or
 /// because the merchant's balance is too low, becomes an asynchronous refund, and what was accepted is kept
 /// until it is done or refused for good, however long Alipay is silent. The two never both run, and asking again is safe: what is under way is shown,
-/// and what is undone stays so. With `preview=true` the answer says what would be done now, and nothing
+/// and what is undone stays so. Where Alipay refuses the refund at once, nothing went back, and the answer
+/// is `409 refund_refused` with the refund that failed. With `preview=true` the answer says what would be done now, and nothing
 /// is changed.
 ///
 /// It needs a key with both scopes, since it may do either.
@@ -92,7 +93,7 @@ impl ReversalView {
     responses(
         (status = 200, description = "A preview, or the payment was undone before (`action: \"none\"`).", body = ReversalView,
             headers(("Preference-Applied" = String, description = "The `wait` that was asked for."))),
-        (status = 201, description = "Done: the payment is canceled, or its refund is final. `refund.status` says whether the money went back.", body = ReversalView,
+        (status = 201, description = "Done: the payment is canceled, or its refund has succeeded.", body = ReversalView,
             headers(
                 ("Location" = String, description = "Where to read the refund, or, after a cancel, the payment."),
                 ("Preference-Applied" = String, description = "The `wait` that was asked for."),

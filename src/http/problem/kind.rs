@@ -69,6 +69,8 @@ pub enum Kind {
     CancelWindowClosed,
     /// Alipay refused the cancel for another reason than the time.
     CancelRefused,
+    /// Alipay refused the refund by which the payment was to be undone.
+    RefundRefused,
     /// The external id belongs to another merchant.
     MerchantExists,
     /// The merchant has another store of this id.
@@ -124,7 +126,7 @@ type Row = (StatusCode, &'static str, &'static str, Retryable);
 
 impl Kind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 53] = [
         Self::MalformedJson,
         Self::UnreadableBody,
         Self::IdempotencyKeyRequired,
@@ -157,6 +159,7 @@ impl Kind {
         Self::InvalidState,
         Self::CancelWindowClosed,
         Self::CancelRefused,
+        Self::RefundRefused,
         Self::MerchantExists,
         Self::StoreExists,
         Self::VersionMismatch,
@@ -217,6 +220,7 @@ impl Kind {
             Self::InvalidState => (S::CONFLICT, "invalid_state", "The state does not allow this", No),
             Self::CancelWindowClosed => (S::CONFLICT, "cancel_window_closed", "The payment can no longer be canceled", No),
             Self::CancelRefused => (S::CONFLICT, "cancel_refused", "Alipay refused the cancel", No),
+            Self::RefundRefused => (S::CONFLICT, "refund_refused", "Alipay refused the refund", No),
             Self::MerchantExists => (S::CONFLICT, "merchant_exists", "The external id belongs to another merchant", No),
             Self::StoreExists => (S::CONFLICT, "store_exists", "The merchant has a store of this id", No),
             Self::VersionMismatch => (S::PRECONDITION_FAILED, "version_mismatch", "The version is another one", No),

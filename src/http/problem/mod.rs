@@ -29,7 +29,7 @@ use crate::{
     app::{self, error::Alternative},
     domain::{
         attempt::AnswerClass,
-        id::{MerchantId, PaymentId},
+        id::{MerchantId, PaymentId, RefundId},
         limits::{LimitExceeded, RefundLimit},
         merchant::Scope,
         money::{Currency, Money},
@@ -525,15 +525,12 @@ impl From<app::error::Error> for Problem {
                 code,
                 reason,
             } => cancel_refused(payment_id, code.as_deref(), &reason),
-            E::UpstreamSilent { subject, class } => Self::new(
-                Kind::UpstreamSilent,
-                if class == AnswerClass::AccessRefused.as_str() {
-                    "Alipay refused to be asked (access_refused); nothing was changed".to_owned()
-                } else {
-                    format!("Alipay was asked and did not tell ({class}); nothing was changed")
-                },
-            )
-            .about(subject),
+            E::RefundRefused {
+                refund_id,
+                code,
+                message,
+            } => refund_refused(refund_id, &code, &message),
+            E::UpstreamSilent { subject, class } => upstream_silent(subject, class),
             E::Unavailable(source) => {
                 tracing::warn!(error = %Chain(&*source), "the database cannot be reached");
                 Self::new(
@@ -587,6 +584,16 @@ fn cancel_window_closed(
     }
 }
 
+/// Says what came in place of an answer.
+fn upstream_silent(subject: Subject, class: &str) -> Problem {
+    let detail = if class == AnswerClass::AccessRefused.as_str() {
+        "Alipay refused to be asked (access_refused); nothing was changed".to_owned()
+    } else {
+        format!("Alipay was asked and did not tell ({class}); nothing was changed")
+    };
+    Problem::new(Kind::UpstreamSilent, detail).about(subject)
+}
+
 /// Says why, with Alipay's code where it gave one.
 fn cancel_refused(payment_id: PaymentId, code: Option<&str>, reason: &str) -> Problem {
     let detail = match code {
@@ -596,6 +603,15 @@ fn cancel_refused(payment_id: PaymentId, code: Option<&str>, reason: &str) -> Pr
     Problem {
         attempted: Attempted::Yes,
         ..Problem::new(Kind::CancelRefused, detail).about(Subject::Payment(payment_id))
+    }
+}
+
+/// Says why the payment is not undone, and names the refund that failed.
+fn refund_refused(refund_id: RefundId, code: &str, message: &str) -> Problem {
+    let detail = format!("{message} Its code: {code}.");
+    Problem {
+        attempted: Attempted::Yes,
+        ..Problem::new(Kind::RefundRefused, detail).about(Subject::Refund(refund_id))
     }
 }
 
