@@ -268,6 +268,20 @@ impl Db {
         Ok(done.rows_affected() == 1)
     }
 
+    /// Gives back, untouched, what a worker has claimed and does not hold: a claim took it whose answer was lost.
+    pub async fn release_others(&self, worker: &str, held: &[FollowUpId]) -> Result<u64, Error> {
+        let held: Vec<Uuid> = held.iter().map(|id| id.uuid()).collect();
+        let done = sqlx::query!(
+            "update follow_up set leased_until = null, worker = null
+            where worker = $1 and follow_up_id <> all($2)",
+            worker,
+            &held,
+        )
+        .run(&self.writes)
+        .await?;
+        Ok(done.rows_affected())
+    }
+
     /// Removes the follow-up of what turned out to be settled. `false` when the claim was lost, or
     /// something has told us to look since it was made: then the lease is over at once.
     pub async fn complete(&self, merchant_id: MerchantId, fence: Fence) -> Result<bool, Error> {

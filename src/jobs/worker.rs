@@ -3,7 +3,15 @@
 //! cancels may hang; refunds, of which a night's batch may bring thousands; and registrations of shops.
 //! Each has places of its own, so that none ever waits for another.
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    fmt::Debug,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use rand::Rng;
 use tokio::{
@@ -20,7 +28,12 @@ use crate::{
         error::Error as DbError,
         follow_ups::{Claimed, Claims, FailedVisit, Unreadable},
     },
-    domain::{id::MerchantId, payment::Payment, refund::Refund, registration::Registration},
+    domain::{
+        id::{FollowUpId, MerchantId},
+        payment::Payment,
+        refund::Refund,
+        registration::Registration,
+    },
     failpoint::crashpoint,
 };
 
@@ -85,6 +98,7 @@ pub struct Worker {
     closing: Lane,
     refunds: Lane,
     registrations: Lane,
+    hands: Arc<Hands>,
     hard_stop: CancellationToken,
 }
 
@@ -192,12 +206,52 @@ impl Visited for Registration {
     }
 }
 
-/// A failed claim is as good as none: the next look will see.
-fn or_none<T>(claims: Result<Claims<T>, DbError>) -> Claims<T> {
-    claims.unwrap_or_else(|error| {
-        tracing::warn!(error = %error, "due follow-ups could not be claimed");
-        vec![]
-    })
+/// What a worker has in hand, and whether a claim of its own may stand that it does not know of.
+#[derive(Debug, Default)]
+struct Hands {
+    held: Mutex<HashSet<FollowUpId>>,
+    lost_a_claim: AtomicBool,
+}
+
+impl Hands {
+    fn held(&self) -> MutexGuard<'_, HashSet<FollowUpId>> {
+        // Nothing panics while it is locked, and a set is whole after every step.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A failed claim is as good as none: the next look will see. One whose answer was lost may stand.
+    fn or_none<T>(&self, claims: Result<Claims<T>, DbError>) -> Claims<T> {
+        claims.unwrap_or_else(|error| {
+            tracing::warn!(error = %error, "due follow-ups could not be claimed");
+            if error.is_in_doubt() {
+                self.lost_a_claim.store(true, Ordering::Relaxed);
+            }
+            vec![]
+        })
+    }
+}
+
+/// One visit in a worker's hands, until it is dropped.
+#[derive(Debug)]
+struct InHand {
+    hands: Arc<Hands>,
+    id: FollowUpId,
+}
+
+impl InHand {
+    fn take(hands: &Arc<Hands>, id: FollowUpId) -> Self {
+        hands.held().insert(id);
+        Self {
+            hands: Arc::clone(hands),
+            id,
+        }
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        self.hands.held().remove(&self.id);
+    }
 }
 
 impl Worker {
@@ -215,6 +269,7 @@ impl Worker {
             closing,
             refunds,
             registrations,
+            hands: Arc::default(),
             hard_stop: CancellationToken::new(),
         }
     }
@@ -274,29 +329,51 @@ impl Worker {
     async fn visit_due(&self, stop: &CancellationToken) -> Looks {
         let db = &self.app.db;
         let (name, lease) = (self.settings.name.as_str(), self.settings.lease);
+        self.give_back_lost_claims().await;
         let confirming = self.look(&self.confirming, stop, async |places| {
             crashpoint!(db.failpoints, "worker.claiming_confirming");
-            or_none(db.claim_confirming_payments(name, places, lease).await)
+            self.hands
+                .or_none(db.claim_confirming_payments(name, places, lease).await)
         });
         let confirming = confirming.await;
         let closing = self.look(&self.closing, stop, async |places| {
             crashpoint!(db.failpoints, "worker.claiming");
-            or_none(db.claim_due_payments(name, places, lease).await)
+            self.hands
+                .or_none(db.claim_due_payments(name, places, lease).await)
         });
         let closing = closing.await;
         let refunds = self.look(&self.refunds, stop, async |places| {
             crashpoint!(db.failpoints, "worker.claiming_refunds");
-            or_none(db.claim_due_refunds(name, places, lease).await)
+            self.hands
+                .or_none(db.claim_due_refunds(name, places, lease).await)
         });
         let refunds = refunds.await;
         let registrations = self.look(&self.registrations, stop, async |places| {
-            or_none(db.claim_due_registrations(name, places, lease).await)
+            self.hands
+                .or_none(db.claim_due_registrations(name, places, lease).await)
         });
         Looks {
             confirming,
             closing,
             refunds,
             registrations: registrations.await,
+        }
+    }
+
+    /// Gives back what a claim took whose answer was lost, so that nobody waits for the end of its lease.
+    async fn give_back_lost_claims(&self) {
+        if !self.hands.lost_a_claim.load(Ordering::Relaxed) {
+            return;
+        }
+        let held: Vec<FollowUpId> = self.hands.held().iter().copied().collect();
+        match self.app.db.release_others(&self.settings.name, &held).await {
+            Ok(released) => {
+                self.hands.lost_a_claim.store(false, Ordering::Relaxed);
+                tracing::info!(released, "claims whose answer was lost are given back");
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "claims whose answer was lost could not be given back");
+            }
         }
     }
 
@@ -361,11 +438,13 @@ impl Worker {
             registration.id = tracing::field::Empty,
         );
         claimed.subject.name_in(&span);
+        let in_hand = InHand::take(&self.hands, claimed.fence.follow_up_id);
         self.tasks.spawn(
             async move {
                 crashpoint!(app.db.failpoints, "worker.visiting");
                 visit(&app, claimed, lease, &hard_stop).await;
                 crashpoint!(app.db.failpoints, "worker.visited");
+                drop(in_hand);
                 drop(place);
             }
             .instrument(span),

@@ -272,6 +272,24 @@ async fn what_an_operator_asked_for_and_was_not_answered_is_found_or_in_doubt(po
     world.finish().await;
 }
 
+/// The answer to a claim is lost after it took effect: the worker gives back what it does not know to hold, and asks
+/// at once, not when the lease is over.
+#[sqlx::test]
+async fn a_claim_whose_answer_is_lost_costs_no_lease(pool: PgPool) {
+    let mut world = proxied(pool).await;
+    let open = world.pay_until_open("0101").await;
+    world.advance(TimeDelta::seconds(5)).await;
+    world.proxy().cut_at(Cut::AfterEffect, "worker-");
+    world.run_due().await;
+    assert_eq!(world.proxy().cuts(), 1, "it took place");
+    assert_eq!(world.simulator.count("query").await, 0);
+    world.run_due().await;
+    assert_eq!(world.simulator.count("query").await, 1);
+    let id = open["id"].as_str().expect("an id");
+    assert_eq!(world.till.payment(id).await["status"], "succeeded");
+    world.finish().await;
+}
+
 /// A till that goes on selling through a stall, each sale under a key of its own.
 async fn sell(till: Caller, name: usize, sales: usize) -> Vec<(String, Value, Answer)> {
     let mut answers = vec![];

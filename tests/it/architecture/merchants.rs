@@ -28,7 +28,7 @@ const TABLES: [&str; 16] = [
 ];
 
 /// Statements for which no one merchant is meant, by a part of their text, and why that is right.
-const OF_ALL: [(&str, &str); 18] = [
+const OF_ALL: [(&str, &str); 19] = [
     (
         "from unnest($1::uuid[], $2::uuid[]) as wanted (merchant_id, subject_id) join contradiction on contradiction.merchant_id = wanted.merchant_id",
         "contradictions of rows that were filtered by reach, each under its own merchant",
@@ -44,6 +44,10 @@ const OF_ALL: [(&str, &str); 18] = [
     (
         "with due as ( select merchant_id, follow_up_id from follow_up where kind = $4",
         "the schedule visits whatever is due, one kind at a time; joined by merchant",
+    ),
+    (
+        "update follow_up set leased_until = null, worker = null where worker = $1",
+        "a worker gives back whatever it had claimed",
     ),
     (
         "from unnest($1::uuid[], $2::uuid[]) as wanted (merchant_id, subject_id) join attempt on attempt.merchant_id = wanted.merchant_id",

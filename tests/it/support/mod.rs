@@ -835,8 +835,9 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
 }
 
 fn worker(app: &App, tasks: &TaskTracker, cut: &CancellationToken) -> Worker {
+    static WORKERS: AtomicU32 = AtomicU32::new(0);
     let settings = WorkerSettings {
-        name: "test".to_owned(),
+        name: format!("worker-{}", WORKERS.fetch_add(1, Ordering::Relaxed)),
         poll_interval: Duration::from_millis(500),
         lease: Duration::from_secs(45),
         concurrency: 8,
