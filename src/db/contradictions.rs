@@ -350,7 +350,8 @@ impl Db {
                 returning returned_minor
             ), changed as (
                 update refund
-                set version = version + 1, updated_at = db_now(), contradicted_at = null
+                set version = version + 1, updated_at = db_now(), contradicted_at = null,
+                    failed_late = failed_late and $4 <> 'person'
                 where merchant_id = $1 and refund_id = $2 and exists (select from settled)
                 returning version, status, pending_reason
             ), recorded as (

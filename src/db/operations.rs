@@ -225,9 +225,9 @@ impl Db {
                 and follow_up.subject_id = refund.refund_id
             where ($1::uuid is null or refund.merchant_id = $1)
                 and (refund.status in ('pending', 'unresolved')
-                    or refund.contradicted_at is not null)
+                    or refund.contradicted_at is not null or refund.failed_late)
                 and (refund.status = 'unresolved' or follow_up.parked_at is not null
-                    or refund.contradicted_at is not null
+                    or refund.contradicted_at is not null or refund.failed_late
                     or follow_up.access_refusals >= 2)
                 and ($2::uuid is null or refund.refund_id < $2)
             order by refund.refund_id desc

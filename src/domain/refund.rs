@@ -126,6 +126,9 @@ pub struct Refund {
     pub contradicted_at: Option<DateTime<Utc>>,
     /// Whether an operator decided the status it has; that yields to Alipay's word.
     pub decided_by_operator: bool,
+    /// Whether it failed after callers were told that it is under way, or done: the buyer was promised money,
+    /// and a person must see to it.
+    pub failed_late: bool,
     /// What was asked so far and when to ask next.
     pub inquiry: RefundInquiry,
     /// When the intent was committed (database clock).
@@ -375,6 +378,11 @@ impl Refund {
                 // The books have moved to what was said.
                 next.contradicted_at = None;
             }
+            next.failed_late = match event {
+                // A person has seen to it.
+                RefundEvent::Resolved(_) => false,
+                _ => self.fails_late(&state) || self.failed_late && state == self.state,
+            };
             next.state = state;
         }
         if next == *self {
@@ -411,6 +419,27 @@ impl Refund {
             .map(|sent| sent + ASKED_AFTER)
     }
 
+    /// Whether a failure comes after callers were told more than that their request is on its way: not as
+    /// its answer. The request of what a reversal ends in leaves after it was told.
+    fn fails_late(&self, after: &RefundState) -> bool {
+        let was_told = match &self.state {
+            RefundState::Pending(PendingReason::Submitting) => {
+                let sent_at = self.inquiry.last_submit_at;
+                sent_at.is_some_and(|sent| sent > self.created_at)
+            }
+            RefundState::Pending(
+                PendingReason::AwaitingBatch
+                | PendingReason::InsufficientFunds
+                | PendingReason::OutcomeUnknown
+                | PendingReason::Processing,
+            )
+            | RefundState::Unresolved
+            | RefundState::Succeeded => true,
+            RefundState::Failed(_) => false,
+        };
+        was_told && matches!(after, RefundState::Failed(_))
+    }
+
     /// What a change from `self` to `after` does to the payment's books.
     pub fn book_change(&self, after: &Self) -> BookChange {
         let minor = self.amount.minor();
@@ -424,6 +453,11 @@ impl Refund {
             reserved_minor: step(self.state.is_reserved(), after.state.is_reserved()),
             refunded_minor: step(is_done(self), is_done(after)),
         }
+    }
+
+    /// Whether a person must look, and may decide.
+    pub fn needs_a_person(&self) -> bool {
+        self.state == RefundState::Unresolved || self.contradicted_at.is_some() || self.failed_late
     }
 
     /// Whether a failed refund is believed to be done after all: Alipay has said so before, and was asked
@@ -491,6 +525,10 @@ impl Refund {
                     if self.contradicted_at.is_some() =>
                 {
                     Ok(Some(RefundState::Succeeded))
+                }
+                // A person has seen to it.
+                RefundEvent::Resolved(RefundResolution::Failed { .. }) if self.failed_late => {
+                    Ok(Some(self.state.clone()))
                 }
                 RefundEvent::Refused(_)
                 | RefundEvent::Doubted(_)

@@ -34,6 +34,7 @@ pub(crate) fn refund(mode: RefundMode, created_at: DateTime<Utc>) -> Refund {
         succeeded_at: None,
         contradicted_at: None,
         decided_by_operator: false,
+        failed_late: false,
         inquiry: RefundInquiry {
             next_check_at: Some(created_at + TimeDelta::seconds(10)),
             submits: 1,
@@ -578,7 +579,12 @@ proptest! {
             let has_succeeded = after.state == RefundState::Succeeded;
             prop_assert_eq!(refunded, if has_succeeded { amount } else { 0 });
             match &refund.state {
-                RefundState::Failed(_) => prop_assert!(false, "a failed refund never changes"),
+                // It never changes; but a person may have seen to it.
+                RefundState::Failed(_) => prop_assert!(
+                    after.state == refund.state
+                        && refund.failed_late && !after.failed_late
+                        && matches!(event, RefundEvent::Resolved(_))
+                ),
                 RefundState::Succeeded => prop_assert!(has_failed && matches!(
                     event,
                     RefundEvent::FailedAtAlipay(_) | RefundEvent::ReversedByAlipay(_)
@@ -658,5 +664,44 @@ fn a_refusal_of_the_request_is_asked_about_after_ten_seconds() {
             "{}",
             event.name()
         );
+    }
+}
+
+/// A failure that is the answer to the request is told there; a later one waits for a person.
+#[test]
+fn a_failure_is_late_unless_it_answers_the_request() {
+    let standing = |state: RefundState| Refund {
+        state,
+        ..refund(RefundMode::Async, at(0))
+    };
+    let refused = RefundEvent::Refused(failure(REFUSED));
+    let gave_up = RefundEvent::FailedAtAlipay(failure(GIVEN_UP));
+    let took_back = RefundEvent::ReversedByAlipay(failure(REVERSED));
+    let person = RefundEvent::Resolved(RefundResolution::Failed {
+        reason: "paid in cash".to_owned(),
+    });
+    let submitting = standing(RefundState::Pending(PendingReason::Submitting));
+    let mut of_a_reversal = submitting.clone();
+    of_a_reversal.inquiry.last_submit_at = Some(at(1));
+    let accepted = standing(RefundState::Pending(PendingReason::AwaitingBatch));
+    let done = standing(RefundState::Succeeded);
+    let unresolved = standing(RefundState::Unresolved);
+    for (before, event, is_late) in [
+        (&submitting, &refused, false),
+        (&of_a_reversal, &refused, true),
+        (&accepted, &gave_up, true),
+        (&done, &took_back, true),
+        (&unresolved, &gave_up, true),
+        (&unresolved, &person, false),
+    ] {
+        let after = apply(before, event, at(2_000));
+        let name = (before.state.status(), event.name());
+        assert_eq!(after.failed_late, is_late, "{name:?}");
+        assert_eq!(after.needs_a_person(), is_late, "{name:?}");
+        if is_late {
+            let seen = apply(&after, &person, at(3_000));
+            assert_eq!(seen.state, after.state, "{name:?}");
+            assert!(!seen.failed_late && seen.decided_by_operator, "{name:?}");
+        }
     }
 }

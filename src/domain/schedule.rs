@@ -183,6 +183,8 @@ pub enum Need {
     OpenForTooLong,
     /// Open although Alipay takes no cancel of it any more.
     PastItsCancelWindow,
+    /// A refund that failed after callers were told that it is under way, or done.
+    FailedLate,
     /// Its follow-up cannot be worked on, or was taken off the schedule.
     Parked,
 }
@@ -193,6 +195,7 @@ stored_names!(Need {
     RefusedAtTheDoor = "refused_at_the_door",
     OpenForTooLong = "open_for_too_long",
     PastItsCancelWindow = "past_its_cancel_window",
+    FailedLate = "failed_late",
     Parked = "parked",
 });
 
@@ -219,6 +222,7 @@ impl Unsettled {
             (UnsettledCase::Payment(payment), Need::PastItsCancelWindow) => {
                 payment.is_past_its_cancel_window(now)
             }
+            (UnsettledCase::Refund(refund), Need::FailedLate) => refund.failed_late,
             (UnsettledCase::Refund(refund), Need::Unresolved) => {
                 refund.state == RefundState::Unresolved
             }
@@ -226,7 +230,9 @@ impl Unsettled {
                 follow_up.is_some_and(|row| row.access_refusals >= REFUSALS_FOR_A_PERSON)
             }
             // A refund waits for its night, or for the merchant's balance.
-            (UnsettledCase::Refund(_), Need::OpenForTooLong | Need::PastItsCancelWindow) => false,
+            (UnsettledCase::Refund(_), Need::OpenForTooLong | Need::PastItsCancelWindow)
+            // A payment that fails is told so, and nobody was promised money.
+            | (UnsettledCase::Payment(_), Need::FailedLate) => false,
         };
         Need::ALL
             .iter()

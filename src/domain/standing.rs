@@ -289,6 +289,10 @@ impl Refund {
         if self.contradicted_at.is_some() {
             return Standing::open(Doubt::Unknown, NextActionKind::CallOperator, 60_000);
         }
+        if self.failed_late {
+            // Nothing changes by itself, and the buyer waits for money.
+            return Standing::Settled(NextActionKind::CallOperator);
+        }
         Standing::of_refund(&self.state)
     }
 }

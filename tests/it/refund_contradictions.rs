@@ -98,7 +98,11 @@ async fn m6_a_refund_of_a_closed_trade_asks_about_the_payment(pool: PgPool) {
     let settled =
         "select count(*) from contradiction where claim = 'closed' and settled_by = 'answer'";
     assert_eq!(world.count_rows(settled).await, 1);
-    assert!(unresolved(&world).await.is_empty());
+    // The caller was told that it is under way.
+    let listed = unresolved(&world).await;
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert_eq!(listed[0]["refund"]["id"], open.id());
+    assert_eq!(listed[0]["needs"], json!(["failed_late"]));
     finish(world).await;
 }
 
@@ -383,5 +387,77 @@ async fn a_refresh_that_learns_that_a_refund_is_done_shows_it_done(pool: PgPool)
         .await;
     let told = world.till.refresh_refund(refused.id()).await;
     assert_eq!(told.summary("status"), (200, "succeeded"), "{told:?}");
+    finish(world).await;
+}
+
+/// What was accepted, and fails in the night, is seen: by whoever reads it, and on the work-list until a
+/// person has seen to it.
+#[sqlx::test]
+async fn a_refund_that_fails_after_it_was_accepted_waits_for_a_person(pool: PgPool) {
+    let mut world = start(pool).await;
+    let policy = json!({
+        "same_day_immediate": false, "in_window": "next_night", "fails_with": "BUYER_NOT_EXIST"
+    });
+    world.simulator.set_refund_policy(&policy).await;
+    let paid = world.pay("0001").await;
+    let accepted = refund(&world, &paid, 1000, "async").await;
+    assert_eq!(accepted.summary("status"), (202, "pending"), "{accepted:?}");
+    assert_eq!(
+        accepted.body["next_action"],
+        json!({"type": "wait", "poll_after_ms": 60_000})
+    );
+    for _ in 0..24 {
+        world.advance(TimeDelta::hours(1)).await;
+        world.run_due().await;
+    }
+    let failed = world.till.get_refund(accepted.id()).await;
+    assert_eq!(failed["status"], "failed", "{failed}");
+    assert_eq!(
+        failed["next_action"],
+        json!({"type": "call_operator", "poll_after_ms": null})
+    );
+    let events = world.events(paid.id()).await;
+    assert!(
+        events.contains(&"refund_failed_at_alipay".to_owned()),
+        "{events:?}"
+    );
+    let listed = unresolved(&world).await;
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert_eq!(listed[0]["refund"]["id"], accepted.id());
+    assert_eq!(listed[0]["needs"], json!(["failed_late"]));
+    let path = format!("/v1/refunds/{}/resolve", accepted.id());
+    let decision = json!({"status": "failed", "reason": "paid in cash", "ticket": "OPS-4"});
+    let resolved = operate(&world, &path, decision.clone()).await;
+    assert_eq!(resolved.summary("status"), (200, "failed"), "{resolved:?}");
+    assert_eq!(resolved.body["failure"]["code"], "BUYER_NOT_EXIST");
+    assert_eq!(resolved.body["next_action"]["type"], "done");
+    assert!(unresolved(&world).await.is_empty());
+    let audited = "select count(*) from audit_log where action = 'refund.resolved'";
+    assert_eq!(world.count_rows(audited).await, 1);
+    let again = operate(&world, &path, decision).await;
+    assert_eq!(again.summary("code"), (409, "invalid_state"), "{again:?}");
+    finish(world).await;
+}
+
+/// So is what was done and is taken back; one that failed in the answer to its request is not.
+#[sqlx::test]
+async fn a_refund_that_alipay_takes_back_waits_for_a_person(pool: PgPool) {
+    let world = start(pool).await;
+    let paid = world.pay("0001").await;
+    world
+        .simulator
+        .script_refusal("refund", 1, "REASON_TRADE_BEEN_FREEZEN")
+        .await;
+    let refused = refund(&world, &paid, 1000, "sync").await;
+    assert_eq!(refused.body["next_action"]["type"], "done", "{refused:?}");
+    let done = refund(&world, &paid, 1000, "sync").await;
+    assert_eq!(done.summary("status"), (201, "succeeded"), "{done:?}");
+    assert!(unresolved(&world).await.is_empty());
+    let id = theirs(&done.body, "partner_refund_id");
+    world.simulator.fail_refund(&id, "BUYER_NOT_EXIST").await;
+    world.till.refresh_refund(done.id()).await;
+    let listed = unresolved(&world).await;
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert_eq!(listed[0]["refund"]["id"], done.id());
     finish(world).await;
 }

@@ -419,6 +419,7 @@ fn new_refund(incoming: &Incoming, committed: CommittedRefund) -> Refund {
         succeeded_at: None,
         contradicted_at: None,
         decided_by_operator: false,
+        failed_late: false,
         inquiry: RefundInquiry {
             next_check_at: Some(committed.due_at),
             submits: 1,

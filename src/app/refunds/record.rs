@@ -206,6 +206,13 @@ impl App {
                 "from" => before.state.status(), "to" => after.state.status())
             .increment(1);
         }
+        if !before.failed_late && after.failed_late {
+            metrics::counter!("refunds_failed_late_total").increment(1);
+            tracing::error!(
+                refund.id = %after.id,
+                "a refund failed after callers were told that it is under way; a person must see to it"
+            );
+        }
         self.refund_waiters.announce(after);
     }
 }
@@ -216,6 +223,11 @@ pub(super) fn describe_metrics() {
         "refund_transitions_total",
         metrics::Unit::Count,
         "Changes of a refund's status, by the old and the new one."
+    );
+    metrics::describe_counter!(
+        "refunds_failed_late_total",
+        metrics::Unit::Count,
+        "Refunds that failed after callers were told that they are under way; each needs a person."
     );
     metrics::describe_counter!(
         "refund_contradictions_total",

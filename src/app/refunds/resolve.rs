@@ -35,9 +35,9 @@ impl App {
         };
         let not_unresolved = || Error::InvalidState {
             subject: Subject::Refund(id),
-            detail: "only a refund that is unresolved, or that Alipay contradicts, can be resolved",
+            detail: "only a refund that is unresolved, that Alipay contradicts, or that failed late can be resolved",
         };
-        if refund.contradicted_at.is_none() && refund.state != RefundState::Unresolved {
+        if !refund.needs_a_person() {
             return Err(not_unresolved());
         }
         let stands = matches!(
@@ -45,7 +45,7 @@ impl App {
             (RefundState::Failed(_), RefundResolution::Failed { .. })
                 | (RefundState::Succeeded, RefundResolution::Succeeded)
         );
-        if stands {
+        if stands && refund.contradicted_at.is_some() {
             let settlement = Settlement {
                 actor: Actor::ApiKey(identity.api_key_id),
                 attempt_id: None,

@@ -144,6 +144,7 @@ impl Db {
                         else db_now()
                     end,
                     not_found = coalesce($14, not_found), decided_by_operator = $37,
+                    failed_late = $44,
                     -- What moves the books settles what was said against them.
                     contradicted_at = case when $38 then null else contradicted_at end
                 where merchant_id = $1 and refund_id = $2 and version = $5 and status = $6
@@ -298,6 +299,7 @@ impl Db {
             answer.and_then(|answer| answer.class.lets_the_account_in()),
             record.question_due_at,
             change.and_then(|change| change.question_at),
+            after.is_some_and(|after| after.failed_late),
         )
         .one(&self.writes)
         .await?;

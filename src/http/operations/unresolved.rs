@@ -41,7 +41,8 @@ pub struct UnresolvedView {
     /// Why: `unresolved`: every planned question was asked; `refused_at_the_door`: Alipay refuses whatever
     /// the account asks; `open_for_too_long`: for more than ten minutes; `past_its_cancel_window`: Alipay
     /// takes no cancel any more; `parked`: its follow-up is; `contradicted`: Alipay says what the books do
-    /// not take. More may be added.
+    /// not take; `failed_late`: a refund of which callers were told that it is under way, or done, has failed.
+    /// More may be added.
     #[schema(example = json!(["refused_at_the_door"]))]
     pub needs: Vec<&'static str>,
     /// The payment; `null` where it is a refund.
@@ -179,7 +180,8 @@ impl UnresolvedView {
 /// Payments and refunds that will not be settled by waiting a moment, newest first: those that are
 /// `unresolved`, payments that have been open for more than ten minutes or past their cancel window (also
 /// paid ones whose cancel does not end), those whose account Alipay refuses at its door, those that Alipay
-/// contradicts, and those whose follow-up is parked. `needs` says which of these.
+/// contradicts, refunds that failed after callers were told that they are under way, and those whose
+/// follow-up is parked. `needs` says which of these.
 #[utoipa::path(
     get,
     path = "/v1/unresolved",

@@ -6,7 +6,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    domain::payment::{Failure, Payment, PaymentState},
+    domain::{
+        payment::{Failure, Payment, PaymentState},
+        standing::Standing,
+    },
     http::answer::{MoneyView, timestamp},
 };
 
@@ -72,10 +75,19 @@ pub struct NextActionView {
     #[serde(rename = "type")]
     #[schema(example = "done")]
     pub kind: &'static str,
-    /// After how many milliseconds to read the payment again; `null` once `outcome_certainty` is
-    /// `final`, and never before.
+    /// After how many milliseconds to read it again; `null` once nothing changes by itself (of a payment:
+    /// once `outcome_certainty` is `final`), and never before.
     #[schema(required = true, example = json!(null))]
     pub poll_after_ms: Option<u32>,
+}
+
+impl From<Standing> for NextActionView {
+    fn from(standing: Standing) -> Self {
+        Self {
+            kind: standing.next_action().as_str(),
+            poll_after_ms: standing.poll_after_ms(),
+        }
+    }
 }
 
 /// One sale. Fields may be added.
@@ -213,10 +225,7 @@ impl From<&Payment> for PaymentView {
             cancel_pending: payment.canceling.is_some(),
             refunds: refunds(payment),
             cancelable_until: payment.cancelable_until().map(timestamp),
-            next_action: NextActionView {
-                kind: standing.next_action().as_str(),
-                poll_after_ms: standing.poll_after_ms(),
-            },
+            next_action: standing.into(),
             next_check_at: payment.inquiry.next_check_at.map(timestamp),
             metadata: payment.metadata.clone(),
             business_date: payment.business_date().to_string(),

@@ -41,7 +41,7 @@ pub struct ResolveRefundRequest {
 /// Resolve a refund
 ///
 /// Decides an `unresolved` refund on evidence from outside, for example Alipay's support, portal or
-/// settlement file. Decides as well a refund that Alipay contradicts (see `GET /v1/unresolved`):
+/// settlement file, or says that somebody has seen to one that failed late (`failed`). Decides as well a refund that Alipay contradicts (see `GET /v1/unresolved`):
 /// the status it has says that the books are right, the other accepts what Alipay said, such as `failed` of
 /// a refund that was called done and that Alipay does not know. Recorded with who, when, why and the ticket. Any other refund is refused `invalid_state`: only Alipay's answers change
 /// it.

@@ -9,7 +9,10 @@ use crate::{
         calendar::BatchWindow,
         refund::{PendingReason, Refund, RefundFailure, RefundState},
     },
-    http::answer::{MoneyView, timestamp},
+    http::{
+        answer::{MoneyView, timestamp},
+        payments::view::NextActionView,
+    },
 };
 
 /// Why a refund failed for good.
@@ -111,6 +114,9 @@ pub struct RefundView {
     /// Why it failed; only where `status` is `failed`.
     #[schema(required = true)]
     pub failure: Option<RefundFailureView>,
+    /// What to do now: `wait`; `call_operator` where a person must look, also where the refund failed after
+    /// it had been under way, or done; or `done`.
+    pub next_action: NextActionView,
     /// The batch that an accepted asynchronous refund waits for.
     #[schema(required = true)]
     pub window: Option<BatchWindowView>,
@@ -158,6 +164,7 @@ impl RefundView {
             partner_refund_id: refund.partner_refund_id.to_string(),
             reason: refund.reason.clone(),
             failure: failure(&refund.state),
+            next_action: refund.standing().into(),
             window: outlook.window.map(BatchWindowView::from),
             checks_done: inquiry.checks_done,
             next_check_at: inquiry.next_check_at.map(timestamp),
