@@ -71,3 +71,47 @@ async fn r2_no_connection_is_held_while_alipay_thinks(pool: PgPool) {
     assert_eq!(world.count_rows(paid).await, 6);
     world.finish().await;
 }
+
+/// How many payments the fresh database of the next test takes.
+const FRESH: i64 = 300;
+
+/// On a fresh database, whose tables nobody has analysed, a payment costs what it does later: no statement, and no
+/// check of a foreign key, walks what was there before. Plans that are made while the tables are empty are kept.
+#[sqlx::test]
+async fn a_payment_on_a_fresh_database_walks_no_index(pool: PgPool) {
+    let world = World::start(pool).await;
+    let tables = "do $$ declare name regclass; begin
+        for name in select oid from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace loop
+            execute format('alter table %s set (autovacuum_enabled = false)', name);
+        end loop; end $$";
+    world.sql(tables).await;
+    for _ in 0..FRESH {
+        let paid = world.pay("0001").await;
+        assert_eq!(paid.summary("status"), (201, "succeeded"), "{paid:?}");
+    }
+    world.settle_calls().await;
+    // What a session has read is counted when it ends, at the latest.
+    let ended =
+        "select count(*) filter (where pg_terminate_backend(pid, 10000)) from pg_stat_activity
+        where datname = current_database() and application_name = 'alipayhk-gateway'
+            and pid <> pg_backend_pid()";
+    assert!(world.count_rows(ended).await > 0, "sessions ended");
+    let walked = sqlx::query_as::<_, (String, i64)>(
+        "select indexrelname::text, idx_tup_read from pg_stat_user_indexes where idx_tup_read > 20 * $1",
+    )
+    .bind(FRESH)
+    .fetch_all(&world.pool)
+    .await
+    .expect("statistics");
+    assert_eq!(walked, [], "entries read of these in {FRESH} payments");
+    let scanned = sqlx::query_scalar::<_, String>(
+        "select relname::text from pg_stat_user_tables
+        where seq_scan > $1 / 10 and relname <> 'clock_of_test'",
+    )
+    .bind(FRESH)
+    .fetch_all(&world.pool)
+    .await
+    .expect("statistics");
+    assert_eq!(scanned, [""; 0], "tables read from end to end");
+    world.end_without_checks().await;
+}
