@@ -237,6 +237,7 @@ async fn what_an_operator_decided_yields_to_alipays_word(pool: PgPool) {
 #[sqlx::test]
 async fn m12_a_trade_that_alipay_closed_after_payment_leaves_nothing_to_refund(pool: PgPool) {
     let mut world = World::start(pool).await;
+    world.simulator.refund_on_the_same_day().await;
     let paid = world.pay("0001").await;
     let part = json!({"amount": {"value": 1000, "currency": "HKD"}});
     let refund = world.till.refund(paid.id(), &part, 5).await;

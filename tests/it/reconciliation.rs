@@ -249,6 +249,7 @@ async fn a_row_settles_a_payment_whose_answer_was_lost(pool: PgPool) {
 #[sqlx::test]
 async fn m3_a_refund_from_the_portal_is_taken_from_what_is_refundable_once(pool: PgPool) {
     let world = World::start(pool).await;
+    world.simulator.refund_on_the_same_day().await;
     let paid = world.pay("0001").await;
     let payment = world.till.payment(paid.id()).await;
     world.simulator.portal_refund(our_id(&payment), 250).await;
@@ -486,6 +487,7 @@ async fn r23_s1_every_row_settles_what_is_open_and_changes_nothing_final(pool: P
 #[sqlx::test]
 async fn r23_s1_a_refund_row_settles_an_open_refund_and_changes_no_final_one(pool: PgPool) {
     let world = World::start(pool).await;
+    world.simulator.refund_on_the_same_day().await;
     let desk = Desk::new();
     let mut rows = vec![];
     for (code, mode, status) in [
@@ -650,6 +652,7 @@ async fn m3_a_portal_refund_without_room_is_booked_once_there_is(pool: PgPool) {
 #[sqlx::test]
 async fn m3_a_portal_refund_explains_a_closure_after_payment(pool: PgPool) {
     let mut world = World::start(pool).await;
+    world.simulator.refund_on_the_same_day().await;
     let paid = world.pay("0001").await;
     let payment = world.till.payment(paid.id()).await;
     world.simulator.portal_refund(our_id(&payment), 3925).await;

@@ -114,6 +114,7 @@ async fn hk_10_t2_an_asynchronous_refund_is_done_by_tonights_batch(pool: PgPool)
 #[sqlx::test]
 async fn hk_10_a_refund_that_is_done_on_the_same_day_is_found_within_a_minute(pool: PgPool) {
     let mut world = world_at(pool, "2026-03-09T15:00:00").await;
+    world.simulator.refund_on_the_same_day().await;
     world.simulator.set_notifications("off").await;
     let paid = world.pay("0001").await;
     let accepted = refund(&world, &paid, "async").await;
@@ -405,6 +406,7 @@ async fn s3_a_refusal_of_a_repeat_is_confirmed_before_it_fails_the_refund(pool: 
 #[sqlx::test]
 async fn s3_a_refund_of_a_trade_that_is_closed_fails_once_that_is_confirmed(pool: PgPool) {
     let mut world = world_at(pool, "2026-03-09T15:00:00").await;
+    world.simulator.refund_on_the_same_day().await;
     let paid = world.pay("0001").await;
     let trade = paid.body["partner_trans_id"].as_str().expect("an id");
     world.simulator.portal_refund(trade, 3925).await;

@@ -310,6 +310,7 @@ async fn hk_10_t2_an_accepted_refund_is_not_a_done_one_and_says_what_it_waits_fo
 #[sqlx::test]
 async fn a_caller_who_waits_is_told_as_soon_as_the_refund_changes(pool: PgPool) {
     let mut world = World::start(pool).await;
+    world.simulator.refund_on_the_same_day().await;
     world.simulator.set_notifications("off").await;
     let payment_id = paid(&world).await;
     let open = world.till.refund(&payment_id, &later(), 5).await;
@@ -337,7 +338,7 @@ async fn short_funds_leave_an_asynchronous_refund_pending_and_say_so(pool: PgPoo
     let payment_id = paid(&world).await;
     world
         .simulator
-        .set_refund_policy(&json!({"funds_sufficient": false}))
+        .set_refund_policy(&json!({"funds_sufficient": false, "same_day_immediate": true}))
         .await;
     let open = world.till.refund(&payment_id, &later(), 5).await;
     assert_eq!(open.summary("status"), (202, "pending"), "{open:?}");
@@ -689,6 +690,7 @@ async fn q6_each_operation_needs_its_scopes(pool: PgPool) {
 #[sqlx::test]
 async fn refunds_are_listed_newest_first_filtered_and_paged(pool: PgPool) {
     let mut world = World::start(pool).await;
+    world.simulator.refund_on_the_same_day().await;
     world.simulator.set_notifications("off").await;
     let (one, other) = (paid(&world).await, paid(&world).await);
     let small = json!({"amount": {"value": 100, "currency": "HKD"}, "allow_duplicate": true});
@@ -1124,6 +1126,7 @@ async fn a_reversal_under_way_is_a_202_that_says_where_to_look(pool: PgPool) {
 #[sqlx::test]
 async fn what_several_refunds_undo_is_undone_when_the_last_is(pool: PgPool) {
     let mut world = World::start(pool).await;
+    world.simulator.refund_on_the_same_day().await;
     world.simulator.set_notifications("off").await;
     let payment_id = paid(&world).await;
     let part_later = json!({"amount": {"value": 2000, "currency": "HKD"}, "mode": "async"});
@@ -1208,6 +1211,7 @@ async fn nt_1_v4_a_notification_is_noted_and_answered_in_one_word(pool: PgPool) 
         ..Options::default()
     };
     let world = World::start_with(pool, options).await;
+    world.simulator.refund_on_the_same_day().await;
     world.simulator.set_notifications("off").await;
     let payment_id = paid(&world).await;
     let payment = world.till.payment(&payment_id).await;

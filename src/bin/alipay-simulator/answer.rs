@@ -6,7 +6,7 @@ use crate::{
     clock::{compact, spaced},
     fault::{Fault, LateAnswer},
     merchants::{Maintained, Standing, Status as Review},
-    params::{Message, Service},
+    params::{Message, Refusal, Service},
     request::{Pay, Request},
     xml::{CDATA, Content, Fields},
 };
@@ -276,6 +276,23 @@ fn system_error(service: Service, message: &Message) -> Content {
             Content::Refusal("SYSTEM_ERROR".to_owned())
         }
     }
+}
+
+/// A fault of a business parameter, which says what is wrong.
+pub(crate) fn parameter_fault(service: Service, message: &Message, refusal: &Refusal) -> Content {
+    let (result, error) = match service {
+        Service::RefundQuery => (refusal.code.as_ref(), None),
+        // Its status is that of the registration.
+        Service::QueryStatus => ("", Some(refusal.code.as_ref())),
+        Service::Pay | Service::Query | Service::Cancel | Service::Refund | Service::Maintain => {
+            ("FAILED", Some(refusal.code.as_ref()))
+        }
+    };
+    let mut content = failure(service, message, result, error);
+    if let Content::Business(answer) = &mut content {
+        answer.insert("detail_error_des", refusal.reason.clone());
+    }
+    content
 }
 
 /// An unsuccessful business answer in the shape of `service`.

@@ -54,13 +54,13 @@ impl Service {
     }
 }
 
-/// A request that the gateway refuses with `is_success=F`.
+/// A request that is refused: by the gateway with `is_success=F`, or by the service, which signs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {reason}")]
 pub(crate) struct Refusal {
     /// The `error` element.
     pub(crate) code: Cow<'static, str>,
-    /// For the simulator's log only; Alipay does not say why.
+    /// For the log, and in a signed answer.
     pub(crate) reason: String,
 }
 
@@ -88,8 +88,6 @@ pub(crate) struct Param {
 /// All parameters of a request, in order of arrival.
 pub(crate) struct Message {
     params: Vec<Param>,
-    /// Whether `_input_charset` was in the URL query, as a POST must have it.
-    pub(crate) charset_in_query: bool,
     /// In which the parameters are.
     pub(crate) charset: Charset,
     /// UTF-8 only if the URL query asked for it, else GBK (`protocol/wire.md` 1.3).
@@ -101,7 +99,6 @@ impl Message {
     pub(crate) fn unreadable() -> Self {
         Self {
             params: Vec::new(),
-            charset_in_query: false,
             charset: Charset::Gbk,
             answer_charset: Charset::Gbk,
         }
@@ -139,7 +136,6 @@ impl Message {
         let query_charset = charset_of(&in_query);
         Ok(Self {
             params: decode(pairs, charset)?,
-            charset_in_query: query_charset.is_some(),
             charset,
             answer_charset: match query_charset.as_deref().and_then(Charset::parse) {
                 Some(Charset::Utf8) => Charset::Utf8,
@@ -266,17 +262,11 @@ mod tests {
         );
         let both = both.unwrap();
         assert_eq!(both.get("a"), Some("港 x+"));
-        assert_eq!(
-            (both.charset_in_query, both.answer_charset),
-            (true, Charset::Utf8)
-        );
+        assert_eq!(both.answer_charset, Charset::Utf8);
         let body = Message::parse(b"", b"_input_charset=UTF-8&a=%E6%B8%AF&b=").unwrap();
         assert_eq!(body.get("a"), Some("港"));
         assert_eq!(body.get("b"), None);
-        assert_eq!(
-            (body.charset_in_query, body.answer_charset),
-            (false, Charset::Gbk)
-        );
+        assert_eq!(body.answer_charset, Charset::Gbk);
         let neither = Message::parse(b"a=%B8%DB", b"").unwrap();
         assert_eq!(neither.get("a"), Some("港"));
     }

@@ -211,7 +211,7 @@ pub(crate) static REFUND_SCENARIOS: &[RefundScenario] = &[
             ..Plan::PLAIN
         },
         &[asynchronous(
-            "accepted; done in the night's batch, also on the day of the payment",
+            "accepted; done in the night's batch, whatever `same_day_immediate` says",
             IN_THE_NIGHT,
         )],
     ),
@@ -243,10 +243,7 @@ pub(crate) static REFUND_SCENARIOS: &[RefundScenario] = &[
 /// What a refund does whose ending is not in the table.
 const OTHERS: &[Line] = &[
     sync("done at once", &[Shows::Succeeded]),
-    asynchronous(
-        "accepted; done at once on the day of the payment, later in the night's batch",
-        IN_THE_NIGHT,
-    ),
+    asynchronous("accepted; done in the night's batch", IN_THE_NIGHT),
 ];
 
 /// The scenario of the code with which a payment was paid.

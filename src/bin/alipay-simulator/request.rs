@@ -1,6 +1,7 @@
 //! The request after the gateway has accepted it: every documented rule about a parameter
 //! (`protocol/wire.md` 3) is checked here, strictly, because a fault that the simulator forgives is
-//! found in production. A parameter that no document lists is refused too.
+//! found in production. A parameter that no document lists is refused too. What real clients are known to
+//! send and to be paid with is taken, even where a page is stricter.
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use sha2::{Digest as _, Sha256};
@@ -134,6 +135,8 @@ const COMMON: &[Rule] = &[
 const PAY: &[Rule] = &[
     ("alipay_seller_id", 16, true),
     ("quantity", 10, false),
+    ("price", 12, false),
+    ("notify_url", 200, false),
     ("trans_name", 256, true),
     ("partner_trans_id", 64, true),
     ("currency", 8, true),
@@ -153,7 +156,8 @@ const QUERY: &[Rule] = &[
 ];
 
 const CANCEL: &[Rule] = &[
-    ("timestamp", 19, true),
+    // Required by its page, and left out by tills that are in use.
+    ("timestamp", 19, false),
     ("terminal_timestamp", 19, false),
     ("out_trade_no", 64, true),
     ("trade_no", 64, false),
@@ -210,15 +214,23 @@ const QUERY_STATUS: &[Rule] = &[
 /// `refund_amount` is a Number(9,2), in cents.
 const LARGEST_REFUND: i64 = 999_999_999;
 
+/// Free texts, which clients send as somebody typed them, and what an encoder breaks into lines.
+const AS_TYPED: [&str; 5] = [
+    "trans_name",
+    "memo",
+    "refund_reson",
+    "refund_reason",
+    "sign",
+];
+
 /// How long a `timestamp` of the secmerchant services is good for.
 const TIMESTAMP_LIFE: TimeDelta = TimeDelta::minutes(30);
 
 impl Request {
-    /// Checks every parameter of `service`. `post` says that the parameters came in a body.
+    /// Checks every parameter of `service`.
     pub(crate) fn validate(
         service: Service,
         message: &Message,
-        post: bool,
         now: DateTime<Utc>,
     ) -> Result<Self, Refusal> {
         let check = Check {
@@ -226,7 +238,7 @@ impl Request {
             code: parameter_fault_code(service),
         };
         check.parameters(rules(service))?;
-        check.charset_place(service, post)?;
+        check.charset_is_named(service)?;
         match service {
             Service::Pay => check.pay().map(Self::Pay),
             Service::Query => Ok(Self::Query {
@@ -260,7 +272,7 @@ fn rules(service: Service) -> &'static [Rule] {
 fn parameter_fault_code(service: Service) -> &'static str {
     match service {
         Service::Maintain | Service::QueryStatus => "PARAM_ILLEGAL",
-        _ => "ILLEGAL_ARGUMENT",
+        _ => "INVALID_PARAMETER",
     }
 }
 
@@ -303,7 +315,7 @@ impl Check<'_> {
             };
             self.fits(&param.value, *longest, name)?;
             self.ensure(
-                param.value == param.value.trim(),
+                AS_TYPED.contains(name) || param.value == param.value.trim(),
                 &format!("not trimmed: {name}"),
             )?;
             self.ensure(param.value != "null", &format!("the text null: {name}"))?;
@@ -318,16 +330,13 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// `_input_charset` is required for these services, and in the URL when POSTing.
-    fn charset_place(&self, service: Service, post: bool) -> Result<(), Refusal> {
+    /// `_input_charset` is required for these services. Their pages want it in the URL; a client that posts it in
+    /// the body is answered all the same, in GBK.
+    fn charset_is_named(&self, service: Service) -> Result<(), Refusal> {
         match service {
             Service::Pay | Service::Query | Service::Refund => Ok(()),
             Service::Cancel | Service::RefundQuery | Service::Maintain | Service::QueryStatus => {
-                self.required("_input_charset")?;
-                self.ensure(
-                    !post || self.message.charset_in_query,
-                    "_input_charset is not in the URL",
-                )
+                self.required("_input_charset").map(|_| ())
             }
         }
     }
@@ -359,7 +368,7 @@ impl Check<'_> {
 
     fn amount(&self, name: &str) -> Result<i64, Refusal> {
         let minor = amount_minor(&self.required(name)?);
-        minor.ok_or_else(|| self.fault(format!("not an amount with two decimals: {name}")))
+        minor.ok_or_else(|| self.fault(format!("not an amount: {name}")))
     }
 
     fn hkd(&self) -> Result<String, Refusal> {
@@ -376,10 +385,9 @@ impl Check<'_> {
         self.constant("biz_product", "OVERSEAS_MBARCODE_PAY")?;
         self.no_quote("trans_name")?;
         self.no_quote("memo")?;
-        self.ensure(
-            self.message.get("quantity").is_none(),
-            "quantity without a price",
-        )?;
+        let amount_minor = self.amount("trans_amount")?;
+        self.quantity(amount_minor)?;
+        self.http_url("notify_url")?;
         let created = self.required("trans_create_time")?;
         let created_ok = all_digits(&created)
             && created.len() == 14
@@ -397,7 +405,7 @@ impl Check<'_> {
         )?;
         Ok(Pay {
             partner_trans_id: self.required("partner_trans_id")?,
-            amount_minor: self.amount("trans_amount")?,
+            amount_minor,
             currency: self.hkd()?,
             buyer_user_id: buyer_user_id(&code),
             ending: code[code.len() - 4..].to_owned(),
@@ -405,14 +413,57 @@ impl Check<'_> {
         })
     }
 
+    /// How many goods are sold, which is 1 unless it is said, and what one of them costs, where that is said.
+    fn quantity(&self, amount_minor: i64) -> Result<(), Refusal> {
+        let quantity = match self.message.get("quantity") {
+            None => 1,
+            Some(text) => text
+                .parse::<i64>()
+                .ok()
+                .filter(|quantity| *quantity > 0 && all_digits(text))
+                .ok_or_else(|| self.fault("not a number of goods: quantity"))?,
+        };
+        if self.message.get("price").is_none() {
+            return Ok(());
+        }
+        let price = self.amount("price")?;
+        self.ensure(
+            price.checked_mul(quantity) == Some(amount_minor),
+            "price times quantity is not trans_amount",
+        )
+    }
+
+    /// The URL, where it is given.
+    fn http_url(&self, name: &str) -> Result<Option<String>, Refusal> {
+        let url = self.optional(name);
+        let http = url
+            .as_ref()
+            .is_none_or(|url| url.starts_with("http://") || url.starts_with("https://"));
+        self.ensure(http, &format!("no URL: {name}"))?;
+        Ok(url)
+    }
+
     fn extend_info(&self) -> Result<Place, Refusal> {
         let text = self.required("extend_info")?;
         let info: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(&text).map_err(|_| self.fault("no JSON object: extend_info"))?;
         let field = |name: &str| info.get(name).and_then(serde_json::Value::as_str);
+        for (name, value) in &info {
+            let text = value.as_str();
+            let is = if value.is_null() { "null" } else { "not text" };
+            self.ensure(text.is_some(), &format!("{is} in extend_info: {name}"))?;
+            let quoted = text.is_some_and(|value| value.contains('"'));
+            self.ensure(
+                !quoted,
+                &format!("contains a double quote in extend_info: {name}"),
+            )?;
+        }
         for name in ["secondary_merchant_id", "store_id"] {
-            let present = field(name).is_some_and(|value| !value.is_empty());
-            self.ensure(present, &format!("missing in extend_info: {name}"))?;
+            let value = field(name).unwrap_or_default();
+            self.ensure(
+                !value.is_empty(),
+                &format!("missing in extend_info: {name}"),
+            )?;
         }
         for (name, longest) in [
             ("secondary_merchant_id", 64),
@@ -422,15 +473,6 @@ impl Check<'_> {
         ] {
             let value = field(name).unwrap_or_default();
             self.fits(value, longest, &format!("{name} in extend_info"))?;
-        }
-        for (name, value) in &info {
-            let text = value.as_str();
-            self.ensure(text.is_some(), &format!("not text in extend_info: {name}"))?;
-            let quoted = text.is_some_and(|value| value.contains('"'));
-            self.ensure(
-                !quoted,
-                &format!("contains a double quote in extend_info: {name}"),
-            )?;
         }
         let industry = field("secondary_merchant_industry");
         let mcc = industry.is_none_or(|mcc| mcc.len() == 4 && all_digits(mcc));
@@ -472,16 +514,12 @@ impl Check<'_> {
             None | Some("N") => false,
             Some(_) => return Err(self.fault("neither Y nor N: is_sync")),
         };
-        let notify_url = self.optional("notify_url");
-        if let Some(url) = &notify_url {
-            let http = url.starts_with("http://") || url.starts_with("https://");
-            self.ensure(http, "no URL: notify_url")?;
-        }
         let amount_minor = self.amount("refund_amount")?;
         self.ensure(
             amount_minor <= LARGEST_REFUND,
             "more than 9999999.99: refund_amount",
         )?;
+        let notify_url = self.http_url("notify_url")?;
         Ok(Refund {
             partner_trans_id: self.required("partner_trans_id")?,
             alipay_trans_id: self.optional("alipay_trans_id"),
@@ -562,9 +600,7 @@ impl Check<'_> {
         made_of("contact_no", |c| c.is_ascii_digit() || "+-()".contains(c))?;
         made_of("settlement_no", |c| c.is_ascii_alphanumeric())?;
         for name in ["internal_store_photo", "external_storefront_photo"] {
-            let url = self.message.get(name);
-            let http = url.is_none_or(|u| u.starts_with("http://") || u.starts_with("https://"));
-            self.ensure(http, &format!("no URL: {name}"))?;
+            self.http_url(name)?;
         }
         for name in ["contact_email", "cs_email"] {
             let mail = self.message.get(name).is_none_or(|mail| mail.contains('@'));
@@ -652,11 +688,19 @@ fn is_identity_code(code: &str) -> bool {
     prefix && (16..=24).contains(&code.len()) && all_digits(code)
 }
 
-/// Two decimals, 0.01 to 100000000.00, without leading zeros.
+/// At most two decimals, 0.01 to 100000000.00, without leading zeros.
 fn amount_minor(text: &str) -> Option<i64> {
-    let (whole, cents) = text.split_once('.')?;
+    let (whole, cents) = match text.split_once('.') {
+        None => (text, "00".to_owned()),
+        Some((_, "")) => return None,
+        Some((whole, cents)) => (whole, format!("{cents:0<2}")),
+    };
     let canonical = whole == "0" || !(whole.is_empty() || whole.starts_with('0'));
-    if !canonical || cents.len() != 2 || whole.len() > 9 || !all_digits(whole) || !all_digits(cents)
+    if !canonical
+        || cents.len() != 2
+        || whole.len() > 9
+        || !all_digits(whole)
+        || !all_digits(&cents)
     {
         return None;
     }
@@ -679,9 +723,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_have_exactly_two_decimals() {
+    fn amounts_have_at_most_two_decimals() {
         for (text, minor) in [
             ("0.01", 1),
+            ("12", 1200),
+            ("12.5", 1250),
             ("39.25", 3925),
             ("100000000.00", 10_000_000_000),
         ] {
@@ -689,8 +735,8 @@ mod tests {
         }
         for text in [
             "0.00",
-            "1",
-            "1.5",
+            "0",
+            "1.",
             "1.500",
             "01.00",
             ".50",
@@ -756,7 +802,7 @@ mod tests {
             );
             let query = format!("_input_charset={}", charset.label());
             let message = Message::parse(query.as_bytes(), body.as_bytes()).unwrap();
-            let read = Request::validate(Service::Pay, &message, true, now);
+            let read = Request::validate(Service::Pay, &message, now);
             read.map(|_| ()).map_err(|refusal| refusal.reason)
         };
         let tea = |count: usize| "茶".repeat(count);
@@ -802,21 +848,25 @@ mod tests {
     }
 
     #[test]
-    fn a_cancel_takes_both_forms_of_time_but_only_with_the_charset_in_the_url() {
+    fn a_cancel_takes_no_time_or_one_in_either_form_and_wants_the_charset() {
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        let body = |time: &str| {
-            format!("service=s&partner=p&sign=s&sign_type=MD5&out_trade_no=A&timestamp={time}")
-        };
+        let body =
+            |time: &str| format!("service=s&partner=p&sign=s&sign_type=MD5&out_trade_no=A{time}");
         let cancel = |query: &str, time: &str| {
             let message = Message::parse(query.as_bytes(), body(time).as_bytes()).unwrap();
-            Request::validate(Service::Cancel, &message, true, now).map(|_| ())
+            Request::validate(Service::Cancel, &message, now).map(|_| ())
         };
-        assert_eq!(cancel("_input_charset=UTF-8", "1456507704121"), Ok(()));
-        assert_eq!(
-            cancel("_input_charset=UTF-8", "2026-01-01+08:00:00"),
-            Ok(())
-        );
-        assert!(cancel("_input_charset=UTF-8", "20260101080000").is_err());
-        assert!(cancel("", "1456507704121").is_err());
+        let charset = "_input_charset=UTF-8";
+        for time in [
+            "",
+            "&timestamp=1456507704121",
+            "&timestamp=2026-01-01+08:00:00",
+        ] {
+            assert_eq!(cancel(charset, time), Ok(()), "{time}");
+            assert!(cancel("", time).is_err(), "no charset, {time}");
+            let in_the_body = format!("{time}&{charset}");
+            assert_eq!(cancel("", &in_the_body), Ok(()), "{time}");
+        }
+        assert!(cancel(charset, "&timestamp=20260101080000").is_err());
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Script {
     pub(crate) waiting: &'static str,
     /// What goes wrong with the first answer.
     pub(crate) fault: Option<Fault>,
+    /// Whether that fault is the account's, so that it meets whatever is asked about the payment.
+    pub(crate) shuts_out: bool,
     /// How its refunds go, if the code chose that.
     pub(crate) refunds: Option<&'static RefundScenario>,
 }
@@ -48,6 +50,7 @@ impl Script {
         wallet: "ALIPAYHK",
         waiting: "UNKNOW",
         fault: None,
+        shuts_out: false,
         refunds: None,
     };
 
@@ -93,10 +96,13 @@ enum End {
     Succeeded,
     /// Closed or never created: the `status_reason`.
     Canceled(&'static str),
+    /// Not by itself: the `next_action` of the till.
+    CallOperator,
 }
 
 const PAID_BY_QUERY: Shows = Shows::Open("outcome_unknown", End::Succeeded);
 const NEVER_CREATED: Shows = Shows::Open("outcome_unknown", End::Canceled("never_created"));
+const NEEDS_A_PERSON: Shows = Shows::Open("outcome_unknown", End::CallOperator);
 const CONFIRMED: Shows = Shows::Open("awaiting_buyer", End::Succeeded);
 const NOT_CONFIRMED: Shows = Shows::Open("awaiting_buyer", End::Canceled("buyer_did_not_confirm"));
 
@@ -168,6 +174,24 @@ const fn refused(ending: &'static str, code: &'static str) -> Scenario {
         code: Cow::Borrowed(code),
     };
     spoilt(ending, "unsigned refusal", NEVER_CREATED, fault)
+}
+
+/// The same, for a fault of the account, which no question about the payment gets past.
+const fn shut_out(ending: &'static str, code: &'static str) -> Scenario {
+    let fault = Fault::AccessError {
+        code: Cow::Borrowed(code),
+    };
+    let script = Script {
+        fault: Some(fault),
+        shuts_out: true,
+        ..Script::PLAIN
+    };
+    Scenario {
+        ending,
+        what: "unsigned refusal",
+        shows: NEEDS_A_PERSON,
+        script,
+    }
 }
 
 /// Every scenario. A code with any other ending is paid at once.
@@ -442,27 +466,27 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
         NEVER_CREATED,
         failing("WALLET_ON_HOLIDAY"),
     ),
-    refused("1101", "ILLEGAL_SIGN"),
-    refused("1102", "ILLEGAL_PARTNER"),
-    refused("1103", "ILLEGAL_PARTNER_EXTERFACE"),
-    refused("1104", "HAS_NO_PRIVILEGE"),
+    shut_out("1101", "ILLEGAL_SIGN"),
+    shut_out("1102", "ILLEGAL_PARTNER"),
+    shut_out("1103", "ILLEGAL_PARTNER_EXTERFACE"),
+    shut_out("1104", "HAS_NO_PRIVILEGE"),
     refused("1105", "ILLEGAL_ARGUMENT"),
-    refused("1106", "ILLEGAL_SIGN_TYPE"),
-    refused("1107", "ILLEGAL_SERVICE"),
-    refused("1108", "ILLEGAL_EXTERFACE"),
-    refused("1109", "ILLEGAL_SECURITY_PROFILE"),
-    refused("1110", "ILLEGAL_USER"),
-    refused("1111", "ILLEGAL_AGENT"),
-    refused("1112", "ILLEGAL_CHARSET"),
-    refused("1113", "ILLEGAL_DYN_MD5_KEY"),
-    refused("1114", "ILLEGAL_ENCRYPT"),
-    refused("1115", "INVALID_CHARACTER_SET"),
-    refused("1116", "HAS_NO_PUBLICKEY"),
-    refused("1117", "ILLEGAL_CLIENT_IP"),
-    refused("1118", "EXTERFACE_IS_CLOSED"),
+    shut_out("1106", "ILLEGAL_SIGN_TYPE"),
+    shut_out("1107", "ILLEGAL_SERVICE"),
+    shut_out("1108", "ILLEGAL_EXTERFACE"),
+    shut_out("1109", "ILLEGAL_SECURITY_PROFILE"),
+    shut_out("1110", "ILLEGAL_USER"),
+    shut_out("1111", "ILLEGAL_AGENT"),
+    shut_out("1112", "ILLEGAL_CHARSET"),
+    shut_out("1113", "ILLEGAL_DYN_MD5_KEY"),
+    shut_out("1114", "ILLEGAL_ENCRYPT"),
+    shut_out("1115", "INVALID_CHARACTER_SET"),
+    shut_out("1116", "HAS_NO_PUBLICKEY"),
+    shut_out("1117", "ILLEGAL_CLIENT_IP"),
+    shut_out("1118", "EXTERFACE_IS_CLOSED"),
     refused("1119", "SESSION_TIMEOUT"),
-    refused("1120", "ILLEGAL_TARGET_SERVICE"),
-    refused("1121", "ILLEGAL_ACCESS_SWITCH_SYSTEM"),
+    shut_out("1120", "ILLEGAL_TARGET_SERVICE"),
+    shut_out("1121", "ILLEGAL_ACCESS_SWITCH_SYSTEM"),
     refused("1199", "SYSTEM_ERROR"),
     spoilt(
         "2001",
@@ -667,7 +691,13 @@ impl Scenario {
     fn happens(&self) -> String {
         match &self.script.fault {
             Some(Fault::AccessError { code }) => {
-                format!("{} `is_success=F`, `{code}`; nothing created", self.what)
+                let also = if self.script.shuts_out {
+                    " of this and of whatever is asked about the payment"
+                } else {
+                    ""
+                };
+                let what = self.what;
+                format!("{what}{also}, `is_success=F`, `{code}`; nothing created")
             }
             _ => self.what.to_owned(),
         }
@@ -684,6 +714,9 @@ impl Shows {
             }
             Self::Open(reason, End::Canceled(why)) => {
                 format!("`202 processing` / `{reason}`, then `canceled` / `{why}`")
+            }
+            Self::Open(reason, End::CallOperator) => {
+                format!("`202 processing` / `{reason}`, then `next_action` `call_operator`")
             }
         }
     }

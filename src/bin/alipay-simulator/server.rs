@@ -22,7 +22,7 @@ use crate::{
     params::{Message, Refusal, Service},
     request::Request,
     scenario::Script,
-    state::{RequestRecord, Simulator, State},
+    state::{ParameterFaults, RequestRecord, Simulator, State},
     xml::{self, Content, Fields},
 };
 
@@ -58,7 +58,7 @@ async fn gateway(
     if message.get("service") == Some("notify_verify") {
         return verify_notification(&simulator, &message);
     }
-    let reply = handle(&simulator, &message, unreadable, post);
+    let reply = handle(&simulator, &message, unreadable);
     let guard = Guard {
         simulator: &simulator,
         sequence: reply.sequence,
@@ -82,12 +82,7 @@ fn read(uri: &Uri, headers: &HeaderMap, body: &[u8], post: bool) -> Result<Messa
 }
 
 /// Authenticates, validates, books and logs a request.
-fn handle(
-    simulator: &Simulator,
-    message: &Message,
-    unreadable: Option<Refusal>,
-    post: bool,
-) -> Reply {
+fn handle(simulator: &Simulator, message: &Message, unreadable: Option<Refusal>) -> Reply {
     let authenticated = match unreadable {
         Some(refusal) => Err(refusal),
         None => authenticate(simulator, message),
@@ -100,14 +95,21 @@ fn handle(
         Some(code) => Err(Refusal::new(code.clone(), "the account is refused")),
         None => authenticated,
     };
-    let accepted =
-        admitted.and_then(|service| Ok((service, Request::validate(service, message, post, now)?)));
-    let (content, forged) = match accepted {
+    let validated = admitted.map(|service| (service, Request::validate(service, message, now)));
+    let (content, forged) = match validated {
         Err(refusal) => {
             record.refusal = Some(refusal.to_string());
             (Content::Refusal(refusal.code.into_owned()), Fields::new())
         }
-        Ok((service, request)) => {
+        Ok((service, Err(refusal))) => {
+            record.refusal = Some(refusal.to_string());
+            let content = match state.parameter_faults {
+                ParameterFaults::Signed => answer::parameter_fault(service, message, &refusal),
+                ParameterFaults::Unsigned => Content::Refusal(refusal.code.into_owned()),
+            };
+            (content, Fields::new())
+        }
+        Ok((service, Ok(request))) => {
             let content = execute(&mut state, &mut record, service, &request, message);
             (content, answer::forged(service, message))
         }
@@ -213,7 +215,14 @@ fn execute(
     };
     record.scenario = scenario;
     let (payment, refund) = (answer::payment_of(request), answer::refund_of(request));
-    record.fault = fault::take(&mut state.faults, service, payment, refund)
+    if script.shuts_out
+        && let (Some(payment), Some(fault)) = (payment, &script.fault)
+    {
+        state.shut_out.insert(payment.to_owned(), fault.clone());
+    }
+    record.fault = payment
+        .and_then(|payment| state.shut_out.get(payment).cloned())
+        .or_else(|| fault::take(&mut state.faults, service, payment, refund))
         .or_else(|| scripted(state, record.received_at, request, &script));
     if let Some(fault) = &record.fault
         && fault.prevents_effect()

@@ -146,6 +146,8 @@ fn rsa_sign(key: &RsaPrivateKey, sha256: bool, text: &[u8]) -> anyhow::Result<St
 }
 
 fn rsa_verify(key: &RsaPublicKey, sha256: bool, text: &[u8], signature: &str) -> bool {
+    // Some encoders break the line.
+    let signature: String = signature.split_whitespace().collect();
     let Ok(signature) = BASE64.decode(signature) else {
         return false;
     };
@@ -297,6 +299,13 @@ mod tests {
             false,
             b"partner=124&service=test",
             V3_SIGN
+        ));
+        let broken = format!("{}\r\n{}\n", &V3_SIGN[..76], &V3_SIGN[76..]);
+        assert!(rsa_verify(
+            &key,
+            false,
+            b"partner=123&service=test",
+            &broken
         ));
     }
 

@@ -10,13 +10,13 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use reqwest::Client;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{
     book::Book,
     clock::Clock,
-    fault::FaultRule,
+    fault::{Fault, FaultRule},
     files::{File, FileId, Files, Ledger},
     merchants::Merchants,
     notification::{Notifications, courier},
@@ -82,6 +82,11 @@ pub(crate) struct State {
     pub(crate) faults: Vec<FaultRule>,
     /// The code with which every service refuses the account, if one does.
     pub(crate) access_refusal: Option<String>,
+    /// Payments that were paid with a code which chose such a refusal, and that refusal: the account's for whatever is
+    /// asked about them.
+    pub(crate) shut_out: BTreeMap<String, Fault>,
+    /// How a fault of a business parameter is answered.
+    pub(crate) parameter_faults: ParameterFaults,
     pub(crate) requests: VecDeque<RequestRecord>,
     sequence: u64,
 }
@@ -96,6 +101,8 @@ impl State {
             files: Files::new(clock.now()),
             faults: Vec::new(),
             access_refusal: None,
+            shut_out: BTreeMap::new(),
+            parameter_faults: ParameterFaults::default(),
             requests: VecDeque::new(),
             sequence: 0,
         }
@@ -166,6 +173,17 @@ impl State {
     }
 }
 
+/// How a fault of a business parameter is answered; what is wrong with the account or the signature never is signed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ParameterFaults {
+    /// By the service, with `result_code=FAILED` and what is wrong.
+    #[default]
+    Signed,
+    /// At the door, with `is_success=F`.
+    Unsigned,
+}
+
 /// One request, as the control API shows it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct RequestRecord {
@@ -186,8 +204,8 @@ pub(crate) struct RequestRecord {
     /// The scenario's ending, if the code chose one.
     pub(crate) scenario: Option<&'static str>,
     /// The fault that spoilt the answer.
-    pub(crate) fault: Option<crate::fault::Fault>,
-    /// Why the gateway refused the request.
+    pub(crate) fault: Option<Fault>,
+    /// Why the request was refused.
     pub(crate) refusal: Option<String>,
     /// As received; the code of the buyer is masked.
     pub(crate) params: BTreeMap<String, String>,

@@ -950,6 +950,7 @@ async fn sweep(pool: PgPool, name: &str) {
     };
     // Posted only where an operation says so, and not while a replica is held.
     sweep.world.simulator.set_notifications("hold").await;
+    sweep.world.simulator.refund_on_the_same_day().await;
     let passed = sweep.rehearse().await;
     let (mut hits, mut never) = (BTreeMap::<&str, u64>::new(), vec![]);
     let mut cases = 0;

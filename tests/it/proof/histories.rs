@@ -36,7 +36,7 @@ const FIRST_SEED: u64 = 20_260_101;
 
 /// Codes to scan: paid, waiting, declined, and every way for the first answer to lie.
 const CODES: &[&str] = &[
-    "0001", "0001", "0002", "0101", "0101", "0102", "0103", "0104", "1001", "1002", "1003", "1101",
+    "0001", "0001", "0002", "0101", "0101", "0102", "0103", "0104", "1001", "1002", "1003", "1119",
     "2001", "2002", "2003", "2004", "2006", "2007", "2008", "2009", "3001", "3002", "3003", "3004",
     "3007", "3008", "3009", "3010", "3011", "3012", "3013", "3015",
 ];
@@ -816,6 +816,8 @@ impl History<'_> {
                 });
                 let mode = *["sync", "async"].choose(&mut self.rng).expect("two");
                 self.world.simulator.script("refund", 1, lie).await;
+                // In the night nobody might be left to hear of it: who takes a replica's place has another address.
+                self.world.simulator.refund_on_the_same_day().await;
                 self.ask(&order, replica, Act::Refund(mode, 0)).await;
                 self.world.quiet_down().await;
                 self.world.simulator.clear_faults().await;

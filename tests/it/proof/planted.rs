@@ -370,6 +370,7 @@ async fn play(pool: PgPool, name: &str) -> Vec<Violation> {
 async fn refund_against_the_books(scene: &mut Scene, name: &str) {
     let order = scene.order("0001").await;
     let simulator = &scene.world.simulator;
+    simulator.refund_on_the_same_day().await;
     let lie = json!({
         "type": "result_after_effect", "code": "FAIL", "error": "REASON_TRADE_BEEN_FREEZEN"
     });
@@ -476,6 +477,7 @@ async fn overtaken_refresh(mut scene: Scene) -> Vec<Violation> {
 /// A notification of a refund that waits for its batch: a forged one, or a genuine one that comes to a replica which
 /// stops before it has noted it.
 async fn acknowledged(mut scene: Scene, lie: Option<&str>) -> Vec<Violation> {
+    scene.world.simulator.refund_on_the_same_day().await;
     scene.give_back("async").await;
     let refunds = scene.world.simulator.refunds().await;
     let id = refunds[0]["partner_refund_id"].as_str().expect("an id");

@@ -2,6 +2,7 @@
 //! it promises: seen by the gateway's own client, which verifies each answer, and by a merchant's
 //! server that takes notifications.
 
+mod clients;
 mod files;
 mod late;
 mod notifications;
@@ -148,6 +149,8 @@ impl Shop {
     }
 
     async fn at(simulator: Simulator, sign_type: SignType) -> Self {
+        // Most of what follows looks at refunds that are done.
+        simulator.refund_on_the_same_day().await;
         let alipay = client(&simulator, sign_type, noon());
         Self {
             simulator,

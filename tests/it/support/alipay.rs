@@ -208,6 +208,11 @@ impl Simulator {
         .await;
     }
 
+    /// Whom Alipay refuses, and how.
+    pub(crate) async fn set_access(&self, access: &Value) {
+        self.put("/_control/access", access).await;
+    }
+
     /// The next `times` cancels or refunds are answered like this (`unknown`, `system_error`, `nothing`,
     /// `retry_success`, `success`) and take effect only so many seconds later, or never.
     pub(crate) async fn script_late(
@@ -240,8 +245,7 @@ impl Simulator {
 
     /// Every service refuses the account with this code, unsigned, until it is `None`.
     pub(crate) async fn refuse_access(&self, code: Option<&str>) {
-        self.put("/_control/access", &json!({"refusal": code}))
-            .await;
+        self.set_access(&json!({"refusal": code})).await;
     }
 
     /// Alipay closes a paid trade by itself, and returns what no refund holds, or nothing.
@@ -300,6 +304,12 @@ impl Simulator {
     /// Changes how refunds behave; what is not given stays as it is.
     pub(crate) async fn set_refund_policy(&self, policy: &Value) {
         self.put("/_control/refund_policy", policy).await;
+    }
+
+    /// An asynchronous refund on the day of its payment is done at once, as one document says.
+    pub(crate) async fn refund_on_the_same_day(&self) {
+        self.set_refund_policy(&json!({"same_day_immediate": true}))
+            .await;
     }
 
     /// Every refund there ever was, in the order of acceptance.

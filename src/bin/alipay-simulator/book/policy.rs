@@ -37,11 +37,12 @@ pub(crate) struct RefundPolicy {
 }
 
 impl Default for RefundPolicy {
-    /// The reconciled reading of `protocol/operations.md` 2.2.
+    /// The text for Hong Kong: every asynchronous refund is done in a batch that opens at 23:00
+    /// (`protocol/operations.md` 2.2).
     fn default() -> Self {
         Self {
             funds_sufficient: true,
-            same_day_immediate: true,
+            same_day_immediate: false,
             in_window: InWindow::RunsNow,
             short_nights: 0,
             fails_with: None,

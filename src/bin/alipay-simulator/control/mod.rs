@@ -27,7 +27,7 @@ use crate::{
     fault::FaultRule,
     files::publish,
     notification::courier,
-    state::{Simulator, State},
+    state::{ParameterFaults, Simulator, State},
 };
 
 type Sim = Shared<Arc<Simulator>>;
@@ -117,7 +117,7 @@ async fn clear_faults(Shared(simulator): Sim) -> StatusCode {
 }
 
 fn access_json(state: &State) -> Value {
-    json!({"refusal": state.access_refusal})
+    json!({"refusal": state.access_refusal, "parameter_faults": state.parameter_faults})
 }
 
 async fn access(Shared(simulator): Sim) -> Json<Value> {
@@ -128,12 +128,19 @@ async fn access(Shared(simulator): Sim) -> Json<Value> {
 #[serde(deny_unknown_fields)]
 struct SetAccess {
     refusal: Option<String>,
+    parameter_faults: Option<ParameterFaults>,
 }
 
-/// Every service refuses the account from now on, or none does.
+/// Every service refuses the account from now on, or none does, also where the code of a payment chose a refusal.
 async fn set_access(Shared(simulator): Sim, Json(set): Json<SetAccess>) -> Json<Value> {
     let mut state = simulator.state();
+    if set.refusal.is_none() {
+        state.shut_out.clear();
+    }
     state.access_refusal = set.refusal;
+    if let Some(faults) = set.parameter_faults {
+        state.parameter_faults = faults;
+    }
     Json(access_json(&state))
 }
 

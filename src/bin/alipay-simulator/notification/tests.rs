@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    book::Book,
+    book::{Book, RefundPolicy},
     charset::Charset,
     params::Message,
     request::{Pay, Place, Refund as RefundRequest},
@@ -31,6 +31,11 @@ fn announced(charset: Charset) -> Notifications {
 
 fn announce(notifications: &mut Notifications, id: &str, when: &str, charset: Charset) {
     let mut book = Book::new();
+    let at_once = RefundPolicy {
+        same_day_immediate: true,
+        ..RefundPolicy::default()
+    };
+    book.set_policy(at(when), at_once);
     let pay = Pay {
         partner_trans_id: "HKT1".to_owned(),
         amount_minor: 10_000,

@@ -33,10 +33,9 @@ fn under(policy: RefundPolicy) -> Book {
     book
 }
 
-/// HK's own text: every asynchronous refund waits for the batch that begins after its acceptance.
+/// The strictest reading: every asynchronous refund waits for the batch that begins after its acceptance.
 fn strict() -> RefundPolicy {
     RefundPolicy {
-        same_day_immediate: false,
         in_window: InWindow::NextNight,
         ..RefundPolicy::default()
     }
@@ -156,10 +155,7 @@ fn in_the_strict_reading_a_refund_waits_for_the_batch_that_opens_after_its_accep
 
 #[test]
 fn in_the_other_reading_the_open_batch_takes_what_is_accepted() {
-    let reading = RefundPolicy {
-        same_day_immediate: false,
-        ..RefundPolicy::default()
-    };
+    let reading = RefundPolicy::default();
     for now in ["01-01 23:00:00.000", "01-02 00:30:00", "01-02 04:59:59.999"] {
         let mut book = under(reading.clone());
         assert_eq!(ask(&mut book, now, "R", false), "SUCCESS", "{now}");
@@ -178,8 +174,8 @@ fn in_the_other_reading_the_open_batch_takes_what_is_accepted() {
 #[test]
 fn a_refund_on_the_payments_day_runs_at_once_and_a_later_one_in_the_night() {
     let mut book = under(RefundPolicy {
-        in_window: InWindow::NextNight,
-        ..RefundPolicy::default()
+        same_day_immediate: true,
+        ..strict()
     });
     assert_eq!(ask(&mut book, "01-01 13:00:00", "R1", false), "SUCCESS");
     assert_eq!(ask(&mut book, "01-01 23:30:00", "R2", false), "SUCCESS");
@@ -225,7 +221,6 @@ fn a_batch_that_takes_its_time_works_until_five_and_leaves_the_rest_to_the_next_
 fn a_refund_that_joins_the_open_batch_stands_behind_those_that_were_there() {
     let mut book = under(RefundPolicy {
         batch_delay_seconds: 600,
-        same_day_immediate: false,
         ..RefundPolicy::default()
     });
     for id in ["R1", "R2", "R3"] {
@@ -265,6 +260,7 @@ fn a_partial_batch_does_the_first_and_the_next_night_the_others() {
 fn short_funds_refuse_a_synchronous_refund_and_delay_an_asynchronous_one() {
     let poor = RefundPolicy {
         funds_sufficient: false,
+        same_day_immediate: true,
         ..RefundPolicy::default()
     };
     let mut book = under(poor);
@@ -525,6 +521,11 @@ fn the_code_of_the_payment_chooses_how_its_refunds_go() {
     );
 
     let mut slow = paid_with("4013");
+    let at_once = RefundPolicy {
+        same_day_immediate: true,
+        ..RefundPolicy::default()
+    };
+    slow.set_policy(hk("01-01 12:00:00"), at_once);
     assert_eq!(ask(&mut slow, "01-01 13:00:00", "R1", false), "PROCESSING");
     let tonight = ("SUCCESS", Some(hk("01-01 23:00:00")));
     assert_eq!(end(&mut slow, "01-02 00:00:00", "R1"), tonight);
