@@ -57,6 +57,24 @@ async fn claim_one(db: &Db, worker: &str) -> Claimed<Payment> {
     claims.remove(0)
 }
 
+/// An answer to the pay that says SUCCESS and names our ids, but no amount, proves nothing and is a hint: Alipay is
+/// asked at once, while the plan would wait for 5 s.
+#[sqlx::test]
+async fn a_success_without_an_amount_is_asked_about_at_once(pool: PgPool) {
+    let world = World::start(pool).await;
+    let without_amount = json!({"type": "omit", "fields": "trans_amount"});
+    world.simulator.script("pay", 1, without_amount).await;
+    let open = world.pay_until_open("0001").await;
+    assert_eq!(open["status_reason"], "outcome_unknown", "{open}");
+    assert_eq!(open["next_check_at"], open["updated_at"], "{open}");
+    world.run_due().await;
+    let id = open["id"].as_str().expect("an id");
+    let paid = world.till.payment(id).await;
+    assert_eq!(paid["status"], "succeeded", "{paid}");
+    assert_eq!(world.simulator.count(QUERY).await, 1);
+    world.finish().await;
+}
+
 /// C6, C7: a lease runs out under a worker that still waits for Alipay. Another one takes over, and
 /// what the first one brings back is refused, even though it is the truth.
 #[sqlx::test]
