@@ -9,6 +9,7 @@ use crate::{
         attempt::Answer,
         daily_file::FileRow,
         follow_up::{Plan, never_existed, pay_acts_until},
+        id::FileId,
         payment::{CancelReason, Failure, Payment, PaymentEvent, PaymentState, RetryAdvice},
         reconciliation::{Companions, Verdict, judge_payment},
     },
@@ -68,7 +69,7 @@ pub(super) enum Told {
         earlier_may_act: bool,
     },
     /// A row of a daily file, and what else files say.
-    File(Box<FileRow>, Companions),
+    File(Box<FileRow>, FileId, Companions),
 }
 
 impl Told {
@@ -84,8 +85,8 @@ impl Told {
                 asked_at,
                 earlier_may_act,
             } => cancel_event(outcome.clone(), plan, payment, *earlier_may_act, *asked_at),
-            Self::File(row, companions) => {
-                return match judge_payment(row, payment, *companions) {
+            Self::File(row, file, companions) => {
+                return match judge_payment(row, *file, payment, *companions) {
                     Verdict::Settles(event) => Meaning::Event(event),
                     Verdict::Claims(event) => Meaning::Claim(event),
                     Verdict::Agrees | Verdict::Contradicts => Meaning::Nothing,

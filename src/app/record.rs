@@ -296,7 +296,7 @@ fn decide(plan: &Plan, payment: &Payment, news: &News<'_>) -> Decision {
                 None => return Decision::Nothing,
             }
         }
-        Meaning::Event(event) => event,
+        Meaning::Event(event) => payment.beyond_its_end(event),
         Meaning::Claim(event) => {
             let claim = Claim::of_payment(&event);
             return claim.map_or(Decision::Nothing, Decision::Contradicts);

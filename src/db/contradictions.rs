@@ -482,7 +482,7 @@ impl Db {
                 r.amount_minor, r.fee_minor, r.currency, r.completed_at, r.net_minor, r.settled_at,
                 r.remark, r.wallet, contradiction.merchant_id, contradiction.payment_id,
                 null::uuid as refund_id, false as "canceled!",
-                false as "other_merchant!"
+                false as "other_merchant!", false as "corrects_wallet!"
             from contradiction
             join statement_row as r on r.partner = $3
                 and r.file_id = contradiction.statement_file_id

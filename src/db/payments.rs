@@ -11,7 +11,7 @@ use crate::domain::{
     asked::Asked,
     attempt::{Answer, AnswerClass, Attempt, AttemptKind},
     buyer::{BuyerLoginId, BuyerUserId},
-    id::{AttemptId, MerchantId, PartnerTransId, PaymentId, RefundId},
+    id::{AttemptId, FileId, MerchantId, PartnerTransId, PaymentId, RefundId},
     listing::{Page, PaymentFilter},
     money::{Currency, Money},
     payment::{
@@ -52,6 +52,7 @@ pub(super) struct PaymentRow {
     pub(super) charged: bool,
     pub(super) paid_at: Option<DateTime<Utc>>,
     pub(super) wallet: Option<String>,
+    pub(super) wallet_file_id: Option<Uuid>,
     pub(super) buyer_user_id: Option<String>,
     pub(super) buyer_login_id: Option<String>,
     pub(super) created_at: DateTime<Utc>,
@@ -103,7 +104,7 @@ macro_rules! select_payment {
                 payment.status, payment.status_reason, payment.failure_code,
                 payment.failure_message, payment.failure_retry, payment.money_returned,
                 payment.alipay_trans_id, payment.charged, payment.paid_at, payment.wallet,
-                payment.buyer_user_id, payment.buyer_login_id, payment.created_at,
+                payment.wallet_file_id, payment.buyer_user_id, payment.buyer_login_id, payment.created_at,
                 payment.updated_at, payment.finalized_at, payment.cancel_reason,
                 payment.refund_reserved_minor, payment.refunded_minor, payment.contradicted_at,
                 payment.proven_returned_minor, payment.decided_by_operator,
@@ -197,6 +198,7 @@ impl TryFrom<PaymentRow> for Payment {
             charge: row.charged.then_some(Charge {
                 paid_at: row.paid_at,
                 wallet: row.wallet,
+                wallet_file: row.wallet_file_id.map(FileId::from),
                 buyer_user_id: row.buyer_user_id.as_deref().map(BuyerUserId::mask),
                 buyer_login_id: row.buyer_login_id.as_deref().map(BuyerLoginId::mask),
             }),

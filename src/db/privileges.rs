@@ -77,7 +77,8 @@ pub const TABLES: &[Table] = &[
     // Payments and refunds. What they are, and for how much, is not among the columns.
     Table::change("payment", &[
         "version", "updated_at", "status", "status_reason", "failure_code", "failure_message", "failure_retry", "money_returned",
-        "alipay_trans_id", "charged", "paid_at", "wallet", "buyer_user_id", "buyer_login_id", "finalized_at", "cancel_reason",
+        "alipay_trans_id", "charged", "paid_at", "wallet", "wallet_file_id", "buyer_user_id", "buyer_login_id", "finalized_at",
+        "cancel_reason",
         "reversal_refund_id", "refund_reserved_minor", "refunded_minor", "contradicted_at", "proven_returned_minor",
         "decided_by_operator",
     ]),
@@ -124,7 +125,7 @@ pub const TABLES: &[Table] = &[
     // The refund that a row of the merchant portal was recorded as.
     Table::change("statement_row", &["refund_id"]),
     Table::append("statement_fault"),
-    Table::change("reconciliation", &["touched_at", "completed_at", "fee_basis_points"]),
+    Table::change("reconciliation", &["touched_at", "completed_at", "failure", "fee_basis_points"]),
     Table::change("reconciliation_file", &["matched_at"]),
     Table::change("reconciliation_difference", &["acknowledged_at", "acknowledged_by", "acknowledged_reason"]),
     Table::append("reconciliation_total"),

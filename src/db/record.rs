@@ -7,7 +7,9 @@ use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
     attempt::{Answer, AttemptKind},
     buyer::{BuyerLoginId, BuyerUserId},
-    id::{ApiKeyId, AttemptId, FollowUpId, MerchantId, NotificationId, PaymentId, RefundId},
+    id::{
+        ApiKeyId, AttemptId, FileId, FollowUpId, MerchantId, NotificationId, PaymentId, RefundId,
+    },
     payment::{CancelReason, Payment, PaymentState},
     transition::{Actor, FileLine},
 };
@@ -192,7 +194,7 @@ impl Db {
                 set version = version + 1, updated_at = db_now(), status = $7, status_reason = $8,
                     failure_code = $9, failure_message = $10, failure_retry = $11,
                     money_returned = $12, alipay_trans_id = $13, charged = $14, paid_at = $15,
-                    wallet = $16, buyer_user_id = $17, buyer_login_id = $18,
+                    wallet = $16, wallet_file_id = $46, buyer_user_id = $17, buyer_login_id = $18,
                     finalized_at = case
                         when not $31 then null
                         when status = $7 then coalesce(finalized_at, db_now())
@@ -348,6 +350,7 @@ impl Db {
             record.owed.answered(),
             record.owed == Owed::Now,
             record.question_due_at,
+            columns.and_then(|columns| columns.wallet_file_id),
         )
         .one(&self.writes)
         .await?;
@@ -504,6 +507,7 @@ struct Columns<'a> {
     money_returned: Option<bool>,
     paid_at: Option<DateTime<Utc>>,
     wallet: Option<&'a str>,
+    wallet_file_id: Option<uuid::Uuid>,
     buyer_user_id: Option<&'a str>,
     buyer_login_id: Option<&'a str>,
 }
@@ -528,6 +532,9 @@ impl<'a> Columns<'a> {
             money_returned,
             paid_at: charge.and_then(|charge| charge.paid_at),
             wallet: payment.wallet(),
+            wallet_file_id: charge
+                .and_then(|charge| charge.wallet_file)
+                .map(FileId::uuid),
             buyer_user_id: charge
                 .and_then(|charge| charge.buyer_user_id.as_ref().map(BuyerUserId::as_str)),
             buyer_login_id: charge

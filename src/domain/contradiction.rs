@@ -139,6 +139,7 @@ impl Claim {
             | PaymentEvent::OutcomeBecameUnknown
             | PaymentEvent::CancelStarted { .. }
             | PaymentEvent::CancelRefused
+            | PaymentEvent::WalletNamed { .. }
             | PaymentEvent::PlanExhausted
             | PaymentEvent::Resolved(_) => None,
         }

@@ -26,7 +26,7 @@ use super::{
     barcode::Barcode,
     buyer::{BuyerLoginId, BuyerUserId},
     calendar,
-    id::{MerchantId, MerchantReference, PartnerTransId, PaymentId, RefundId},
+    id::{FileId, MerchantId, MerchantReference, PartnerTransId, PaymentId, RefundId},
     merchant::Store,
     money::Money,
     refund::Refund,
@@ -220,6 +220,8 @@ pub struct Charge {
     pub paid_at: Option<DateTime<Utc>>,
     /// `payment_inst`: `ALIPAYHK`, `ALIPAYCN` or a wallet not yet known to us.
     pub wallet: Option<String>,
+    /// The daily file that alone named the wallet; `None` where an answer did, whose signature was verified.
+    pub wallet_file: Option<FileId>,
     /// Alipay's number of the buyer.
     pub buyer_user_id: Option<BuyerUserId>,
     /// The buyer's login.
@@ -384,6 +386,14 @@ pub enum PaymentEvent {
         /// The charge that had taken place, where the answer shows one.
         charge: Option<Charge>,
     },
+    /// The wallet of a charge that is in the books was named: first, or by who knows it better than the
+    /// daily file that had.
+    WalletNamed {
+        /// The wallet.
+        wallet: String,
+        /// The daily file that names it; `None`: an answer, whose signature was verified.
+        file: Option<FileId>,
+    },
     /// Every planned question was asked.
     PlanExhausted,
     /// An operator looked and decided, on evidence from outside.
@@ -435,6 +445,7 @@ impl PaymentEvent {
             Self::CancelRefused => "cancel_refused",
             Self::AccessRefused => "access_refused",
             Self::Closed { .. } => "closed",
+            Self::WalletNamed { .. } => "wallet_named",
             Self::PlanExhausted => "plan_exhausted",
             Self::Resolved(_) => "resolved",
         }
@@ -515,6 +526,40 @@ impl Payment {
             .as_ref()
             .and_then(|charge| charge.wallet.as_deref());
         paid.or(self.unpaid_wallet.as_deref())
+    }
+
+    /// Whether who names the wallet of the charge knows it better than who did before: nobody, or a daily
+    /// file. What an answer has named stays.
+    pub fn wallet_may_be_named_by(&self, file: Option<FileId>) -> bool {
+        let Some(charge) = &self.charge else {
+            return false;
+        };
+        self.wallet().is_none() || (charge.wallet_file.is_some() && charge.wallet_file != file)
+    }
+
+    /// What an answer still tells that says how the payment ended as the books do: the wallet.
+    pub fn beyond_its_end(&self, event: PaymentEvent) -> PaymentEvent {
+        let wallet = match (&self.state, &event) {
+            (PaymentState::Succeeded, PaymentEvent::Paid { charge, .. })
+            | (
+                PaymentState::Canceled {
+                    money_returned: true,
+                    ..
+                },
+                PaymentEvent::Closed {
+                    money_returned: true,
+                    charge: Some(charge),
+                    ..
+                },
+            ) => charge.wallet.clone(),
+            _ => None,
+        };
+        match wallet {
+            Some(wallet) if self.contradicted_at.is_none() && self.wallet_may_be_named_by(None) => {
+                PaymentEvent::WalletNamed { wallet, file: None }
+            }
+            _ => event,
+        }
     }
 
     /// Whether the merchant wants to be paid from that wallet; `None` while it is not known.
@@ -647,6 +692,12 @@ impl Payment {
                     self.charge.clone_from(charge);
                 }
             }
+            PaymentEvent::WalletNamed { wallet, file } => {
+                if let Some(charge) = &mut self.charge {
+                    charge.wallet = Some(wallet.clone());
+                    charge.wallet_file = *file;
+                }
+            }
             PaymentEvent::Resolved(Resolution::Succeeded) if self.charge.is_none() => {
                 self.charge = Some(Charge::default());
             }
@@ -673,6 +724,10 @@ impl Payment {
             return Ok(
                 (is_news && !self.is_settled()).then(|| (self.state.clone(), self.canceling))
             );
+        }
+        if let PaymentEvent::WalletNamed { file, .. } = event {
+            let is_news = self.state.is_final() && self.wallet_may_be_named_by(*file);
+            return Ok(is_news.then(|| (self.state.clone(), self.canceling)));
         }
         match &self.state {
             PaymentState::Processing(reason) => Ok(self.after_processing(*reason, event, now)),
@@ -750,7 +805,9 @@ impl Payment {
             PaymentEvent::Resolved(resolution) => self
                 .needs_a_person(now)
                 .then(|| (self.resolved(resolution), None)),
-            PaymentEvent::CancelRefused | PaymentEvent::AccessRefused => None,
+            PaymentEvent::CancelRefused
+            | PaymentEvent::AccessRefused
+            | PaymentEvent::WalletNamed { .. } => None,
         }
     }
 
@@ -810,6 +867,7 @@ impl Payment {
             PaymentEvent::OutcomeBecameUnknown
             | PaymentEvent::CancelRefused
             | PaymentEvent::AccessRefused
+            | PaymentEvent::WalletNamed { .. }
             | PaymentEvent::PlanExhausted => return None,
         };
         Some((state, None))
@@ -883,6 +941,7 @@ impl Payment {
             | PaymentEvent::BuyerMustConfirm { .. }
             | PaymentEvent::OutcomeBecameUnknown
             | PaymentEvent::AccessRefused
+            | PaymentEvent::WalletNamed { .. }
             | PaymentEvent::PlanExhausted
             | PaymentEvent::Resolved(_) => Ok(None),
             PaymentEvent::Declined(_)
@@ -922,6 +981,7 @@ impl Payment {
             }
             | PaymentEvent::CancelRefused
             | PaymentEvent::AccessRefused
+            | PaymentEvent::WalletNamed { .. }
             | PaymentEvent::PlanExhausted
             | PaymentEvent::Resolved(_) => Ok(None),
             PaymentEvent::Paid { .. }
@@ -985,6 +1045,7 @@ impl Payment {
             | PaymentEvent::Declined(_)
             | PaymentEvent::CancelRefused
             | PaymentEvent::AccessRefused
+            | PaymentEvent::WalletNamed { .. }
             | PaymentEvent::PlanExhausted
             | PaymentEvent::Resolved(_) => Ok(None),
             // An older answer that the money was taken, after the cancel that returned it.

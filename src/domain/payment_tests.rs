@@ -50,6 +50,7 @@ fn charge() -> Charge {
     Charge {
         paid_at: Some(at(1)),
         wallet: Some("ALIPAYHK".to_owned()),
+        wallet_file: None,
         buyer_user_id: None,
         buyer_login_id: None,
     }
@@ -269,6 +270,47 @@ fn s1_whether_the_money_of_a_trade_closed_after_payment_is_back_may_be_decided()
 }
 
 /// M12: what is proven to be back is not refundable, whatever else the books say.
+/// What an answer says of a payment whose end is known tells its wallet, where nobody or a file alone had named it.
+#[test]
+fn an_answer_names_the_wallet_of_what_is_known_to_be_paid() {
+    let file = Some(FileId::from(uuid::Uuid::from_u128(1)));
+    let said = |wallet: &str| PaymentEvent::Paid {
+        charge: Charge {
+            wallet: Some(wallet.to_owned()),
+            ..charge()
+        },
+        alipay_trans_id: None,
+    };
+    for (wallet, wallet_file, expected) in [
+        (None, None, Some("ALIPAYCN")),
+        (Some("ALIPAYHK"), file, Some("ALIPAYCN")),
+        (Some("ALIPAYCN"), file, Some("ALIPAYCN")),
+        (Some("ALIPAYHK"), None, None),
+    ] {
+        let mut paid = payment(PaymentState::Succeeded);
+        paid.charge = Some(Charge {
+            wallet: wallet.map(str::to_owned),
+            wallet_file,
+            ..charge()
+        });
+        let event = paid.beyond_its_end(said("ALIPAYCN"));
+        let after = paid.apply(&event, at(9)).expect("no contradiction");
+        let named = after.as_ref().and_then(|after| after.wallet());
+        assert_eq!(named, expected, "{wallet:?} {wallet_file:?}");
+        let Some(after) = after else { continue };
+        assert_eq!(
+            after.charge.as_ref().and_then(|charge| charge.wallet_file),
+            None
+        );
+        let again = after.beyond_its_end(said("ALIPAYHK"));
+        assert_eq!(after.apply(&again, at(10)), Ok(None), "said once");
+        paid.contradicted_at = Some(at(3));
+        assert_eq!(paid.beyond_its_end(said("ALIPAYCN")), said("ALIPAYCN"));
+    }
+    let open = payment(PaymentState::Unresolved);
+    assert_eq!(open.beyond_its_end(said("ALIPAYCN")), said("ALIPAYCN"));
+}
+
 #[test]
 fn m12_what_is_proven_to_be_back_is_not_refundable() {
     let mut paid = payment(PaymentState::Succeeded);

@@ -138,6 +138,83 @@ async fn a_cut_file_is_provisional_and_the_whole_one_takes_its_place(pool: PgPoo
     day.world.finish().await;
 }
 
+/// A row that was whole, of a version that was not, names a wallet. The whole version corrects it, but nothing that
+/// an answer has said.
+#[sqlx::test]
+async fn a_whole_version_corrects_the_wallet_that_an_earlier_one_alone_named(pool: PgPool) {
+    let (day, ids) = Day::of(pool, 3).await;
+    let wrong = day.text.replace("|ALIPAYHK\n", "|ALIPAYCN\n");
+    let cut = day.bring(&wrong[..wrong.len() - 2]).await;
+    assert_eq!(cut.body["files"][0]["provisional"], true, "{cut:?}");
+    let wallet = async |id: &str| day.world.till.payment(id).await["wallet"].clone();
+    for id in &ids[..2] {
+        assert_eq!(wallet(id).await, "ALIPAYCN");
+    }
+    // Of one of them Alipay is asked in between.
+    let path = format!("/v1/payments/{}/refresh", ids[0]);
+    let told = day.world.till.post(&path, &Value::Null).await;
+    assert_eq!(told.body["wallet"], "ALIPAYHK", "{told:?}");
+    let whole = day.bring(&day.text).await;
+    assert_eq!(whole.body["agrees"], true, "{whole:?}");
+    for id in &ids {
+        assert_eq!(wallet(id).await, "ALIPAYHK");
+    }
+    let steps = day.world.till.timeline(&ids[1]).await;
+    let named = steps.iter().find(|step| step["event"] == "wallet_named");
+    let actor = &named.expect("on the timeline")["actor"];
+    assert_eq!(
+        (&actor["type"], &actor["line"]),
+        (&json!("file"), &json!(4))
+    );
+
+    // Another version says otherwise: what an answer said stays, and is a difference.
+    let other = day.bring(wrong + "\n").await;
+    let differ: Vec<_> = day.classes(&other).await;
+    assert_eq!(differ, [(json!(3), json!("identity_differs"))], "{other:?}");
+    assert_eq!(wallet(&ids[0]).await, "ALIPAYHK");
+    assert_eq!(
+        wallet(&ids[1]).await,
+        "ALIPAYCN",
+        "the last whole version's"
+    );
+    day.world.finish().await;
+}
+
+/// A comparison that nobody ends is none to wait for once other files of its days were compared.
+#[sqlx::test]
+async fn what_was_interrupted_is_superseded_by_the_next_version(pool: PgPool) {
+    let (day, _) = Day::of(pool, 1).await;
+    let name = &day.name;
+    let begun = format!(
+        "with begun as (
+            insert into reconciliation (partner, reconciliation_id, fingerprint, source, by, touched_at)
+            values ('{PARTNER}', '00000000-0000-7000-8000-000000000001', '\\x01', 'sftp',
+                '{{}}', db_now() - interval '11 minutes')
+        ), file as (
+            insert into statement_file (partner, file_id, kind, day, name, sha256, size_bytes)
+            values ('{PARTNER}', '00000000-0000-7000-8000-000000000002', 'transaction',
+                business_day(db_now()), '{name}', '\\x01', 1)
+        )
+        insert into reconciliation_file (partner, reconciliation_id, position, file_id)
+        values ('{PARTNER}', '00000000-0000-7000-8000-000000000001', 1,
+            '00000000-0000-7000-8000-000000000002')"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(begun))
+        .execute(&day.world.pool)
+        .await
+        .expect("inserted");
+    let of = async |status: &str| {
+        let path = format!("/v1/reconciliations?status={status}");
+        let list = day.operator.get(&path).await;
+        list.body["items"].as_array().expect("a list").len()
+    };
+    assert_eq!(of("interrupted").await, 1);
+    let whole = day.bring(&day.text).await;
+    assert_eq!(whole.body["status"], "complete", "{whole:?}");
+    assert_eq!((of("interrupted").await, of("superseded").await), (0, 1));
+    day.world.finish().await;
+}
+
 #[sqlx::test]
 async fn differences_of_a_version_are_not_open_once_another_took_its_place(pool: PgPool) {
     let (day, _) = Day::of(pool, 2).await;
@@ -335,6 +412,11 @@ async fn what_is_no_text_is_refused_in_one_sentence(pool: PgPool) {
     bytes.extend_from_slice(&[0xff, 0xfe, b'\n', 0, 1, b'\n', 0xff, b'\n', 0xff, b'\n']);
     let refused = day.bring(bytes).await;
     assert!(detail(&refused).contains("from line 3 on"), "{refused:?}");
+    // Whoever did not wait for the answer finds the same there.
+    let failed = day.operator.get("/v1/reconciliations?status=failed").await;
+    let failed = &failed.body["items"][0];
+    assert_eq!(failed["error"], detail(&refused), "{failed}");
+    assert_eq!(failed["agrees"], false);
     assert_eq!(
         day.world
             .count_rows("select count(*) from statement_file where imported_at is not null")

@@ -137,6 +137,7 @@ impl Fields {
         Charge {
             paid_at: self.time("alipay_pay_time"),
             wallet: self.wallet(),
+            wallet_file: None,
             buyer_user_id: self.get("alipay_buyer_user_id").map(BuyerUserId::mask),
             buyer_login_id: self.get("alipay_buyer_login_id").map(BuyerLoginId::mask),
         }

@@ -233,6 +233,7 @@ fn charge() -> Charge {
     Charge {
         paid_at: Some(utc("2026-01-01T19:04:06Z")),
         wallet: Some("ALIPAYHK".to_owned()),
+        wallet_file: None,
         buyer_user_id: Some(BuyerUserId::mask("2088********0099")),
         buyer_login_id: Some(BuyerLoginId::mask("852-****0001")),
     }

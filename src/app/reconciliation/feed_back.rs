@@ -94,6 +94,7 @@ impl App {
             answered: None,
             told: Some(Told::File(
                 Box::new(candidate.row.clone()),
+                line.file_id,
                 candidate.companions,
             )),
             fence: None,

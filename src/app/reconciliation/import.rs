@@ -124,7 +124,30 @@ impl App {
         })
     }
 
+    /// Goes on to the end, or keeps what is wrong with the files.
     async fn finish_reconciliation(
+        &self,
+        files: Vec<Known>,
+        order: Order,
+        begun: Begun,
+        watch: Option<Watch>,
+    ) -> Result<Reconciled, ReconcileError> {
+        let id = begun.id;
+        let first = files.first().ok_or(ReconcileError::NoFiles)?;
+        let partner = first.identity.partner.clone();
+        let is_kept = !order.dry_run;
+        let finished = self.carry_out(files, order, begun, watch).await;
+        if is_kept
+            && let Err(error) = &finished
+            && error.is_of_the_files()
+        {
+            let failure = error.to_string();
+            self.db.books().fail(&partner, id, &failure).await?;
+        }
+        finished
+    }
+
+    async fn carry_out(
         &self,
         files: Vec<Known>,
         order: Order,

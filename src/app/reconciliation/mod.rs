@@ -114,6 +114,21 @@ pub enum ReconcileError {
     ReadingEnded,
 }
 
+impl ReconcileError {
+    /// Whether the files themselves are at fault, so that bringing them again is in vain.
+    const fn is_of_the_files(&self) -> bool {
+        match self {
+            Self::NoFiles
+            | Self::File { .. }
+            | Self::Unnamed { .. }
+            | Self::ForeignPartner { .. }
+            | Self::Together(_)
+            | Self::Unreadable { .. } => true,
+            Self::Io { .. } | Self::Db(_) | Self::Record(_) | Self::ReadingEnded => false,
+        }
+    }
+}
+
 /// Told of the reading of each file, if somebody watches.
 pub type Watch = Box<dyn Fn(&str, u64, Progress) + Send + Sync>;
 

@@ -266,22 +266,33 @@ impl Books {
                                 = lower(payment.alipay_trans_id), true)) as "canceled!",
                     coalesce(r.secondary_merchant_id <> merchant.secondary_merchant_id
                         and is_of_another_merchant(r.merchant_id, r.secondary_merchant_id), false)
-                        as "other_merchant!"
+                        as "other_merchant!",
+                    corrects.wallet as "corrects_wallet!"
                 from statement_row as r
                 join merchant on merchant.merchant_id = r.merchant_id
                 join payment on payment.merchant_id = r.merchant_id
                     and payment.payment_id = r.payment_id
                 left join refund on refund.merchant_id = r.merchant_id
                     and refund.refund_id = r.refund_id
+                cross join lateral (
+                    select exists (
+                        select from statement_file as given
+                        join statement_file as this on this.partner = $1 and this.file_id = $2
+                            and this.kind = given.kind and this.day = given.day
+                        where given.partner = $1 and given.file_id = payment.wallet_file_id
+                            and given.superseded_at is not null
+                            and this.superseded_at is null and not this.is_provisional)
+                        as wallet) as corrects
                 where r.partner = $1 and r.file_id = $2 and r.line > $3
                     and case
                         -- What is open, and what the row contradicts.
                         when $4 then r.row_type <> 'refund'
-                            and case payment.status
-                                when 'succeeded' then r.row_type <> 'payment'
-                                when 'canceled' then not payment.money_returned
-                                else true
-                            end
+                            and (case payment.status
+                                    when 'succeeded' then r.row_type <> 'payment'
+                                    when 'canceled' then not payment.money_returned
+                                    else true
+                                end
+                                or corrects.wallet and lower(r.wallet) <> lower(payment.wallet))
                         else r.row_type = 'refund'
                             and (refund.status <> 'succeeded'
                                 or refund.refund_id is null and $5)
@@ -379,6 +390,7 @@ pub(in crate::db) struct CandidateRow {
     pub(in crate::db) refund_id: Option<Uuid>,
     pub(in crate::db) canceled: bool,
     pub(in crate::db) other_merchant: bool,
+    pub(in crate::db) corrects_wallet: bool,
 }
 
 impl TryFrom<CandidateRow> for Candidate {
@@ -426,6 +438,7 @@ impl TryFrom<CandidateRow> for Candidate {
             companions: Companions {
                 canceled: row.canceled,
                 other_merchant: row.other_merchant,
+                corrects_wallet: row.corrects_wallet,
             },
         })
     }

@@ -146,7 +146,7 @@ impl Books {
                     fee_basis_points)
                 values ($1, $2, $3, $4, $5, $6)
                 on conflict (partner, fingerprint) do update
-                    set touched_at = db_now(),
+                    set touched_at = db_now(), failure = null,
                         -- What is continued is compared by the rules of now.
                         fee_basis_points = case when reconciliation.completed_at is null
                             then excluded.fee_basis_points
@@ -210,6 +210,27 @@ impl Books {
         })
     }
 
+    /// Keeps why files could not be read; does nothing to a comparison that was ended.
+    pub async fn fail(
+        &mut self,
+        partner: &str,
+        reconciliation: ReconciliationId,
+        failure: &str,
+    ) -> Result<(), Error> {
+        run!(
+            self,
+            sqlx::query!(
+                "update reconciliation set failure = $3, touched_at = db_now()
+                where partner = $1 and reconciliation_id = $2 and completed_at is null",
+                partner,
+                reconciliation.uuid(),
+                failure,
+            ),
+            execute
+        )?;
+        Ok(())
+    }
+
     /// Ends a comparison whose files were all compared; does nothing to one that was ended.
     pub async fn complete(
         &mut self,
@@ -219,7 +240,8 @@ impl Books {
         run!(
             self,
             sqlx::query!(
-                "update reconciliation set completed_at = db_now(), touched_at = db_now()
+                "update reconciliation
+                set completed_at = db_now(), touched_at = db_now(), failure = null
                 where partner = $1 and reconciliation_id = $2 and completed_at is null
                     and not exists (
                         select from reconciliation_file as file

@@ -30,6 +30,7 @@ use crate::{
 impl Books {
     /// Lists reconciliations, newest first, after `after`; one more than `limit` where there are more. A
     /// merchant's reach is what has rows of it.
+    #[expect(clippy::too_many_lines, reason = "one statement")]
     #[tracing::instrument(name = "db.reconciliation.list", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn list_reconciliations(
         &mut self,
@@ -43,7 +44,7 @@ impl Books {
             sqlx::query_as!(
                 HeadRow,
                 r#"select r.reconciliation_id, r.partner, r.source, r.fee_basis_points,
-                    r.created_at, r.completed_at, status.name as "status!",
+                    r.created_at, r.completed_at, r.failure, status.name as "status!",
                     (select jsonb_object_agg(class, jsonb_build_array(total, open)) from (
                         select class, count(*) as total,
                             count(*) filter (
@@ -98,8 +99,32 @@ impl Books {
                 from reconciliation as r
                 cross join lateral (select case
                     when r.completed_at is not null then 'complete'
-                    when r.touched_at < db_now() - interval '10 minutes' then 'interrupted'
-                    else 'running' end as name) as status
+                    when r.failure is not null then 'failed'
+                    when r.touched_at >= db_now() - interval '10 minutes' then 'running'
+                    when not exists (
+                        select from reconciliation as later
+                        where later.partner = r.partner and later.completed_at is not null
+                            and later.reconciliation_id > r.reconciliation_id)
+                        or exists (
+                            select from reconciliation_file as rf
+                            join statement_file as f on f.partner = rf.partner
+                                and f.file_id = rf.file_id
+                            where rf.partner = r.partner
+                                and rf.reconciliation_id = r.reconciliation_id
+                                and not exists (
+                                    select from statement_file as other
+                                    join reconciliation_file as placed
+                                        on placed.partner = other.partner
+                                        and placed.file_id = other.file_id
+                                    join reconciliation as later
+                                        on later.partner = placed.partner
+                                        and later.reconciliation_id = placed.reconciliation_id
+                                    where other.partner = f.partner and other.kind = f.kind
+                                        and other.day = f.day and other.imported_at is not null
+                                        and later.completed_at is not null
+                                        and later.reconciliation_id > r.reconciliation_id))
+                        then 'interrupted'
+                    else 'superseded' end as name) as status
                 where ($1::uuid is null or exists (
                         select from reconciliation_total as t
                         where t.merchant_id = $1 and t.reconciliation_id = r.reconciliation_id))
@@ -381,6 +406,7 @@ struct HeadRow {
     fee_basis_points: Option<i32>,
     created_at: DateTime<Utc>,
     completed_at: Option<DateTime<Utc>>,
+    failure: Option<String>,
     status: String,
     counts: Option<Json<BTreeMap<String, (i64, i64)>>>,
     files: Option<Json<Vec<FileJson>>>,
@@ -425,6 +451,7 @@ impl TryFrom<HeadRow> for ReconciliationItem {
             partner: row.partner,
             source: Source::from_name(&row.source).ok_or_else(|| wrong("source"))?,
             status: ReconciliationStatus::from_name(&row.status).ok_or_else(|| wrong("status"))?,
+            failure: row.failure,
             fee_basis_points: row.fee_basis_points,
             created_at: row.created_at,
             completed_at: row.completed_at,

@@ -2,6 +2,7 @@
 
 use crate::domain::{
     daily_file::{FileRow, RowType},
+    id::FileId,
     payment::{CancelReason, Charge, Payment, PaymentEvent, PaymentState},
     refund::{Refund, RefundEvent, RefundState},
 };
@@ -27,11 +28,14 @@ pub struct Companions {
     pub canceled: bool,
     /// The row names another secondary merchant than the one whose payment it is.
     pub other_merchant: bool,
+    /// The row is of a whole file, and an earlier version of it had named the payment's wallet.
+    pub corrects_wallet: bool,
 }
 
-/// What a `PAYMENT`, `CANCEL` or `REVERSAL` row means for its payment.
+/// What a `PAYMENT`, `CANCEL` or `REVERSAL` row of `file` means for its payment.
 pub fn judge_payment(
     row: &FileRow,
+    file: FileId,
     payment: &Payment,
     companions: Companions,
 ) -> Verdict<PaymentEvent> {
@@ -46,23 +50,23 @@ pub fn judge_payment(
             | PaymentState::Canceled {
                 money_returned: false,
                 ..
-            } if returns_a_part(row, payment) => Verdict::Claims(closed(row, payment)),
+            } if returns_a_part(row, payment) => Verdict::Claims(closed(row, file, payment)),
             _ => Verdict::Contradicts,
         };
     }
     let went_back = row.row_type.gives_back() || companions.canceled;
     match (&payment.state, row.row_type.gives_back()) {
         (PaymentState::Processing(_) | PaymentState::Unresolved, _) if went_back => {
-            Verdict::Settles(closed(row, payment))
+            Verdict::Settles(closed(row, file, payment))
         }
         (PaymentState::Processing(_) | PaymentState::Unresolved, _) => {
-            Verdict::Settles(paid(row, payment))
+            Verdict::Settles(paid(row, file, payment))
         }
         // Our own cancel is under way, and the file says that it was done.
         (PaymentState::Succeeded, true)
             if payment.canceling.is_some() && payment.refund_reserved_minor == 0 =>
         {
-            Verdict::Settles(closed(row, payment))
+            Verdict::Settles(closed(row, file, payment))
         }
         (PaymentState::Succeeded, false)
         | (
@@ -71,8 +75,16 @@ pub fn judge_payment(
                 ..
             },
             _,
-        ) => Verdict::Agrees,
-        (PaymentState::Succeeded, true) => Verdict::Claims(closed(row, payment)),
+        ) => match &row.wallet {
+            Some(wallet) if differs_in_wallet(row, payment) => {
+                Verdict::Settles(PaymentEvent::WalletNamed {
+                    wallet: wallet.clone(),
+                    file: Some(file),
+                })
+            }
+            _ => Verdict::Agrees,
+        },
+        (PaymentState::Succeeded, true) => Verdict::Claims(closed(row, file, payment)),
         (
             PaymentState::Failed(_)
             | PaymentState::Canceled {
@@ -80,7 +92,7 @@ pub fn judge_payment(
                 ..
             },
             _,
-        ) if went_back => Verdict::Claims(closed(row, payment)),
+        ) if went_back => Verdict::Claims(closed(row, file, payment)),
         (
             PaymentState::Failed(_)
             | PaymentState::Canceled {
@@ -88,7 +100,7 @@ pub fn judge_payment(
                 ..
             },
             _,
-        ) => Verdict::Claims(paid(row, payment)),
+        ) => Verdict::Claims(paid(row, file, payment)),
     }
 }
 
@@ -143,41 +155,48 @@ fn returns_a_part(row: &FileRow, payment: &Payment) -> bool {
 /// wallet or another merchant beside it: two ids that were swapped, or that a spreadsheet rounded. It
 /// proves nothing of the payment. The comparison of the file tells the same (`identity_differs`).
 pub fn tells_of_another(row: &FileRow, payment: &Payment, companions: Companions) -> bool {
-    let differ = |told: Option<&str>, known: Option<&str>| {
-        told.zip(known)
-            .is_some_and(|(told, known)| !told.eq_ignore_ascii_case(known))
-    };
     let told_trade = row.alipay_trans_id.as_deref();
     // A refund has an id of its own, and a settlement names a cancelled trade by Alipay's.
     let told_payment = row
         .partner_transaction_id
         .as_deref()
         .filter(|id| row.row_type != RowType::Refund && Some(*id) != told_trade);
-    let wallet = payment.charge.as_ref();
-    let wallet = wallet.and_then(|charge| charge.wallet.as_deref());
     differ(told_trade, payment.alipay_trans_id.as_deref())
         || differ(told_payment, Some(payment.partner_trans_id.as_str()))
-        || differ(row.wallet.as_deref(), wallet)
+        || (differs_in_wallet(row, payment) && !corrects_the_wallet(payment, companions))
         || companions.other_merchant
 }
 
-fn paid(row: &FileRow, payment: &Payment) -> PaymentEvent {
+fn differ(told: Option<&str>, known: Option<&str>) -> bool {
+    told.zip(known)
+        .is_some_and(|(told, known)| !told.eq_ignore_ascii_case(known))
+}
+
+fn differs_in_wallet(row: &FileRow, payment: &Payment) -> bool {
+    differ(row.wallet.as_deref(), payment.wallet())
+}
+
+/// Whether nobody but an earlier version of the file has named the wallet; meanwhile an answer may have.
+fn corrects_the_wallet(payment: &Payment, companions: Companions) -> bool {
+    let by_file = payment.charge.as_ref();
+    companions.corrects_wallet && by_file.is_some_and(|charge| charge.wallet_file.is_some())
+}
+
+fn paid(row: &FileRow, file: FileId, payment: &Payment) -> PaymentEvent {
     PaymentEvent::Paid {
-        charge: charge(row, payment),
+        charge: charge(row, file, payment),
         alipay_trans_id: row.alipay_trans_id.clone(),
     }
 }
 
-fn closed(row: &FileRow, payment: &Payment) -> PaymentEvent {
+fn closed(row: &FileRow, file: FileId, payment: &Payment) -> PaymentEvent {
     let charge = match row.row_type {
-        RowType::Payment => charge(row, payment),
+        RowType::Payment => charge(row, file, payment),
         // The row's time is that of the cancel.
-        RowType::Cancel | RowType::Reversal | RowType::Refund => {
-            payment.charge.clone().unwrap_or_else(|| Charge {
-                wallet: row.wallet.clone(),
-                ..Charge::default()
-            })
-        }
+        RowType::Cancel | RowType::Reversal | RowType::Refund => payment
+            .charge
+            .clone()
+            .unwrap_or_else(|| with_wallet(Charge::default(), row, file, payment)),
     };
     PaymentEvent::Closed {
         reason: CancelReason::Requested,
@@ -188,12 +207,27 @@ fn closed(row: &FileRow, payment: &Payment) -> PaymentEvent {
 }
 
 /// What the row says of the charge. Of the buyer it says nothing.
-fn charge(row: &FileRow, payment: &Payment) -> Charge {
+fn charge(row: &FileRow, file: FileId, payment: &Payment) -> Charge {
     let known = payment.charge.clone().unwrap_or_default();
-    Charge {
+    let charge = Charge {
         paid_at: known.paid_at.or(Some(row.completed_at)),
-        wallet: known.wallet.or_else(|| row.wallet.clone()),
         ..known
+    };
+    with_wallet(charge, row, file, payment)
+}
+
+/// The charge with the wallet that is known, or else the row's.
+fn with_wallet(charge: Charge, row: &FileRow, file: FileId, payment: &Payment) -> Charge {
+    match payment.wallet() {
+        Some(wallet) => Charge {
+            wallet: Some(wallet.to_owned()),
+            ..charge
+        },
+        None => Charge {
+            wallet: row.wallet.clone(),
+            wallet_file: row.wallet.is_some().then_some(file),
+            ..charge
+        },
     }
 }
 

@@ -37,6 +37,18 @@ fn row(row_type: RowType, amount: Money) -> FileRow {
     }
 }
 
+fn file() -> FileId {
+    FileId::from(uuid::Uuid::from_u128(7))
+}
+
+fn judge_payment(
+    row: &FileRow,
+    payment: &Payment,
+    companions: Companions,
+) -> Verdict<PaymentEvent> {
+    super::judge_payment(row, file(), payment, companions)
+}
+
 fn failed() -> PaymentState {
     PaymentState::Failed(Failure {
         code: "X".to_owned(),
@@ -343,4 +355,70 @@ fn m3_a_portal_refund_is_taken_up_to_what_is_left_of_a_paid_payment() {
     };
     assert_eq!(of(left, &payment), Verdict::Settles(()));
     assert_eq!(of(left + 1, &payment), Verdict::Claims(()));
+}
+
+/// Who may name the wallet of a charge: what an answer has said stays, what an earlier version of the file alone
+/// has said gives way to the whole one.
+#[test]
+fn a_wallet_is_corrected_where_only_an_earlier_version_of_the_file_named_it() {
+    let corrects = Companions {
+        corrects_wallet: true,
+        ..Companions::default()
+    };
+    let earlier = Some(FileId::from(uuid::Uuid::from_u128(6)));
+    for state in [PaymentState::Succeeded, canceled(true)] {
+        for (wallet_file, companions, expected) in [
+            (earlier, corrects, "wallet_named"),
+            (earlier, Companions::default(), "contradicts"),
+            // An answer has named it since the file was looked at.
+            (None, corrects, "contradicts"),
+        ] {
+            let mut known = payment(state.clone());
+            known.charge = Some(Charge {
+                wallet: Some("ALIPAYCN".to_owned()),
+                wallet_file,
+                ..Charge::default()
+            });
+            let row = row(RowType::Payment, known.amount);
+            let verdict = judge_payment(&row, &known, companions);
+            assert_eq!(told(&verdict), expected, "{state:?} {wallet_file:?}");
+            let Verdict::Settles(event) = verdict else {
+                continue;
+            };
+            let after = known.apply(&event, at(9)).expect("no contradiction");
+            let after = after.expect("a change");
+            assert_eq!(after.state, state);
+            let charge = after.charge.expect("charged");
+            assert_eq!(charge.wallet.as_deref(), Some("ALIPAYHK"));
+            assert_eq!(charge.wallet_file, Some(file()));
+        }
+    }
+    let mut same = payment(PaymentState::Succeeded);
+    same.charge = Some(Charge {
+        wallet: Some("ALIPAYHK".to_owned()),
+        wallet_file: earlier,
+        ..Charge::default()
+    });
+    let row = row(RowType::Payment, same.amount);
+    assert_eq!(told(&judge_payment(&row, &same, corrects)), "agrees");
+}
+
+/// The wallet of a trade that waits for its buyer is known by an answer, too.
+#[test]
+fn a_row_with_another_wallet_than_the_unpaid_trade_had_settles_nothing() {
+    let mut waits = payment(PaymentState::Processing(ProcessingReason::AwaitingBuyer));
+    waits.unpaid_wallet = Some("ALIPAYCN".to_owned());
+    let mut row = row(RowType::Payment, waits.amount);
+    assert_eq!(
+        told(&judge_payment(&row, &waits, Companions::default())),
+        "contradicts"
+    );
+    row.wallet = None;
+    let Verdict::Settles(PaymentEvent::Paid { charge, .. }) =
+        judge_payment(&row, &waits, Companions::default())
+    else {
+        panic!("it was paid");
+    };
+    assert_eq!(charge.wallet.as_deref(), Some("ALIPAYCN"));
+    assert_eq!(charge.wallet_file, None, "an answer named it");
 }

@@ -35,6 +35,10 @@ pub enum ReconciliationStatus {
     Running,
     /// Nothing was done for ten minutes: the process died. The same files again continue it.
     Interrupted,
+    /// It was interrupted, and other files of all its days were reconciled since: nobody need continue it.
+    Superseded,
+    /// A file of it cannot be read, and nothing of it was taken.
+    Failed,
     /// Done.
     Complete,
 }
@@ -42,6 +46,8 @@ pub enum ReconciliationStatus {
 stored_names!(ReconciliationStatus {
     Running = "running",
     Interrupted = "interrupted",
+    Superseded = "superseded",
+    Failed = "failed",
     Complete = "complete",
 });
 
@@ -314,6 +320,8 @@ pub struct ReconciliationItem {
     pub source: Source,
     /// Where it stands.
     pub status: ReconciliationStatus,
+    /// What is wrong with which file, and from which line on, where it failed.
+    pub failure: Option<String>,
     /// The rate that fees were checked against.
     pub fee_basis_points: Option<i32>,
     /// When it began.

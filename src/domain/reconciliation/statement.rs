@@ -74,6 +74,7 @@ fn verdict(item: &ReconciliationItem, agrees: bool) -> Markup {
         } @else {
             p.bad {
                 strong { "Not complete: " (item.status.as_str()) "." }
+                @if let Some(failure) = &item.failure { " " (failure) "." }
                 " What follows is what was found so far."
             }
         }
@@ -373,6 +374,7 @@ mod tests {
                 partner: "2088000000000017".to_owned(),
                 source: Source::Upload,
                 status: ReconciliationStatus::Complete,
+                failure: None,
                 fee_basis_points: Some(80),
                 created_at: at,
                 completed_at: Some(at),

@@ -141,7 +141,7 @@ pub struct TransitionView {
     pub gateway_at: String,
     /// What happened: `created`, `paid`, `buyer_must_confirm`, `declined`,
     /// `never_sent`, `outcome_became_unknown`, `access_refused`, `cancel_started`, `cancel_refused`, `closed`, `plan_exhausted`,
-    /// `resolved`; `contradicted` where Alipay says what the books do not take, and
+    /// `wallet_named`, `resolved`; `contradicted` where Alipay says what the books do not take, and
     /// `contradiction_settled` (of refunds `refund_contradicted` and `refund_contradiction_settled`);
     /// of the payment's books `refund_reserved`, `cancel_turned_into_refund` and the
     /// events of its refunds that move money: `refund_created`, `refund_accepted`,

@@ -318,6 +318,7 @@ pub(in crate::http) mod tests {
             charge: Some(Charge {
                 paid_at: Some(at),
                 wallet: Some("ALIPAYHK".to_owned()),
+                wallet_file: None,
                 buyer_user_id: Some(BuyerUserId::mask("2088000000000000")),
                 buyer_login_id: Some(BuyerLoginId::mask("852-****0001")),
             }),

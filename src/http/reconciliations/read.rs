@@ -43,7 +43,7 @@ pub struct ReconciliationList {
         ("partner" = Option<String>, Query, description = "Of this Alipay account.", example = "2088000000000017"),
         ("day" = Option<String>, Query, format = Date, description = "With a file of this GMT+8 day.", example = "2026-03-09"),
         ("kind" = Option<String>, Query, description = "With such a file: `transaction` or `settlement`.", example = "transaction"),
-        ("status" = Option<String>, Query, description = "`running`, `interrupted` or `complete`.", example = "complete"),
+        ("status" = Option<String>, Query, description = "`running`, `interrupted`, `superseded`, `failed` or `complete`.", example = "complete"),
         ("limit" = Option<i32>, Query, minimum = 1, maximum = 200, description = "Most items on the page; 50 where it is left out."),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
     ),
@@ -67,7 +67,7 @@ pub async fn list(
         ),
         status: reader.parse(
             "status",
-            "must be running, interrupted or complete",
+            "must be running, interrupted, superseded, failed or complete",
             ReconciliationStatus::from_name,
         ),
         id: None,

@@ -90,9 +90,13 @@ pub struct SummaryView {
     /// How the files came: `upload`, `command_line` or `sftp`.
     #[schema(example = "upload")]
     pub source: &'static str,
-    /// `running`, `complete`, or `interrupted`: bring the same files again to continue it.
+    /// `running`, `complete`, `failed` (see `error`), or `interrupted`: bring the same files again to continue it.
+    /// `superseded`: it was interrupted, and other files of all its days were reconciled since.
     #[schema(example = "complete")]
     pub status: &'static str,
+    /// What is wrong with which file, and from which line on, where it `failed`: nothing of that file was taken.
+    #[schema(required = true, example = json!(null))]
+    pub error: Option<String>,
     /// Whether nothing waits for a person or for the rest of a file: complete, no open difference, and no
     /// row that could not be read or is missing.
     #[schema(example = true)]
@@ -127,6 +131,7 @@ impl From<&ReconciliationItem> for SummaryView {
             partner: item.partner.clone(),
             source: item.source.as_str(),
             status: item.status.as_str(),
+            error: item.failure.clone(),
             agrees: item.agrees(),
             differences: counts.map(|(class, n)| (class.as_str(), *n)).collect(),
             open_differences: item.open,
