@@ -529,6 +529,13 @@ fn refused_cancels(evidence: &Evidence, found: &mut Findings) {
         let stands = match (body["code"].as_str(), body["alternative"].as_str()) {
             // A refund of it is in the way, or was and failed since.
             (Some("invalid_state"), _) => row.status == "failed" || row.has_refunds,
+            // None was sent, so it is Alipay that closed it, if it is closed.
+            (Some("cancel_window_closed"), Some("refund"))
+                if body["attempted"] == "false"
+                    && row.status_reason.as_deref() == Some("closed_after_payment") =>
+            {
+                true
+            }
             (Some("cancel_window_closed"), Some("refund")) | (Some("cancel_refused"), None) => {
                 !evidence.settled || row.status == "succeeded"
             }
