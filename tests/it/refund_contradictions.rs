@@ -461,3 +461,30 @@ async fn a_refund_that_alipay_takes_back_waits_for_a_person(pool: PgPool) {
     assert_eq!(listed[0]["refund"]["id"], done.id());
     finish(world).await;
 }
+
+/// A refund query that knows no such payment denies a payment that is held paid: that is asked about too.
+#[sqlx::test]
+async fn m6_a_refund_query_that_knows_no_payment_asks_about_the_payment(pool: PgPool) {
+    let mut world = start(pool).await;
+    let paid = world.pay("0001").await;
+    let done = refund(&world, &paid, 1000, "sync").await;
+    assert_eq!(done.summary("status"), (201, "succeeded"), "{done:?}");
+    world.advance(TimeDelta::seconds(1)).await;
+    let denied = json!({"type": "result", "code": "TRADE_NOT_EXIST"});
+    world.simulator.script("refund_query", 2, denied).await;
+    world.till.refresh_refund(done.id()).await;
+    let said = "select count(*) from contradiction
+        where claim in ('not_found', 'refund_not_found') and settled_at is null";
+    assert_eq!(
+        world.count_rows(said).await,
+        2,
+        "the payment and the refund"
+    );
+    for _ in 0..2 {
+        world.advance(TimeDelta::minutes(11)).await;
+        world.run_due().await;
+    }
+    assert_eq!(world.count_rows(said).await, 0, "Alipay knows both");
+    assert!(unresolved(&world).await.is_empty());
+    finish(world).await;
+}

@@ -71,12 +71,10 @@ impl App {
             };
             let next_check_at = self.next_refund_check(after.as_ref().unwrap_or(&refund), news);
             let question_at = question_about_a_refusal(after.as_ref(), news);
-            let kept = match decision {
-                Ok(RefundDecision::Nothing | RefundDecision::Becomes(_)) => self
-                    .dispute_payment(&refund, after.as_ref(), news)
-                    .await
-                    .map(|()| false),
-                // What is said against the books is kept first, and only then is it answered.
+            // What is said against the books is kept first, and only then is it answered.
+            let disputed = self.dispute_payment(&refund, after.as_ref(), news).await;
+            let kept = match disputed.and(decision) {
+                Ok(RefundDecision::Nothing | RefundDecision::Becomes(_)) => Ok(false),
                 Ok(RefundDecision::Contradicts(claim)) => self
                     .contradict_refund(&refund, claim, news)
                     .await
