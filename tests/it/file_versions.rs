@@ -426,6 +426,64 @@ async fn what_is_no_text_is_refused_in_one_sentence(pool: PgPool) {
     day.world.finish().await;
 }
 
+/// Every way in which a part of a file is no data: the line is named, nothing is taken from it, and the file does not
+/// agree. What lacks its end is provisional besides.
+#[sqlx::test]
+async fn what_cannot_be_read_is_named_with_its_line_and_takes_nothing(pool: PgPool) {
+    let (day, ids) = Day::of(pool, 2).await;
+    let lines: Vec<&str> = day.text.lines().collect();
+    let last = lines[3];
+    let with_last = |last: &[u8]| {
+        let head = lines[..3].join("\n") + "\n";
+        [head.as_bytes(), last].concat()
+    };
+    let garbled = [last.as_bytes(), b"\xff\xfe\x81\n"].concat();
+    let (most, _) = last.rsplit_once('|').expect("fields");
+    let quoted = last.replacen("|HKD|", "|\"HKD", 1);
+    let (in_quotes, _) = quoted.split_once("HKD").expect("a field");
+    for (what, bytes, line, provisional) in [
+        ("bytes of no text", with_last(&garbled), 4, false),
+        (
+            "a column too few",
+            with_last(format!("{most}\n").as_bytes()),
+            4,
+            false,
+        ),
+        ("cut in a field", with_last(most.as_bytes()), 4, true),
+        (
+            "cut within quotes",
+            with_last(in_quotes.as_bytes()),
+            4,
+            true,
+        ),
+        (
+            "a count that is none",
+            format!("{}Total_count:two\n", day.text).into_bytes(),
+            5,
+            false,
+        ),
+        (
+            "a count that is cut",
+            format!("{}Total_count:1", day.text).into_bytes(),
+            5,
+            true,
+        ),
+    ] {
+        let made = day.bring(&bytes).await;
+        assert_eq!(made.status, 201, "{what}: {made:?}");
+        let faults = made.body["row_faults"].as_array().expect("a list");
+        assert_eq!(faults.len(), 1, "{what}: {made:?}");
+        assert_eq!(faults[0]["line"], line, "{what}: {made:?}");
+        let file = &made.body["files"][0];
+        assert_eq!(file["provisional"], provisional, "{what}: {made:?}");
+        // What lacks its end takes no place of what does not, and then waits for nobody.
+        assert_eq!(made.body["agrees"], file["superseded"], "{what}: {made:?}");
+        let open = usize::from(line == 4);
+        assert_eq!(day.open(&ids).await, open, "{what}");
+    }
+    day.world.finish().await;
+}
+
 /// Two contents under one name: the second waits for the first and is the version after it.
 #[sqlx::test]
 async fn two_contents_of_one_name_at_once_are_two_versions(pool: PgPool) {
