@@ -159,7 +159,7 @@ impl App {
         let news = News {
             actor: Actor::ApiKey(identity.api_key_id),
             answered: None,
-            told: Some(Told::Event(PaymentEvent::Resolved(resolution))),
+            told: Some(Told::Event(PaymentEvent::Resolved(resolution.clone()))),
             fence: None,
             reschedule: false,
             keep_to_cancel: false,
@@ -172,8 +172,9 @@ impl App {
             .record(payment, &news, INSIST_ON_DECIDING)
             .await
             .map_err(unrecorded)?;
-        // The truth may have arrived in between; it wins.
-        if payment.version == before || !payment.is_settled() {
+        // The truth, or another's decision, may have arrived in between; it wins.
+        let is_decided = payment.is_settled() && resolution.says_what_is(&payment.state);
+        if payment.version == before || !is_decided {
             return Err(not_decided(&payment, now));
         }
         tracing::warn!(payment.id = %id, api_key.id = %identity.api_key_id, ticket = %grounds.ticket, status = payment.state.status(), "an operator resolved a payment");

@@ -306,9 +306,17 @@ fn decide(plan: &Plan, payment: &Payment, news: &News<'_>) -> Decision {
         .asked_at()
         .zip(payment.contradicted_at)
         .is_some_and(|(asked, contradicted)| asked > contradicted);
-    // The money is proven to be with the merchant still; then it can be refunded.
-    if was_asked_since && event == PaymentEvent::CancelRefused && payment.reversal.is_some() {
-        return Decision::Agrees;
+    if event == PaymentEvent::CancelRefused
+        && payment.reversal.is_some()
+        && payment.proven_returned_minor > 0
+    {
+        // What was said to be back cannot be refunded: the wish waits until a question that was asked since proves
+        // that the money is with the merchant still.
+        return if was_asked_since {
+            Decision::Agrees
+        } else {
+            Decision::Nothing
+        };
     }
     if let Some(refund_id) = turns_into(payment, &event) {
         return Decision::TurnsInto(refund_id);

@@ -212,7 +212,7 @@ impl Db {
                     and version = $5 and status = $6
                     -- What a person decides is what needs one.
                     and ($33::text is null or contradicted_at is not null
-                        or status_reason = 'closed_after_payment'
+                        or (status = 'canceled' and charged)
                         or payment_needs_a_person(payment.*,
                             coalesce((select access_refusals from held), 0)))
                     and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end

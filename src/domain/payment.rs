@@ -596,7 +596,12 @@ impl Payment {
             // The books have moved to what was said, or past it, or a person has settled it.
             next.contradicted_at = None;
         }
-        next.decided_by_operator = is_decided || (self.decided_by_operator && state == self.state);
+        // Who confirms what Alipay had said decides nothing that its next word must move.
+        next.decided_by_operator = if state == self.state {
+            self.decided_by_operator
+        } else {
+            is_decided
+        };
         next.state = state;
         next.canceling = canceling;
         next.reversal = match event {
@@ -927,7 +932,8 @@ impl Payment {
             // A person books what was returned.
             PaymentEvent::Resolved(Resolution::Canceled { money_returned })
                 if self.contradicted_at.is_some()
-                    && (*money_returned || self.refund_reserved_minor == 0) =>
+                    && (*money_returned
+                        || (self.refund_reserved_minor == 0 && self.canceling.is_none())) =>
             {
                 let reason = if *money_returned {
                     CancelReason::ClosedAfterPayment
@@ -1017,16 +1023,18 @@ impl Payment {
             PaymentEvent::Paid { .. } if self.yields() => Ok(Some((PaymentState::Succeeded, None))),
             // It had been paid, and the money is back: no more than that was not known.
             PaymentEvent::Closed {
+                reason,
                 money_returned: true,
                 ..
             } if !returned => match self.contradicted_at {
-                Some(_) => Ok(canceled(true)),
                 // That it is closed says no more of the money than a person knew who decided about it.
-                None if self.decided_by_operator
-                    && closed_by == CancelReason::ClosedAfterPayment =>
+                _ if *reason == CancelReason::ClosedAfterPayment
+                    && self.decided_by_operator
+                    && self.charge.is_some() =>
                 {
                     Ok(None)
                 }
+                Some(_) => Ok(canceled(true)),
                 None => Err(self.contradiction(event)),
             },
             // That a paid trade is closed is taken for the return of its money. A person may know better.
@@ -1130,16 +1138,11 @@ impl Payment {
     }
 
     /// Whether a person may decide: what needs one, what Alipay contradicts, and whether the money of a
-    /// trade that was closed after payment is back.
+    /// trade that was closed after it was paid is back.
     pub fn may_be_decided(&self, now: DateTime<Utc>) -> bool {
-        let is_closed_after_payment = matches!(
-            self.state,
-            PaymentState::Canceled {
-                reason: CancelReason::ClosedAfterPayment,
-                ..
-            }
-        );
-        self.contradicted_at.is_some() || self.needs_a_person(now) || is_closed_after_payment
+        let is_closed = matches!(self.state, PaymentState::Canceled { .. });
+        let was_paid = self.charge.is_some();
+        self.contradicted_at.is_some() || self.needs_a_person(now) || (is_closed && was_paid)
     }
 
     /// Whether Alipay may still take a cancel; it alone decides (`design/correctness.md` T4).

@@ -234,6 +234,8 @@ fn s1_a_person_ends_a_cancel_that_alipay_contradicts() {
     let kept = applied(&paid, &PaymentEvent::Resolved(Resolution::Succeeded));
     assert_eq!(kept.state, PaymentState::Succeeded);
     assert!(kept.is_settled() && kept.contradicted_at.is_none());
+    // What the person confirmed is Alipay's word, and none that yields to its next one.
+    assert!(!kept.decided_by_operator);
     paid.canceling = None;
     assert!(paid.agrees_with(&events()[0]));
 }
@@ -247,7 +249,8 @@ fn s1_whether_the_money_of_a_trade_closed_after_payment_is_back_may_be_decided()
         money_returned,
     };
     let decided = |money_returned| PaymentEvent::Resolved(Resolution::Canceled { money_returned });
-    let closed = payment(after_payment(true));
+    let mut closed = payment(after_payment(true));
+    closed.charge = Some(charge());
     assert!(closed.may_be_decided(at(9)) && !closed.needs_a_person(at(9)));
     assert_eq!(closed.apply(&decided(true), at(9)), Ok(None));
     let kept = applied(&closed, &decided(false));
@@ -259,14 +262,25 @@ fn s1_whether_the_money_of_a_trade_closed_after_payment_is_back_may_be_decided()
         charge: None,
     };
     assert_eq!(kept.apply(&again, at(10)), Ok(None));
+    // Not even where a row of a file has said that it was paid, which nobody doubts.
+    let mut told = kept.clone();
+    told.contradicted_at = Some(at(10));
+    assert_eq!(told.apply(&again, at(11)), Ok(None));
+    assert!(told.agrees_with(&again), "the question settles it");
     assert_eq!(applied(&kept, &decided(true)).state, after_payment(true));
-    // Of any other end nobody decides that nothing contradicts.
-    let requested = payment(PaymentState::Canceled {
+    // Whoever closed it; but of what was never paid nobody decides that nothing contradicts.
+    let mut requested = payment(PaymentState::Canceled {
         reason: CancelReason::Requested,
         money_returned: true,
     });
     assert!(!requested.may_be_decided(at(9)));
     assert_eq!(requested.apply(&decided(false), at(9)), Ok(None));
+    requested.charge = Some(charge());
+    assert!(requested.may_be_decided(at(9)));
+    assert_eq!(
+        applied(&requested, &decided(false)).state.status(),
+        "canceled"
+    );
 }
 
 /// M12: what is proven to be back is not refundable, whatever else the books say.

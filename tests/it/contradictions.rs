@@ -304,12 +304,16 @@ async fn m6_a_cancel_that_is_answered_and_never_acts_stands_until_a_person_decid
     assert_eq!(said.count(), 1, "said once, and not settled meanwhile");
     let path = format!("/v1/payments/{}/resolve", paid.id());
     let failed = json!({"status": "failed", "reason": "not so", "ticket": "OPS-4"});
-    let refused = operate(&world, &path, failed).await;
-    assert_eq!(
-        refused.summary("code"),
-        (409, "invalid_state"),
-        "{refused:?}"
-    );
+    let kept =
+        json!({"status": "canceled", "money_returned": false, "reason": "no", "ticket": "OPS-4"});
+    for neither in [failed, kept] {
+        let refused = operate(&world, &path, neither).await;
+        assert_eq!(
+            refused.summary("code"),
+            (409, "invalid_state"),
+            "{refused:?}"
+        );
+    }
     let stays = json!({"status": "succeeded", "reason": "the portal shows it", "ticket": "OPS-4"});
     let resolved = operate(&world, &path, stays).await;
     assert_eq!(
@@ -332,6 +336,76 @@ async fn m6_a_cancel_that_is_answered_and_never_acts_stands_until_a_person_decid
     let refund = world.till.refund(paid.id(), &json!({}), 5).await;
     assert_eq!(refund.body["status"], "succeeded", "{refund:?}");
     world.finish().await;
+}
+
+/// What a person has confirmed is no decision against Alipay: the next cancel that is answered and does nothing is
+/// contradicted like the first, and books nothing.
+#[sqlx::test]
+async fn m6_a_confirmed_sale_does_not_yield_to_a_cancel_that_never_acts(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    world
+        .simulator
+        .script_late("cancel", 1000, "success", None)
+        .await;
+    let path = format!("/v1/payments/{}/resolve", paid.id());
+    let stays = json!({"status": "succeeded", "reason": "the portal shows it", "ticket": "OPS-6"});
+    for verb in ["cancel", "cancel", "reverse"] {
+        let asked = undo(&world, paid.id(), verb).await;
+        assert_eq!(asked.status, 202, "{verb}: {asked:?}");
+        world.settle_calls().await;
+        world.advance(TimeDelta::seconds(2)).await;
+        world.run_due().await;
+        let told = world.till.payment(paid.id()).await;
+        assert_eq!(
+            (&told["status"], &told["next_action"]["type"]),
+            (&json!("succeeded"), &json!("call_operator")),
+            "{verb}: {told}"
+        );
+        assert_eq!(unresolved(&world).await.len(), 1, "{verb}");
+        let resolved = operate(&world, &path, stays.clone()).await;
+        assert_eq!(
+            resolved.summary("status"),
+            (200, "succeeded"),
+            "{resolved:?}"
+        );
+    }
+    world.run_due().await;
+    world.finish().await;
+}
+
+/// A reversal whose first cancel is answered "done" and does nothing, and whose next ones are refused for the
+/// balance: the wish waits for the question that proves the money still there, and becomes one refund.
+#[sqlx::test]
+async fn m6_a_reversal_whose_contradicted_cancel_is_refused_becomes_a_refund(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    world
+        .simulator
+        .script_late("cancel", 1, "success", None)
+        .await;
+    world
+        .simulator
+        .script_refusal("cancel", 1000, "SELLER_BALANCE_NOT_ENOUGH")
+        .await;
+    let asked = undo(&world, paid.id(), "reverse").await;
+    assert_eq!(asked.status, 202, "{asked:?}");
+    world.settle_calls().await;
+    for _ in 0..180 {
+        world.advance(TimeDelta::seconds(1)).await;
+        world.run_due().await;
+        world.settle_calls().await;
+    }
+    let undone = world.till.payment(paid.id()).await;
+    let refunds = &undone["refunds"];
+    assert_eq!(
+        (&refunds["refundable"], &undone["status"]),
+        (&json!(0), &json!("succeeded")),
+        "{undone}"
+    );
+    assert_eq!(world.count_rows("select count(*) from refund").await, 1);
+    assert!(unresolved(&world).await.is_empty());
+    world.end_without_checks().await;
 }
 
 /// The same of a reversal: once the day is over and the trade is paid still, it becomes a refund.
@@ -397,6 +471,40 @@ async fn a_person_may_say_that_the_money_of_a_closed_trade_did_not_go_back(pool:
     let told = refresh(&world, paid.id()).await;
     assert_eq!(told.body["money_returned"], false, "{told:?}");
     assert_eq!(told.body["next_action"]["type"], "done", "{told:?}");
+    assert!(unresolved(&world).await.is_empty());
+    world.finish().await;
+}
+
+/// The same where a cancel was asked for of what Alipay had closed already: the refusal of the cancel says nothing of
+/// the money.
+#[sqlx::test]
+async fn a_person_may_say_so_of_a_trade_that_was_closed_before_its_cancel(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    let ours = world.till.payment(paid.id()).await;
+    let theirs = ours["partner_trans_id"].as_str().expect("an id");
+    world.simulator.close_paid(theirs, false).await;
+    undo(&world, paid.id(), "cancel").await;
+    for _ in 0..10 {
+        world.settle_calls().await;
+        world.advance(TimeDelta::seconds(1)).await;
+        world.run_due().await;
+    }
+    let told = world.till.payment(paid.id()).await;
+    assert_eq!(told["money_returned"], true, "{told}");
+    let path = format!("/v1/payments/{}/resolve", paid.id());
+    let decision = json!({
+        "status": "canceled", "money_returned": false, "reason": "the portal shows it", "ticket": "OPS-7"
+    });
+    let resolved = operate(&world, &path, decision).await;
+    assert_eq!(
+        resolved.summary("status"),
+        (200, "canceled"),
+        "{resolved:?}"
+    );
+    assert_eq!(resolved.body["money_returned"], false, "{resolved:?}");
+    let told = refresh(&world, paid.id()).await;
+    assert_eq!(told.body["money_returned"], false, "{told:?}");
     assert!(unresolved(&world).await.is_empty());
     world.finish().await;
 }

@@ -48,7 +48,7 @@ pub struct ResolveRequest {
 /// whose account Alipay refuses. Of a paid one whose cancel does not end, `succeeded` says that the money
 /// stays, `canceled` that it went back. Of one that Alipay
 /// contradicts, another status accepts what Alipay said, after which `succeeded` can be refunded, and the
-/// status it has says that the books are right and ends a cancel that is under way. Of one that Alipay closed
+/// status it has says that the books are right and ends a cancel that is under way. Of one that was closed
 /// after payment, `canceled` with `money_returned` says whether the money really went back. Recorded with who, when, why and the ticket. Any other payment is
 /// refused `invalid_state`: only Alipay's answers change it.
 #[utoipa::path(
