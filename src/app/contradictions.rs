@@ -8,6 +8,7 @@ use crate::{
     },
     domain::{
         contradiction::Claim,
+        id::AttemptId,
         payment::Payment,
         refund::Refund,
         transition::{Actor, FileLine},
@@ -16,30 +17,36 @@ use crate::{
 };
 
 impl App {
-    /// Keeps what the news says against a payment. From there on a question is due, and a person sees it.
+    /// Keeps what an answer, or a row of a file, says against a payment. From there on a question is due, and a person
+    /// sees it. `code` is Alipay's, where a refusal says it.
     pub(super) async fn contradict(
         &self,
         payment: &Payment,
         claim: Claim,
-        news: &News<'_>,
+        code: &str,
+        actor: Actor,
+        attempt_id: Option<AttemptId>,
     ) -> Result<Opened, DbError> {
-        let opened = self
-            .db
-            .contradict_payment(
-                payment,
-                &NewContradiction {
-                    claim,
-                    reference: "",
-                    returned_minor: claim.returned_of(payment),
-                    actor: news.actor,
-                    attempt_id: news.answered.map(|(attempt_id, _)| attempt_id),
-                    gateway_at: self.clock.now(),
-                },
-            )
-            .await?;
+        let new = NewContradiction {
+            claim,
+            reference: code,
+            returned_minor: claim.returned_of(payment),
+            actor,
+            attempt_id,
+            gateway_at: self.clock.now(),
+        };
+        self.keep_against(payment, &new).await
+    }
+
+    async fn keep_against(
+        &self,
+        payment: &Payment,
+        new: &NewContradiction<'_>,
+    ) -> Result<Opened, DbError> {
+        let opened = self.db.contradict_payment(payment, new).await?;
         if opened == Opened::New {
             crashpoint!(self.db.failpoints, "contradiction.opened");
-            note_payment(payment, claim);
+            note_payment(payment, new.claim);
         }
         Ok(opened)
     }
@@ -60,7 +67,7 @@ impl App {
                     reference: "",
                     returned_minor: claim.returned_by(refund),
                     actor: news.actor,
-                    attempt_id: news.answered.map(|(attempt_id, _)| attempt_id),
+                    attempt_id: news.attempt_id(),
                     gateway_at: self.clock.now(),
                 },
             )
@@ -79,35 +86,6 @@ impl App {
         Ok(opened)
     }
 
-    /// Keeps what news of a refund say against its payment; `code` is Alipay's, where a refusal says it.
-    pub(super) async fn contradict_by_refund(
-        &self,
-        payment: &Payment,
-        claim: Claim,
-        code: &str,
-        news: &RefundNews<'_>,
-    ) -> Result<Opened, DbError> {
-        let opened = self
-            .db
-            .contradict_payment(
-                payment,
-                &NewContradiction {
-                    claim,
-                    reference: code,
-                    returned_minor: claim.returned_of(payment),
-                    actor: news.actor,
-                    attempt_id: news.answered.map(|(attempt_id, _)| attempt_id),
-                    gateway_at: self.clock.now(),
-                },
-            )
-            .await?;
-        if opened == Opened::New {
-            crashpoint!(self.db.failpoints, "contradiction.opened_by_refund");
-            note_payment(payment, claim);
-        }
-        Ok(opened)
-    }
-
     /// Keeps a refund of the portal for which its payment has no room.
     pub(super) async fn contradict_by_portal_refund(
         &self,
@@ -116,25 +94,15 @@ impl App {
         amount_minor: i64,
         line: FileLine,
     ) -> Result<Opened, DbError> {
-        let claim = Claim::RefundMadeInPortal;
-        let opened = self
-            .db
-            .contradict_payment(
-                payment,
-                &NewContradiction {
-                    claim,
-                    reference: partner_refund_id,
-                    returned_minor: amount_minor,
-                    actor: Actor::File(line),
-                    attempt_id: None,
-                    gateway_at: self.clock.now(),
-                },
-            )
-            .await?;
-        if opened == Opened::New {
-            note_payment(payment, claim);
-        }
-        Ok(opened)
+        let new = NewContradiction {
+            claim: Claim::RefundMadeInPortal,
+            reference: partner_refund_id,
+            returned_minor: amount_minor,
+            actor: Actor::File(line),
+            attempt_id: None,
+            gateway_at: self.clock.now(),
+        };
+        self.keep_against(payment, &new).await
     }
 
     /// Settles what stands against a payment by an answer that agrees with the books. `false`: there is
@@ -146,7 +114,7 @@ impl App {
     ) -> Result<bool, DbError> {
         let settlement = Settlement {
             actor: news.actor,
-            attempt_id: news.answered.map(|(attempt_id, _)| attempt_id),
+            attempt_id: news.attempt_id(),
             grounds: None,
             gateway_at: self.clock.now(),
         };
@@ -163,7 +131,7 @@ impl App {
     ) -> Result<bool, DbError> {
         let settlement = Settlement {
             actor: news.actor,
-            attempt_id: news.answered.map(|(attempt_id, _)| attempt_id),
+            attempt_id: news.attempt_id(),
             grounds: None,
             gateway_at: self.clock.now(),
         };

@@ -51,6 +51,11 @@ pub(super) struct News<'a> {
 }
 
 impl News<'_> {
+    /// The call that was answered.
+    pub(super) fn attempt_id(&self) -> Option<AttemptId> {
+        self.answered.map(|(attempt_id, _)| attempt_id)
+    }
+
     /// Whether it is the answer to a cancel of this payment, and ends it.
     fn cancel_refused(&self, payment: &Payment) -> Option<bool> {
         self.told.as_ref()?.cancel_refused(payment)
@@ -102,7 +107,8 @@ impl App {
                 Decision::Nothing => self.write(&payment, None, news).await,
                 // What is said against the books is kept first, and only then is it answered.
                 Decision::Contradicts(claim) => {
-                    match self.contradict(&payment, *claim, news).await {
+                    let kept = self.contradict(&payment, *claim, "", news.actor, news.attempt_id());
+                    match kept.await {
                         Ok(Opened::Known) => self.write(&payment, None, news).await,
                         Ok(Opened::New | Opened::Stale) => Ok(Recorded::Stale),
                         Err(error) => Err(error),
@@ -302,24 +308,15 @@ fn decide(plan: &Plan, payment: &Payment, news: &News<'_>) -> Decision {
             return claim.map_or(Decision::Nothing, Decision::Contradicts);
         }
     };
-    let was_asked_since = told
-        .asked_at()
-        .zip(payment.contradicted_at)
-        .is_some_and(|(asked, contradicted)| asked > contradicted);
-    if event == PaymentEvent::CancelRefused
-        && payment.reversal.is_some()
-        && payment.proven_returned_minor > 0
-    {
-        // What was said to be back cannot be refunded: the wish waits until a question that was asked since proves
-        // that the money is with the merchant still.
-        return if was_asked_since {
-            Decision::Agrees
-        } else {
-            Decision::Nothing
-        };
-    }
+    let was_asked_since = payment.was_contradicted_before(told.asked_at());
     if let Some(refund_id) = turns_into(payment, &event) {
-        return Decision::TurnsInto(refund_id);
+        return match payment.proven_returned_minor {
+            0 => Decision::TurnsInto(refund_id),
+            // What was said to be back cannot be refunded: the wish waits until a question that was asked since
+            // proves that the money is with the merchant still.
+            _ if was_asked_since => Decision::Agrees,
+            _ => Decision::Nothing,
+        };
     }
     if planted!(DoubledTransition) && !payment.state.is_final() {
         let again = payment.apply(&event, news.now).ok().flatten();

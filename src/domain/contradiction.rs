@@ -204,6 +204,20 @@ pub fn next_question(
     }
 }
 
+/// Whether a question was sent after something was contradicted, so that its answer may settle that.
+fn is_asked_since(contradicted_at: Option<DateTime<Utc>>, asked_at: Option<DateTime<Utc>>) -> bool {
+    contradicted_at
+        .zip(asked_at)
+        .is_some_and(|(contradicted, asked)| asked > contradicted)
+}
+
+impl Payment {
+    /// Whether a question that was sent then was sent since the contradiction.
+    pub fn was_contradicted_before(&self, asked_at: Option<DateTime<Utc>>) -> bool {
+        is_asked_since(self.contradicted_at, asked_at)
+    }
+}
+
 impl Refund {
     /// Whether a question was asked since the contradiction.
     pub fn was_asked_since_contradicted(&self) -> bool {
@@ -212,9 +226,7 @@ impl Refund {
 
     /// Whether a question that was sent then was sent since the contradiction.
     pub fn was_contradicted_before(&self, asked_at: Option<DateTime<Utc>>) -> bool {
-        self.contradicted_at
-            .zip(asked_at)
-            .is_some_and(|(contradicted, asked)| asked > contradicted)
+        is_asked_since(self.contradicted_at, asked_at)
     }
 
     /// Whether what stands against it has not been asked about since: the next answer may settle it.

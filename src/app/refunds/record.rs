@@ -51,6 +51,13 @@ pub(in crate::app) struct RefundNews<'a> {
     pub(in crate::app) now: DateTime<Utc>,
 }
 
+impl RefundNews<'_> {
+    /// The call that was answered.
+    pub(in crate::app) fn attempt_id(&self) -> Option<AttemptId> {
+        self.answered.map(|(attempt_id, _)| attempt_id)
+    }
+}
+
 impl App {
     /// Applies news to a refund and writes it, guarded by the version that was read. Another writer's
     /// change leads to reading and deciding again; an outage or a commit in doubt to repeating the
@@ -323,7 +330,7 @@ impl App {
                 return Ok(());
             };
             let opened = self
-                .contradict_by_refund(&payment, claim, code, news)
+                .contradict(&payment, claim, code, news.actor, news.attempt_id())
                 .await?;
             if opened != Opened::Stale {
                 return Ok(());

@@ -371,11 +371,9 @@ impl App {
 /// undone either way.
 pub(in crate::app) fn turns_into(payment: &Payment, event: &PaymentEvent) -> Option<RefundId> {
     let ends = matches!(event, PaymentEvent::CancelRefused);
-    // What is proven to be back is not refunded again.
-    let is_whole = payment.proven_returned_minor == 0;
     payment
         .reversal
-        .filter(|_| ends && is_whole && payment.state == PaymentState::Succeeded)
+        .filter(|_| ends && payment.state == PaymentState::Succeeded)
 }
 
 /// How a payment is undone at `now`.
