@@ -3,12 +3,11 @@
 
 use chrono::TimeDelta;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::PgPool;
 
 use crate::support::{
     World,
-    alipay::JsonBody as _,
     http::{Answer, Caller},
 };
 
@@ -16,19 +15,6 @@ use crate::support::{
 async fn refresh(world: &World, id: &str) -> Answer {
     let path = format!("/v1/payments/{id}/refresh");
     Caller::send(world.till.request(Method::POST, &path)).await
-}
-
-/// `POST` to a route of the operator.
-async fn operate(world: &World, path: &str, decision: Value) -> Answer {
-    let operator = world.operator_at(0);
-    Caller::send(operator.request(Method::POST, path).json_body(&decision)).await
-}
-
-/// The work-list.
-async fn unresolved(world: &World) -> Vec<Value> {
-    let answer = world.operator_at(0).get("/v1/unresolved").await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    answer.body["items"].as_array().expect("a list").clone()
 }
 
 /// A payment that Alipay holds paid, and the books closed, as a cancel would leave it that was answered
@@ -72,7 +58,7 @@ async fn m6_a_closed_payment_that_alipay_shows_paid_waits_for_a_person_who_accep
         Some("contradicted"),
         "{events:?}"
     );
-    let listed = unresolved(&world).await;
+    let listed = world.unresolved().await;
     assert_eq!(listed.len(), 1, "{listed:?}");
     assert_eq!(listed[0]["payment"]["id"], paid.id());
     let said = &listed[0]["contradictions"][0];
@@ -99,18 +85,18 @@ async fn m6_a_closed_payment_that_alipay_shows_paid_waits_for_a_person_who_accep
     let path = format!("/v1/payments/{}/resolve", paid.id());
     let decision =
         json!({"status": "succeeded", "reason": "the portal shows it", "ticket": "OPS-1"});
-    let resolved = operate(&world, &path, decision.clone()).await;
+    let resolved = world.operate(&path, decision.clone()).await;
     assert_eq!(
         resolved.summary("status"),
         (200, "succeeded"),
         "{resolved:?}"
     );
-    assert!(unresolved(&world).await.is_empty());
+    assert!(world.unresolved().await.is_empty());
     let refund = world.till.refund(paid.id(), &json!({}), 5).await;
     assert_eq!(refund.body["status"], "succeeded", "{refund:?}");
     // What nothing contradicts cannot be resolved.
     let path = format!("/v1/payments/{}/resolve", world.pay("0001").await.id());
-    let refused = operate(&world, &path, decision).await;
+    let refused = world.operate(&path, decision).await;
     assert_eq!(
         refused.summary("code"),
         (409, "invalid_state"),
@@ -130,7 +116,7 @@ async fn a_person_may_let_the_books_stand(pool: PgPool) {
     let path = format!("/v1/payments/{}/resolve", paid.id());
     let mut decision = json!({"status": "canceled", "reason": "a test trade", "ticket": "OPS-2"});
     // Whether money was returned is never guessed.
-    let refused = operate(&world, &path, decision.clone()).await;
+    let refused = world.operate(&path, decision.clone()).await;
     assert_eq!(refused.status, 422, "{refused:?}");
     assert_eq!(
         (
@@ -140,13 +126,13 @@ async fn a_person_may_let_the_books_stand(pool: PgPool) {
         (&json!("/money_returned"), &json!("required"))
     );
     decision["money_returned"] = json!(false);
-    let resolved = operate(&world, &path, decision).await;
+    let resolved = world.operate(&path, decision).await;
     assert_eq!(
         resolved.summary("status"),
         (200, "canceled"),
         "{resolved:?}"
     );
-    assert!(unresolved(&world).await.is_empty());
+    assert!(world.unresolved().await.is_empty());
     let timeline = world.till.timeline(paid.id()).await;
     let last = timeline.iter().rfind(|item| item["type"] == "transition");
     let last = last.expect("a transition");
@@ -195,7 +181,7 @@ async fn an_answer_that_agrees_settles_what_was_said_before(pool: PgPool) {
     world.run_due().await;
     let payment = world.till.payment(paid.id()).await;
     assert_eq!(payment["refunds"]["refundable"], 3925, "{payment}");
-    assert!(unresolved(&world).await.is_empty());
+    assert!(world.unresolved().await.is_empty());
     world.run_due().await;
     world.finish().await;
 }
@@ -217,7 +203,7 @@ async fn what_an_operator_decided_yields_to_alipays_word(pool: PgPool) {
     assert_eq!(world.till.payment(paid.id()).await["status"], "unresolved");
     let path = format!("/v1/payments/{}/resolve", paid.id());
     let decision = json!({"status": "failed", "reason": "not in the portal", "ticket": "OPS-3"});
-    let resolved = operate(&world, &path, decision).await;
+    let resolved = world.operate(&path, decision).await;
     assert_eq!(resolved.summary("status"), (200, "failed"), "{resolved:?}");
     world.advance(TimeDelta::seconds(1)).await;
     let told = refresh(&world, paid.id()).await;
@@ -227,7 +213,7 @@ async fn what_an_operator_decided_yields_to_alipays_word(pool: PgPool) {
     assert_eq!(last, ["paid", "contradicted", "resolved"]);
     let settled = "select count(*) from contradiction where settled_by = 'answer'";
     assert_eq!(world.count_rows(settled).await, 1);
-    assert!(unresolved(&world).await.is_empty());
+    assert!(world.unresolved().await.is_empty());
     world.run_due().await;
     world.finish().await;
 }
@@ -295,7 +281,7 @@ async fn m6_a_cancel_that_is_answered_and_never_acts_stands_until_a_person_decid
             ),
             "{told}"
         );
-        assert_eq!(unresolved(&world).await.len(), 1);
+        assert_eq!(world.unresolved().await.len(), 1);
         world.advance(TimeDelta::seconds(1)).await;
         world.run_due().await;
     }
@@ -307,7 +293,7 @@ async fn m6_a_cancel_that_is_answered_and_never_acts_stands_until_a_person_decid
     let kept =
         json!({"status": "canceled", "money_returned": false, "reason": "no", "ticket": "OPS-4"});
     for neither in [failed, kept] {
-        let refused = operate(&world, &path, neither).await;
+        let refused = world.operate(&path, neither).await;
         assert_eq!(
             refused.summary("code"),
             (409, "invalid_state"),
@@ -315,14 +301,14 @@ async fn m6_a_cancel_that_is_answered_and_never_acts_stands_until_a_person_decid
         );
     }
     let stays = json!({"status": "succeeded", "reason": "the portal shows it", "ticket": "OPS-4"});
-    let resolved = operate(&world, &path, stays).await;
+    let resolved = world.operate(&path, stays).await;
     assert_eq!(
         resolved.summary("status"),
         (200, "succeeded"),
         "{resolved:?}"
     );
     assert_eq!(resolved.body["next_action"]["type"], "done", "{resolved:?}");
-    assert!(unresolved(&world).await.is_empty());
+    assert!(world.unresolved().await.is_empty());
     let cancels = world.simulator.count("cancel").await;
     for _ in 0..10 {
         world.advance(TimeDelta::minutes(10)).await;
@@ -362,8 +348,8 @@ async fn m6_a_confirmed_sale_does_not_yield_to_a_cancel_that_never_acts(pool: Pg
             (&json!("succeeded"), &json!("call_operator")),
             "{verb}: {told}"
         );
-        assert_eq!(unresolved(&world).await.len(), 1, "{verb}");
-        let resolved = operate(&world, &path, stays.clone()).await;
+        assert_eq!(world.unresolved().await.len(), 1, "{verb}");
+        let resolved = world.operate(&path, stays.clone()).await;
         assert_eq!(
             resolved.summary("status"),
             (200, "succeeded"),
@@ -404,7 +390,7 @@ async fn m6_a_reversal_whose_contradicted_cancel_is_refused_becomes_a_refund(poo
         "{undone}"
     );
     assert_eq!(world.count_rows("select count(*) from refund").await, 1);
-    assert!(unresolved(&world).await.is_empty());
+    assert!(world.unresolved().await.is_empty());
     world.end_without_checks().await;
 }
 
@@ -426,7 +412,7 @@ async fn m6_a_reversal_whose_cancel_never_acts_becomes_a_refund_when_the_day_is_
     }
     let undone = world.till.payment(paid.id()).await;
     assert_eq!(undone["refunds"]["refunded"], 3925, "{undone}");
-    assert!(unresolved(&world).await.is_empty());
+    assert!(world.unresolved().await.is_empty());
     world.finish().await;
 }
 
@@ -450,14 +436,14 @@ async fn a_person_may_say_that_the_money_of_a_closed_trade_did_not_go_back(pool:
     let mut decision = json!({
         "status": "canceled", "money_returned": true, "reason": "the portal shows it", "ticket": "OPS-5"
     });
-    let refused = operate(&world, &path, decision.clone()).await;
+    let refused = world.operate(&path, decision.clone()).await;
     assert_eq!(
         refused.summary("code"),
         (409, "invalid_state"),
         "{refused:?}"
     );
     decision["money_returned"] = json!(false);
-    let resolved = operate(&world, &path, decision).await;
+    let resolved = world.operate(&path, decision).await;
     assert_eq!(
         (
             resolved.status,
@@ -471,7 +457,7 @@ async fn a_person_may_say_that_the_money_of_a_closed_trade_did_not_go_back(pool:
     let told = refresh(&world, paid.id()).await;
     assert_eq!(told.body["money_returned"], false, "{told:?}");
     assert_eq!(told.body["next_action"]["type"], "done", "{told:?}");
-    assert!(unresolved(&world).await.is_empty());
+    assert!(world.unresolved().await.is_empty());
     world.finish().await;
 }
 
@@ -496,7 +482,7 @@ async fn a_person_may_say_so_of_a_trade_that_was_closed_before_its_cancel(pool: 
     let decision = json!({
         "status": "canceled", "money_returned": false, "reason": "the portal shows it", "ticket": "OPS-7"
     });
-    let resolved = operate(&world, &path, decision).await;
+    let resolved = world.operate(&path, decision).await;
     assert_eq!(
         resolved.summary("status"),
         (200, "canceled"),
@@ -505,6 +491,6 @@ async fn a_person_may_say_so_of_a_trade_that_was_closed_before_its_cancel(pool: 
     assert_eq!(resolved.body["money_returned"], false, "{resolved:?}");
     let told = refresh(&world, paid.id()).await;
     assert_eq!(told.body["money_returned"], false, "{told:?}");
-    assert!(unresolved(&world).await.is_empty());
+    assert!(world.unresolved().await.is_empty());
     world.finish().await;
 }

@@ -12,7 +12,7 @@ use crate::support::{
     Options, PARTNER, World,
     alipay::{MD5_KEY, client},
     http::Answer,
-    refund_oracle::{RefundEvidence, judge_refunds},
+    refund_oracle::finish,
 };
 
 fn at(text: &str) -> DateTime<Utc> {
@@ -62,12 +62,6 @@ async fn last_result(world: &World) -> String {
 async fn status(world: &World, refund: &Answer) -> String {
     let refund = world.till.get_refund(refund.id()).await;
     refund["status"].as_str().expect("a status").to_owned()
-}
-
-async fn finish(world: World) {
-    let violations = judge_refunds(&RefundEvidence::of(&world, false).await);
-    assert!(violations.is_empty(), "{violations:#?}");
-    world.finish().await;
 }
 
 /// NT-1, HK-10: the batch does the refund, Alipay says so in either shape, with the refund's id or without,

@@ -8,9 +8,8 @@ use sqlx::PgPool;
 
 use crate::support::{
     Options, World,
-    alipay::JsonBody as _,
     http::{Answer, Caller},
-    refund_oracle::{RefundEvidence, judge_refunds},
+    refund_oracle::finish,
 };
 
 /// The afternoon of the day after which no cancel is taken any more is far.
@@ -30,22 +29,9 @@ async fn refund(world: &World, payment: &Answer, minor: i64, mode: &str) -> Answ
     world.till.refund(payment.id(), &body, 5).await
 }
 
-/// `POST` to a route of the operator.
-async fn operate(world: &World, path: &str, decision: Value) -> Answer {
-    let operator = world.operator_at(0);
-    Caller::send(operator.request(Method::POST, path).json_body(&decision)).await
-}
-
-/// The work-list.
-async fn unresolved(world: &World) -> Vec<Value> {
-    let answer = world.operator_at(0).get("/v1/unresolved").await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    answer.body["items"].as_array().expect("a list").clone()
-}
-
 /// What the only item of the work-list is about, what was said and what tells it apart.
 async fn only_claim(world: &World, of: &str) -> (Value, Value, Value) {
-    let listed = unresolved(world).await;
+    let listed = world.unresolved().await;
     assert_eq!(listed.len(), 1, "{listed:?}");
     let said = listed[0]["contradictions"].as_array().expect("a list");
     assert_eq!(said.len(), 1, "{listed:?}");
@@ -66,13 +52,6 @@ async fn confirm(world: &mut World) {
         world.advance(TimeDelta::seconds(30)).await;
         world.run_due().await;
     }
-}
-
-async fn finish(world: World) {
-    world.settle_calls().await;
-    let violations = judge_refunds(&RefundEvidence::of(&world, false).await);
-    assert!(violations.is_empty(), "{violations:#?}");
-    world.finish().await;
 }
 
 /// Alipay closed the trade and returned the money; nobody asked. A refund is refused with
@@ -99,7 +78,7 @@ async fn m6_a_refund_of_a_closed_trade_asks_about_the_payment(pool: PgPool) {
         "select count(*) from contradiction where claim = 'closed' and settled_by = 'answer'";
     assert_eq!(world.count_rows(settled).await, 1);
     // The caller was told that it is under way.
-    let listed = unresolved(&world).await;
+    let listed = world.unresolved().await;
     assert_eq!(listed.len(), 1, "{listed:?}");
     assert_eq!(listed[0]["refund"]["id"], open.id());
     assert_eq!(listed[0]["needs"], json!(["failed_late"]));
@@ -171,13 +150,13 @@ async fn m6_a_refund_that_exceeds_what_alipay_has_left_waits_for_a_person(pool: 
     let path = format!("/v1/payments/{}/resolve", paid.id());
     let decision =
         json!({"status": "succeeded", "reason": "20.00 in the portal", "ticket": "OPS-1"});
-    let resolved = operate(&world, &path, decision).await;
+    let resolved = world.operate(&path, decision).await;
     assert_eq!(
         resolved.summary("status"),
         (200, "succeeded"),
         "{resolved:?}"
     );
-    assert!(unresolved(&world).await.is_empty());
+    assert!(world.unresolved().await.is_empty());
     world.end_without_checks().await;
 }
 
@@ -302,9 +281,9 @@ async fn m6_a_refund_that_is_done_and_not_known_waits_for_a_person(pool: PgPool)
     );
     let path = format!("/v1/refunds/{}/resolve", done.id());
     let decision = json!({"status": "failed", "reason": "not in the portal", "ticket": "OPS-2"});
-    let resolved = operate(&world, &path, decision).await;
+    let resolved = world.operate(&path, decision).await;
     assert_eq!(resolved.summary("status"), (200, "failed"), "{resolved:?}");
-    assert!(unresolved(&world).await.is_empty());
+    assert!(world.unresolved().await.is_empty());
     let payment = world.till.payment(paid.id()).await;
     assert_eq!(
         payment["refunds"],
@@ -332,7 +311,7 @@ async fn a_refund_that_was_not_known_for_a_moment_is_settled_by_the_next_questio
     only_claim(&world, "refund").await;
     world.advance(TimeDelta::minutes(11)).await;
     world.run_due().await;
-    assert!(unresolved(&world).await.is_empty());
+    assert!(world.unresolved().await.is_empty());
     let still = world.till.get_refund(done.id()).await;
     assert_eq!(still["status"], "succeeded", "{still}");
     world.advance(TimeDelta::seconds(1)).await;
@@ -355,13 +334,13 @@ async fn a_person_may_keep_a_refund_that_alipay_does_not_know(pool: PgPool) {
     world.till.refresh_refund(done.id()).await;
     let path = format!("/v1/refunds/{}/resolve", done.id());
     let decision = json!({"status": "succeeded", "reason": "the buyer has it", "ticket": "OPS-3"});
-    let resolved = operate(&world, &path, decision).await;
+    let resolved = world.operate(&path, decision).await;
     assert_eq!(
         resolved.summary("status"),
         (200, "succeeded"),
         "{resolved:?}"
     );
-    assert!(unresolved(&world).await.is_empty());
+    assert!(world.unresolved().await.is_empty());
     world.run_due().await;
     finish(world).await;
 }
@@ -421,20 +400,20 @@ async fn a_refund_that_fails_after_it_was_accepted_waits_for_a_person(pool: PgPo
         events.contains(&"refund_failed_at_alipay".to_owned()),
         "{events:?}"
     );
-    let listed = unresolved(&world).await;
+    let listed = world.unresolved().await;
     assert_eq!(listed.len(), 1, "{listed:?}");
     assert_eq!(listed[0]["refund"]["id"], accepted.id());
     assert_eq!(listed[0]["needs"], json!(["failed_late"]));
     let path = format!("/v1/refunds/{}/resolve", accepted.id());
     let decision = json!({"status": "failed", "reason": "paid in cash", "ticket": "OPS-4"});
-    let resolved = operate(&world, &path, decision.clone()).await;
+    let resolved = world.operate(&path, decision.clone()).await;
     assert_eq!(resolved.summary("status"), (200, "failed"), "{resolved:?}");
     assert_eq!(resolved.body["failure"]["code"], "BUYER_NOT_EXIST");
     assert_eq!(resolved.body["next_action"]["type"], "done");
-    assert!(unresolved(&world).await.is_empty());
+    assert!(world.unresolved().await.is_empty());
     let audited = "select count(*) from audit_log where action = 'refund.resolved'";
     assert_eq!(world.count_rows(audited).await, 1);
-    let again = operate(&world, &path, decision).await;
+    let again = world.operate(&path, decision).await;
     assert_eq!(again.summary("code"), (409, "invalid_state"), "{again:?}");
     finish(world).await;
 }
@@ -452,11 +431,11 @@ async fn a_refund_that_alipay_takes_back_waits_for_a_person(pool: PgPool) {
     assert_eq!(refused.body["next_action"]["type"], "done", "{refused:?}");
     let done = refund(&world, &paid, 1000, "sync").await;
     assert_eq!(done.summary("status"), (201, "succeeded"), "{done:?}");
-    assert!(unresolved(&world).await.is_empty());
+    assert!(world.unresolved().await.is_empty());
     let id = theirs(&done.body, "partner_refund_id");
     world.simulator.fail_refund(&id, "BUYER_NOT_EXIST").await;
     world.till.refresh_refund(done.id()).await;
-    let listed = unresolved(&world).await;
+    let listed = world.unresolved().await;
     assert_eq!(listed.len(), 1, "{listed:?}");
     assert_eq!(listed[0]["refund"]["id"], done.id());
     finish(world).await;
@@ -485,6 +464,6 @@ async fn m6_a_refund_query_that_knows_no_payment_asks_about_the_payment(pool: Pg
         world.run_due().await;
     }
     assert_eq!(world.count_rows(said).await, 0, "Alipay knows both");
-    assert!(unresolved(&world).await.is_empty());
+    assert!(world.unresolved().await.is_empty());
     finish(world).await;
 }

@@ -12,7 +12,7 @@ use crate::support::{
     Options, World,
     alipay::JsonBody as _,
     http::{Answer, Caller},
-    refund_oracle::{RefundEvidence, judge_refunds},
+    refund_oracle::finish,
 };
 
 /// The strict reading of the HK page: every asynchronous refund waits for the batch that opens after
@@ -63,14 +63,6 @@ async fn run_until_final(world: &mut World, id: &str, at_most: TimeDelta) -> Val
         assert!(due <= deadline, "not final after {at_most}: {refund}");
         world.set_clock(due.max(world.now())).await;
     }
-}
-
-/// Ends a world in which the oracle of refunds finds nothing.
-async fn finish(world: World) {
-    world.settle_calls().await;
-    let violations = judge_refunds(&RefundEvidence::of(&world, false).await);
-    assert!(violations.is_empty(), "{violations:#?}");
-    world.finish().await;
 }
 
 /// HK-10, T2: accepted by day, an asynchronous refund waits for tonight's batch and is found done just

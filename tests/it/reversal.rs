@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use crate::support::{
     Options, World, eventually,
     http::{Answer, Caller},
-    refund_oracle::{RefundEvidence, judge_refunds},
+    refund_oracle::finish,
 };
 
 fn at(text: &str) -> DateTime<Utc> {
@@ -50,13 +50,6 @@ fn gist(answer: &Answer) -> (u16, Value, Value, Value) {
         body["fee"].clone(),
         body["payment"]["status"].clone(),
     )
-}
-
-async fn finish(world: World) {
-    world.settle_calls().await;
-    let violations = judge_refunds(&RefundEvidence::of(&world, false).await);
-    assert!(violations.is_empty(), "{violations:#?}");
-    world.finish().await;
 }
 
 /// On the day of the payment: a cancel, and Alipay's fee comes back.

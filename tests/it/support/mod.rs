@@ -61,6 +61,7 @@ use alipayhk_gateway::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics_exporter_prometheus::PrometheusBuilder;
+use reqwest::Method;
 use serde_json::Value;
 use sqlx::{PgPool, postgres::PgConnectOptions};
 use tokio::time::Instant;
@@ -68,7 +69,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 use uuid::Uuid;
 
-use alipay::{Simulator, keys};
+use alipay::{JsonBody as _, Simulator, keys};
 use http::{Answer, Caller};
 use proxy::Proxy;
 
@@ -453,6 +454,19 @@ impl World {
             false
         })
         .await;
+    }
+
+    /// `POST` to a route of the operator.
+    pub(crate) async fn operate(&self, path: &str, decision: Value) -> Answer {
+        let request = self.operator_at(0).request(Method::POST, path);
+        Caller::send(request.json_body(&decision)).await
+    }
+
+    /// The work-list.
+    pub(crate) async fn unresolved(&self) -> Vec<Value> {
+        let answer = self.operator_at(0).get("/v1/unresolved").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body["items"].as_array().expect("a list").clone()
     }
 
     /// Visits every follow-up that is due, on the first replica, until none is.

@@ -723,3 +723,11 @@ fn view(case: &Case<'_>, found: &mut Findings) {
         format!("{}: expected in a batch that was open: {view}", case.name())
     });
 }
+
+/// Ends a world in which the oracle of refunds finds nothing.
+pub(crate) async fn finish(world: World) {
+    world.settle_calls().await;
+    let violations = judge_refunds(&RefundEvidence::of(&world, false).await);
+    assert!(violations.is_empty(), "{violations:#?}");
+    world.finish().await;
+}
