@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    reconciliation::upload,
+    reconciliation::{upload, upload_all},
     support::{
         PARTNER, World, eventually,
         http::{Answer, Caller},
@@ -132,6 +132,18 @@ async fn a_cut_file_is_provisional_and_the_whole_one_takes_its_place(pool: PgPoo
     assert_eq!(
         (&file["provisional"], &file["superseded"], &file["version"]),
         (&json!(true), &json!(true), &json!(3))
+    );
+    // Nothing of it waits for anybody, and still it does not agree; nor does the first one now.
+    assert_eq!(
+        (&short.body["agrees"], &short.body["open_differences"]),
+        (&json!(false), &json!(0)),
+        "{short:?}"
+    );
+    let cut = day.operator.get(cut.header("location")).await;
+    assert_eq!(
+        (&cut.body["agrees"], &cut.body["files"][0]["superseded"]),
+        (&json!(false), &json!(true)),
+        "{cut:?}"
     );
     let again = day.operator.get(whole.header("location")).await;
     assert_eq!(again.body["files"][0]["superseded"], false, "{again:?}");
@@ -426,6 +438,72 @@ async fn what_is_no_text_is_refused_in_one_sentence(pool: PgPool) {
     day.world.finish().await;
 }
 
+/// Of files that are brought together, none counts where one cannot be read, and all faults are told at once.
+#[sqlx::test]
+async fn one_unreadable_file_of_an_upload_lets_none_of_them_change_anything(pool: PgPool) {
+    let (day, ids) = Day::of(pool, 2).await;
+    let first = day.bring(&day.text[..day.text.len() - 2]).await;
+    assert_eq!(first.body["files"][0]["provisional"], true, "{first:?}");
+    assert_eq!(day.open(&ids).await, 1);
+
+    let settlement_name = day.name.replace("transaction", "settlement");
+    let columns = "Partner_transaction_id|Transaction_id|Amount|Fee|Settlement|Currency|Payment_time|Settlement_time|Type|Status|Remarks|Secondary_merchant_industry|Secondary_merchant_name|Secondary_merchant_id|Operator_name|Order_scene|Trans_currency|Trans_amount|Trans_forex_rate|Issue\n";
+    let damage = b"\xff\xfe\n\x00\x01\n\xff\n\xff\n".as_slice();
+    let damaged_settlement = [columns.as_bytes(), damage].concat();
+    let damaged = [day.text.as_bytes(), damage].concat();
+    let gzip = b"\x1f\x8b\x08\0\0\0".as_slice();
+    for (transactions, settlement, faults) in [
+        (
+            day.text.as_bytes(),
+            damaged_settlement.as_slice(),
+            vec!["settlement: from line 2 on"],
+        ),
+        (
+            damaged.as_slice(),
+            damaged_settlement.as_slice(),
+            vec!["transaction: from line 5 on", "settlement: from line 2 on"],
+        ),
+        (
+            damaged.as_slice(),
+            gzip,
+            vec![
+                "settlement: this is a gzip file",
+                "transaction: from line 5 on",
+            ],
+        ),
+    ] {
+        for dry_run in [true, false] {
+            let files = [
+                (day.name.as_str(), transactions),
+                (settlement_name.as_str(), settlement),
+            ];
+            let refused = upload_all(&day.operator, &files, dry_run).await;
+            assert_eq!(refused.summary("code"), (422, "validation_failed"));
+            let errors = refused.body["errors"].as_array().expect("a list");
+            assert_eq!(errors.len(), faults.len(), "{refused:?}");
+            for (error, fault) in errors.iter().zip(&faults) {
+                let detail = error["detail"].as_str().expect("words");
+                let (kind, why) = fault.split_once(": ").expect("two parts");
+                assert!(detail.contains(kind) && detail.contains(why), "{refused:?}");
+            }
+            let stands = day.operator.get(first.header("location")).await;
+            assert_eq!(stands.body, first.body);
+            assert_eq!(day.open(&ids).await, 1);
+            let counting = "select count(*) from statement_file where imported_at is not null";
+            assert_eq!(day.world.count_rows(counting).await, 1);
+        }
+    }
+    let files = [
+        (day.name.as_str(), day.text.as_bytes()),
+        (settlement_name.as_str(), columns.as_bytes()),
+    ];
+    let whole = upload_all(&day.operator, &files, false).await;
+    assert_eq!(whole.status, 201, "{whole:?}");
+    assert_eq!(whole.body["agrees"], true, "{whole:?}");
+    assert_eq!(day.open(&ids).await, 0);
+    day.world.finish().await;
+}
+
 /// Every way in which a part of a file is no data: the line is named, nothing is taken from it, and the file does not
 /// agree. What lacks its end is provisional besides.
 #[sqlx::test]
@@ -476,8 +554,9 @@ async fn what_cannot_be_read_is_named_with_its_line_and_takes_nothing(pool: PgPo
         assert_eq!(faults[0]["line"], line, "{what}: {made:?}");
         let file = &made.body["files"][0];
         assert_eq!(file["provisional"], provisional, "{what}: {made:?}");
-        // What lacks its end takes no place of what does not, and then waits for nobody.
-        assert_eq!(made.body["agrees"], file["superseded"], "{what}: {made:?}");
+        // What lacks its end takes no place of what does not, and does not agree either.
+        assert_eq!(made.body["agrees"], false, "{what}: {made:?}");
+        assert_eq!(file["superseded"], provisional, "{what}");
         let open = usize::from(line == 4);
         assert_eq!(day.open(&ids).await, open, "{what}");
     }

@@ -933,10 +933,7 @@ async fn what_is_no_daily_file_is_refused_with_its_name(pool: PgPool) {
     let app = &world.replicas[0].app;
     let file = desk.put("transaction", "20260102", b"hello\n");
     let error = app.reconcile(vec![file], order(false), None).await;
-    assert!(
-        matches!(error, Err(ReconcileError::File { .. })),
-        "{error:?}"
-    );
+    assert!(matches!(error, Err(ReconcileError::Files(_))), "{error:?}");
     let none = app.reconcile(vec![], order(false), None).await;
     assert!(matches!(none, Err(ReconcileError::NoFiles)));
     assert_eq!(
@@ -950,13 +947,23 @@ async fn what_is_no_daily_file_is_refused_with_its_name(pool: PgPool) {
 
 /// Uploads a file as a browser does.
 pub(crate) async fn upload(caller: &Caller, name: &str, bytes: &[u8], dry_run: bool) -> Answer {
-    let mut body = format!(
-        "--b\r\nContent-Disposition: form-data; name=\"dry_run\"\r\n\r\n{dry_run}\r\n--b\r\n\
-         Content-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n"
-    )
-    .into_bytes();
-    body.extend_from_slice(bytes);
-    body.extend_from_slice(b"\r\n--b--\r\n");
+    upload_all(caller, &[(name, bytes)], dry_run).await
+}
+
+/// Uploads files in one request, as a browser does.
+pub(crate) async fn upload_all(caller: &Caller, files: &[(&str, &[u8])], dry_run: bool) -> Answer {
+    let mut body =
+        format!("--b\r\nContent-Disposition: form-data; name=\"dry_run\"\r\n\r\n{dry_run}\r\n")
+            .into_bytes();
+    for (name, bytes) in files {
+        let head = format!(
+            "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n"
+        );
+        body.extend_from_slice(head.as_bytes());
+        body.extend_from_slice(bytes);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(b"--b--\r\n");
     let request = caller
         .request(reqwest::Method::POST, "/v1/reconciliations")
         .header("content-type", "multipart/form-data; boundary=b")

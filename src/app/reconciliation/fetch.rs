@@ -372,9 +372,7 @@ impl App {
                 }
                 FileOutcome::Imported(Box::new(done))
             }
-            Err(error @ (ReconcileError::File { .. } | ReconcileError::Unreadable { .. })) => {
-                FileOutcome::Failed(error.to_string())
-            }
+            Err(error @ ReconcileError::Files(_)) => FileOutcome::Failed(error.to_string()),
             Err(error) => FileOutcome::Failed(in_words(&error)),
         }
     }

@@ -1,10 +1,11 @@
 //! Files in: read on a thread of their own, loaded batch by batch, fed back, compared.
 
+use chrono::NaiveDate;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use super::{
-    Order, ReconcileError, Reconciled, StagedFile, Watch,
+    Order, ReconcileError, Reconciled, StagedFile, Untaken, Watch,
     read::each_difference,
     staged::{Known, identify, open},
 };
@@ -14,7 +15,7 @@ use crate::{
     db::reconciliation::{Books, FileEnd, FileRef},
     domain::{
         daily_file::{FaultLog, FileKind, FileRow, FileSummary, RowFault},
-        id::ReconciliationId,
+        id::{FileId, ReconciliationId},
         merchant::Reach,
         reconciliation::{Difference, DifferenceFilter, Reconciliation, Source},
     },
@@ -65,28 +66,15 @@ impl App {
         files: Vec<StagedFile>,
         order: &Order,
     ) -> Result<Vec<Known>, ReconcileError> {
-        let order = order.clone();
+        let (app, order) = (self.clone(), order.clone());
         let known = self
             .tasks
             .spawn_blocking(move || {
-                let known: Result<Vec<Known>, _> = files
-                    .into_iter()
-                    .map(|file| identify(file, &order))
-                    .collect();
-                known
+                identify_all(files, &order, |partner| app.accounts.of(partner).is_some())
             })
             .await
             .map_err(|_| ReconcileError::ReadingEnded)??;
         check(&known)?;
-        let foreign = known
-            .iter()
-            .find(|known| self.accounts.of(&known.identity.partner).is_none());
-        if let Some(known) = foreign {
-            return Err(ReconcileError::ForeignPartner {
-                name: known.identity.name.clone(),
-                partner: known.identity.partner.clone(),
-            });
-        }
         Ok(known)
     }
 
@@ -167,46 +155,17 @@ impl App {
             .unwrap_or_default();
         if !is_complete {
             let rules = self.accounts.rules(&partner);
-            let mut places = vec![];
-            let watch = watch.map(std::sync::Arc::new);
-            // All of them are loaded before anything is compared: they may be about one another.
-            for (position, known) in (1_i32..).zip(files) {
-                let (kind, day) = (known.identity.kind, known.identity.day);
-                let mut identity = known.identity.clone();
-                if is_dry_run {
-                    // Nobody else's import of the same content waits for this transaction.
-                    identity.sha256 = rand::random();
-                }
-                let file = books.begin_file(id, position, &identity).await?;
-                crashpoint!(self.db.failpoints, "import.file_begun");
-                let at = FileRef {
-                    partner: &partner,
-                    reconciliation: id,
-                    position,
-                    file: file.id,
-                    day,
-                };
-                if !file.is_imported {
-                    self.load(&mut books, at, known, watch.clone()).await?;
-                }
-                places.push((position, file.id, kind, day));
-            }
+            let mut places = self.import(&mut books, id, files, watch).await?;
             // Transactions before settlements.
-            places.sort_by_key(|(position, _, kind, _)| (*kind, *position));
+            places.sort_by_key(|place| (place.kind, place.position));
             for compares in [false, true] {
-                for (position, file, kind, day) in &places {
-                    let at = FileRef {
-                        partner: &partner,
-                        reconciliation: id,
-                        position: *position,
-                        file: *file,
-                        day: *day,
-                    };
+                for place in &places {
+                    let at = place.of(&partner, id);
                     if compares {
-                        books.compare(at, *kind, rules).await?;
+                        books.compare(at, place.kind, rules).await?;
                         crashpoint!(self.db.failpoints, "import.compared");
                     } else if !is_dry_run {
-                        self.feed_back(&mut books, at, *kind).await?;
+                        self.feed_back(&mut books, at, place.kind).await?;
                     }
                 }
             }
@@ -215,6 +174,55 @@ impl App {
         }
         self.report(books, id, is_known && is_complete, &order)
             .await
+    }
+
+    /// Loads all of the files, and only then lets them count: of files of which one cannot be read, none
+    /// takes the place of its earlier version.
+    async fn import(
+        &self,
+        books: &mut Books,
+        id: ReconciliationId,
+        files: Vec<Known>,
+        watch: Option<Watch>,
+    ) -> Result<Vec<Place>, ReconcileError> {
+        let watch = watch.map(std::sync::Arc::new);
+        let (mut places, mut read, mut faulty) = (vec![], vec![], vec![]);
+        for (position, known) in (1_i32..).zip(files) {
+            let mut identity = known.identity.clone();
+            if books.is_dry_run() {
+                // Nobody else's import of the same content waits for this transaction.
+                identity.sha256 = rand::random();
+            }
+            let file = books.begin_file(id, position, &identity).await?;
+            crashpoint!(self.db.failpoints, "import.file_begun");
+            let place = Place {
+                position,
+                file: file.id,
+                kind: identity.kind,
+                day: identity.day,
+            };
+            places.push(place);
+            if file.is_imported {
+                continue;
+            }
+            let at = place.of(&identity.partner, id);
+            match self.load(books, at, known, watch.clone()).await {
+                Ok(end) => read.push((place, identity.partner, end)),
+                Err(ReconcileError::Files(files)) => faulty.extend(files),
+                Err(error) => return Err(error),
+            }
+        }
+        if !faulty.is_empty() {
+            return Err(ReconcileError::Files(faulty));
+        }
+        for (place, partner, (summary, faults)) in &read {
+            let end = FileEnd { summary, faults };
+            books
+                .end_file(place.of(partner, id), place.kind, end)
+                .await?;
+            crashpoint!(self.db.failpoints, "import.file_ended");
+        }
+        Ok(places)
     }
 
     async fn report(
@@ -256,24 +264,18 @@ impl App {
         at: FileRef<'_>,
         known: Known,
         watch: Option<std::sync::Arc<Watch>>,
-    ) -> Result<(), ReconcileError> {
+    ) -> Result<(FileSummary, Vec<RowFault>), ReconcileError> {
         let kind = known.identity.kind;
         let (sender, mut batches) = mpsc::channel::<Vec<FileRow>>(AHEAD);
-        let reading = self
-            .tasks
-            .spawn_blocking(move || read_file(&known, &sender, watch.as_deref()));
+        let reading = self.tasks.spawn_blocking(move || {
+            let hand_over = |rows| sender.blocking_send(rows).is_ok();
+            read_file(&known, hand_over, watch.as_deref())
+        });
         while let Some(rows) = batches.recv().await {
             books.add_rows(at, kind, &rows).await?;
             crashpoint!(self.db.failpoints, "import.rows_added");
         }
-        let (summary, faults) = reading.await.map_err(|_| ReconcileError::ReadingEnded)??;
-        let end = FileEnd {
-            summary: &summary,
-            faults: &faults,
-        };
-        books.end_file(at, kind, end).await?;
-        crashpoint!(self.db.failpoints, "import.file_ended");
-        Ok(())
+        reading.await.map_err(|_| ReconcileError::ReadingEnded)?
     }
 }
 
@@ -313,10 +315,65 @@ struct Begun {
     is_complete: bool,
 }
 
-/// Reads all of a file and hands its rows over. An importer that went away ends the reading.
+/// Where a file is in its reconciliation.
+#[derive(Clone, Copy)]
+struct Place {
+    position: i32,
+    file: FileId,
+    kind: FileKind,
+    day: NaiveDate,
+}
+
+impl Place {
+    const fn of(self, partner: &str, reconciliation: ReconciliationId) -> FileRef<'_> {
+        FileRef {
+            partner,
+            reconciliation,
+            position: self.position,
+            file: self.file,
+            day: self.day,
+        }
+    }
+}
+
+/// What all of the files are, or all that is wrong with them: whoever mends one hears of the others too.
+fn identify_all(
+    files: Vec<StagedFile>,
+    order: &Order,
+    is_ours: impl Fn(&str) -> bool,
+) -> Result<Vec<Known>, ReconcileError> {
+    let (mut known, mut faulty) = (vec![], vec![]);
+    let mut note = |error| match error {
+        ReconcileError::Files(files) => {
+            faulty.extend(files);
+            Ok(())
+        }
+        error => Err(error),
+    };
+    for file in files {
+        match identify(file, order) {
+            Ok(file) if is_ours(&file.identity.partner) => known.push(file),
+            Ok(Known { file, identity, .. }) => {
+                note(file.refused(Untaken::ForeignPartner(identity.partner)))?;
+            }
+            Err(error) => note(error)?,
+        }
+    }
+    if faulty.is_empty() {
+        return Ok(known);
+    }
+    for file in &known {
+        if let Err(ReconcileError::Files(files)) = read_file(file, |_| true, None) {
+            faulty.extend(files);
+        }
+    }
+    Err(ReconcileError::Files(faulty))
+}
+
+/// Reads all of a file and hands its rows over, for as long as they are taken.
 fn read_file(
     known: &Known,
-    sender: &mpsc::Sender<Vec<FileRow>>,
+    mut hand_over: impl FnMut(Vec<FileRow>) -> bool,
     watch: Option<&Watch>,
 ) -> Result<(FileSummary, Vec<RowFault>), ReconcileError> {
     let mut reader = open(&known.file, &known.options)?;
@@ -335,16 +392,15 @@ fn read_file(
         if let Some(watch) = watch {
             watch(&known.file.name, size, reader.progress());
         }
-        if batch.len() == BATCH && sender.blocking_send(std::mem::take(&mut batch)).is_err() {
+        if batch.len() == BATCH && !hand_over(std::mem::take(&mut batch)) {
             break;
         }
     }
     if let Some(line) = reader.unreadable_from() {
-        let name = known.file.name.clone();
-        return Err(ReconcileError::Unreadable { name, line });
+        return Err(known.file.refused(Untaken::Unreadable(line)));
     }
     if !batch.is_empty() {
-        let _ = sender.blocking_send(batch);
+        let _ = hand_over(batch);
     }
     Ok((reader.finish(), faults.kept().to_vec()))
 }
@@ -412,6 +468,11 @@ fn count(report: &Reconciliation, source: Source) {
     let id = item.id.map(|id| id.to_string()).unwrap_or_default();
     if item.agrees() {
         tracing::info!(reconciliation.id = id, "the files agree with the books");
+    } else if !item.needs_a_person() && !item.lacks_rows() {
+        tracing::info!(
+            reconciliation.id = id,
+            "a daily file is not in order, and does not count: another version has its place"
+        );
     } else if !item.needs_a_person() {
         tracing::warn!(
             reconciliation.id = id,

@@ -55,43 +55,12 @@ pub enum ReconcileError {
     /// There are none.
     #[error("no file was given")]
     NoFiles,
-    /// A file is not one of Alipay's daily files.
-    #[error("{name}: {fault}")]
-    File {
-        /// What it is called.
-        name: String,
-        /// What is wrong.
-        fault: FileFault,
-    },
-    /// Whose and of which day it is, neither its name nor its first line says.
-    #[error(
-        "{name}: give it its name at Alipay, such as 2088000000000017_transaction_20260309.txt: neither the name nor the first line says the partner and the day"
-    )]
-    Unnamed {
-        /// What it is called.
-        name: String,
-    },
-    /// It is somebody else's.
-    #[error(
-        "{name}: it is a file of partner {partner}, which is no Alipay account of this gateway"
-    )]
-    ForeignPartner {
-        /// What it is called.
-        name: String,
-        /// Whose it is.
-        partner: String,
-    },
+    /// Some of them cannot be read, or are nobody's here. Nothing of any of them was taken.
+    #[error("{}", in_words(.0))]
+    Files(Vec<FaultyFile>),
     /// Files of several accounts, or the same file twice.
     #[error("{0}")]
     Together(&'static str),
-    /// From some line on there is nothing in it that could be read.
-    #[error("{name}: the file cannot be read from line {line} on; nothing of it was taken")]
-    Unreadable {
-        /// What it is called.
-        name: String,
-        /// The first line that could not be read.
-        line: u64,
-    },
     /// A file could not be read to its end.
     #[error("{name}: the file cannot be read from line {line} on; nothing of it was taken")]
     Io {
@@ -118,15 +87,44 @@ impl ReconcileError {
     /// Whether the files themselves are at fault, so that bringing them again is in vain.
     const fn is_of_the_files(&self) -> bool {
         match self {
-            Self::NoFiles
-            | Self::File { .. }
-            | Self::Unnamed { .. }
-            | Self::ForeignPartner { .. }
-            | Self::Together(_)
-            | Self::Unreadable { .. } => true,
+            Self::NoFiles | Self::Files(_) | Self::Together(_) => true,
             Self::Io { .. } | Self::Db(_) | Self::Record(_) | Self::ReadingEnded => false,
         }
     }
+}
+
+/// A file that is not taken, and with it none that was brought beside it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {fault}")]
+pub struct FaultyFile {
+    /// What it is called.
+    pub name: String,
+    /// What is wrong.
+    pub fault: Untaken,
+}
+
+/// Why a file is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Untaken {
+    /// It is not one of Alipay's daily files.
+    #[error(transparent)]
+    File(#[from] FileFault),
+    /// Whose and of which day it is, neither its name nor its first line says.
+    #[error(
+        "give it its name at Alipay, such as 2088000000000017_transaction_20260309.txt: neither the name nor the first line says the partner and the day"
+    )]
+    Unnamed,
+    /// It is somebody else's.
+    #[error("it is a file of partner {0}, which is no Alipay account of this gateway")]
+    ForeignPartner(String),
+    /// From this line on there is nothing in it that could be read.
+    #[error("the file cannot be read from line {0} on; nothing of it was taken")]
+    Unreadable(u64),
+}
+
+fn in_words(files: &[FaultyFile]) -> String {
+    let files: Vec<_> = files.iter().map(ToString::to_string).collect();
+    files.join("; ")
 }
 
 /// Told of the reading of each file, if somebody watches.

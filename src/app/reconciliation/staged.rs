@@ -8,7 +8,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Order, ReconcileError};
+use super::{FaultyFile, Order, ReconcileError, Untaken};
 use crate::{
     alipay::files::{FileReader, OpenError, ReadOptions},
     domain::{
@@ -53,6 +53,14 @@ impl StagedFile {
             is_temporary: true,
         }
     }
+
+    /// The refusal of this file.
+    pub(super) fn refused(&self, fault: impl Into<Untaken>) -> ReconcileError {
+        ReconcileError::Files(vec![FaultyFile {
+            name: self.name.clone(),
+            fault: fault.into(),
+        }])
+    }
 }
 
 impl Drop for StagedFile {
@@ -86,9 +94,7 @@ pub(super) fn identify(file: StagedFile, order: &Order) -> Result<Known, Reconci
     };
     let reader = open(&file, &options)?;
     let header = reader.header().cloned().unwrap_or_default();
-    let unnamed = || ReconcileError::Unnamed {
-        name: file.name.clone(),
-    };
+    let unnamed = || file.refused(Untaken::Unnamed);
     let named = options.name.as_ref();
     let partner = named.map(|name| name.partner.clone()).or(header.partner);
     let day = named.map(|name| name.day).or(header.day);
@@ -120,10 +126,7 @@ pub(super) fn open(
     let bytes = BufReader::with_capacity(64 * 1024, File::open(&file.path).map_err(failed)?);
     FileReader::open(bytes, options).map_err(|error| match error {
         OpenError::Io(source) => failed(source),
-        OpenError::File(fault) => ReconcileError::File {
-            name: file.name.clone(),
-            fault,
-        },
+        OpenError::File(fault) => file.refused(fault),
     })
 }
 

@@ -348,18 +348,17 @@ pub struct Reconciliation {
 }
 
 impl Reconciliation {
-    /// Whether nothing waits for a person: no open difference, and no row that could not be read.
+    /// [`ReconciliationItem::agrees`].
     pub fn agrees(&self) -> bool {
         self.item.agrees()
     }
 }
 
 impl ReconciliationItem {
-    /// Whether nothing waits for a person or for the rest of a file: no open difference, and no row that
-    /// could not be read or is missing.
+    /// Whether all of the files could be read and nothing waits for a person. A file with rows that could not
+    /// be read, or are missing, never agrees, not even once another version has its place.
     pub fn agrees(&self) -> bool {
-        let is_good =
-            |file: &ReconciledFile| file.is_superseded || file.faults == 0 && !file.is_provisional;
+        let is_good = |file: &ReconciledFile| file.faults == 0 && !file.is_provisional;
         self.status == ReconciliationStatus::Complete
             && self.open == 0
             && self.files.iter().all(is_good)

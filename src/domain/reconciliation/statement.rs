@@ -67,7 +67,7 @@ fn verdict(item: &ReconciliationItem, agrees: bool) -> Markup {
         } @else if item.status == ReconciliationStatus::Complete {
             p.bad {
                 strong { (item.open) " differences are open" }
-                @if item.lacks_rows() { ", " strong { "a file is not complete" } }
+                @if item.files.iter().any(|file| file.is_provisional) { ", " strong { "a file is not complete" } }
                 @if unread > 0 { ", " strong { (unread) " rows could not be read" } }
                 "."
             }
@@ -94,7 +94,7 @@ fn files(item: &ReconciliationItem) -> Markup {
                     tr {
                         td {
                             (text(&file.name))
-                            @if file.is_superseded { " " span.note { "(a later version took its place)" } }
+                            @if file.is_superseded { " " span.note { "(another version has its place)" } }
                             @if file.lacks_rows() { " " span.bad { "(not complete: a whole version is still to come)" } }
                             @for warning in &file.warnings { br; span.note { (text(warning)) } }
                         }

@@ -38,7 +38,7 @@ const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
 /// what they prove into the books, and compares. The same files again, by name and content, answer the
 /// same reconciliation; a changed file is a new version. With `dry_run` nothing is changed, and the report
 /// is in the answer alone. What takes longer than `Prefer: wait` goes on and is answered `202`. Only the
-/// operator's key imports.
+/// operator's key imports. Where one of the files cannot be read, nothing of any of them is taken.
 #[utoipa::path(
     post,
     path = "/v1/reconciliations",
@@ -179,22 +179,25 @@ async fn soon<T>(reading: impl Future<Output = Result<T, MultipartError>>) -> Re
 }
 
 fn fault(name: &str, detail: &str) -> Problem {
-    Problem::validation(vec![FieldFault {
+    Problem::validation(vec![of(name, detail)])
+}
+
+fn of(name: &str, detail: &str) -> FieldFault {
+    FieldFault {
         pointer: Some(format!("/{name}")),
         parameter: None,
         code: "invalid_value",
         detail: detail.to_owned(),
-    }])
+    }
 }
 
 fn problem(error: ReconcileError) -> Problem {
     match error {
-        ReconcileError::NoFiles
-        | ReconcileError::File { .. }
-        | ReconcileError::Unnamed { .. }
-        | ReconcileError::ForeignPartner { .. }
-        | ReconcileError::Unreadable { .. }
-        | ReconcileError::Together(_) => fault("file", &error.to_string()),
+        ReconcileError::Files(files) => {
+            let faults = files.iter().map(|file| of("file", &file.to_string()));
+            Problem::validation(faults.collect())
+        }
+        ReconcileError::NoFiles | ReconcileError::Together(_) => fault("file", &error.to_string()),
         ReconcileError::Db(error) => crate::app::error::Error::from(error).into(),
         ReconcileError::Io { .. } | ReconcileError::Record(_) | ReconcileError::ReadingEnded => {
             tracing::error!(%error, "a reconciliation failed; the same files again continue it");

@@ -35,7 +35,7 @@ pub struct FileView {
     /// Counts the contents under this name; `null` until it was read.
     #[schema(required = true, example = 1)]
     pub version: Option<i32>,
-    /// Whether a later version took its place.
+    /// Whether another version has its place: a later one, or a whole one where this lacks rows.
     #[schema(example = false)]
     pub superseded: bool,
     /// Whether it lacks rows, by its own count or its cut end: a whole version is still to come, and takes
@@ -97,8 +97,8 @@ pub struct SummaryView {
     /// What is wrong with which file, and from which line on, where it `failed`: nothing of that file was taken.
     #[schema(required = true, example = json!(null))]
     pub error: Option<String>,
-    /// Whether nothing waits for a person or for the rest of a file: complete, no open difference, and no
-    /// row that could not be read or is missing.
+    /// Whether it is complete, no difference is open, and no row of its files could not be read or is missing; of
+    /// a version that others took the place of, too.
     #[schema(example = true)]
     pub agrees: bool,
     /// How many differences there are of each class.
