@@ -10,23 +10,25 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 COPY Cargo.toml Cargo.lock ./
+COPY simulator/Cargo.toml simulator/
+COPY devtools/Cargo.toml devtools/
 COPY .cargo .cargo
-# Empty programs in the place of ours: cargo builds every dependency and caches it in this layer.
-RUN mkdir -p src/bin/alipay-simulator tests/it \
-    && touch src/lib.rs tests/it/main.rs \
-    && echo 'fn main() {}' >src/main.rs \
-    && cp src/main.rs src/bin/alipay-simulator/main.rs \
-    && cargo build --locked --release --bins \
-    && rm -rf src tests
+# Empty programs in the place of ours: cargo builds every dependency and caches it in this layer. The developer's tools stay
+# empty: they are no part of the image, but cargo wants to see every package.
+RUN mkdir -p src simulator/src devtools/src tests/it \
+    && touch src/lib.rs simulator/src/lib.rs tests/it/main.rs \
+    && echo 'fn main() {}' | tee src/main.rs simulator/src/main.rs >devtools/src/main.rs \
+    && cargo build --locked --release --bins -p alipayhk-gateway -p alipay-simulator \
+    && rm -rf src simulator/src
 
 COPY .sqlx .sqlx
 COPY migrations migrations
 COPY openapi openapi
 COPY src src
+COPY simulator/src simulator/src
 # COPY keeps the times of the files, which may be older than the empty ones just built.
-RUN mkdir -p tests/it && touch tests/it/main.rs \
-    && find src migrations -type f -exec touch {} + \
-    && cargo build --locked --release --bins \
+RUN find src simulator/src migrations -type f -exec touch {} + \
+    && cargo build --locked --release --bins -p alipayhk-gateway -p alipay-simulator \
     && mkdir /out \
     && cp target/release/alipayhk-gateway target/release/alipay-simulator /out/
 

@@ -2,15 +2,17 @@
 //!
 //! A till posts one JSON request per sale, and one per return of money. The gateway turns each into a
 //! signed request to Alipay, keeps its state in Postgres, and goes on asking until the truth is known,
-//! whatever the till, the network, Alipay or this process does in between. Two programs are built from
-//! this package:
+//! whatever the till, the network, Alipay or this process does in between. The repository has three packages, each
+//! with a program:
 //!
-//! - `alipayhk-gateway`: the service ([`startup`]), with the commands around it (`migrate`,
-//!   `api-key`, `keys`, `openapi`, `dev`). `serve` answers requests and follows up open payments;
+//! - `alipayhk-gateway` (this one): the service ([`startup`]), with the commands around it (`migrate`,
+//!   `api-key`, `keys`, `openapi`). `serve` answers requests and follows up open payments;
 //!   `serve --no-workers` and `work` split the two over processes.
-//! - `alipay-simulator` (`src/bin/alipay-simulator`): Alipay as the developers and the tests meet
-//!   it, with a ledger, signatures and a clock of its own. It uses *nothing* of this library, so
-//!   that a mistake in our reading of the protocol cannot hide in both.
+//! - `alipay-simulator` (`simulator/`): Alipay as the developers and the tests meet it, with a
+//!   ledger, signatures and a clock of its own. It uses *nothing* of this library, so that a mistake
+//!   in our reading of the protocol cannot hide in both. The tests start it in their own process.
+//! - `devtools` (`devtools/`): what `./dev` starts: everything on one machine, a load loop, throw-away
+//!   databases. It uses the two programs by their command lines.
 //!
 //! # The code, and who may import whom
 //!
@@ -33,7 +35,6 @@
 //! | [`telemetry`] | logs, traces and metrics of the process | `config` |
 //! | [`startup`] | puts the program together and runs it | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `http`, `jobs`, `keys`, `oidc`, `shutdown` |
 //! | [`commands`] | what administrators do at a terminal: `api-key`, `audit`, `keys check` | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `startup` |
-//! | [`dev`] | `dev up` and its like: uses the programs by their command line | `keys` |
 //!
 //! `domain` and `http` use no more of [`failpoint`] than the faults that are planted to test the tests: constants,
 //! in a build without the feature.
@@ -156,7 +157,6 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod db;
-pub mod dev;
 pub mod domain;
 pub mod failpoint;
 pub mod http;

@@ -13,7 +13,6 @@ use alipayhk_gateway::{
         reconcile::ReconcileArgs,
     },
     config::{self, Config, MigrateConfig, process_environment, variables},
-    dev::{self, DevArgs},
     http::openapi,
     keys::{self, KeysCommand},
     shutdown::Shutdown,
@@ -63,8 +62,6 @@ enum Command {
     Keys(KeysSubcommand),
     /// Compare Alipay's daily files with the books, and settle what they prove; ends with 2 where they differ
     Reconcile(ReconcileArgs),
-    /// Run a whole system on this machine: Postgres, simulator and gateway
-    Dev(DevArgs),
     /// Ask a running gateway whether it is healthy
     Healthcheck(HealthcheckArgs),
 }
@@ -99,7 +96,6 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Dev(args) => return dev(args),
         Command::Serve { no_workers: false } => serve(Roles::ApiAndWorkers),
         Command::Serve { no_workers: true } => serve(Roles::Api),
         Command::Work => serve(Roles::Workers),
@@ -118,19 +114,6 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Healthcheck(args) => healthcheck(args),
     }?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Without telemetry: what it prints is for the person at the terminal.
-fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
-    telemetry::install_crypto_provider();
-    runtime()?.block_on(dev::run(args))
-}
-
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")
 }
 
 fn serve(roles: Roles) -> anyhow::Result<()> {
@@ -161,7 +144,10 @@ fn with_telemetry<T>(
     let settings = config::Telemetry::from_lookup(process_environment)?;
     telemetry::install_crypto_provider();
     let telemetry = Telemetry::init(&settings, to)?;
-    let runtime = runtime()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
     let result = runtime.block_on(command);
     // What the hard stop cut is not waited for again.
     runtime.shutdown_timeout(Duration::from_secs(1));

@@ -1,4 +1,4 @@
-//! `dev bench`: a bounded load loop against a running `dev up`.
+//! `bench`: a bounded load loop against a running `up`.
 //!
 //! A closed loop: so many connections, each with one payment at a time, every payment new and paid at once by the
 //! simulator. Loader, gateway, simulator and Postgres share this machine, so the figures compare one build with another on
@@ -21,29 +21,29 @@ use url::{Host, Url};
 
 use super::{process, say};
 
-/// Files in the state directory by which `dev up` tells how to reach its gateway.
+/// Files in the state directory by which `up` tells how to reach its gateway.
 pub(super) const URL_FILE: &str = "gateway-url";
 pub(super) const KEY_FILE: &str = "api-key";
 
 /// A payment is held for at most 5 s; what takes longer than this is an error.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Options of `dev bench`.
+/// Options of `bench`.
 #[derive(Debug, clap::Args)]
-pub struct BenchArgs {
+pub(super) struct BenchArgs {
     /// How many payments to make
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     count: u32,
     /// How many at once
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     connections: u32,
-    /// Address of the gateway; that of the running `dev up` where it is left out
+    /// Address of the gateway; that of the running `up` where it is left out
     #[arg(long)]
     url: Option<Url>,
-    /// API key; that of `dev up` where it is left out
+    /// API key; that of `up` where it is left out
     #[arg(long)]
     api_key: Option<SecretString>,
-    /// Directory in which `dev up` keeps its state
+    /// Directory in which `up` keeps its state
     #[arg(long, default_value = ".dev")]
     state_dir: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! The programs `dev` has started: each behind a [guard](super::guard), stopped in the reverse of their order.
+//! The programs `devtools` has started: each behind a [guard](super::guard), stopped in the reverse of their order.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -26,7 +26,7 @@ pub(super) struct Program {
     pub(super) name: &'static str,
     /// The program and its arguments.
     pub(super) command: Vec<OsString>,
-    /// Added to the environment of `dev`.
+    /// Added to the environment of `devtools`.
     pub(super) environment: Vec<(&'static str, OsString)>,
     /// The signal of an orderly stop, as `kill` names it.
     pub(super) stop_signal: &'static str,
@@ -91,7 +91,7 @@ impl Running {
     fn spawn(program: Program) -> anyhow::Result<Self> {
         let log = open_log(&program.log)?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["dev", "guard", "--signal", program.stop_signal]);
+        command.args(["guard", "--signal", program.stop_signal]);
         command.args(["--grace-seconds", &GRACE.as_secs().to_string()]);
         if let Some((uid, gid)) = program.owner {
             command.args(["--uid", &uid.to_string(), "--gid", &gid.to_string()]);
@@ -172,7 +172,7 @@ impl Running {
 }
 
 /// Takes the settings of a real account at Alipay, which the person may have in the shell, out of a command's
-/// environment: `dev` must never use somebody's real keys.
+/// environment: `devtools` must never use somebody's real keys.
 pub(super) fn forget_real_account(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.as_encoded_bytes().starts_with(b"ALIPAY_") {

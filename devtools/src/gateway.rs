@@ -1,4 +1,4 @@
-//! The gateway and the simulator as `dev up` starts them: by their documented command lines and environment.
+//! The gateway and the simulator as `up` starts them: by their documented command lines and environment.
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,8 +15,13 @@ use tokio::process::Command;
 
 use super::bench;
 use super::children::{Program, Stack, forget_real_account};
-use crate::keys;
 
+/// What `keys generate` calls its files.
+const MERCHANT_PRIVATE_KEY: &str = "merchant_private_key.pem";
+const MERCHANT_PUBLIC_KEY: &str = "merchant_public_key.pem";
+const ALIPAY_PRIVATE_KEY: &str = "alipay_private_key.pem";
+const ALIPAY_PUBLIC_KEY: &str = "alipay_public_key.pem";
+const SECRET_KEY: &str = "secret.key";
 /// An account that exists nowhere but in the simulator.
 const PARTNER: &str = "2088000000000001";
 const SIGN_TYPE: &str = "RSA2";
@@ -36,7 +41,7 @@ const OPERATOR_KEY: DevKey = DevKey {
     probe: "/v1/follow-ups?limit=1",
 };
 
-/// An API key that `dev up` keeps in its state directory.
+/// An API key that `up` keeps in its state directory.
 struct DevKey {
     /// Where. What it was made with is kept beside it: an earlier version may have made it to do less.
     file: &'static str,
@@ -69,18 +74,12 @@ pub(super) async fn start_simulator(
     keys: &Path,
     state_dir: &Path,
 ) -> anyhow::Result<String> {
-    let program = simulator_program()?;
-    ensure!(
-        program.exists(),
-        "{} has not been built: use `./dev up`",
-        program.display()
-    );
-    let mut command: Vec<OsString> = vec![program.into(), "serve".into()];
+    let mut command: Vec<OsString> = vec![simulator_program()?.into(), "serve".into()];
     command.extend(["--listen", "127.0.0.1:0", "--partner", PARTNER].map(OsString::from));
     command.extend(["--sign-type", SIGN_TYPE, "--private-key-file"].map(OsString::from));
-    command.push(keys.join(keys::ALIPAY_PRIVATE_KEY).into());
+    command.push(keys.join(ALIPAY_PRIVATE_KEY).into());
     command.push("--merchant-public-key-file".into());
-    command.push(keys.join(keys::MERCHANT_PUBLIC_KEY).into());
+    command.push(keys.join(MERCHANT_PUBLIC_KEY).into());
     command.push("--files-dir".into());
     command.push(state_dir.join("daily-files").into());
     command.push("--exit-with-parent".into());
@@ -99,9 +98,44 @@ pub(super) async fn start_simulator(
         .await
 }
 
-/// The simulator is built beside this program.
 pub(super) fn simulator_program() -> anyhow::Result<PathBuf> {
-    Ok(std::env::current_exe()?.with_file_name("alipay-simulator"))
+    beside("alipay-simulator")
+}
+
+fn gateway_program() -> anyhow::Result<PathBuf> {
+    beside("alipayhk-gateway")
+}
+
+/// All programs are built into one directory.
+fn beside(name: &str) -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?.with_file_name(name);
+    ensure!(
+        program.exists(),
+        "{} has not been built: use `./dev up`",
+        program.display()
+    );
+    Ok(program)
+}
+
+/// Throw-away keys of both sides in one directory; those that are there stay.
+pub(super) async fn generate_keys(dir: &Path) -> anyhow::Result<()> {
+    let mut command = Command::new(gateway_program()?);
+    command.args(["keys", "generate", "--with-alipay", "--keep-existing"]);
+    command.arg("--dir").arg(dir);
+    output(command).await.map(drop)
+}
+
+/// Runs one of the gateway's own commands to its end; yields what it printed.
+async fn output(mut command: Command) -> anyhow::Result<String> {
+    let output = command.process_group(0).kill_on_drop(true).output().await?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(
+        output.status.success(),
+        "{:?} failed:\n{text}{}",
+        command.as_std().get_args(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(text)
 }
 
 fn announced_address(log: &Path) -> Option<String> {
@@ -128,7 +162,7 @@ impl Gateway {
     pub(super) async fn serve(&self, stack: &mut Stack) -> anyhow::Result<()> {
         let running = stack.start(Program {
             name: "the gateway",
-            command: vec![std::env::current_exe()?.into(), "serve".into()],
+            command: vec![gateway_program()?.into(), "serve".into()],
             environment: self.environment(),
             stop_signal: "TERM",
             owner: None,
@@ -201,24 +235,13 @@ impl Gateway {
         arguments: &[&str],
         more: &[(&str, OsString)],
     ) -> anyhow::Result<String> {
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new(gateway_program()?);
         forget_real_account(&mut command);
-        let output = command
+        command
             .args(arguments)
             .envs(self.environment())
-            .envs(more.iter().map(|(name, value)| (name, value)))
-            .process_group(0)
-            .kill_on_drop(true)
-            .output()
-            .await?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        ensure!(
-            output.status.success(),
-            "`alipayhk-gateway {}` failed:\n{text}{}",
-            arguments.join(" "),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(text)
+            .envs(more.iter().map(|(name, value)| (name, value)));
+        output(command).await
     }
 
     fn environment(&self) -> Vec<(&'static str, OsString)> {
@@ -234,14 +257,14 @@ impl Gateway {
             ("ALIPAY_SIGN_TYPE", SIGN_TYPE.into()),
             (
                 "ALIPAY_PRIVATE_KEY_FILE",
-                self.keys.join(keys::MERCHANT_PRIVATE_KEY).into(),
+                self.keys.join(MERCHANT_PRIVATE_KEY).into(),
             ),
             (
                 "ALIPAY_PUBLIC_KEY_FILE",
-                self.keys.join(keys::ALIPAY_PUBLIC_KEY).into(),
+                self.keys.join(ALIPAY_PUBLIC_KEY).into(),
             ),
-            ("SECRET_KEY_FILE", self.keys.join(keys::SECRET_KEY).into()),
-            // `dev bench` calls with one key, as fast as it can.
+            ("SECRET_KEY_FILE", self.keys.join(SECRET_KEY).into()),
+            // `bench` calls with one key, as fast as it can.
             ("RATE_LIMIT_PER_SECOND", "0".into()),
             ("SECONDARY_MERCHANT_ID", "SM001".into()),
             ("SECONDARY_MERCHANT_NAME", "Demo Cafe Ltd".into()),

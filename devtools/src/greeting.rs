@@ -1,4 +1,4 @@
-//! What `dev up` prints when everything runs: where things are, and lines to paste.
+//! What `up` prints when everything runs: where things are, and lines to paste.
 
 use super::gateway::Gateway;
 

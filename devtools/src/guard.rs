@@ -1,10 +1,10 @@
-//! The guard: a small process between `dev` and each program it starts (`alipayhk-gateway dev guard -- PROGRAM`).
+//! The guard: a small process between `devtools` and each program it starts (`devtools guard -- PROGRAM`).
 //!
 //! The contract: the program lives no longer than whoever holds the other end of the guard's standard input.
 //! When that pipe closes (an orderly stop, a crash, `kill -9`: the kernel closes it in every case) the guard asks the
 //! program to stop, waits, and only then kills it. So stopping in order and dying with the parent are one mechanism, and no
 //! process is ever found by name. The guard has a process group of its own: a Ctrl-C of the terminal
-//! reaches only `dev`, which then stops its programs in the right order.
+//! reaches only `devtools`, which then stops its programs in the right order.
 
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -19,25 +19,25 @@ use tokio::sync::oneshot;
 
 /// How the guarded program is started and stopped.
 #[derive(Debug, clap::Args)]
-pub struct GuardArgs {
+pub(super) struct GuardArgs {
     /// Signal that asks the program to stop, as `kill` names it
     #[arg(long, default_value = "TERM")]
-    pub signal: String,
+    pub(super) signal: String,
     /// Seconds the program has for stopping before it is killed
     #[arg(long, default_value_t = 20)]
-    pub grace_seconds: u64,
+    pub(super) grace_seconds: u64,
     /// Run the program as this user id
     #[arg(long, requires = "gid")]
-    pub uid: Option<u32>,
+    pub(super) uid: Option<u32>,
     /// Run the program as this group id
     #[arg(long)]
-    pub gid: Option<u32>,
+    pub(super) gid: Option<u32>,
     /// Remove this directory once the program has stopped
     #[arg(long)]
-    pub remove: Option<PathBuf>,
+    pub(super) remove: Option<PathBuf>,
     /// The program and its arguments
     #[arg(last = true, required = true)]
-    pub command: Vec<OsString>,
+    pub(super) command: Vec<OsString>,
 }
 
 /// Runs the program until it ends or standard input does. The exit code is the program's, or 0 where it was asked to stop.

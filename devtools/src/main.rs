@@ -1,9 +1,9 @@
-//! The developer's set-up: `alipayhk-gateway dev`, which `./dev` builds and starts.
+//! The developer's tools: `devtools`, which `./dev` builds and starts.
 //!
-//! The contract: one command brings up everything a payment needs (a private Postgres, throw-away keys, the simulator, this
+//! The contract: one command brings up everything a payment needs (a private Postgres, throw-away keys, the simulator, the
 //! gateway) and takes it down again, whichever way it ends, leaving no process behind. The gateway runs here exactly as in production:
-//! as a program of its own that reads its environment. So nothing of the library is used but [`crate::keys`], and
-//! whatever works here works by the documented command line.
+//! as a program of its own that reads its environment. So nothing of its library is used, whatever works here works by
+//! the documented command line, and these tools build when the gateway does not.
 //!
 //! State lies in `.dev` of the repository (keys, logs, the simulator's daily files, the database), except that the data of a
 //! Postgres started by root is below `/var/tmp`, closed to others.
@@ -14,12 +14,12 @@
 //! | `children.rs` | the programs started, and the waiting for them |
 //! | `postgres.rs` | the private Postgres |
 //! | `machine.rs` | its user, its version, its port |
-//! | `up.rs` | `dev up`: everything, until Ctrl-C |
+//! | `up.rs` | `up`: everything, until Ctrl-C |
 //! | `gateway.rs` | the command line and the environment of the gateway and the simulator |
-//! | `greeting.rs` | what `dev up` prints to try |
-//! | `bench.rs` | `dev bench`: a load loop against a running `dev up` |
+//! | `greeting.rs` | what `up` prints to try |
+//! | `bench.rs` | `bench`: a load loop against a running `up` |
 //! | `process.rs` | what the machine tells of the gateway's process |
-//! | `with_postgres.rs` | `dev postgres`: a command with a database |
+//! | `with_postgres.rs` | `postgres`: a command with a database |
 
 mod bench;
 mod children;
@@ -36,29 +36,28 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::Parser as _;
 use secrecy::SecretString;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-pub use bench::BenchArgs;
-pub use guard::GuardArgs;
-pub use up::UpArgs;
-pub use with_postgres::PostgresArgs;
+use bench::BenchArgs;
+use guard::GuardArgs;
+use up::UpArgs;
+use with_postgres::PostgresArgs;
 
-/// `alipayhk-gateway dev ...`; without a subcommand: `up`.
-#[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct DevArgs {
+/// The developer's tools; `./dev` builds and starts them.
+#[derive(Debug, clap::Parser)]
+#[command(version)]
+struct Cli {
     #[command(subcommand)]
-    command: Option<DevCommand>,
-    #[command(flatten)]
-    up: UpArgs,
+    command: Command,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum DevCommand {
+enum Command {
     /// Start Postgres, the simulator and the gateway; stop them on Ctrl-C
     Up(UpArgs),
-    /// Make payments against the running `dev up` and print throughput, latency and memory
+    /// Make payments against the running `up` and print throughput, latency and memory
     Bench(BenchArgs),
     /// Run a command with `DATABASE_URL` of a private, throw-away Postgres
     Postgres(PostgresArgs),
@@ -69,29 +68,43 @@ enum DevCommand {
 
 /// Where everything is; common to the subcommands.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Place {
+struct Place {
     /// Directory for keys, logs and the database
     #[arg(long, default_value = ".dev")]
-    pub state_dir: PathBuf,
+    state_dir: PathBuf,
     /// Directory with `initdb` and `postgres`; `./dev` finds it
     #[arg(long, env = "DEV_POSTGRES_BIN")]
-    pub postgres_bin: Option<PathBuf>,
+    postgres_bin: Option<PathBuf>,
     /// Postgres to use instead of a private one (for tests: a role that may create databases and roles)
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<SecretString>,
+    database_url: Option<SecretString>,
 }
 
-/// Runs the command; the exit code is 0, or that of the command which `dev postgres` ran.
-pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
-    match args.command.unwrap_or(DevCommand::Up(args.up)) {
-        DevCommand::Up(options) => up::up(options).await.map(|()| ExitCode::SUCCESS),
-        DevCommand::Bench(options) => bench::bench(options).await.map(|()| ExitCode::SUCCESS),
-        DevCommand::Postgres(options) => with_postgres::with_postgres(options).await,
-        DevCommand::Guard(options) => guard::guard(options).await,
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            // With stderr gone too, there is nobody left to tell.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
-/// The signals that end `dev` in order. From its making on, none of them ends the process by itself.
+/// The exit code is 0, or that of the command which `postgres` or `guard` ran.
+#[tokio::main]
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    // The clients want a provider although they never speak TLS. An error means that there is one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match command {
+        Command::Up(options) => up::up(options).await.map(|()| ExitCode::SUCCESS),
+        Command::Bench(options) => bench::bench(options).await.map(|()| ExitCode::SUCCESS),
+        Command::Postgres(options) => with_postgres::with_postgres(options).await,
+        Command::Guard(options) => guard::guard(options).await,
+    }
+}
+
+/// The signals that end these tools in order. From its making on, none of them ends the process by itself.
 struct StopSignals {
     interrupt: Signal,
     terminate: Signal,

@@ -1,7 +1,7 @@
 //! A private Postgres: a cluster of our own, on a free port of 127.0.0.1, behind a generated password.
 //!
 //! The contract: nothing of a Postgres that may already run on the machine is touched; the server ends with its
-//! parent (see the guard); the lasting cluster of `dev up` keeps its data and its durability, the throw-away one of the tests has
+//! parent (see the guard); the lasting cluster of `up` keeps its data and its durability, the throw-away one of the tests has
 //! neither. `initdb` and `postgres` refuse to run as root, so as root both run as an unprivileged user, with the data
 //! where that user may write.
 

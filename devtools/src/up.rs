@@ -1,4 +1,4 @@
-//! `dev up`: everything a payment needs, until Ctrl-C.
+//! `up`: everything a payment needs, until Ctrl-C.
 
 use std::fs::{self, File, TryLockError};
 use std::net::{SocketAddr, TcpListener};
@@ -12,13 +12,12 @@ use super::children::Stack;
 use super::gateway::{self, Gateway};
 use super::postgres::{self, Kind};
 use super::{Place, StopSignals, greeting, say};
-use crate::keys::{self, GenerateArgs};
 
 const DATABASE: &str = "alipayhk_gateway";
 
-/// Options of `dev up`.
+/// Options of `up`.
 #[derive(Debug, clap::Args)]
-pub struct UpArgs {
+pub(super) struct UpArgs {
     #[command(flatten)]
     place: Place,
     /// Address of the gateway; where its port is taken, a free one is used
@@ -54,13 +53,7 @@ async fn start(options: &UpArgs, stack: &mut Stack) -> anyhow::Result<()> {
 
     let step = Step::begin("keys");
     let keys = state_dir.join("keys");
-    let args = GenerateArgs {
-        dir: keys.clone(),
-        with_alipay: true,
-        keep_existing: true,
-    };
-    // Two RSA keys take a moment, in which the runtime shall still notice Ctrl-C.
-    tokio::task::spawn_blocking(move || keys::generate(&args)).await??;
+    gateway::generate_keys(&keys).await?;
     step.done(&format!("throw-away keys in {}", keys.display()));
 
     let step = Step::begin("Postgres");

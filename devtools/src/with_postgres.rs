@@ -1,4 +1,4 @@
-//! `dev postgres -- COMMAND`: a command with a database at its side.
+//! `postgres -- COMMAND`: a command with a database at its side.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use super::{Place, StopSignals, guard};
 
 /// What to run, and with which database.
 #[derive(Debug, clap::Args)]
-pub struct PostgresArgs {
+pub(super) struct PostgresArgs {
     #[command(flatten)]
     place: Place,
     /// Give the command a database of its own with the migrations of this directory applied

@@ -1,18 +1,18 @@
-//! The set-up of the developer: no program outlives its parent.
+//! No program that the tools start outlives its parent.
 
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// Starts `dev guard` in front of a shell script.
+/// Starts `guard` in front of a shell script.
 fn guard(options: &[&str], script: &str) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_alipayhk-gateway"))
-        .args(["dev", "guard"])
+    Command::new(env!("CARGO_BIN_EXE_devtools"))
+        .arg("guard")
         .args(options)
         .args(["--", "sh", "-c", script])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("the gateway starts")
+        .expect("the guard starts")
 }
 
 /// Waits until the script has written its first line, so that its traps are set.

@@ -1,58 +1,59 @@
-//! `alipay-simulator`: a stateful, byte-faithful imitation of Alipay's side of the AlipayHK barcode
-//! payment protocol.
-//!
-//! It shares no code with the gateway, on purpose: it is the independent oracle against which the
-//! gateway is tested. It verifies each request as strictly as the documents allow, keeps its own
-//! ledger on its own clock, and answers in the captured shapes. The last four digits of a scanned code
-//! choose a scenario, of the payment ([`scenario`]) or of its refunds ([`refund_scenario`]); the control
-//! API ([`control`]) scripts faults, moves the clock and shows what really happened.
-
-mod answer;
-mod book;
-mod charset;
-mod cli;
-mod clock;
-mod control;
-mod fault;
-mod files;
-mod line;
-mod merchants;
-mod notification;
-mod params;
-mod refund_scenario;
-mod request;
-mod scenario;
-mod server;
-mod signing;
-mod state;
-mod xml;
+//! `alipay-simulator`: the command line.
 
 use std::{
     io::{self, IsTerminal as _, Read as _, Write as _},
-    sync::Arc,
+    net::TcpStream,
+    time::Duration,
 };
 
-use anyhow::Context as _;
-use clap::Parser as _;
+use alipay_simulator::{Server, Settings};
+use anyhow::{Context as _, bail};
+use clap::{Args, Parser, Subcommand};
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::oneshot,
 };
 use tracing_subscriber::EnvFilter;
 
-use crate::{
-    cli::{Cli, Command, Serve},
-    files::publish,
-    line::{Line, LineListener},
-    notification::courier,
-};
+/// A stateful imitation of Alipay's barcode payment gateway, for tests and demonstrations.
+#[derive(Parser)]
+#[command(name = "alipay-simulator", version)]
+struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The subcommands.
+#[derive(Subcommand)]
+enum Command {
+    /// Run the simulator. The first line on stdout says where it listens.
+    Serve(Serve),
+    /// Print the scenario table in Markdown.
+    Scenarios,
+    /// Exit with 0 if a running simulator answers, for a container's health check.
+    Healthcheck {
+        /// Base URL, for example `http://127.0.0.1:8090`.
+        #[arg(long, env = "SIMULATOR_URL", default_value = "http://127.0.0.1:8090")]
+        url: String,
+    },
+}
+
+/// How the program is run.
+#[derive(Args)]
+struct Serve {
+    #[command(flatten)]
+    settings: Settings,
+    /// Stop when stdin reaches its end.
+    #[arg(long)]
+    exit_with_parent: bool,
+}
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Serve(arguments) => serve(&arguments),
-        Command::Scenarios => scenario::print(&mut io::stdout().lock()).context("cannot print"),
-        Command::Healthcheck { url } => cli::healthcheck(&url),
+        Command::Scenarios => print(&alipay_simulator::scenarios()),
+        Command::Healthcheck { url } => healthcheck(&url),
     }
 }
 
@@ -64,35 +65,27 @@ async fn serve(arguments: &Serve) -> anyhow::Result<()> {
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
         .init();
-    let simulator = Arc::new(arguments.simulator()?);
-    let listener = TcpListener::bind(arguments.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", arguments.listen))?;
-    let address = listener
-        .local_addr()
-        .context("the listener has no address")?;
-    let app = server::routes()
-        .merge(control::routes())
-        .with_state(Arc::clone(&simulator));
-    let app = app.into_make_service_with_connect_info::<Line>();
+    let server = Server::bind(&arguments.settings).await?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let parent = arguments.exit_with_parent.then(parent_gone);
-    announce(&format!("alipay-simulator listening on http://{address}"))?;
+    // The only line on stdout: scripts read the address from it.
+    print(&format!(
+        "alipay-simulator listening on http://{}\n",
+        server.address()
+    ))?;
     // Held and slow answers would keep a graceful shutdown waiting, and nothing here needs saving.
     tokio::select! {
-        served = axum::serve(LineListener(listener), app) => served.context("cannot serve"),
-        () = courier::keep_delivering(Arc::clone(&simulator)) => Ok(()),
-        () = publish::keep_publishing(simulator) => Ok(()),
+        ended = server.run() => ended,
         _ = tokio::signal::ctrl_c() => Ok(()),
         _ = terminate.recv() => Ok(()),
         Some(_) = async { Some(parent?.await) } => Ok(()),
     }
 }
 
-/// The only line on stdout: tests and scripts read the address from it.
-fn announce(line: &str) -> anyhow::Result<()> {
+fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{line}")
+    stdout
+        .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
         .context("cannot write to stdout")
 }
@@ -108,4 +101,26 @@ fn parent_gone() -> oneshot::Receiver<()> {
         let _ = sender.send(());
     });
     receiver
+}
+
+/// Asks a running simulator whether it is well.
+fn healthcheck(url: &str) -> anyhow::Result<()> {
+    let host = url
+        .strip_prefix("http://")
+        .context("the URL must begin with http://")?;
+    let host = host.split('/').next().unwrap_or_default();
+    let patience = Some(Duration::from_secs(3));
+    let mut stream = TcpStream::connect(host).with_context(|| format!("cannot reach {host}"))?;
+    stream.set_read_timeout(patience)?;
+    stream.set_write_timeout(patience)?;
+    write!(
+        stream,
+        "GET /_control/health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    if !answer.starts_with("HTTP/1.1 200 ") {
+        bail!("unhealthy: {}", answer.lines().next().unwrap_or_default());
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@
 
 use std::{
     borrow::Cow,
-    io::{self, Write},
+    fmt::{self, Write},
 };
 
 use crate::{book::Plan, fault::Fault};
@@ -254,7 +254,7 @@ pub(crate) fn find(ending: &str) -> Option<&'static RefundScenario> {
 }
 
 /// Writes the table in Markdown.
-pub(crate) fn print(out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn print(out: &mut impl Write) -> fmt::Result {
     let head = "| code of the payment ends in | refund | what happens | what the gateway shows |";
     writeln!(out, "{head}")?;
     writeln!(out, "|---|---|---|---|")?;

@@ -21,7 +21,7 @@ use sha2::Sha256;
 /// A value of `sign_type`; only these exact spellings exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 #[value(rename_all = "UPPER")]
-pub(crate) enum SignType {
+pub enum SignType {
     /// MD5 over the text and a shared key.
     Md5,
     /// RSASSA-PKCS1-v1_5 with SHA-1.

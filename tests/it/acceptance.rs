@@ -70,7 +70,7 @@ pub(crate) const ITEMS: &[(&str, &str)] = &[
 pub(crate) fn tests_of(item: &str) -> BTreeSet<String> {
     let id = item.to_lowercase().replace('-', "_");
     let mut found = BTreeSet::new();
-    for folder in ["tests/it", "src"] {
+    for folder in ["tests/it", "src", "simulator/src"] {
         collect(
             &Path::new(env!("CARGO_MANIFEST_DIR")).join(folder),
             &id,

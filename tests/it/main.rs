@@ -45,7 +45,6 @@
 //! | `config` | what the configuration says when it is wrong |
 //! | `architecture` | the sources keep to the architecture page |
 //! | `readme` | the README says what the programs say |
-//! | `dev` | the developer's set-up leaves no process behind |
 
 mod acceptance;
 mod account_refusals;
@@ -58,7 +57,6 @@ mod config;
 mod contradictions;
 mod cost;
 mod daily_files;
-mod dev;
 mod durability;
 mod file_versions;
 mod follow_ups;

@@ -1,6 +1,6 @@
 //! The README's tables are what the programs say. `UPDATE=1` rewrites them.
 
-use std::{fs, process::Command};
+use std::fs;
 
 use alipayhk_gateway::{config::variables::VARIABLES, http::openapi};
 use serde_json::Value;
@@ -115,13 +115,7 @@ fn with_section(page: &str, name: &str, table: &str) -> String {
 }
 
 fn scenarios() -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_alipay-simulator"))
-        .arg("scenarios")
-        .output()
-        .expect("the simulator starts");
-    assert!(output.status.success());
-    let table = String::from_utf8(output.stdout).expect("text");
-    format!("{}\n", table.trim())
+    format!("{}\n", alipay_simulator::scenarios().trim())
 }
 
 fn configuration() -> String {

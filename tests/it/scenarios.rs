@@ -7,7 +7,6 @@ use alipayhk_gateway::domain::follow_up::Plan;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tokio::process::Command;
 
 use crate::support::{Options, World, all, http::body};
 
@@ -100,14 +99,8 @@ impl Shown {
 
 /// The table as the program prints it: each ending and what is shown for it. The endings of the table
 /// of refunds stand for payments that are paid at once.
-async fn table() -> Vec<(String, Shown)> {
-    let output = Command::new(env!("CARGO_BIN_EXE_alipay-simulator"))
-        .arg("scenarios")
-        .output()
-        .await
-        .expect("the simulator runs");
-    assert!(output.status.success());
-    let text = String::from_utf8(output.stdout).expect("text");
+fn table() -> Vec<(String, Shown)> {
+    let text = alipay_simulator::scenarios();
     let (payments, refunds) = text.split_once("\n\n").expect("two tables");
     let mut lines = payments.lines();
     assert_eq!(
@@ -225,7 +218,7 @@ async fn every_line_of_the_scenario_table_is_true(pool: PgPool) {
         ..Options::default()
     };
     let mut world = World::start_with(pool, options).await;
-    let table = table().await;
+    let table = table();
     assert!(table.len() > 90, "{} lines", table.len());
     let mut open = vec![];
     let mut table = table.into_iter().peekable();

@@ -4,7 +4,7 @@
 pub(super) struct Source {
     /// From the repository's root, such as `src/http/health.rs`.
     pub(super) path: String,
-    /// The first module of its path: `http`; `bin` for the simulator.
+    /// The first module of its path: `http`.
     pub(super) module: String,
     /// How many modules deep it is: 1 for `src/clock.rs` and `src/http/mod.rs`.
     depth: usize,

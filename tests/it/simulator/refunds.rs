@@ -6,7 +6,6 @@ use alipayhk_gateway::alipay::{
 };
 use chrono::TimeDelta;
 use serde_json::json;
-use tokio::process::Command;
 
 use super::{Shop, money, noon, text};
 
@@ -17,13 +16,8 @@ struct Line {
     shows: Vec<String>,
 }
 
-async fn table() -> Vec<Line> {
-    let output = Command::new(env!("CARGO_BIN_EXE_alipay-simulator"))
-        .arg("scenarios")
-        .output()
-        .await
-        .expect("the simulator runs");
-    let printed = String::from_utf8(output.stdout).expect("text");
+fn table() -> Vec<Line> {
+    let printed = alipay_simulator::scenarios();
     let (_, refunds) = printed.split_once("\n\n").expect("two tables");
     let lines = refunds.lines().skip(2);
     lines
@@ -96,7 +90,7 @@ async fn follow(shop: &Shop, request: &RefundRequest, shown: &mut Vec<String>) {
 #[tokio::test]
 async fn every_line_of_the_table_of_refunds_is_true_of_the_wire() {
     let mut shop = Shop::open().await;
-    let table = table().await;
+    let table = table();
     assert!(table.len() > 15, "{} lines", table.len());
     for line in table {
         for mode in line.modes {

@@ -1,12 +1,12 @@
-//! The simulator as a child process, and the keys of both sides.
+//! The simulator in the test's process, and the keys of both sides.
 
 use std::{
-    ffi::OsStr,
+    net::SocketAddr,
     path::{Path, PathBuf},
-    process::Stdio,
     sync::OnceLock,
 };
 
+use alipay_simulator::{ClockKind, Server, Settings};
 use alipayhk_gateway::{
     alipay::sign::SignType,
     keys::{GenerateArgs, generate},
@@ -14,10 +14,7 @@ use alipayhk_gateway::{
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Client;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, Command},
-};
+use tokio::{runtime::Builder, sync::oneshot};
 use url::Url;
 
 use super::{PARTNER, leaks};
@@ -84,80 +81,74 @@ pub(crate) fn client() -> Client {
         .expect("a plain client")
 }
 
-/// A running `alipay-simulator`; ends with the test.
+/// Runs a simulator until the sender of `ended` is gone; tells its address.
+fn simulate(settings: &Settings, tell: oneshot::Sender<SocketAddr>, ended: oneshot::Receiver<()>) {
+    let _log = tracing::subscriber::set_default(leaks::watched("the simulator's log", "info"));
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let server = Server::bind(settings).await.expect("a simulator");
+        // The test may have ended meanwhile.
+        let _ = tell.send(server.address());
+        tokio::select! {
+            failed = server.run() => failed.expect("the simulator runs"),
+            _ = ended => {}
+        }
+    });
+}
+
+/// A running simulator; ends with the test. It has a thread and a log of its own: what the test waits for
+/// keeps no answer of Alipay back.
 pub(crate) struct Simulator {
     url: String,
     client: Client,
-    _child: Child,
+    /// Dropped, it ends the simulator.
+    _lives: oneshot::Sender<()>,
 }
 
 impl Simulator {
-    /// Starts the binary on a free port with its clock standing at `now`, or running with the
-    /// machine's.
+    /// Starts one on a free port with its clock standing at `now`, or running with the machine's.
     pub(crate) async fn start(now: Option<DateTime<Utc>>, sign_type: SignType) -> Self {
-        Self::start_with(now, sign_type, &[]).await
+        Self::start_with(now, sign_type, None).await
     }
 
-    /// Starts the binary so that it lays out the daily files in a directory.
+    /// Starts one that lays out the daily files in a directory.
     pub(crate) async fn start_laying_out(now: DateTime<Utc>, directory: &Path) -> Self {
-        let arguments = [OsStr::new("--files-dir"), directory.as_os_str()];
-        Self::start_with(Some(now), SignType::Rsa2, &arguments).await
+        Self::start_with(Some(now), SignType::Rsa2, Some(directory.to_owned())).await
     }
 
     async fn start_with(
         now: Option<DateTime<Utc>>,
         sign_type: SignType,
-        arguments: &[&OsStr],
+        files_dir: Option<PathBuf>,
     ) -> Self {
-        let keys = keys();
-        let clock = now.map(|now| {
-            [
-                "--clock".to_owned(),
-                "manual".to_owned(),
-                "--now".to_owned(),
-                now.to_rfc3339(),
-            ]
-        });
-        let mut child = Command::new(env!("CARGO_BIN_EXE_alipay-simulator"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--exit-with-parent"])
-            .args(clock.iter().flatten())
-            .args(arguments)
-            .args([
-                "--partner",
-                PARTNER,
-                "--sign-type",
-                sign_type.as_str(),
-                "--slow-answer-ms",
-                "30000",
-            ])
-            .arg("--md5-key-file")
-            .arg(md5_key_file())
-            .arg("--private-key-file")
-            .arg(keys.dir.join("alipay_private_key.pem"))
-            .arg("--merchant-public-key-file")
-            .arg(keys.dir.join("merchant_public_key.pem"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the simulator starts");
-        let stderr = child.stderr.take().expect("standard error is piped");
-        leaks::follow("the simulator's log", stderr, drop);
-        let stdout = child.stdout.take().expect("standard output is piped");
-        let line = BufReader::new(stdout).lines().next_line().await;
-        let line = line
-            .expect("readable")
-            .expect("the simulator says where it listens");
-        let url = line
-            .rsplit(' ')
-            .next()
-            .expect("the address comes last")
-            .to_owned();
+        let keys = &keys().dir;
+        let settings = Settings {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            partner: PARTNER.to_owned(),
+            sign_type: match sign_type {
+                SignType::Rsa2 => alipay_simulator::SignType::Rsa2,
+                SignType::Rsa => alipay_simulator::SignType::Rsa,
+                SignType::Md5 => alipay_simulator::SignType::Md5,
+            },
+            private_key_file: Some(keys.join("alipay_private_key.pem")),
+            merchant_public_key_file: Some(keys.join("merchant_public_key.pem")),
+            md5_key_file: Some(md5_key_file()),
+            clock: now.map_or(ClockKind::System, |_| ClockKind::Manual),
+            now,
+            slow_answer_ms: 30_000,
+            files_dir,
+        };
+        let (lives, ended) = oneshot::channel();
+        let (tell, told) = oneshot::channel();
+        std::thread::spawn(move || simulate(&settings, tell, ended));
+        let address = told.await.expect("the simulator starts");
         Self {
-            url,
+            url: format!("http://{address}"),
             client: client(),
-            _child: child,
+            _lives: lives,
         }
     }
 

@@ -18,7 +18,8 @@ use alipayhk_gateway::domain::text::is_deceptive;
 use sqlx::PgPool;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio_util::task::TaskTracker;
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
+use tracing_subscriber::{EnvFilter, util::SubscriberInitExt as _};
 
 use super::alipay::{MD5_KEY, keys};
 
@@ -140,14 +141,8 @@ pub(crate) fn watch_this_process() {
     static WATCHED: Once = Once::new();
     WATCHED.call_once(|| {
         // Others' words at `trace` are hunted in `redaction`; here they would only cost time.
-        let filter = EnvFilter::new("info,alipayhk_gateway=trace,http=trace");
-        let watched = tracing_subscriber::fmt()
-            .json()
-            .flatten_event(true)
-            .with_span_list(false)
-            .with_env_filter(filter)
-            .with_writer(|| Watched)
-            .try_init();
+        let filter = "info,alipayhk_gateway=trace,http=trace";
+        let watched = watched("the gateway's log", filter).try_init();
         watched.expect("nobody else sets logging up");
         let before = LINES.load(Ordering::Relaxed);
         tracing::info!("what is logged here is looked at");
@@ -155,12 +150,23 @@ pub(crate) fn watch_this_process() {
     });
 }
 
-struct Watched;
+/// What looks at every event that the filter lets pass.
+pub(crate) fn watched(place: &'static str, filter: &str) -> impl Subscriber + Send + Sync + use<> {
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_span_list(false)
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(move || Watched(place))
+        .finish()
+}
+
+struct Watched(&'static str);
 
 impl io::Write for Watched {
     /// Each event is written at once.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        look_at_line("the gateway's log", &String::from_utf8_lossy(event));
+        look_at_line(self.0, &String::from_utf8_lossy(event));
         Ok(event.len())
     }
 
