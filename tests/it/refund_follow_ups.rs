@@ -271,6 +271,41 @@ async fn hk_12_a_lost_answer_is_found_by_query_and_nothing_is_sent_again(pool: P
     finish(world).await;
 }
 
+/// Both ids are optional in the answer to a refund query. One that names only the payment is believed while the
+/// payment has no other refund, and tells nothing where it has; one that names the refund alone is believed always.
+#[sqlx::test]
+async fn an_answer_that_names_only_the_payment_is_believed_of_its_only_refund(pool: PgPool) {
+    let mut world = world_at(pool, "2026-03-09T15:00:00").await;
+    let lost = json!({"type": "drop_after_effect"});
+    let without = async |world: &World, fields: &str| {
+        let fault = json!({"type": "omit", "fields": fields});
+        world.simulator.script("refund_query", 1, fault).await;
+    };
+    let paid = world.pay("0001").await;
+    for (fields, status) in [
+        ("out_return_no,partner_refund_id", "succeeded"),
+        ("out_return_no,partner_refund_id", "pending"),
+        (
+            "out_trade_no,partner_trans_id,trade_no,alipay_trans_id",
+            "succeeded",
+        ),
+    ] {
+        world.simulator.script("refund", 1, lost.clone()).await;
+        let unheard = refund(&world, &paid, "sync").await;
+        assert_eq!(unheard.summary("status"), (202, "pending"), "{unheard:?}");
+        without(&world, fields).await;
+        let due = planned(&world.till.get_refund(unheard.id()).await);
+        world.set_clock(due).await;
+        world.run_due().await;
+        let asked = world.till.get_refund(unheard.id()).await;
+        assert_eq!(asked["status"], status, "{fields}: {asked}");
+        assert_eq!(asked["checks_done"], 1, "{fields}: {asked}");
+        let done = run_until_final(&mut world, unheard.id(), TimeDelta::minutes(5)).await;
+        assert_eq!(done["status"], "succeeded", "{done}");
+    }
+    finish(world).await;
+}
+
 /// HK-12, M4: silence after a refund that never arrived: the same request is sent again, under the
 /// same id and with the same amount, once the query says that there is none.
 #[sqlx::test]

@@ -98,16 +98,31 @@ async fn other_texts_are_refused_with_the_limit_and_their_length_in_bytes(pool: 
     assert_eq!(paid.summary("status"), (201, "succeeded"), "{paid:?}");
 
     let registrar = world.caller(0, &[Scope::Admin]).await;
-    let at = |count| {
-        let mut shop = shop();
-        shop["store_address"] = json!(tea(count));
-        shop
-    };
-    let refused = registrar.put(SHOP, &at(111)).await;
-    let (pointer, _, detail) = fault(&refused);
-    assert_eq!(pointer, "/store_address");
-    assert!(detail.contains("330") && detail.contains("333"), "{detail}");
-    let taken = registrar.put(SHOP, &at(110)).await;
+    let mut longest = shop();
+    for (name, most) in [
+        ("secondary_merchant_name", 128),
+        ("store_name", 256),
+        ("store_address", 330),
+        ("registration_no", 128),
+        ("register_address", 256),
+        ("shareholder_name", 64),
+        ("shareholder_id", 128),
+        ("cs_no", 64),
+    ] {
+        let fits = most / 3;
+        let mut long = shop();
+        long[name] = json!(tea(fits + 1));
+        longest[name] = json!(tea(fits));
+        let refused = registrar.put(SHOP, &long).await;
+        let (pointer, code, detail) = fault(&refused);
+        assert_eq!((pointer, code), (&*format!("/{name}"), "invalid_length"));
+        let bytes = (3 * (fits + 1)).to_string();
+        assert!(
+            detail.contains(&most.to_string()) && detail.contains(&bytes),
+            "{detail}"
+        );
+    }
+    let taken = registrar.put(SHOP, &longest).await;
     assert!(matches!(taken.status, 200..=202), "{taken:?}");
     world.finish().await;
 }
