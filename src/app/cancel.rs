@@ -22,7 +22,7 @@ use crate::{
         id::{MerchantId, MerchantReference, PaymentId},
         idempotency::IdempotencyKey,
         merchant::Principal,
-        payment::{CancelReason, Payment, PaymentState},
+        payment::{CancelReason, Payment, PaymentEvent, PaymentState},
         schedule::Subject,
         transition::Actor,
     },
@@ -82,6 +82,11 @@ impl App {
     /// Why the cancel of a payment ended without closing the trade: what Alipay answered to the last one
     /// that was answered, or the time. Never a fault: something was sent, and the end is known.
     pub(super) async fn why_not_canceled(&self, payment: &Payment) -> Error {
+        if self.was_ended_by_a_person(payment).await {
+            return Error::CancelWithdrawn {
+                payment_id: payment.id,
+            };
+        }
         // The row changed when the cancel ended.
         if !payment.cancel_window_is_open(payment.updated_at) {
             return window_closed(payment, true);
@@ -105,6 +110,20 @@ impl App {
                 reason: reason.into_owned(),
             },
         }
+    }
+
+    async fn was_ended_by_a_person(&self, payment: &Payment) -> bool {
+        let transitions = self.db.transitions(payment.merchant_id, payment.id).await;
+        let of_payment = transitions.unwrap_or_default().into_iter().rev();
+        let mut events = of_payment.filter(|transition| transition.refund_id.is_none());
+        let started = PaymentEvent::CANCEL_STARTED;
+        let refused = PaymentEvent::CancelRefused.name();
+        events
+            .find(|transition| {
+                transition.reason.is_some()
+                    || [started, refused].contains(&transition.event.as_str())
+            })
+            .is_some_and(|transition| transition.reason.is_some())
     }
 
     /// Cancels whatever a till knows of. Where nothing exists, a tombstone makes sure that nothing

@@ -129,9 +129,20 @@ impl App {
         refund: &Refund,
         news: &RefundNews<'_>,
     ) -> Result<bool, DbError> {
+        self.settle_refund_by(refund, news.actor, news.attempt_id())
+            .await
+    }
+
+    /// The same by whatever else agrees with the books.
+    pub(super) async fn settle_refund_by(
+        &self,
+        refund: &Refund,
+        actor: Actor,
+        attempt_id: Option<AttemptId>,
+    ) -> Result<bool, DbError> {
         let settlement = Settlement {
-            actor: news.actor,
-            attempt_id: news.attempt_id(),
+            actor,
+            attempt_id,
             grounds: None,
             gateway_at: self.clock.now(),
         };

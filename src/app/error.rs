@@ -67,6 +67,20 @@ pub enum Error {
         /// Why, in one sentence.
         reason: String,
     },
+    /// An operator decided that the payment stands, which ended the cancel that was sent.
+    #[error("an operator ended the cancel")]
+    CancelWithdrawn {
+        /// The payment.
+        payment_id: PaymentId,
+    },
+    /// A cancel of the payment has left a moment ago and may return the money still.
+    #[error("a cancel may act for {retry_after_seconds} s still")]
+    CancelMayAct {
+        /// The payment.
+        payment_id: PaymentId,
+        /// After how many seconds it is known.
+        retry_after_seconds: u32,
+    },
     /// Alipay refused the refund by which a payment was to be undone: nothing went back.
     #[error("Alipay refused the refund: {code}")]
     RefundRefused {

@@ -95,9 +95,16 @@ impl App {
             if let Some(refused) = news.cancel_refused(&payment) {
                 payment.inquiry.cancel_refused = refused;
             }
-            let decision = decide(&self.plan, &payment, news);
+            let (decision, agrees) = decide(&self.plan, &payment, news);
             let refusals = refusals_after(&payment, news);
+            // What was said against the books is settled first, and only then is anything else done.
+            let settled = if agrees {
+                self.settle_by_answer(&payment, news).await
+            } else {
+                Ok(false)
+            };
             let written = match &decision {
+                _ if !matches!(settled, Ok(false)) => settled.map(|_| Recorded::Stale),
                 Decision::TurnsInto(refund_id) => {
                     self.turn_into_refund(&payment, *refund_id, news).await
                 }
@@ -114,11 +121,6 @@ impl App {
                         Err(error) => Err(error),
                     }
                 }
-                Decision::Agrees => match self.settle_by_answer(&payment, news).await {
-                    Ok(false) => self.write(&payment, None, news).await,
-                    Ok(true) => Ok(Recorded::Stale),
-                    Err(error) => Err(error),
-                },
             };
             match (written, decision) {
                 (Ok(Recorded::Written(_)), Decision::TurnsInto(_)) => {
@@ -284,13 +286,13 @@ enum Decision {
     TurnsInto(RefundId),
     /// It is said against the books.
     Contradicts(Claim),
-    /// It says what the books say, to a question that was asked since something else was said.
-    Agrees,
 }
 
-fn decide(plan: &Plan, payment: &Payment, news: &News<'_>) -> Decision {
+/// What the news come to, and whether they say what the books say, to a question that was asked since
+/// something else was said.
+fn decide(plan: &Plan, payment: &Payment, news: &News<'_>) -> (Decision, bool) {
     let Some(told) = &news.told else {
-        return Decision::Nothing;
+        return (Decision::Nothing, false);
     };
     let event = match told.meaning(plan, payment) {
         Meaning::Nothing => {
@@ -299,25 +301,31 @@ fn decide(plan: &Plan, payment: &Payment, news: &News<'_>) -> Decision {
                 .and_then(|(_, answer)| event_of_the_door(answer))
             {
                 Some(event) => event,
-                None => return Decision::Nothing,
+                None => return (Decision::Nothing, false),
             }
         }
         Meaning::Event(event) => payment.beyond_its_end(event),
         Meaning::Claim(event) => {
             let claim = Claim::of_payment(&event);
-            return claim.map_or(Decision::Nothing, Decision::Contradicts);
+            let decision = claim.map_or(Decision::Nothing, Decision::Contradicts);
+            return (decision, false);
         }
     };
     let was_asked_since = payment.was_contradicted_before(told.asked_at());
+    let agrees = was_asked_since && payment.agrees_with(&event);
     if let Some(refund_id) = turns_into(payment, &event) {
-        return match payment.proven_returned_minor {
-            0 => Decision::TurnsInto(refund_id),
-            // What was said to be back cannot be refunded: the wish waits until a question that was asked since
-            // proves that the money is with the merchant still.
-            _ if was_asked_since => Decision::Agrees,
-            _ => Decision::Nothing,
-        };
+        if payment.proven_returned_minor == 0 {
+            return (Decision::TurnsInto(refund_id), false);
+        }
+        // What was said to be back cannot be refunded: the wish waits until a question that was asked since
+        // proves that the money is with the merchant still.
+        return (Decision::Nothing, was_asked_since);
     }
+    (decision_on(payment, event, news), agrees)
+}
+
+/// What an event comes to.
+fn decision_on(payment: &Payment, event: PaymentEvent, news: &News<'_>) -> Decision {
     if planted!(DoubledTransition) && !payment.state.is_final() {
         let again = payment.apply(&event, news.now).ok().flatten();
         let again = again.unwrap_or_else(|| Payment {
@@ -328,13 +336,7 @@ fn decide(plan: &Plan, payment: &Payment, news: &News<'_>) -> Decision {
     }
     match payment.apply(&event, news.now) {
         Ok(Some(after)) => Decision::Becomes(Box::new(after), event),
-        Ok(None) => {
-            if was_asked_since && payment.agrees_with(&event) {
-                Decision::Agrees
-            } else {
-                Decision::Nothing
-            }
-        }
+        Ok(None) => Decision::Nothing,
         Err(contradiction) => {
             if let Some(claim) = Claim::of_payment(&event) {
                 return Decision::Contradicts(claim);

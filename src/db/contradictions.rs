@@ -254,14 +254,17 @@ impl Db {
                 where merchant_id = $1 and kind = 'payment' and subject_id = $2
                 for update
             ), subject as materialized (
-                select payment_id from payment
+                select amount_minor - refunded_minor as left_minor from payment
                 where merchant_id = $1 and payment_id = $2 and version = $3
                     and (select count(*) from held) >= 0
                 for update
             ), told as materialized (
                 select contradiction_id, returned_minor,
-                    -- What an answer about the payment does not speak of.
-                    $4 = 'answer' and claim in ('refund_made_in_portal', 'not_refundable') as stays
+                    -- What an answer about the payment does not speak of. That nothing can be refunded is no
+                    -- contradiction any more where nothing is left.
+                    $4 = 'answer' and (claim = 'refund_made_in_portal'
+                        or claim = 'not_refundable' and exists (
+                            select from subject where left_minor > 0)) as stays
                 from contradiction
                 where merchant_id = $1 and payment_id = $2 and refund_id is null
                     and settled_at is null
@@ -357,9 +360,10 @@ impl Db {
             ), recorded as (
                 insert into refund_transition (merchant_id, refund_id, version, payment_id, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
-                    follow_up_id, attempt_id, gateway_at, reason, ticket)
+                    follow_up_id, attempt_id, gateway_at, reason, ticket, statement_file_id,
+                    statement_line)
                 select $1, $2, version, $11, 'refund_contradiction_settled', status,
-                    pending_reason, status, pending_reason, $5, $6, $7, $8, $9, $10
+                    pending_reason, status, pending_reason, $5, $6, $7, $8, $9, $10, $12, $13
                 from changed
             ), booked as (
                 update payment
@@ -372,9 +376,10 @@ impl Db {
             ), book_recorded as (
                 insert into payment_transition (merchant_id, payment_id, version, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
-                    follow_up_id, attempt_id, gateway_at, reason, ticket)
+                    follow_up_id, attempt_id, gateway_at, reason, ticket, statement_file_id,
+                    statement_line)
                 select $1, $11, version, 'refund_contradiction_settled', status, status_reason,
-                    status, status_reason, $5, $6, $7, $8, $9, $10
+                    status, status_reason, $5, $6, $7, $8, $9, $10, $12, $13
                 from booked
             ), audited as (
                 insert into audit_log (merchant_id, action, subject_kind, subject_id, by, before,
@@ -404,6 +409,8 @@ impl Db {
             settlement.grounds.map(|grounds| grounds.reason.as_str()),
             settlement.grounds.map(|grounds| grounds.ticket.as_str()),
             refund.payment_id.uuid(),
+            actor.statement_file_id,
+            actor.statement_line,
         )
         .one(&self.writes)
         .await?;

@@ -83,9 +83,9 @@ pub(super) struct PaymentRow {
     pub(super) now: DateTime<Utc>,
 }
 
-/// The answers that leave a cancel open.
-pub(super) static LEAVE_A_CANCEL_OPEN: LazyLock<Vec<String>> =
-    LazyLock::new(|| AnswerClass::that_leave_open(AttemptKind::Cancel));
+/// The answers after which a cancel may act still.
+pub(super) static CANCEL_MAY_ACT: LazyLock<Vec<String>> =
+    LazyLock::new(|| AnswerClass::that_may_act(AttemptKind::Cancel));
 
 /// `query_as!` over the payment's columns and its follow-up: what comes before the `select`, what
 /// comes after `from payment` (a `follow_up` must be joined there), the arguments, and the placeholder
@@ -147,7 +147,7 @@ macro_rules! select_payment {
             from payment
             "# + $tail,
             $($argument,)*
-            $crate::db::payments::LEAVE_A_CANCEL_OPEN.as_slice()
+            $crate::db::payments::CANCEL_MAY_ACT.as_slice()
         )
     };
 }

@@ -64,7 +64,7 @@ pub enum AnswerClass {
 impl AnswerClass {
     /// Whether what a call of this kind asked for may still happen, or may have happened unseen. Only a
     /// verified "done", a verified "not done", and what never left close that. The one table of it:
-    /// statements take their list from [`AnswerClass::that_leave_open`].
+    /// statements take their list from [`AnswerClass::that_may_act`].
     pub fn leaves_effect_open(self, kind: AttemptKind) -> bool {
         if planted!(InconclusiveIsNotDone)
             && matches!(self, Self::Pending | Self::UnknownCode | Self::SystemError)
@@ -164,11 +164,12 @@ impl AnswerClass {
         }
     }
 
-    /// The stored names of the classes that leave the effect of a call of this kind open.
-    pub fn that_leave_open(kind: AttemptKind) -> Vec<String> {
+    /// The stored names of the classes after which a call of this kind may act still: those that leave its
+    /// effect open, and "done" where the books do not show it, since that may have been said too early.
+    pub fn that_may_act(kind: AttemptKind) -> Vec<String> {
         Self::ALL
             .iter()
-            .filter(|class| class.leaves_effect_open(kind))
+            .filter(|class| **class == Self::Success || class.leaves_effect_open(kind))
             .map(|class| class.as_str().to_owned())
             .collect()
     }

@@ -312,8 +312,8 @@ pub struct Inquiry {
     pub last_cancel_at: Option<DateTime<Utc>>,
     /// Whether Alipay refused the last cancel for good, so that a query decides.
     pub cancel_refused: bool,
-    /// When the last cancel was sent that may still act: nothing says that it is done or that it is not
-    /// ([`AnswerClass::leaves_effect_open`](super::attempt::AnswerClass::leaves_effect_open)).
+    /// When the last cancel was sent that may still act: nothing says that it is not done
+    /// ([`AnswerClass::that_may_act`](super::attempt::AnswerClass::that_may_act)).
     pub open_cancel_at: Option<DateTime<Utc>>,
     /// How often in a row Alipay refused at its door what was asked.
     pub access_refusals: i32,
@@ -433,6 +433,9 @@ impl Resolution {
 }
 
 impl PaymentEvent {
+    /// The name of [`PaymentEvent::CancelStarted`].
+    pub const CANCEL_STARTED: &'static str = "cancel_started";
+
     /// The event's name in transitions and logs.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -441,7 +444,7 @@ impl PaymentEvent {
             Self::Declined(_) => "declined",
             Self::NeverSent => "never_sent",
             Self::OutcomeBecameUnknown => "outcome_became_unknown",
-            Self::CancelStarted { .. } => "cancel_started",
+            Self::CancelStarted { .. } => Self::CANCEL_STARTED,
             Self::CancelRefused => "cancel_refused",
             Self::AccessRefused => "access_refused",
             Self::Closed { .. } => "closed",
@@ -638,9 +641,15 @@ impl Payment {
     /// Whether an event says what the books say. That a payment is paid says nothing while its cancel is
     /// under way: the next answer to the cancel would contradict it again. That the cancel is refused does.
     pub const fn agrees_with(&self, event: &PaymentEvent) -> bool {
+        let is_all_returned = self.refunded_minor >= self.amount.minor();
         matches!(
             (&self.state, self.canceling, event),
             (PaymentState::Succeeded, None, PaymentEvent::Paid { .. })
+                | (
+                    PaymentState::Succeeded,
+                    Some(_),
+                    PaymentEvent::CancelRefused
+                )
                 | (
                     PaymentState::Canceled { .. },
                     _,
@@ -655,7 +664,17 @@ impl Payment {
                             ..
                         }
                 )
-        )
+        ) || (is_all_returned
+            && matches!(
+                (&self.state, event),
+                (
+                    PaymentState::Succeeded,
+                    PaymentEvent::Closed {
+                        money_returned: true,
+                        ..
+                    }
+                )
+            ))
     }
 
     /// Whether a question is owed: the payment is not settled, or Alipay contradicts it.

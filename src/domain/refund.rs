@@ -249,10 +249,7 @@ pub enum RefundResolution {
     /// The money went back.
     Succeeded,
     /// It did not and will not.
-    Failed {
-        /// Why, in the operator's words.
-        reason: String,
-    },
+    Failed,
 }
 
 impl RefundEvent {
@@ -419,6 +416,12 @@ impl Refund {
             .map(|sent| sent + ASKED_AFTER)
     }
 
+    /// Whether the payment is to be asked about as well: a failure that comes late makes what was said of
+    /// the payment meanwhile another thing. While all of it was on its way back, "closed" told nothing new.
+    pub fn change_asks_about_payment(&self, after: &Self) -> bool {
+        self.fails_late(&after.state)
+    }
+
     /// Whether a failure comes after callers were told more than that their request is on its way: not as
     /// its answer. The request of what a reversal ends in leaves after it was told.
     fn fails_late(&self, after: &RefundState) -> bool {
@@ -496,10 +499,10 @@ impl Refund {
                     Ok(Some(RefundState::Failed(failure.clone())))
                 }
                 // A person accepts that nothing went back.
-                RefundEvent::Resolved(RefundResolution::Failed { reason })
+                RefundEvent::Resolved(RefundResolution::Failed)
                     if self.contradicted_at.is_some() =>
                 {
-                    Ok(Some(resolved_as_failed(reason)))
+                    Ok(Some(resolved_as_failed()))
                 }
                 // A late or repeated answer about what is already known. A repeated request may be
                 // refused once the money went back, and a query may read a copy that lags behind: that
@@ -527,7 +530,7 @@ impl Refund {
                     Ok(Some(RefundState::Succeeded))
                 }
                 // A person has seen to it.
-                RefundEvent::Resolved(RefundResolution::Failed { .. }) if self.failed_late => {
+                RefundEvent::Resolved(RefundResolution::Failed) if self.failed_late => {
                     Ok(Some(self.state.clone()))
                 }
                 RefundEvent::Refused(_)
@@ -610,9 +613,7 @@ impl Refund {
             RefundEvent::NotFound => self
                 .confirms_refusal()
                 .map(|failure| RefundState::Failed(failure.clone())),
-            RefundEvent::Resolved(RefundResolution::Failed { reason }) => {
-                Some(resolved_as_failed(reason))
-            }
+            RefundEvent::Resolved(RefundResolution::Failed) => Some(resolved_as_failed()),
             RefundEvent::Accepted
             | RefundEvent::Waiting { .. }
             | RefundEvent::Refused(_)
@@ -713,10 +714,11 @@ impl Refund {
     }
 }
 
-fn resolved_as_failed(reason: &str) -> RefundState {
+/// On what grounds stands on the timeline.
+fn resolved_as_failed() -> RefundState {
     RefundState::Failed(RefundFailure {
         code: RESOLVED_BY_OPERATOR.to_owned(),
-        message: reason.to_owned(),
+        message: "Nothing went back, as an operator has found out.".to_owned(),
     })
 }
 

@@ -148,9 +148,7 @@ fn events() -> Vec<Told> {
         soon(RefundEvent::ReversedByAlipay(failure(REVERSED))),
         soon(RefundEvent::PlanExhausted),
         soon(RefundEvent::Resolved(RefundResolution::Succeeded)),
-        soon(RefundEvent::Resolved(RefundResolution::Failed {
-            reason: "the finance team says so".to_owned(),
-        })),
+        soon(RefundEvent::Resolved(RefundResolution::Failed)),
     ]
 }
 
@@ -189,9 +187,9 @@ fn told_failure(event: &RefundEvent) -> RefundFailure {
         | RefundEvent::ReversedByAlipay(failure) => failure.clone(),
         // Confirms what had been refused before.
         RefundEvent::NotFound => failure(EARLIER),
-        RefundEvent::Resolved(RefundResolution::Failed { reason }) => RefundFailure {
+        RefundEvent::Resolved(RefundResolution::Failed) => RefundFailure {
             code: "RESOLVED_BY_OPERATOR".to_owned(),
-            message: reason.clone(),
+            message: "Nothing went back, as an operator has found out.".to_owned(),
         },
         other => unreachable!("{} fails nothing", other.name()),
     }
@@ -527,7 +525,7 @@ fn is_definite(before: &Refund, event: &RefundEvent) -> bool {
         RefundEvent::FailedAtAlipay(_) | RefundEvent::ReversedByAlipay(_) => true,
         RefundEvent::Refused(_) => only_one_was_sent,
         RefundEvent::FundsShort(_) => only_one_was_sent && before.mode == RefundMode::Sync,
-        RefundEvent::Resolved(RefundResolution::Failed { .. }) => unresolved,
+        RefundEvent::Resolved(RefundResolution::Failed) => unresolved,
         RefundEvent::NotFound => {
             let sent_at = before.inquiry.last_submit_at.expect("it was sent");
             let asked_late = before
@@ -634,16 +632,12 @@ fn m6_a_success_is_contradicted_by_a_later_no_such_refund_and_moves_by_a_person_
         ..done.clone()
     };
     assert!(!portal.is_contradicted_by(&RefundEvent::NotFound, at(1_001)));
-    let resolved = |reason: &str| {
-        RefundEvent::Resolved(RefundResolution::Failed {
-            reason: reason.to_owned(),
-        })
-    };
-    assert_eq!(done.apply(&resolved("no"), at(3_000)), Ok(None));
+    let resolved = RefundEvent::Resolved(RefundResolution::Failed);
+    assert_eq!(done.apply(&resolved, at(3_000)), Ok(None));
     done.contradicted_at = Some(at(2_000));
     assert_eq!(done.apply(&RefundEvent::NotFound, at(3_000)), Ok(None));
-    let failed = apply(&done, &resolved("not in the portal"), at(3_000));
-    assert_eq!(failed.state, resolved_as_failed("not in the portal"));
+    let failed = apply(&done, &resolved, at(3_000));
+    assert_eq!(failed.state, resolved_as_failed());
     assert!(failed.contradicted_at.is_none() && failed.decided_by_operator);
     let books = done.book_change(&failed);
     assert_eq!((books.reserved_minor, books.refunded_minor), (-1000, -1000));
@@ -677,9 +671,7 @@ fn a_failure_is_late_unless_it_answers_the_request() {
     let refused = RefundEvent::Refused(failure(REFUSED));
     let gave_up = RefundEvent::FailedAtAlipay(failure(GIVEN_UP));
     let took_back = RefundEvent::ReversedByAlipay(failure(REVERSED));
-    let person = RefundEvent::Resolved(RefundResolution::Failed {
-        reason: "paid in cash".to_owned(),
-    });
+    let person = RefundEvent::Resolved(RefundResolution::Failed);
     let submitting = standing(RefundState::Pending(PendingReason::Submitting));
     let mut of_a_reversal = submitting.clone();
     of_a_reversal.inquiry.last_submit_at = Some(at(1));

@@ -450,7 +450,15 @@ fn cancel_refused(payment_id: PaymentId) -> Problem {
     .into()
 }
 
-fn refusals_of_cancel() -> [Problem; 4] {
+fn cancel_may_act(payment_id: PaymentId) -> Problem {
+    Error::CancelMayAct {
+        payment_id,
+        retry_after_seconds: 42,
+    }
+    .into()
+}
+
+fn refusals_of_cancel() -> [Problem; 5] {
     let payment_id = example_id();
     let detail = "a payment with a refund cannot be canceled; refund the rest";
     [
@@ -462,11 +470,12 @@ fn refusals_of_cancel() -> [Problem; 4] {
         }
         .into(),
         cancel_refused(payment_id),
+        Error::CancelWithdrawn { payment_id }.into(),
         invalid_state(Subject::Payment(payment_id), detail),
     ]
 }
 
-fn refusals_of_reverse() -> [Problem; 5] {
+fn refusals_of_reverse() -> [Problem; 7] {
     let payment_id = example_id();
     let detail = "the payment failed, so there is nothing to undo";
     [
@@ -478,6 +487,8 @@ fn refusals_of_reverse() -> [Problem; 5] {
         }
         .into(),
         cancel_refused(payment_id),
+        Error::CancelWithdrawn { payment_id }.into(),
+        cancel_may_act(payment_id),
         Error::RefundRefused {
             refund_id: example_refund_id(),
             code: "REASON_TRADE_BEEN_FREEZEN".to_owned(),
@@ -488,7 +499,7 @@ fn refusals_of_reverse() -> [Problem; 5] {
     ]
 }
 
-fn refusals_of_refund() -> [Problem; 9] {
+fn refusals_of_refund() -> [Problem; 10] {
     let id = example_refund_id();
     let detail = "the payment is not paid yet; cancel it, or wait for its outcome";
     let [required, invalid] = idempotency_key_faults();
@@ -496,6 +507,7 @@ fn refusals_of_refund() -> [Problem; 9] {
         required,
         invalid,
         prefer_invalid(),
+        cancel_may_act(example_id()),
         Error::MerchantReferenceConflict {
             subject: Subject::Refund(id),
         }

@@ -494,3 +494,80 @@ async fn a_person_may_say_so_of_a_trade_that_was_closed_before_its_cancel(pool: 
     assert!(world.unresolved().await.is_empty());
     world.finish().await;
 }
+
+/// A cancel that was answered "done" and did nothing, and then comes too late: once the first cannot act any more, the
+/// question that ends the wish settles what was said too.
+#[sqlx::test]
+async fn m6_the_question_that_ends_a_contradicted_cancel_settles_it(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    world
+        .simulator
+        .script_late("cancel", 1, "success", None)
+        .await;
+    world
+        .simulator
+        .script_refusal("cancel", 1000, "TRADE_CANCEL_TIME_OUT")
+        .await;
+    undo(&world, paid.id(), "cancel").await;
+    for _ in 0..90 {
+        world.settle_calls().await;
+        world.advance(TimeDelta::seconds(1)).await;
+        world.run_due().await;
+    }
+    let events = world.events(paid.id()).await;
+    assert!(events.contains(&"contradicted".to_owned()), "{events:?}");
+    let told = world.till.payment(paid.id()).await;
+    assert_eq!(
+        (&told["next_action"]["type"], &told["refunds"]["refundable"]),
+        (&json!("done"), &json!(3925)),
+        "{told}"
+    );
+    assert!(world.unresolved().await.is_empty());
+    world.finish().await;
+}
+
+/// A till that waits for a cancel which an operator ends is told so. A cancel that was answered "done" may act for a
+/// minute still, and no refund leaves before.
+#[sqlx::test]
+async fn m3_no_refund_leaves_while_the_cancel_that_a_person_ended_may_act(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    world
+        .simulator
+        .script_late("cancel", 1000, "success", None)
+        .await;
+    let cancel = format!("/v1/payments/{}/cancel", paid.id());
+    let request = world.till.request(Method::POST, &cancel);
+    let waiting = Caller::send(request.header("prefer", "wait=60"));
+    let path = format!("/v1/payments/{}/resolve", paid.id());
+    let stays = json!({"status": "succeeded", "reason": "the portal shows it", "ticket": "OPS-8"});
+    let decided = async {
+        while world.simulator.count("cancel").await == 0 {
+            tokio::task::yield_now().await;
+        }
+        world.settle_calls().await;
+        world.advance(TimeDelta::seconds(2)).await;
+        world.run_due().await;
+        world.operate(&path, stays).await
+    };
+    let (ended, resolved) = tokio::join!(waiting, decided);
+    assert_eq!(
+        resolved.summary("status"),
+        (200, "succeeded"),
+        "{resolved:?}"
+    );
+    assert_eq!(
+        ended.summary("code"),
+        (409, "cancel_withdrawn"),
+        "{ended:?}"
+    );
+    assert_eq!(ended.body["attempted"], "true", "{ended:?}");
+    let early = world.till.refund(paid.id(), &json!({}), 5).await;
+    assert_eq!(early.summary("code"), (409, "cancel_may_act"), "{early:?}");
+    assert_eq!(world.simulator.count("refund").await, 0);
+    world.advance(TimeDelta::seconds(60)).await;
+    let refund = world.till.refund(paid.id(), &json!({}), 5).await;
+    assert_eq!(refund.body["status"], "succeeded", "{refund:?}");
+    world.finish().await;
+}

@@ -612,6 +612,35 @@ async fn m12_a_failed_refund_that_a_file_shows_done_reserves_its_amount(pool: Pg
     world.end_without_checks().await;
 }
 
+/// A file that has a refund settles that a query knew of none.
+#[cfg(feature = "failpoints")]
+#[sqlx::test]
+async fn m12_a_file_that_has_a_refund_settles_that_a_query_knew_of_none(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    let payment = world.till.payment(paid.id()).await;
+    let done = world.till.refund(paid.id(), &json!({}), 5).await;
+    assert_eq!(done.body["status"], "succeeded", "{done:?}");
+    world
+        .simulator
+        .script("refund_query", 9, json!({"type": "not_exist"}))
+        .await;
+    world.advance(TimeDelta::seconds(1)).await;
+    world.till.refresh_refund(done.id()).await;
+    assert_eq!(world.unresolved().await.len(), 1);
+    let id = done.body["partner_refund_id"].as_str().expect("an id");
+    let row = one_row(&world, "REFUND", &payment, "39.25", id);
+    let desk = Desk::new();
+    reconcile(&world, desk.put("transaction", &today(&world), &row)).await;
+    assert!(world.unresolved().await.is_empty());
+    let events = world.events(paid.id()).await;
+    assert_eq!(
+        events.last().map(String::as_str),
+        Some("refund_contradiction_settled")
+    );
+    world.end_without_checks().await;
+}
+
 /// M3: a refund of the portal for which there is no room while ours is pending is booked once ours fails,
 /// and "all that is left" counts it from the first moment.
 #[cfg(feature = "failpoints")]

@@ -374,10 +374,7 @@ async fn a_refresh_that_learns_that_a_refund_is_done_shows_it_done(pool: PgPool)
 #[sqlx::test]
 async fn a_refund_that_fails_after_it_was_accepted_waits_for_a_person(pool: PgPool) {
     let mut world = start(pool).await;
-    let policy = json!({
-        "same_day_immediate": false, "in_window": "next_night", "fails_with": "BUYER_NOT_EXIST"
-    });
-    world.simulator.set_refund_policy(&policy).await;
+    fail_in_the_batch(&world).await;
     let paid = world.pay("0001").await;
     let accepted = refund(&world, &paid, 1000, "async").await;
     assert_eq!(accepted.summary("status"), (202, "pending"), "{accepted:?}");
@@ -466,4 +463,108 @@ async fn m6_a_refund_query_that_knows_no_payment_asks_about_the_payment(pool: Pg
     assert_eq!(world.count_rows(said).await, 0, "Alipay knows both");
     assert!(world.unresolved().await.is_empty());
     finish(world).await;
+}
+
+/// While a refund of all of it was on its way, "closed" told nothing new. It does once the refund fails: the
+/// payment is asked about again, and the money that went back another way is in the books.
+#[sqlx::test]
+async fn m6_a_closed_trade_is_asked_about_again_when_the_refund_of_all_of_it_fails(pool: PgPool) {
+    let mut world = start(pool).await;
+    fail_in_the_batch(&world).await;
+    let paid = world.pay("0001").await;
+    let accepted = refund(&world, &paid, 3925, "async").await;
+    assert_eq!(accepted.summary("status"), (202, "pending"), "{accepted:?}");
+    world
+        .simulator
+        .close_paid(&theirs(&paid.body, "partner_trans_id"), true)
+        .await;
+    let told = refresh(&world, paid.id()).await;
+    assert_eq!(told["status"], "succeeded", "{told}");
+    pass_the_night(&mut world).await;
+    let failed = world.till.get_refund(accepted.id()).await;
+    assert_eq!(failed["status"], "failed", "{failed}");
+    let payment = world.till.payment(paid.id()).await;
+    assert_eq!(
+        (&payment["status_reason"], &payment["refunds"]["refundable"]),
+        (&json!("closed_after_payment"), &json!(0)),
+        "{payment}"
+    );
+    world.end_without_checks().await;
+}
+
+/// The same where a part was on its way: what Alipay says of the payment after the failure is what counts.
+#[sqlx::test]
+async fn m6_a_closed_payment_is_asked_about_again_when_a_refund_of_it_fails(pool: PgPool) {
+    let mut world = start(pool).await;
+    fail_in_the_batch(&world).await;
+    let paid = world.pay("0001").await;
+    let accepted = refund(&world, &paid, 1000, "async").await;
+    assert_eq!(accepted.summary("status"), (202, "pending"), "{accepted:?}");
+    world
+        .simulator
+        .close_paid(&theirs(&paid.body, "partner_trans_id"), true)
+        .await;
+    let told = refresh(&world, paid.id()).await;
+    assert_eq!(told["status_reason"], "closed_after_payment", "{told}");
+    let asked = world.simulator.count("query").await;
+    pass_the_night(&mut world).await;
+    let failed = world.till.get_refund(accepted.id()).await;
+    assert_eq!(failed["status"], "failed", "{failed}");
+    assert_eq!(world.simulator.count("query").await, asked + 1);
+    let listed = world.unresolved().await;
+    assert_eq!(listed[0]["needs"], json!(["failed_late"]), "{listed:?}");
+    world.end_without_checks().await;
+}
+
+/// That nothing can be refunded contradicts nothing any more once all of it is refunded.
+#[sqlx::test]
+async fn a_refund_of_all_that_is_left_settles_that_nothing_can_be_refunded(pool: PgPool) {
+    let mut world = start(pool).await;
+    let paid = world.pay("0001").await;
+    world
+        .simulator
+        .script_refusal("refund", 1, "RETURN_AMOUNT_EXCEED")
+        .await;
+    refund(&world, &paid, 1000, "sync").await;
+    let (id, claim, _) = only_claim(&world, "payment").await;
+    assert_eq!((id, claim), (json!(paid.id()), json!("not_refundable")));
+    let part = refund(&world, &paid, 1000, "sync").await;
+    assert_eq!(part.summary("status"), (201, "succeeded"), "{part:?}");
+    world.advance(TimeDelta::seconds(1)).await;
+    world.run_due().await;
+    only_claim(&world, "payment").await;
+    // Later than the last question, so that what is owed from here on is told apart.
+    world.advance(TimeDelta::seconds(1)).await;
+    let rest = refund(&world, &paid, 2925, "sync").await;
+    assert_eq!(rest.summary("status"), (201, "succeeded"), "{rest:?}");
+    world.advance(TimeDelta::seconds(1)).await;
+    world.run_due().await;
+    let listed = world.unresolved().await;
+    assert!(listed.is_empty(), "{listed:?}");
+    let payment = world.till.payment(paid.id()).await;
+    assert_eq!(payment["next_action"]["type"], "done", "{payment}");
+    finish(world).await;
+}
+
+/// An asynchronous refund is done in the night, or not.
+async fn fail_in_the_batch(world: &World) {
+    let policy = json!({
+        "same_day_immediate": false, "in_window": "next_night", "fails_with": "BUYER_NOT_EXIST"
+    });
+    world.simulator.set_refund_policy(&policy).await;
+}
+
+async fn pass_the_night(world: &mut World) {
+    for _ in 0..24 {
+        world.advance(TimeDelta::hours(1)).await;
+        world.run_due().await;
+    }
+    world.run_due().await;
+}
+
+/// `POST /v1/payments/{id}/refresh`.
+async fn refresh(world: &World, id: &str) -> Value {
+    let path = format!("/v1/payments/{id}/refresh");
+    let answer = Caller::send(world.till.request(Method::POST, &path)).await;
+    answer.body
 }

@@ -642,7 +642,10 @@ async fn operators_steer_and_decide_refunds_too(pool: PgPool) {
     assert_eq!(open["status"], "unresolved", "{open}");
     let decided = Caller::send(resolve()).await;
     assert_eq!(decided.summary("status"), (200, "failed"), "{decided:?}");
-    assert_eq!(decided.body["failure"]["message"], "support says no");
+    assert_eq!(
+        decided.body["failure"]["message"],
+        "Nothing went back, as an operator has found out."
+    );
     let payment = world.till.payment(paid.id()).await;
     assert_eq!(payment["refunds"]["refundable"], 3925);
     finish(world).await;

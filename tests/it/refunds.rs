@@ -1012,7 +1012,10 @@ async fn s4_an_unresolved_refund_is_decided_by_an_operator(pool: PgPool) {
     let decided = operator.post(&resolve, &decision).await;
     assert_eq!(decided.summary("status"), (200, "failed"), "{decided:?}");
     assert_eq!(decided.body["failure"]["code"], "RESOLVED_BY_OPERATOR");
-    assert_eq!(decided.body["failure"]["message"], "nothing at Alipay");
+    assert_eq!(
+        decided.body["failure"]["message"], "Nothing went back, as an operator has found out.",
+        "the grounds stand on the timeline"
+    );
     let again = operator.post(&resolve, &decision).await;
     assert_eq!(again.summary("code"), (409, "invalid_state"), "{again:?}");
     assert_eq!(

@@ -23,6 +23,7 @@ use crate::{
         id::RefundId,
         payment::Payment,
         reconciliation::{Verdict, judge_portal_refund, judge_refund, tells_of_another},
+        refund::Refund,
         transition::{Actor, FileLine},
     },
     failpoint::crashpoint,
@@ -131,10 +132,10 @@ impl App {
         if tells_of_another(&candidate.row, &payment, candidate.companions) {
             return Ok(());
         }
-        let (Verdict::Settles(event) | Verdict::Claims(event)) =
-            judge_refund(&candidate.row, &refund)
-        else {
-            return Ok(());
+        let event = match judge_refund(&candidate.row, &refund) {
+            Verdict::Settles(event) | Verdict::Claims(event) => event,
+            Verdict::Agrees => return self.confirm_refund(&refund, line).await,
+            Verdict::Contradicts => return Ok(()),
         };
         let was_open = !refund.state.is_final();
         let news = RefundNews {
@@ -153,6 +154,15 @@ impl App {
         let after = self.record_refund(refund, &news, INSIST_FOR).await?;
         if was_open && after.state.is_final() {
             note("refund");
+        }
+        Ok(())
+    }
+
+    /// Alipay's book of the day has the refund: whatever an answer said against it is settled.
+    async fn confirm_refund(&self, refund: &Refund, line: FileLine) -> Result<(), RecordError> {
+        if refund.contradicted_at.is_some() {
+            self.settle_refund_by(refund, Actor::File(line), None)
+                .await?;
         }
         Ok(())
     }

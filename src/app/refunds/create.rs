@@ -325,6 +325,12 @@ fn judge(incoming: &Incoming, obstacle: Obstacle) -> Result<Option<Intake>, Erro
         });
     }
     check_refundable(&payment, incoming.new.amount)?;
+    if let Some(retry_after_seconds) = existing.cancel_acts_for_seconds {
+        return Err(Error::CancelMayAct {
+            payment_id: payment.id,
+            retry_after_seconds,
+        });
+    }
     if let Some(refund_id) = existing.by_amount {
         return Err(Error::SuspectedDuplicate {
             subject: Subject::Refund(refund_id),

@@ -42,7 +42,7 @@ impl App {
         }
         let stands = matches!(
             (&refund.state, &resolution),
-            (RefundState::Failed(_), RefundResolution::Failed { .. })
+            (RefundState::Failed(_), RefundResolution::Failed)
                 | (RefundState::Succeeded, RefundResolution::Succeeded)
         );
         if stands && refund.contradicted_at.is_some() {

@@ -295,6 +295,7 @@ impl Books {
                                 or corrects.wallet and lower(r.wallet) <> lower(payment.wallet))
                         else r.row_type = 'refund'
                             and (refund.status <> 'succeeded'
+                                or refund.contradicted_at is not null
                                 or refund.refund_id is null and $5)
                     end
                 order by r.line

@@ -11,6 +11,7 @@ use crate::{
     db::{
         Db,
         error::Error,
+        payments::CANCEL_MAY_ACT,
         record::{ActorColumns, Fence, Recorded},
         run::Statement as _,
     },
@@ -90,6 +91,8 @@ pub struct ExistingRefund {
     /// A refund of the payment, of the same amount, that is open or was made within the last 60
     /// seconds; none where the request allows it.
     pub by_amount: Option<RefundId>,
+    /// For how many seconds a cancel of the payment may act still, although nothing holds the payment back.
+    pub cancel_acts_for_seconds: Option<u32>,
     /// The merchant's limits, and what counts against them.
     pub allowance: RefundAllowance,
 }
@@ -154,6 +157,7 @@ impl Db {
                 from payment
                 where merchant_id = $1 and payment_id = $2 and status = 'succeeded'
                     and cancel_reason is null
+                    and cancel_may_act_until($1, $2, $19) is null
                     and not exists (
                         select from idempotency_key
                         where merchant_id = $1 and route = $9 and idempotency_key = $10)
@@ -265,6 +269,7 @@ impl Db {
             intent.gateway_at,
             Json(&intent.account_limits) as _,
             new.allows_duplicate(),
+            CANCEL_MAY_ACT.as_slice(),
         )
         .optional(&self.writes)
         .await?;
@@ -298,6 +303,8 @@ impl Db {
                     coalesce($6, payment.amount_minor - payment.refund_reserved_minor
                         - payment.proven_returned_minor))
                 end as "duplicate_refund_id?",
+                extract(epoch from cancel_may_act_until($1, $5, $8) - db_now())::bigint
+                    as "cancel_acts_for_seconds?",
                 merchant.max_refund_minor, merchant.max_refunded_per_day_minor,
                 coalesce(day.refunded_minor, 0) as "refunded_today_minor!"
             from merchant
@@ -320,6 +327,7 @@ impl Db {
             intent.payment_id.uuid(),
             intent.new.amount.map(Money::minor),
             intent.new.allows_duplicate(),
+            CANCEL_MAY_ACT.as_slice(),
         )
         .one(&self.reads)
         .await?;
@@ -336,6 +344,9 @@ impl Db {
             by_key,
             by_reference: row.reference_refund_id.map(RefundId::from),
             by_amount: row.duplicate_refund_id.map(RefundId::from),
+            cancel_acts_for_seconds: row
+                .cancel_acts_for_seconds
+                .map(|seconds| u32::try_from(seconds).unwrap_or(0) + 1),
             allowance: allowance(
                 row.max_refund_minor,
                 row.max_refunded_per_day_minor,

@@ -12,7 +12,7 @@ use crate::{
     },
     domain::{
         attempt::{Answer, AttemptKind},
-        id::{AttemptId, MerchantId, PaymentId, RefundId},
+        id::{AttemptId, FollowUpId, MerchantId, PaymentId, RefundId},
         refund::{PendingReason, Refund, RefundFailure, RefundState},
         transition::Actor,
     },
@@ -42,6 +42,10 @@ impl RefundChange<'_> {
     /// Whether the books move to what was said against them.
     const fn settles_contradictions(&self) -> bool {
         self.before.contradicted_at.is_some() && self.after.contradicted_at.is_none()
+    }
+
+    fn asks_about_payment(&self) -> bool {
+        self.before.change_asks_about_payment(self.after)
     }
 }
 
@@ -114,13 +118,20 @@ impl Db {
         let actor = ActorColumns::of(record.actor);
         failpoint!(self.failpoints, "db.record_refund.before");
         let row = sqlx::query!(
-            r#"with held as materialized (
+            r#"with of_payment as materialized (
+                -- Before the refund's own, as whoever asks about both takes them.
+                select from follow_up
+                where merchant_id = $1 and kind = 'payment' and subject_id = $18
+                    and $5::bigint is not null
+                for update
+            ), held as materialized (
                 select follow_up_id,
                     coalesce(question_due_at <> $31, question_due_at is not null) as is_owed,
                     question_due_at is distinct from $42 as is_new
                 from follow_up
                 where merchant_id = $1 and kind = 'refund' and subject_id = $2
                     and ($3::uuid is null or (follow_up_id = $3 and fence = $4))
+                    and (select count(*) from of_payment) >= 0
                 for update
             ), changed as (
                 update refund
@@ -183,7 +194,18 @@ impl Db {
                 where merchant_id = $1 and payment_id = $18
                     and ($25::bigint <> 0 or $26::bigint <> 0 or $38)
                     and exists (select from changed)
-                returning version, status, status_reason
+                returning version, status, status_reason, contradicted_at
+            ), asked as (
+                -- What was said of the payment counts for something else now.
+                insert into follow_up as planned (merchant_id, follow_up_id, kind, subject_id,
+                    due_at, question_due_at)
+                select $1, $45, 'payment', $18, db_now(), db_now()
+                from booked
+                where $46 or contradicted_at is not null
+                on conflict (merchant_id, kind, subject_id) do update
+                    set due_at = least(planned.due_at, excluded.due_at),
+                        question_due_at = excluded.question_due_at, parked_at = null,
+                        abandoned_reason = null, abandoned_by = null, error_count = 0
             ), book_recorded as (
                 insert into payment_transition (merchant_id, payment_id, version, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
@@ -300,6 +322,8 @@ impl Db {
             record.question_due_at,
             change.and_then(|change| change.question_at),
             after.is_some_and(|after| after.failed_late),
+            FollowUpId::mint().uuid(),
+            change.is_some_and(RefundChange::asks_about_payment),
         )
         .one(&self.writes)
         .await?;

@@ -69,6 +69,10 @@ pub enum Kind {
     CancelWindowClosed,
     /// Alipay refused the cancel for another reason than the time.
     CancelRefused,
+    /// An operator ended the cancel.
+    CancelWithdrawn,
+    /// A cancel of the payment may act still.
+    CancelMayAct,
     /// Alipay refused the refund by which the payment was to be undone.
     RefundRefused,
     /// The external id belongs to another merchant.
@@ -126,7 +130,7 @@ type Row = (StatusCode, &'static str, &'static str, Retryable);
 
 impl Kind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 55] = [
         Self::MalformedJson,
         Self::UnreadableBody,
         Self::IdempotencyKeyRequired,
@@ -159,6 +163,8 @@ impl Kind {
         Self::InvalidState,
         Self::CancelWindowClosed,
         Self::CancelRefused,
+        Self::CancelWithdrawn,
+        Self::CancelMayAct,
         Self::RefundRefused,
         Self::MerchantExists,
         Self::StoreExists,
@@ -220,6 +226,8 @@ impl Kind {
             Self::InvalidState => (S::CONFLICT, "invalid_state", "The state does not allow this", No),
             Self::CancelWindowClosed => (S::CONFLICT, "cancel_window_closed", "The payment can no longer be canceled", No),
             Self::CancelRefused => (S::CONFLICT, "cancel_refused", "Alipay refused the cancel", No),
+            Self::CancelWithdrawn => (S::CONFLICT, "cancel_withdrawn", "An operator ended the cancel", No),
+            Self::CancelMayAct => (S::CONFLICT, "cancel_may_act", "A cancel of the payment may still act", SameKey),
             Self::RefundRefused => (S::CONFLICT, "refund_refused", "Alipay refused the refund", No),
             Self::MerchantExists => (S::CONFLICT, "merchant_exists", "The external id belongs to another merchant", No),
             Self::StoreExists => (S::CONFLICT, "store_exists", "The merchant has a store of this id", No),

@@ -525,6 +525,11 @@ impl From<app::error::Error> for Problem {
                 code,
                 reason,
             } => cancel_refused(payment_id, code.as_deref(), &reason),
+            E::CancelWithdrawn { payment_id } => cancel_withdrawn(payment_id),
+            E::CancelMayAct {
+                payment_id,
+                retry_after_seconds,
+            } => cancel_may_act(payment_id, retry_after_seconds),
             E::RefundRefused {
                 refund_id,
                 code,
@@ -603,6 +608,26 @@ fn cancel_refused(payment_id: PaymentId, code: Option<&str>, reason: &str) -> Pr
     Problem {
         attempted: Attempted::Yes,
         ..Problem::new(Kind::CancelRefused, detail).about(Subject::Payment(payment_id))
+    }
+}
+
+/// Says what ended the cancel, and what returns the money nevertheless.
+fn cancel_withdrawn(payment_id: PaymentId) -> Problem {
+    let detail = "an operator has decided that the payment stands, which ended the cancel; a refund returns the money";
+    Problem {
+        attempted: Attempted::Yes,
+        ..Problem::new(Kind::CancelWithdrawn, detail).about(Subject::Payment(payment_id))
+    }
+}
+
+/// Says until when the money may go back without this refund.
+fn cancel_may_act(payment_id: PaymentId, retry_after_seconds: u32) -> Problem {
+    let detail = format!(
+        "a cancel of the payment was sent within the last minute and may still return the money; ask again in {retry_after_seconds} s"
+    );
+    Problem {
+        retry_after: Some(retry_after_seconds),
+        ..Problem::new(Kind::CancelMayAct, detail).about(Subject::Payment(payment_id))
     }
 }
 

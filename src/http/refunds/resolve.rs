@@ -86,9 +86,7 @@ fn read(body: &Json) -> Result<(RefundResolution, Grounds), Problem> {
         let grounds = grounds(reader);
         let resolution = match status? {
             "succeeded" => RefundResolution::Succeeded,
-            "failed" => RefundResolution::Failed {
-                reason: grounds.as_ref()?.reason.clone(),
-            },
+            "failed" => RefundResolution::Failed,
             _ => {
                 reader.fault("status", "wrong_format", "must be succeeded or failed");
                 return None;
