@@ -1,7 +1,7 @@
 //! The process clock, for times that are sent to Alipay or shown beside the database's own.
 //!
 //! Nothing is decided by it: due times, leases and row times come from the database
-//! (`db_now()`), so that a replica with a wrong clock harms nobody (`design/correctness.md` C12).
+//! (`db_now()`), so that a replica with a wrong clock harms nobody (`docs/invariants.md` C12).
 
 use std::{
     fmt::Debug,

@@ -50,8 +50,8 @@ pub struct Failpoints {
     inner: std::sync::Arc<active::Inner>,
 }
 
-/// A defect that a test plants to see whether the harness catches it (`design/correctness.md`
-/// 3.2). Chosen by the environment variable `PLANTED_FAULT`, so that it reigns in a process of its
+/// A defect that a test plants to see whether the harness catches it (the end of
+/// `docs/invariants.md`). Chosen by the environment variable `PLANTED_FAULT`, so that it reigns in a process of its
 /// own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {

@@ -47,7 +47,8 @@
 //!
 //! # What is deliberately absent
 //!
-//! The names in brackets are those of `design/correctness.md`.
+//! The names in brackets are those of `docs/invariants.md`; what is known of Alipay, and how surely, is in
+//! `docs/protocol.md`.
 //!
 //! 1. **No guess.** Only an explicit answer of Alipay, its signature verified (a notification is a
 //!    hint to ask) and its ids, amount, currency and partner matched with what was asked, leads to
@@ -64,8 +65,10 @@
 //!    or the refund, the idempotency key, the attempt, the follow-up and the first transition are one
 //!    statement ([`db::intent`], [`db::refunds`]). That of a refund also reserves its amount on the
 //!    payment, by one guarded update (R4): concurrent refunds can never exceed the charge.
-//! 4. **No transaction open across a call** (R2). Every use case of [`db`] is one statement, so there is
-//!    no transaction to leave open, and none for a dropped future to poison (R7).
+//! 4. **No transaction open across a call** (R2). Every change of a payment, a refund or a registration is
+//!    one statement, so there is no transaction to leave open, and none for a dropped future to poison
+//!    (R7). A daily file takes many statements, each of which may be repeated; a dry run of one is the
+//!    only transaction there is, on a connection of its own, and calls nobody.
 //! 5. **No work in a handler.** Handlers wait; the work runs detached on the task tracker, so neither a
 //!    client that hangs up nor a graceful stop cuts between call and record (R6). For the same reason
 //!    there is no time-out layer.

@@ -1,6 +1,6 @@
 //! Stopping in order: signals, two tokens, and one tracker of everything that must be waited for.
 //!
-//! The order is `design/correctness.md` R21: readiness false, stop claiming work, stop accepting,
+//! The order is `docs/invariants.md` R21: readiness false, stop claiming work, stop accepting,
 //! drain, release leases, close the pool. The soft token starts it; the hard token ends what did not
 //! drain in time. What the hard token cuts is safe: its intent is stored, and a follow-up finds the
 //! truth.

@@ -1,5 +1,5 @@
 //! What each service answers: from the outcome in the book, or from a fault, to the fields of the
-//! business element (`protocol/wire.md` 3.1 to 3.7). Spellings are the defaults of 3.0.
+//! business element (`docs/protocol.md` 4.2 to 4.8). Spellings are the defaults of 3.0.
 
 use crate::{
     book::{CancelOutcome, PayOutcome, Refund, RefundOutcome, RefundStatus, Status, Trade},

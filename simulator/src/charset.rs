@@ -8,7 +8,7 @@ use encoding_rs::{EncoderResult, Encoding, GBK, UTF_8};
 pub(crate) enum Charset {
     /// UTF-8.
     Utf8,
-    /// GBK, the default (`protocol/wire.md` 1.2).
+    /// GBK, the default (`docs/protocol.md` 2.2).
     Gbk,
     /// GB2312: read and written as its superset GBK.
     Gb2312,

@@ -71,7 +71,7 @@ fn machine_time() -> DateTime<Utc> {
     Utc::now()
 }
 
-/// GMT+8, the zone of every Alipay clock rule (`protocol/operations.md`, conventions).
+/// GMT+8, the zone of every Alipay clock rule (`docs/protocol.md` 1).
 fn beijing() -> FixedOffset {
     FixedOffset::east_opt(8 * 3600).expect("eight hours are less than a day")
 }

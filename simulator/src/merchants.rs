@@ -1,5 +1,5 @@
 //! Secondary merchants: what is registered of each shop, and its review on the simulator's clock
-//! (`protocol/operations.md` 6). Pure: every operation takes `now`.
+//! (`docs/protocol.md` 10). Pure: every operation takes `now`.
 //!
 //! The review takes as long as the policy says, five minutes by default. What it says follows from the
 //! ids: a merchant or a store whose id ends in `REJECT` is refused, one that ends in `SLOW` stays under

@@ -1,5 +1,5 @@
 //! A request as it arrives: parameters from the URL query and the form body, decoded by the charset
-//! that `_input_charset` names in either place (`protocol/wire.md` 1.2). The bytes are kept, because
+//! that `_input_charset` names in either place (`docs/protocol.md` 2.2). The bytes are kept, because
 //! the signature is over bytes.
 
 use std::{borrow::Cow, collections::BTreeMap};
@@ -90,7 +90,7 @@ pub(crate) struct Message {
     params: Vec<Param>,
     /// In which the parameters are.
     pub(crate) charset: Charset,
-    /// UTF-8 only if the URL query asked for it, else GBK (`protocol/wire.md` 1.3).
+    /// UTF-8 only if the URL query asked for it, else GBK (`docs/protocol.md` 2.3).
     pub(crate) answer_charset: Charset,
 }
 
@@ -144,7 +144,7 @@ impl Message {
         })
     }
 
-    /// The value of `name`; an empty value counts as absent (`protocol/wire.md` 1.2).
+    /// The value of `name`; an empty value counts as absent (`docs/protocol.md` 2.2).
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.params
             .iter()

@@ -1,5 +1,5 @@
 //! The request after the gateway has accepted it: every documented rule about a parameter
-//! (`protocol/wire.md` 3) is checked here, strictly, because a fault that the simulator forgives is
+//! (`docs/protocol.md` 4) is checked here, strictly, because a fault that the simulator forgives is
 //! found in production. A parameter that no document lists is refused too. What real clients are known to
 //! send and to be paid with is taken, even where a page is stricter.
 

@@ -146,7 +146,7 @@ fn record_of(message: &Message, now: DateTime<Utc>) -> RequestRecord {
 }
 
 /// Answers whether a notification is Alipay's: bare `true` or `false`, to whoever asks, unsigned
-/// (`protocol/wire.md` 2.7).
+/// (`docs/protocol.md` 3.6).
 fn verify_notification(simulator: &Simulator, message: &Message) -> Response<Body> {
     let ours = message.get("partner") == Some(simulator.partner.as_str());
     let notify_id = message.get("notify_id").unwrap_or_default();

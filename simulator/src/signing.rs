@@ -1,6 +1,6 @@
 //! Signatures, written for the simulator alone: were the code shared with the gateway, a mistake
 //! would be made on both sides and no test would see it. Both are held to the same golden vectors
-//! (`protocol/wire.md` 2.6).
+//! (`docs/protocol.md` 3.5).
 //!
 //! The text to sign is `name=value` joined by `&`, sorted by name, without `sign`, `sign_type` and
 //! empty values, in the bytes of the message's character set.

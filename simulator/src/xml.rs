@@ -1,5 +1,5 @@
 //! Rendering of answers, byte for byte in Alipay's shape: one line, an echo of all parameters,
-//! business fields in alphabetical order, `sign` before `sign_type` (`protocol/wire.md` 3.0). The
+//! business fields in alphabetical order, `sign` before `sign_type` (`docs/protocol.md` 4.1). The
 //! signature covers the business fields in the charset of the answer. Faults of the answer's content
 //! are applied here.
 
@@ -32,7 +32,7 @@ pub(crate) struct Body {
     pub(crate) charset: &'static str,
 }
 
-/// A gateway refusal: unsigned, without an echo (captured shape, `protocol/wire.md` 2.5).
+/// A gateway refusal: unsigned, without an echo (captured shape, `docs/protocol.md` 3.4).
 fn refusal(code: &str) -> Body {
     let text = format!(
         "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n\

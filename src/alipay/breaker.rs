@@ -168,7 +168,7 @@ impl Drop for Switch {
     }
 }
 
-/// Without the account: no label carries an id (`design/correctness.md` Q23). The log and
+/// Without the account: no label carries an id (`docs/invariants.md` Q23). The log and
 /// `GET /v1/admin/partners` name it.
 fn held_back() -> metrics::Gauge {
     metrics::gauge!("alipay_accounts_held_back")

@@ -1,5 +1,5 @@
 //! In which charset something of Alipay's is written. What is signed are its bytes; the charset is needed to
-//! read them as text (`protocol/wire.md` 2.5, 4), and its label may be wrong or unknown: a good signature
+//! read them as text (`docs/protocol.md` 3.4, 8), and its label may be wrong or unknown: a good signature
 //! over the bytes counts more.
 
 use std::borrow::Cow;

@@ -73,7 +73,7 @@ pub struct AlipaySettings {
 
 impl AlipaySettings {
     /// Settings with the default deadlines: 2 s to connect, 5 s for a query, 10 s for all else
-    /// (`protocol/operations.md` 1.4).
+    /// (`docs/protocol.md` 5.4).
     pub fn new(endpoint: Url, partner: String, keys: impl Into<Keyring>) -> Self {
         Self {
             endpoint,
@@ -373,7 +373,7 @@ impl Alipay {
             parameters.service().as_str(),
             "before_call"
         );
-        // The last moment at which anything can be held back (`design/correctness.md` M8).
+        // The last moment at which anything can be held back (`docs/invariants.md` M8).
         if too_late() {
             tracing::error!("a request came to its turn too late and was not sent");
             return Err(Fault::new(

@@ -1,5 +1,5 @@
 //! RSA keys as people have them: PKCS#1, PKCS#8 or SubjectPublicKeyInfo, in PEM or as the bare
-//! base64 that Alipay's tools print (`protocol/wire.md` 2.3).
+//! base64 that Alipay's tools print (`docs/protocol.md` 3.3).
 //!
 //! Everything here runs once, at start. What is wrong with a key is said in words that lead to the
 //! repair, and without any byte of the key.
@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use super::error::KeyFault;
 
 /// Shorter keys protect nothing. Alipay's shared key for `RSA` has just this length
-/// (`protocol/wire.md` 2.3), so it is the limit of verification too.
+/// (`docs/protocol.md` 3.3), so it is the limit of verification too.
 const MINIMUM_BITS: usize = 1024;
 
 /// Tools differ on the padding of bare base64.

@@ -1,6 +1,6 @@
 //! The client of Alipay's XML gateway: the only place that knows its words, XML and signatures.
 //!
-//! One call is one HTTP attempt (`design/correctness.md` R14): retries and redirects are off, each
+//! One call is one HTTP attempt (`docs/invariants.md` R14): retries and redirects are off, each
 //! service has its deadline, and whatever is not a verified, matching answer is `Unknown` with the
 //! kind of silence or lie beside it. Nothing here decides what happens next, writes anything, or
 //! reads a database.
@@ -21,7 +21,7 @@
 //! | [`sftp`] | the server where they lie |
 //! | [`notification`] | the signature of what Alipay posts to us |
 //!
-//! The protocol is described in `protocol/wire.md`; what to do with it in `protocol/operations.md`.
+//! What is known of the protocol, and how surely, is in `docs/protocol.md`.
 
 pub mod breaker;
 mod charset;

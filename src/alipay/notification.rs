@@ -1,4 +1,4 @@
-//! What Alipay posts to us: verified form fields, and what they are about (`protocol/wire.md` 2.7, 4).
+//! What Alipay posts to us: verified form fields, and what they are about (`docs/protocol.md` 3.6, 8).
 //!
 //! Only the signature is checked here, over the bytes that came. Whose payment and refund it is about, and whether
 //! it was seen before, is for the caller; a notification is a hint to ask, never the last word, so whatever is
@@ -153,7 +153,7 @@ impl VerifiedNotification {
             std::str::from_utf8(value).ok()
         };
         if !planted!(NotificationUnverified) {
-            // A plus sign that was not percent-encoded arrives as a space (`protocol/wire.md` 1.2).
+            // A plus sign that was not percent-encoded arrives as a space (`docs/protocol.md` 2.2).
             let signature = text_of(b"sign").map(|sign| sign.replace(' ', "+"));
             credentials.verify(&signed, signature.as_deref(), text_of(b"sign_type"))?;
         }

@@ -1,5 +1,5 @@
 //! What Alipay meant. Every outcome has an `Unknown`, and nothing but a verified, matching answer
-//! ever becomes anything else (`design/correctness.md` S3, S9, V1). Which kind of silence or lie an
+//! ever becomes anything else (`docs/invariants.md` S3, S9, V1). Which kind of silence or lie an
 //! `Unknown` was stands in [`Call::answer`].
 
 use chrono::{DateTime, Utc};
@@ -19,7 +19,7 @@ pub struct Call<T> {
     pub answer: Answer,
 }
 
-/// What a pay answer means (`protocol/operations.md` 1.3).
+/// What a pay answer means (`docs/protocol.md` 5.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PayOutcome {
     /// The money was taken.
@@ -46,7 +46,7 @@ pub enum PayOutcome {
     Unknown,
 }
 
-/// What a query answer means (`protocol/operations.md` 3.1).
+/// What a query answer means (`docs/protocol.md` 7.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueryOutcome {
     /// The money was taken and is still with the merchant.
@@ -71,13 +71,13 @@ pub enum QueryOutcome {
         charge: Option<Charge>,
     },
     /// No such trade *yet*; conclusive only after the window and a cancel
-    /// (`design/correctness.md` R13).
+    /// (`docs/invariants.md` R13).
     NotFound,
     /// The query told nothing.
     Unknown,
 }
 
-/// What a cancel answer means (`protocol/operations.md` 1.5).
+/// What a cancel answer means (`docs/protocol.md` 5.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CancelOutcome {
     /// The trade is closed, or never existed.
@@ -107,7 +107,7 @@ pub enum CancelOutcome {
     Unknown,
 }
 
-/// What a successful cancel did (`protocol/operations.md` 1.5).
+/// What a successful cancel did (`docs/protocol.md` 5.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancelAction {
     /// There was no trade: neither `action` nor `trade_no` was answered.
@@ -120,7 +120,7 @@ pub enum CancelAction {
     Unstated,
 }
 
-/// What a refund answer means (`protocol/operations.md` 2.2, 2.5).
+/// What a refund answer means (`docs/protocol.md` 6.2, 6.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefundOutcome {
     /// A synchronous refund was done.
@@ -155,7 +155,7 @@ pub enum RefundOutcome {
     Unknown,
 }
 
-/// What a refund query's answer means (`protocol/wire.md` 3.5).
+/// What a refund query's answer means (`docs/protocol.md` 4.6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefundQueryOutcome {
     /// The money went back.
@@ -189,7 +189,7 @@ pub enum RefundQueryOutcome {
     Unknown,
 }
 
-/// What the registration of a store brought (`protocol/operations.md` 6).
+/// What the registration of a store brought (`docs/protocol.md` 10).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MaintainStoreOutcome {
     /// Taken and under review; not yet approved.
@@ -205,7 +205,7 @@ pub enum MaintainStoreOutcome {
     Unknown,
 }
 
-/// Where the registration of a store stands (`protocol/operations.md` 6).
+/// Where the registration of a store stands (`docs/protocol.md` 10).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreStatusOutcome {
     /// Approved.

@@ -6,7 +6,7 @@ use super::request::Service;
 use crate::domain::text::is_deceptive;
 
 /// The charset of every request. It travels in the URL, because a form body alone lets Alipay fall
-/// back to GBK (`protocol/wire.md` 1.2, 1.3).
+/// back to GBK (`docs/protocol.md` 2.2, 2.3).
 pub(super) const INPUT_CHARSET: (&str, &str) = ("_input_charset", "UTF-8");
 
 /// A request's parameters in the order they are sent. No `Debug`: they hold the buyer's code.
@@ -27,7 +27,7 @@ impl Parameters {
     }
 
     /// Adds a parameter. The value is trimmed before signing; an empty one is neither signed nor
-    /// sent (`protocol/wire.md` 1.2, 2.1).
+    /// sent (`docs/protocol.md` 2.2, 3.1).
     pub(super) fn with(mut self, name: &'static str, value: &str) -> Self {
         let value = value.trim();
         if !value.is_empty() {
@@ -75,7 +75,7 @@ impl Parameters {
 }
 
 /// A free text as Alipay takes it: trimmed, without the double quote that its pages forbid inside
-/// values (`protocol/wire.md` 1.2), control characters as spaces.
+/// values (`docs/protocol.md` 2.2), control characters as spaces.
 pub(super) fn leaf(text: &str) -> String {
     let cleaned: String = text
         .chars()

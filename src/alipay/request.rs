@@ -1,4 +1,4 @@
-//! The seven services' requests, and the parameters they become (`protocol/wire.md` 3.1–3.7).
+//! The seven services' requests, and the parameters they become (`docs/protocol.md` 4.2–4.8).
 //!
 //! A request becomes the same parameters each time, so that a repeated query, cancel or refund is
 //! the same question; only `timestamp` follows the clock, because Alipay refuses old ones.
@@ -75,7 +75,7 @@ impl Service {
     }
 }
 
-/// Take a payment (`protocol/wire.md` 3.1).
+/// Take a payment (`docs/protocol.md` 4.2).
 #[derive(Clone, Debug)]
 pub struct PayRequest {
     /// Our id, the idempotency key at Alipay.
@@ -113,7 +113,7 @@ pub struct SecondaryMerchant {
     pub service_provider_id: Option<String>,
 }
 
-/// Ask where a trade stands (`protocol/wire.md` 3.4).
+/// Ask where a trade stands (`docs/protocol.md` 4.5).
 #[derive(Clone, Debug)]
 pub struct QueryRequest {
     /// Our id.
@@ -124,7 +124,7 @@ pub struct QueryRequest {
     pub alipay_trans_id: Option<String>,
 }
 
-/// Close or reverse a trade (`protocol/wire.md` 3.2). Its `timestamp` is the clock's at sending.
+/// Close or reverse a trade (`docs/protocol.md` 4.3). Its `timestamp` is the clock's at sending.
 #[derive(Clone, Debug)]
 pub struct CancelRequest {
     /// Our id, sent as `out_trade_no`.
@@ -133,7 +133,7 @@ pub struct CancelRequest {
     pub alipay_trans_id: Option<String>,
 }
 
-/// Return money (`protocol/wire.md` 3.3).
+/// Return money (`docs/protocol.md` 4.4).
 #[derive(Clone, Debug)]
 pub struct RefundRequest {
     /// The payment.
@@ -150,7 +150,7 @@ pub struct RefundRequest {
     pub alipay_trans_id: Option<String>,
 }
 
-/// Whether the answer is the refund's result (`protocol/operations.md` 2.2).
+/// Whether the answer is the refund's result (`docs/protocol.md` 6.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefundMode {
     /// `is_sync=Y`: done in the call.
@@ -162,7 +162,7 @@ pub enum RefundMode {
     },
 }
 
-/// Ask where a refund stands (`protocol/wire.md` 3.5).
+/// Ask where a refund stands (`docs/protocol.md` 4.6).
 #[derive(Clone, Debug)]
 pub struct RefundQueryRequest {
     /// The payment, sent as `out_trade_no`.
@@ -173,7 +173,7 @@ pub struct RefundQueryRequest {
     pub alipay_trans_id: Option<String>,
 }
 
-/// Register or change a store (`protocol/wire.md` 3.6). Its `timestamp` is the clock's at sending.
+/// Register or change a store (`docs/protocol.md` 4.7). Its `timestamp` is the clock's at sending.
 #[derive(Clone, Debug)]
 pub struct MaintainStoreRequest {
     /// The merchant: letters, digits, underscore, at most 64.
@@ -186,7 +186,7 @@ pub struct MaintainStoreRequest {
     pub personal: PersonalData,
 }
 
-/// Ask where a registration stands (`protocol/wire.md` 3.7).
+/// Ask where a registration stands (`docs/protocol.md` 4.8).
 #[derive(Clone, Debug)]
 pub struct StoreStatusRequest {
     /// The merchant.

@@ -1,8 +1,8 @@
-//! Every documented result code, and what it means per service (`protocol/wire.md` 3.0–3.7,
-//! `protocol/operations.md` 1.3, 1.5, 2.5, 6).
+//! Every documented result code, and what it means per service (`docs/protocol.md` 4.1–4.8,
+//! 5.3, 5.5, 6.5, 10).
 //!
 //! A code that is not here means nothing: the outcome is unknown and the trade is asked for, never
-//! failed (`protocol/wire.md` 3.1). An operator may add codes ([`Codes`]), and give others a sentence
+//! failed (`docs/protocol.md` 4.2). An operator may add codes ([`Codes`]), and give others a sentence
 //! of their own; what a documented code means, nobody changes.
 
 use std::borrow::Cow;
@@ -143,7 +143,7 @@ const MERCHANT: &str = "Alipay does not let this shop take the payment at the mo
 const RESCAN: &str = "The code could not be used.";
 const OTHER: &str = "The payment was declined.";
 
-/// Refusals at the door, the same for every service (`protocol/wire.md` 3.0).
+/// Refusals at the door, the same for every service (`docs/protocol.md` 4.1).
 pub const ACCESS_CODES: Table = &[
     ("ILLEGAL_SIGN", ACCESS),
     ("ILLEGAL_DYN_MD5_KEY", ACCESS),
@@ -171,7 +171,7 @@ pub const ACCESS_CODES: Table = &[
     ("SYSTEM_EXCEPTION", Unknown),
 ];
 
-/// Pay (`protocol/wire.md` 3.1).
+/// Pay (`docs/protocol.md` 4.2).
 #[rustfmt::skip]
 pub const PAY_CODES: Table = &[
     ("TRADE_BUYER_NOT_MATCH", definite(NewBarcode, "This payment was started with another customer's code.")),
@@ -214,14 +214,14 @@ pub const PAY_CODES: Table = &[
     ("INVALID_STORE_ID", ACCESS),
 ];
 
-/// Query (`protocol/wire.md` 3.4).
+/// Query (`docs/protocol.md` 4.5).
 pub const QUERY_CODES: Table = &[("TRADE_NOT_EXIST", NotFound), ("TRANS_NOT_FOUND", NotFound)];
 
 const TOO_LATE: &str = "It is too late to cancel this payment; refund it.";
 const FROZEN: &str = "Alipay has frozen the payment.";
 const NOT_OURS: &str = "Alipay does not let this account change the payment.";
 
-/// Cancel (`protocol/wire.md` 3.2, `protocol/operations.md` 1.5).
+/// Cancel (`docs/protocol.md` 4.3, 5.5).
 pub const CANCEL_CODES: Table = &[
     ("TRADE_NOT_EXIST", NotFound),
     (
@@ -248,7 +248,7 @@ pub const CANCEL_CODES: Table = &[
 const BEYOND_BALANCE: &str = "The amount is more than what is left to refund.";
 const NO_PAYMENT: &str = "There is no such payment to refund.";
 
-/// Refund (`protocol/wire.md` 3.3, `protocol/operations.md` 2.5).
+/// Refund (`docs/protocol.md` 4.4, 6.5).
 pub const REFUND_CODES: Table = &[
     ("TRADE_NOT_EXIST", definite(No, NO_PAYMENT)),
     ("PURCHASE_TRADE_NOT_EXIST", definite(No, NO_PAYMENT)),
@@ -310,7 +310,7 @@ pub fn refusal_claims(code: &str) -> Option<Claim> {
     }
 }
 
-/// Refund query (`protocol/wire.md` 3.5).
+/// Refund query (`docs/protocol.md` 4.6).
 pub const REFUND_QUERY_CODES: Table = &[
     ("NOT_FOUND", NotFound),
     ("TRADE_NOT_EXIST", NotFound),
@@ -320,7 +320,7 @@ pub const REFUND_QUERY_CODES: Table = &[
 
 const STORE_DATA: Meaning = definite(No, "The store's data are not accepted; correct and resend.");
 
-/// Registration (`protocol/wire.md` 3.6, `protocol/operations.md` 6).
+/// Registration (`docs/protocol.md` 4.7, 10).
 pub const MAINTAIN_STORE_CODES: Table = &[
     ("PARAM_ILLEGAL", STORE_DATA),
     ("MCC_CAN_NOT_MODIFY", STORE_DATA),
@@ -328,7 +328,7 @@ pub const MAINTAIN_STORE_CODES: Table = &[
     ("DUPLICATE_REQUEST", InProgress),
 ];
 
-/// Registration status (`protocol/wire.md` 3.7, `protocol/operations.md` 6).
+/// Registration status (`docs/protocol.md` 4.8, 10).
 pub const STORE_STATUS_CODES: Table =
     &[("PARAM_ILLEGAL", STORE_DATA), ("DATA_NOT_EXIST", NotFound)];
 

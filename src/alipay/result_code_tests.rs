@@ -4,7 +4,7 @@ use crate::domain::{
     standing::{Circumstances, Standing},
 };
 
-/// Every code of `protocol/wire.md` and `protocol/operations.md`, per service.
+/// Every code that is documented or seen, per service.
 pub(in crate::alipay) const DOCUMENTED: [(Service, &str); 7] = [
     (
         Service::Pay,
@@ -262,7 +262,7 @@ fn q14_a_code_that_could_be_a_customers_code_is_not_shown() {
     }
 }
 
-/// W4: what a refusal of a refund says of the payment, for every documented code.
+/// What a refusal of a refund says of the payment, for every documented code.
 #[test]
 fn m6_refusals_of_a_refund_that_speak_of_the_payment_contradict_books_that_call_it_refundable() {
     let claims = [

@@ -1,8 +1,8 @@
-//! The string to sign, and the three signature types (`protocol/wire.md` 2.1–2.3).
+//! The string to sign, and the three signature types (`docs/protocol.md` 3.1–3.3).
 //!
 //! `RSA2` signatures and every verification are made by aws-lc-rs, in constant time. What it
 //! refuses, the SHA-1 signature of `RSA` and own keys under 2048 bits, is made by `rsa`, blinded
-//! and off the reactor, with a warning at start (`design/correctness.md` Q2).
+//! and off the reactor, with a warning at start (`docs/invariants.md` Q2).
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -151,7 +151,7 @@ pub struct KeyFacts {
     pub has_spaces: bool,
 }
 
-/// SHA-256 of the keys of `protocol/wire.md` 2.6 whose private halves are published: V3 and V5 as
+/// SHA-256 of the keys of `docs/protocol.md` 3.5 whose private halves are published: V3 and V5 as
 /// SubjectPublicKeyInfo, and the MD5 key of V5. V4 is Alipay's own.
 const PUBLISHED: [&str; 3] = [
     "8d65e375d2e96d4f39ee09a273b53f3c341555a981fb61d87e81b6bc31fd1847",
@@ -278,7 +278,7 @@ impl Credentials {
 
     /// Verifies a signature over the bytes of a canonical text with any of Alipay's keys.
     /// `sign_type` must be the configured one, letter for letter: an answer may not choose a weaker
-    /// one (`design/correctness.md` Q3).
+    /// one (`docs/invariants.md` Q3).
     pub fn verify(
         &self,
         text: &[u8],

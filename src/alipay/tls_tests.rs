@@ -1,5 +1,5 @@
 //! TLS is verified: the right authority and the right host, or nothing is sent
-//! (`design/correctness.md` Q11). The certificates in `testdata` are for `localhost`, were made
+//! (`docs/invariants.md` Q11). The certificates in `testdata` are for `localhost`, were made
 //! with openssl for these tests, are valid until 2126 and protect nothing.
 
 use std::{

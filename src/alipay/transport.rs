@@ -1,5 +1,5 @@
 //! One POST and the bytes that came back. One call is one attempt on the wire: nothing here
-//! retries, follows a redirect, or reads a proxy from the environment (`design/correctness.md` R14).
+//! retries, follows a redirect, or reads a proxy from the environment (`docs/invariants.md` R14).
 //!
 //! A fault's text is made of fixed words and the innermost error's own, which names a refused
 //! connection or a bad certificate; the URL and the body are in none of them.
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::domain::attempt::AnswerClass;
 
-/// No answer is larger (`design/correctness.md` V2), in bytes.
+/// No answer is larger (`docs/invariants.md` V2), in bytes.
 const MAX_BODY: usize = 256 * 1024;
 
 /// Shorter than what load balancers usually allow, so that an idle connection is dropped by us.

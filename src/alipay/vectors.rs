@@ -1,4 +1,4 @@
-//! The published and self-made test vectors of `protocol/wire.md` 2.6. The private key was made for
+//! The published and self-made test vectors of `docs/protocol.md` 3.5. The private key was made for
 //! those notes and protects nothing.
 
 /// V3: public key.

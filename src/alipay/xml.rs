@@ -3,7 +3,7 @@
 //! What an honest answer never carries is refused rather than interpreted, because two readings of
 //! one text are how a forged answer is believed: document types, processing instructions, comments,
 //! entities beyond the five, a second root, anything after the root
-//! (`design/correctness.md` V2, Q5). Unknown elements and attributes are kept. A CDATA section is text like any
+//! (`docs/invariants.md` V2, Q5). Unknown elements and attributes are kept. A CDATA section is text like any
 //! other: it is never markup here, and the signature is over it.
 
 use std::ops::Range;

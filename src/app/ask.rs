@@ -3,7 +3,7 @@
 //! version.
 //!
 //! Questions are identity-stable: a query, or a cancel under the same id
-//! (`design/correctness.md` R11). None mints an id or sends a payment.
+//! (`docs/invariants.md` R11). None mints an id or sends a payment.
 
 use std::{sync::Arc, time::Duration};
 

@@ -127,7 +127,7 @@ impl App {
     }
 
     /// Cancels whatever a till knows of. Where nothing exists, a tombstone makes sure that nothing
-    /// ever will (`design/api.md` 2).
+    /// ever will.
     pub async fn cancel_known(
         &self,
         principal: &Principal,

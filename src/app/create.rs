@@ -1,5 +1,5 @@
 //! Taking a payment: intent, call, record. The work is detached from the caller, so that one who
-//! hangs up at any byte changes nothing (`design/correctness.md` R6).
+//! hangs up at any byte changes nothing (`docs/invariants.md` R6).
 
 use std::{sync::Arc, time::Duration};
 
@@ -245,7 +245,7 @@ impl App {
     }
 
     /// Commits the intent or finds what stands in its way. A commit in doubt is resolved by reading
-    /// (`design/correctness.md` R8): the ids were minted by us, so finding them means it is ours.
+    /// (`docs/invariants.md` R8): the ids were minted by us, so finding them means it is ours.
     async fn write_intent(&self, incoming: &Incoming) -> Result<Intake, Error> {
         if let Err(refusal) = self.may_be_sent(incoming) {
             // A repeat is answered whatever stands in the way of a new payment.

@@ -124,7 +124,7 @@ pub enum Error {
         /// The account.
         partner: String,
     },
-    /// The merchant does not let so much go back (`design/correctness.md` Q9).
+    /// The merchant does not let so much go back (`docs/invariants.md` Q9).
     #[error("the refund is above the merchant's limit `{}`", exceeded.limit.as_str())]
     RefundLimitExceeded {
         /// The payment.

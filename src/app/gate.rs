@@ -1,6 +1,6 @@
 //! How much is let in: so many requests of a key in a second, so much work at once of a merchant and of
 //! all, so many who wait. What is refused here was not begun; what was begun is never touched, and the
-//! schedule, health and metrics do not pass here (`design/correctness.md` Q8).
+//! schedule, health and metrics do not pass here (`docs/invariants.md` Q8).
 //!
 //! Every bound is this replica's own.
 

@@ -1,4 +1,4 @@
-//! Repeating a guarded statement until it is certain what became of it (`design/correctness.md` R8).
+//! Repeating a guarded statement until it is certain what became of it (`docs/invariants.md` R8).
 
 use std::time::Duration;
 

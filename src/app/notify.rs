@@ -1,9 +1,9 @@
-//! What Alipay posts to us (`protocol/operations.md` 4): hints.
+//! What Alipay posts to us (`docs/protocol.md` 8): hints.
 //!
 //! The signature is verified before anything. What is ours and about a payment that is known is noted, whatever its
 //! shape, and the payment or the refunds that it is about are asked about at once; the answer to that question is
 //! what settles them, never the notification. Alipay is told `success` once the note and the question are
-//! committed (`design/correctness.md` V4), and for what was noted before.
+//! committed (`docs/invariants.md` V4), and for what was noted before.
 //!
 //! What is not believed, or is about somebody else, changes nothing and is counted. It is not
 //! acknowledged, so Alipay repeats it for a day, in which a person can look.

@@ -149,7 +149,7 @@ fn query_event(
             wallet,
         }),
         // A closed trade that was paid, by its pay time or by what we were told before, has been
-        // reversed (`protocol/wire.md` 3.4; `protocol/operations.md` 10.12).
+        // reversed (`docs/protocol.md` 4.5, 5.1).
         QueryOutcome::Closed {
             alipay_trans_id,
             charge,
@@ -250,7 +250,7 @@ fn cancel_event(
     };
     match action {
         // A pay request may still be on its way: only when it cannot be is "never created" the end
-        // of it (`design/correctness.md` R13). Before that the queries after the cancel tell.
+        // of it (`docs/invariants.md` R13). Before that the queries after the cancel tell.
         CancelAction::NothingExisted
             if asked_at < pay_acts_until(plan, payment) && !planted!(NoGrace) =>
         {

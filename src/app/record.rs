@@ -79,7 +79,7 @@ pub(super) enum RecordError {
 impl App {
     /// Applies news to a payment and writes it, guarded by the version that was read. Another
     /// writer's change leads to reading and deciding again; an outage or a commit in doubt to
-    /// repeating the guarded statement for `insist_for` (`design/correctness.md` R8). Returns the
+    /// repeating the guarded statement for `insist_for` (`docs/invariants.md` R8). Returns the
     /// payment as it stands.
     pub(super) async fn record(
         &self,

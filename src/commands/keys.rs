@@ -24,7 +24,7 @@ use crate::{
     startup::{self, client_of, key_of, keyring},
 };
 
-/// Own RSA2 keys are at least this long (`design/correctness.md` Q3).
+/// Own RSA2 keys are at least this long (`docs/invariants.md` Q3).
 const MODERN_BITS: usize = 2048;
 /// A key that ends within this time is worth a word.
 const SOON: chrono::TimeDelta = chrono::TimeDelta::days(30);

@@ -70,7 +70,7 @@ const OF_ONE_ACCOUNT: [&str; 5] = [
     "ALIPAY_PUBLIC_KEY_FILE",
     "ALIPAY_MD5_KEY_FILE",
 ];
-/// Money is at most this, in minor units (`protocol/operations.md` 0).
+/// Money is at most this, in minor units (`docs/protocol.md` 1).
 const MAX_MINOR: i64 = 10_000_000_000;
 
 /// One Alipay account.

@@ -359,7 +359,7 @@ impl FollowUp {
 }
 
 /// When Alipay does asynchronous refunds, in GMT+8, and for how long it tries
-/// (`protocol/operations.md` 2.2). The documents differ, and a contract may say otherwise.
+/// (`docs/protocol.md` 6.2). The documents differ, and a contract may say otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefundBatch {
     /// When the nightly batch opens.
@@ -461,7 +461,7 @@ impl Reconciliation {
 
 /// The merchant and store that `migrate` makes where there is none, so that `store_id` may be left
 /// out of requests. What Alipay must be told of them has no default: a wrong shop on a buyer's bill
-/// is worse than a refusal to start (`protocol/wire.md` 3.1, `extend_info`).
+/// is worse than a refusal to start (`docs/protocol.md` 4.2, `extend_info`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirstMerchant {
     /// The merchant's name here.

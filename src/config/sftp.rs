@@ -1,4 +1,4 @@
-//! Where an account's daily files are fetched (`protocol/operations.md` 5.2, 5.3): off where no host is named.
+//! Where an account's daily files are fetched (`docs/protocol.md` 9.2, 9.3): off where no host is named.
 
 use std::{
     path::{Path, PathBuf},

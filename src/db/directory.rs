@@ -22,7 +22,7 @@ pub struct DefaultMerchant {
 
 impl Db {
     /// Finds a shop; without `store_id`, the merchant's default one. What Alipay has approved of it goes
-    /// before what we call it: payments must name the shop as it is registered (`protocol/wire.md` 3.1).
+    /// before what we call it: payments must name the shop as it is registered (`docs/protocol.md` 4.2).
     #[tracing::instrument(name = "db.store.find", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn find_store(
         &self,

@@ -9,7 +9,7 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The connection broke, or no answer came in time, while a statement that writes was under way:
-    /// it may have taken effect, and may still (`design/correctness.md` C3).
+    /// it may have taken effect, and may still (`docs/invariants.md` C3).
     #[error("the database did not say whether it did as asked")]
     InDoubt(#[source] Source),
     /// The server could not be reached or refused to work; nothing was written and nothing will be.

@@ -1,5 +1,5 @@
 //! The durable schedule: claim by lease and fence on the database's clock
-//! (`design/correctness.md` R10–R12).
+//! (`docs/invariants.md` R10–R12).
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! Writing the intent: one statement that commits the payment, the caller's key, the first attempt,
-//! the follow-up and the first transition before a byte goes to Alipay (`design/correctness.md` R1).
+//! the follow-up and the first transition before a byte goes to Alipay (`docs/invariants.md` R1).
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,8 +1,8 @@
 //! The only place with SQL.
 //!
-//! Every use case is one statement: what belongs together commits together, there is no
-//! transaction to leave open across a call to Alipay (`design/correctness.md` R2), and none for a
-//! dropped future to poison (R7). Guards are in the statements, a second line is in the schema (R3),
+//! Every change is one statement: what belongs together commits together, there is no
+//! transaction to leave open across a call to Alipay (`docs/invariants.md` R2), and none for a
+//! dropped future to poison (R7). [`reconciliation`] says how a file of many statements keeps to that. Guards are in the statements, a second line is in the schema (R3),
 //! and all time comparisons use `db_now()` (C12). All of them are run by [`run`], where their
 //! deadlines are.
 

@@ -39,7 +39,7 @@ pub(super) struct PaymentRow {
     pub(super) partner_trans_id: String,
     pub(super) cancel_after_seconds: i32,
     /// Read as whatever it is: a column that the driver cannot decode would fail the whole statement,
-    /// and with it every other row of a claim (`design/correctness.md` C10).
+    /// and with it every other row of a claim (`docs/invariants.md` C10).
     pub(super) metadata: Json<serde_json::Value>,
     pub(super) allowed_wallets: Option<Vec<String>>,
     pub(super) status: String,

@@ -1,4 +1,4 @@
-//! What the role of the service may do in the database, declared once (`design/correctness.md` Q16).
+//! What the role of the service may do in the database, declared once (`docs/invariants.md` Q16).
 //!
 //! `migrate` runs as the owner of the tables and then grants this, and only this, to the role of `DATABASE_URL`: no table can be
 //! made, altered or dropped by the service, nothing of a ledger removed, and no column updated that no statement of ours updates.

@@ -1,5 +1,5 @@
 //! Writing what happened: one guarded statement for every path by which the gateway learns
-//! something of a payment (`design/correctness.md` R3, C7).
+//! something of a payment (`docs/invariants.md` R3, C7).
 
 use chrono::{DateTime, Utc};
 
@@ -365,7 +365,7 @@ impl Db {
 
     /// Writes the intent to ask, before the call: the attempt, the plan's counters, and the change
     /// that asking makes. A worker is refused when its claim is lost or its lease would not outlast
-    /// the call (`design/correctness.md` R10); a caller's cancel leaves the follow-up behind that
+    /// the call (`docs/invariants.md` R10); a caller's cancel leaves the follow-up behind that
     /// goes on if this replica dies, and puts one that was parked back on the schedule. A payment with
     /// refunds cannot begin a cancel.
     #[expect(

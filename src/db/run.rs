@@ -8,7 +8,7 @@
 //! Each statement has a deadline at the server, which ends what waits for a lock or works for too
 //! long and takes it back, and a later one here, for what the server cannot end: a COMMIT that waits
 //! for a standby, and a server that is frozen or gone. Here nothing is canceled
-//! (`design/correctness.md` R9): the connection is closed, never used again, and the caller learns
+//! (`docs/invariants.md` R9): the connection is closed, never used again, and the caller learns
 //! that a write is *in doubt*.
 //!
 //! What is closed here may still wait at the server, one session each. So after a write was given up

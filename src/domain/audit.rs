@@ -1,5 +1,5 @@
 //! Who did what an auditor will ask about: the `by` of an entry of the audit log
-//! (`design/correctness.md` Q17).
+//! (`docs/invariants.md` Q17).
 //!
 //! An entry is written by the statement of the act itself, as a part of it:
 //! `insert into audit_log (merchant_id, action, subject_kind, subject_id, by, before, after)`; the

@@ -2,13 +2,13 @@
 //!
 //! It is money in the hand of whoever holds it, so it lives in memory only: [`Barcode`] has no
 //! `Display`, its `Debug` is a mask, and what may be stored is the two-and-two [`Barcode::hint`]
-//! and a keyed hash (`design/correctness.md` Q14).
+//! and a keyed hash (`docs/invariants.md` Q14).
 
 use std::{fmt, str::FromStr};
 
 use zeroize::Zeroizing;
 
-/// A scanned wallet code of 16–24 digits that begins 25–30 (`protocol/wire.md` 3.1).
+/// A scanned wallet code of 16–24 digits that begins 25–30 (`docs/protocol.md` 4.2).
 #[derive(Clone)]
 pub struct Barcode(Zeroizing<String>);
 

@@ -1,5 +1,5 @@
 //! What is kept of a buyer's identity: enough to recognise one's own wallet on a receipt, too little to
-//! tell who it is (`design/correctness.md` Q14).
+//! tell who it is (`docs/invariants.md` Q14).
 //!
 //! The whole id exists only in Alipay's answer, while that is read: these types can hold nothing but a masked
 //! one, and `payment_buyer_masked_check` in the schema refuses any other. Nothing here compares

@@ -1,8 +1,7 @@
-//! Alipay's clock: a fixed GMT+8, which is also Hong Kong time (`protocol/operations.md`,
-//! conventions).
+//! Alipay's clock: a fixed GMT+8, which is also Hong Kong time (`docs/protocol.md` 1).
 //!
 //! The offset is a constant, never the host's time zone or a tz database
-//! (`design/correctness.md` T1).
+//! (`docs/invariants.md` T1).
 
 use chrono::{DateTime, Days, FixedOffset, NaiveDate, NaiveTime, TimeDelta, Utc};
 
@@ -25,20 +24,20 @@ pub fn end_of_business_day(at: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 /// Until when Alipay may still take a cancel of an **unpaid** trade created at `created_at`: the
-/// end of its GMT+8 day, or 15 minutes after creation if that is later (`protocol/operations.md`
-/// 1.5).
+/// end of its GMT+8 day, or 15 minutes after creation if that is later (`docs/protocol.md`
+/// 5.5).
 pub fn cancel_window_unpaid(created_at: DateTime<Utc>) -> DateTime<Utc> {
     end_of_business_day(created_at).max(created_at + TimeDelta::minutes(15))
 }
 
 /// Until when Alipay takes a cancel of a **paid** trade: the end of the GMT+8 day it was paid on
-/// (`protocol/operations.md` 1.5).
+/// (`docs/protocol.md` 5.5).
 pub fn cancel_window_paid(paid_at: DateTime<Utc>) -> DateTime<Utc> {
     end_of_business_day(paid_at)
 }
 
 /// When Alipay's nightly batch of asynchronous refunds opens and closes, in GMT+8
-/// (`protocol/operations.md` 2.2: 23:00 to 05:00).
+/// (`docs/protocol.md` 6.2: 23:00 to 05:00).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchHours {
     /// The batch begins.
@@ -81,7 +80,7 @@ impl BatchHours {
     }
 
     /// The first batch that opens after `at`: what is accepted at the opening itself waits for the
-    /// next one (`design/correctness.md` T2).
+    /// next one (`docs/invariants.md` T2).
     pub fn first_after(&self, at: DateTime<Utc>) -> BatchWindow {
         let today = self.opening_on(business_date(at));
         let before = if planted!(LateBatchEdge) {

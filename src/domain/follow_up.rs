@@ -1,5 +1,5 @@
 //! The plan by which an open payment reaches its true end, as one pure function of what is known and
-//! the time (`design/correctness.md` R13).
+//! the time (`docs/invariants.md` R13).
 //!
 //! 1. No answer for [`Plan::first_query_after`]: query, then every [`Plan::query_interval`].
 //! 2. The buyer's time is over ([`Payment::cancel_at`]): query once more, and where the answer is that
@@ -33,14 +33,14 @@ use crate::failpoint::planted;
 
 /// How long after the request came in its pay may still leave. Less than the earliest cancel
 /// (`cancel_after_seconds`), so that a process that was stopped in between does not charge a buyer
-/// whose payment another replica has closed meanwhile (`design/correctness.md` M8, S5).
+/// whose payment another replica has closed meanwhile (`docs/invariants.md` M8, S5).
 pub const SEND_WITHIN: Duration = Duration::from_secs(12);
 
 /// How long Alipay may take to do what it was asked, after we have stopped to wait for its answer.
 const ALIPAY_ACTS_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long after creation Alipay has closed an unpaid trade by itself: 3 minutes, and 15 seconds of
-/// slack (`protocol/operations.md` 1.4).
+/// slack (`docs/protocol.md` 5.4).
 const UNPAID_TRADE_IS_OVER: TimeDelta = TimeDelta::seconds(195);
 
 /// For how long at least the query between two cancels counts as asked now.
@@ -52,12 +52,12 @@ pub const GIVE_UP_AFTER: TimeDelta = TimeDelta::days(7);
 /// The parts of the plan that settings decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// From creation to the first query: 5 s (`protocol/operations.md` 1.4).
+    /// From creation to the first query: 5 s (`docs/protocol.md` 5.4).
     pub first_query_after: Duration,
-    /// Between queries while the buyer may still confirm: 3 s (`protocol/operations.md` 1.4).
+    /// Between queries while the buyer may still confirm: 3 s (`docs/protocol.md` 5.4).
     pub query_interval: Duration,
     /// How long after creation a request to pay whose answer was lost may still create a trade:
-    /// until then "the trade does not exist" is "not yet" (`design/correctness.md` R13).
+    /// until then "the trade does not exist" is "not yet" (`docs/invariants.md` R13).
     pub pay_acts_within: Duration,
 }
 

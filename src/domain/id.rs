@@ -150,18 +150,18 @@ macro_rules! partner_id {
 
 partner_id!(
     /// The id we send to Alipay for a payment: `partner_trans_id` of pay and query, `out_trade_no`
-    /// of cancel (`protocol/operations.md` 1.5).
+    /// of cancel (`docs/protocol.md` 5.5).
     ///
     /// It is `P` and the payment's UUID, so nothing a client sends can make it repeat
-    /// (`design/correctness.md` M9).
+    /// (`docs/invariants.md` M9).
     PartnerTransId
 );
 partner_id!(
     /// The id we send to Alipay for a refund: `partner_refund_id` of refund, `out_return_no` of its
-    /// query (`protocol/operations.md` 2.1).
+    /// query (`docs/protocol.md` 6.1).
     ///
     /// It is `R` and the refund's UUID: never repeated, and never a payment's
-    /// (`design/correctness.md` M9).
+    /// (`docs/invariants.md` M9).
     PartnerRefundId
 );
 
@@ -185,7 +185,7 @@ impl PartnerRefundId {
 }
 
 /// The caller's own number for a payment or a refund: 1–64 of `A-Z a-z 0-9 . _ -`, unique per
-/// merchant among those for ever (`design/api.md` 2).
+/// merchant among those for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MerchantReference(String);
 

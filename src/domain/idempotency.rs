@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 /// The value of `Idempotency-Key`: 1–255 visible ASCII characters. `abc` and `"abc"` are the same
-/// key (`design/api.md` 6).
+/// key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(String);
 
@@ -44,7 +44,7 @@ impl fmt::Display for IdempotencyKey {
 }
 
 /// A keyed hash per field of the parsed request, so that a reused key can be answered with the
-/// names of the fields that differ and never their values (`design/api.md` 5, 6).
+/// names of the fields that differ and never their values.
 ///
 /// Stored as `name → hash`; two requests are the same when the maps are equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

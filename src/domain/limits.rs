@@ -37,7 +37,7 @@ impl Limits {
     }
 }
 
-/// A limit that refunds can meet (`design/correctness.md` Q9).
+/// A limit that refunds can meet (`docs/invariants.md` Q9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RefundLimit {
     /// Per refund.

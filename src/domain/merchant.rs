@@ -2,7 +2,7 @@
 
 use super::id::{ApiKeyId, MerchantId};
 
-/// What an API key may do (`design/api.md` 1).
+/// What an API key may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
     /// Create and cancel payments.
@@ -127,7 +127,7 @@ pub struct Principal {
 }
 
 /// A shop as Alipay must be told of it in each payment: partner, secondary merchant and store pin
-/// down one place (`protocol/wire.md` 3.1).
+/// down one place (`docs/protocol.md` 4.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     /// Unique within the merchant, for example `ST01`.

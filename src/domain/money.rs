@@ -1,7 +1,7 @@
 //! Money as integer minor units plus an ISO 4217 currency.
 //!
 //! Decimal text exists only at the Alipay edge ([`Money::to_decimal`], [`Money::from_decimal`]);
-//! there is no floating point anywhere (`design/correctness.md` M5).
+//! there is no floating point anywhere (`docs/invariants.md` M5).
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use iso_currency::Currency as IsoCurrency;
 pub struct Currency(IsoCurrency);
 
 impl Currency {
-    /// The Hong Kong dollar: the only currency this product takes (`protocol/operations.md` 0).
+    /// The Hong Kong dollar: the only currency this product takes (`docs/protocol.md` 1).
     pub const HKD: Self = Self(IsoCurrency::HKD);
 
     /// Reads an upper-case ISO 4217 code; `None` when no such currency exists.
@@ -65,13 +65,13 @@ pub enum MoneyError {
 }
 
 impl Money {
-    /// The smallest payment: HKD 0.01 (`protocol/wire.md` 3.1).
+    /// The smallest payment: HKD 0.01 (`docs/protocol.md` 4.2).
     pub const MIN_PAYMENT_MINOR: i64 = 1;
-    /// The largest payment: HKD 100,000,000.00 (`protocol/wire.md` 3.1).
+    /// The largest payment: HKD 100,000,000.00 (`docs/protocol.md` 4.2).
     pub const MAX_PAYMENT_MINOR: i64 = 10_000_000_000;
 
     /// The largest `refund_amount`, where an account knows no other: HKD 9,999,999.99, since Alipay's page
-    /// gives it as Number(9,2) (`protocol/wire.md` 3.3).
+    /// gives it as Number(9,2) (`docs/protocol.md` 4.4).
     pub const MAX_REFUND_MINOR: i64 = 999_999_999;
 
     /// An amount of `minor` units, unchecked: for values that were checked when they were stored.
@@ -79,7 +79,7 @@ impl Money {
         Self { minor, currency }
     }
 
-    /// A payment's amount: in range and in HKD (`protocol/operations.md` 0).
+    /// A payment's amount: in range and in HKD (`docs/protocol.md` 1).
     pub fn payment(minor: i64, currency: Currency) -> Result<Self, MoneyError> {
         if currency != Currency::HKD {
             return Err(MoneyError::UnsupportedCurrency);

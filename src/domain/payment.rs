@@ -12,7 +12,7 @@
 //! state until it is done, refused for good, or withdrawn.
 //!
 //! Only an explicit, verified answer leads to `succeeded`, `failed` or `canceled`; silence never
-//! does (`design/correctness.md` S3, S6). What contradicts an end is kept and asked about
+//! does (`docs/invariants.md` S3, S6). What contradicts an end is kept and asked about
 //! ([`contradiction`](super::contradiction)); the books then move by a person's word, and what an operator
 //! had decided yields by itself.
 
@@ -134,10 +134,10 @@ pub struct Payment {
     pub canceling: Option<CancelReason>,
     /// The refund to make where the cancel under way is refused, for a reversal: its id is minted
     /// with the wish, so that whoever finds out makes the same one
-    /// (`design/correctness.md` R11).
+    /// (`docs/invariants.md` R11).
     pub reversal: Option<RefundId>,
     /// What is reserved for refunds or returned, in minor units; a payment with any cannot be
-    /// canceled (`protocol/operations.md` 1.5).
+    /// canceled (`docs/protocol.md` 5.5).
     pub refund_reserved_minor: i64,
     /// What was returned by refunds, in minor units: a part of what is reserved.
     pub refunded_minor: i64,
@@ -578,7 +578,7 @@ impl Payment {
     }
 
     /// Applies what happened. `Ok(None)` means the event says nothing new (a repeated or stale
-    /// answer, `design/correctness.md` S7); an error means it contradicts what is known and must
+    /// answer, `docs/invariants.md` S7); an error means it contradicts what is known and must
     /// be recorded as an incident. `now` is the database's time of the change.
     pub fn apply(
         &self,
@@ -917,7 +917,7 @@ impl Payment {
                 Ok(Some((self.resolved(resolution), None)))
             }
             // Refunds of all of it close a trade too, and what they return is in the books
-            // (`protocol/operations.md` 10.12).
+            // (`docs/protocol.md` 5.1).
             PaymentEvent::Closed {
                 money_returned: true,
                 ..
@@ -1164,7 +1164,7 @@ impl Payment {
         self.contradicted_at.is_some() || self.needs_a_person(now) || (is_closed && was_paid)
     }
 
-    /// Whether Alipay may still take a cancel; it alone decides (`design/correctness.md` T4).
+    /// Whether Alipay may still take a cancel; it alone decides (`docs/invariants.md` T4).
     pub fn cancel_window_is_open(&self, now: DateTime<Utc>) -> bool {
         self.cancelable_until().is_some_and(|end| now < end)
     }
@@ -1246,7 +1246,7 @@ impl Payment {
     }
 
     /// The GMT+8 day the payment belongs to: that of Alipay's payment time where known, else of
-    /// its creation (`protocol/operations.md` 5.6).
+    /// its creation (`docs/protocol.md` 9.6).
     pub fn business_date(&self) -> NaiveDate {
         let paid_at = self.charge.as_ref().and_then(|charge| charge.paid_at);
         calendar::business_date(paid_at.unwrap_or(self.created_at))

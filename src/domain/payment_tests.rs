@@ -764,7 +764,7 @@ fn m3_what_no_refund_has_reserved_of_a_paid_payment_may_be_refunded() {
     assert_eq!(paid.refundable_minor(), 0);
 }
 
-/// Refunds close a trade too (`protocol/operations.md` 10.12): what they return is in the books, and
+/// Refunds close a trade too (`docs/protocol.md` 5.1): what they return is in the books, and
 /// the payment was paid.
 #[test]
 fn m3_a_trade_closed_by_refunds_stays_a_paid_payment() {

@@ -9,8 +9,8 @@
 //! | `unresolved` | every planned question was asked; the truth is still accepted | `succeeded`, `failed` |
 //!
 //! Whatever is not `failed` keeps its amount reserved on the payment, so that no second refund can
-//! take it (`design/correctness.md` M3, R4). Silence never fails a refund, and neither does
-//! "processing" with a code beside it (`protocol/operations.md` 3.2).
+//! take it (`docs/invariants.md` M3, R4). Silence never fails a refund, and neither does
+//! "processing" with a code beside it (`docs/protocol.md` 7.2).
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -24,16 +24,16 @@ use super::{
 /// request that was cut may still be on its way.
 pub const CONFIRM_AFTER: TimeDelta = TimeDelta::seconds(60);
 
-/// How long after a request Alipay takes a question about the refund (`protocol/operations.md` 2.3).
+/// How long after a request Alipay takes a question about the refund (`docs/protocol.md` 6.3).
 pub const ASKED_AFTER: TimeDelta = TimeDelta::seconds(10);
 
 /// How far Alipay's clock and the database's may be apart before its word on a time is no word.
 const CLOCKS_DIFFER_BY: TimeDelta = TimeDelta::minutes(10);
 
-/// Alipay's codes for a merchant's balance that is too low (`protocol/operations.md` 2.5).
+/// Alipay's codes for a merchant's balance that is too low (`docs/protocol.md` 6.5).
 const SHORT_OF_FUNDS: [&str; 2] = ["MERCHANT_BALANCE_NOT_ENOUGH", "SELLER_BALANCE_NOT_ENOUGH"];
 
-/// Whether Alipay does a refund in the call or in its nightly batch (`protocol/operations.md` 2.2).
+/// Whether Alipay does a refund in the call or in its nightly batch (`docs/protocol.md` 6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefundMode {
     /// Done in the call; the answer is the result.
@@ -48,7 +48,7 @@ pub enum RefundOrigin {
     /// This gateway, for a caller.
     Gateway,
     /// Somebody in Alipay's merchant portal: known from a daily file only
-    /// (`protocol/operations.md` 5.6). Nothing is ever asked about it.
+    /// (`docs/protocol.md` 9.6). Nothing is ever asked about it.
     Portal,
 }
 
@@ -357,7 +357,7 @@ impl Refund {
     }
 
     /// Applies what happened. `Ok(None)` means the event says nothing new (a repeated or stale
-    /// answer, `design/correctness.md` S7); an error means it contradicts what is known and must be
+    /// answer, `docs/invariants.md` S7); an error means it contradicts what is known and must be
     /// recorded as an incident. `now` is the database's time of the change.
     pub fn apply(
         &self,

@@ -1,5 +1,5 @@
 //! The plan by which an open refund reaches its true end, as one pure function of what is known and
-//! the time (`design/correctness.md` T2, T3, T6; `protocol/operations.md` 2.3).
+//! the time (`docs/invariants.md` T2, T3, T6; `docs/protocol.md` 6.3).
 //!
 //! 1. Alipay has not said that it has the refund: query after 10 s, 30 s, 2, 10, 30 minutes, then
 //!    hourly; where the answer is "no such refund", send the request again, under the same id and
@@ -54,7 +54,7 @@ pub struct RefundPlan {
     /// Alipay's nightly batch.
     pub hours: BatchHours,
     /// For how long Alipay tries again while funds are short: 180 days
-    /// (`protocol/operations.md` 2.2).
+    /// (`docs/protocol.md` 6.2).
     pub horizon: TimeDelta,
 }
 
@@ -204,7 +204,7 @@ fn next_question(plan: &RefundPlan, refund: &Refund) -> (RefundStep, DateTime<Ut
 }
 
 /// The pause before the query after so many: 10 s, since Alipay wants that much before a refund is
-/// asked for (`protocol/operations.md` 2.3), then ever more.
+/// asked for (`docs/protocol.md` 6.3), then ever more.
 fn before_check(checks_done: i32) -> TimeDelta {
     match checks_done {
         ..=0 => ASKED_AFTER,

@@ -787,7 +787,7 @@ impl Nights {
     }
 }
 
-/// What Alipay does with a refund: every reading of its documents (`protocol/operations.md` 2.2).
+/// What Alipay does with a refund: every reading of its documents (`docs/protocol.md` 6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     /// Done in half a minute, as on the payment's own day.

@@ -334,7 +334,7 @@ fn s1_a_failed_refund_that_alipay_shows_done_is_believed_when_it_says_so_again()
 
 /// The rest of the table: the columns of `answers`, for a synchronous refund whose request was sent
 /// once and twice, then for an asynchronous one. Only the answer to the one request there was is the
-/// last word; what a repeat is told, a query must confirm (`protocol/operations.md` 2.5).
+/// last word; what a repeat is told, a query must confirm (`docs/protocol.md` 6.5).
 #[test]
 fn s3_a_no_to_the_request_counts_by_mode_and_by_who_may_have_been_heard() {
     let table = [
@@ -425,7 +425,7 @@ fn t2_the_acceptance_is_alipays_word_where_that_can_be_true() {
 }
 
 /// What Alipay has acknowledged fails by its own word alone: a repeat may be refused because of the
-/// refund it repeats, and a query may read a copy that lags behind (`design/correctness.md` M3).
+/// refund it repeats, and a query may read a copy that lags behind (`docs/invariants.md` M3).
 #[test]
 fn m3_no_answer_to_a_repeat_fails_what_alipay_has() {
     for mode in [RefundMode::Sync, RefundMode::Async] {
@@ -611,7 +611,7 @@ proptest! {
     }
 }
 
-/// W6: a success is contradicted by what a later question was told, and by nothing else; only a person then
+/// A success is contradicted by what a later question was told, and by nothing else; only a person then
 /// takes it back.
 #[test]
 fn m6_a_success_is_contradicted_by_a_later_no_such_refund_and_moves_by_a_person_alone() {
@@ -643,7 +643,7 @@ fn m6_a_success_is_contradicted_by_a_later_no_such_refund_and_moves_by_a_person_
     assert_eq!((books.reserved_minor, books.refunded_minor), (-1000, -1000));
 }
 
-/// W5: what the request itself was refused is asked about once; what a question has told is not.
+/// What the request itself was refused is asked about once; what a question has told is not.
 #[test]
 fn a_refusal_of_the_request_is_asked_about_after_ten_seconds() {
     let sent = refund(RefundMode::Sync, at(0));

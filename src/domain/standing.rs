@@ -1,7 +1,7 @@
 //! Where a payment or a refund stands for whoever reads it: whether anything may still change, how sure
 //! that is, what a till should do now, and when to look again. Decided here alone, so that the HTTP
 //! status, `Retry-After`, `outcome_certainty`, `next_action` and the end of a wait cannot contradict
-//! each other, and every till shows the same thing (`design/api.md` 2).
+//! each other, and every till shows the same thing.
 
 use super::{
     payment::{

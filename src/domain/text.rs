@@ -1,4 +1,4 @@
-//! What a text may not hold, whoever wrote it (`design/correctness.md` Q15), and how long it may be for
+//! What a text may not hold, whoever wrote it (`docs/invariants.md` Q15), and how long it may be for
 //! Alipay.
 //!
 //! Alipay's pages write `String(256)` and mean bytes, of which a Chinese character has two or more. What
@@ -8,7 +8,7 @@ use std::fmt;
 
 use unicode_segmentation::UnicodeSegmentation as _;
 
-/// The longest texts that Alipay takes, in bytes (`protocol/wire.md` 3).
+/// The longest texts that Alipay takes, in bytes (`docs/protocol.md` 4).
 pub mod longest {
     /// What the buyer reads (`trans_name`).
     pub const TRANS_NAME: usize = 256;

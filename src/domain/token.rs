@@ -1,5 +1,5 @@
 //! Access tokens of an issuer (OIDC): what one must say to be believed, and as whom
-//! (`design/correctness.md` Q6).
+//! (`docs/invariants.md` Q6).
 //!
 //! Whether the issuer signed it, and for us, is found out before; here are its times, its subject, its
 //! merchant and its scopes.

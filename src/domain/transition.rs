@@ -1,5 +1,5 @@
 //! One recorded state change: append-only, with its cause and both clocks
-//! (`design/correctness.md` S8).
+//! (`docs/invariants.md` S8).
 
 use chrono::{DateTime, Utc};
 

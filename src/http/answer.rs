@@ -109,7 +109,7 @@ impl<V> Resource<V> {
         (status, self.retry_after(standing.retry_after_seconds()))
     }
 
-    /// The answer to a create (`design/api.md` 6).
+    /// The answer to a create.
     pub fn made(self, made: Made) -> (StatusCode, Self) {
         let done = if made.is_replay {
             StatusCode::OK

@@ -91,7 +91,7 @@ impl Inspection {
     }
 }
 
-/// Whose codes begin like this: 25–30 are Alipay's (`protocol/wire.md` 3.1), 10–15 are those of the
+/// Whose codes begin like this: 25–30 are Alipay's (`docs/protocol.md` 4.2), 10–15 are those of the
 /// other large wallet.
 fn family(prefix: &str) -> &'static str {
     match prefix {

@@ -1,9 +1,8 @@
 //! Whether this replica lives, and whether it should get requests.
 //!
 //! Readiness is the database, its schema and the follow-up workers. Alipay is deliberately not part
-//! of it: its outage must not evict replicas that still answer from the database
-//! (`design/api.md` 4). Nor is the issuer of access tokens, without whom API keys work, nor a database
-//! that can be read and not written: no other replica could write there, and reads go on. The answer
+//! of it: its outage must not evict replicas that still answer from the database. Nor is the issuer
+//! of access tokens, without whom API keys work, nor a database that can be read and not written: no other replica could write there, and reads go on. The answer
 //! says so.
 
 use axum::{Json, extract::State};

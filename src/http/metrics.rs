@@ -1,7 +1,7 @@
 //! What is counted, and `/metrics`.
 //!
 //! Labels are route templates, methods from a closed list, and statuses: never an id, a merchant or
-//! anything else a caller chooses (`design/correctness.md` Q23).
+//! anything else a caller chooses (`docs/invariants.md` Q23).
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! The REST surface, version 1 (`design/api.md`).
+//! The REST surface, version 1.
 //!
 //! What holds for every operation:
 //!
@@ -7,7 +7,7 @@
 //! - A request is read field by field, so that one answer names *all* its faults; nothing is stored
 //!   and no idempotency key is used up before that.
 //! - No layer may cut a handler short: there is no timeout layer. Handlers only wait; the work they
-//!   wait for is detached by [`crate::app`] (`design/correctness.md` R6).
+//!   wait for is detached by [`crate::app`] (`docs/invariants.md` R6).
 //! - `GET` never calls Alipay.
 //! - This module sees neither SQL nor Alipay's words.
 //!
@@ -71,7 +71,7 @@ impl FromRef<HttpState> for App {
 }
 
 /// Whether the program is stopping: readiness is false from then on, before anything else stops
-/// (`design/correctness.md` R21).
+/// (`docs/invariants.md` R21).
 #[derive(Clone, Debug, Default)]
 pub struct Draining(Arc<AtomicBool>);
 

@@ -1,4 +1,4 @@
-//! `POST /alipay/notify/{partner}`: what Alipay posts to us (`protocol/operations.md` 4).
+//! `POST /alipay/notify/{partner}`: what Alipay posts to us (`docs/protocol.md` 8).
 //!
 //! Alipay looks for the seven letters `success` in the body and at nothing else, and repeats what it does
 //! not get them for. So every answer made here is one of two plain words, no problem document, no

@@ -704,7 +704,7 @@ fn names<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str) -> Vec<&'static s
 }
 
 /// Names the known values of strings that may grow. They are not `enum`s, which would make
-/// generated clients refuse a new value (`design/api.md` 1).
+/// generated clients refuse a new value.
 fn mark_growing_names(document: &mut Value) {
     let kinds = Kind::ALL.map(Kind::code);
     let next_actions = names(NextActionKind::ALL, NextActionKind::as_str);

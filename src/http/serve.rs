@@ -1,7 +1,7 @@
 //! Connections: accepted, bounded in time, drained.
 //!
 //! `axum::serve` neither bounds the time a client may take for its request head nor ever gives up on
-//! a connection that hangs, so this does both (`design/correctness.md` Q8, R21).
+//! a connection that hangs, so this does both (`docs/invariants.md` Q8, R21).
 
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
@@ -94,7 +94,7 @@ async fn connection(stream: TcpStream, router: Router, doors: Doors, shutdown: S
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES)
         // A client that sent its whole request and hung up must not stop the handler before the
-        // work is detached (`design/correctness.md` C2).
+        // work is detached (`docs/invariants.md` C2).
         .half_close(!planted!(NotDetached))
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut serving = pin!(serving);

@@ -3,7 +3,7 @@
 //!
 //! The event goes to the target `http.access` and names the route template, never the path or the
 //! query, which a caller may have filled with a scanned code. Bodies and the `Authorization` header
-//! are never logged (`design/correctness.md` Q14, Q15).
+//! are never logged (`docs/invariants.md` Q14, Q15).
 
 use std::{
     borrow::Cow,
@@ -302,7 +302,7 @@ fn problem_of(response: &Response<Body>) -> Option<Problem> {
 }
 
 /// The caller's id where it is well formed (1–128 visible ASCII characters), else a new one. It is
-/// logged, so one that looks like a scanned code is not taken either (`design/correctness.md` Q14).
+/// logged, so one that looks like a scanned code is not taken either (`docs/invariants.md` Q14).
 fn request_id(headers: &HeaderMap) -> String {
     headers
         .get(REQUEST_ID)

@@ -4,7 +4,7 @@
 //! the next question of the plan, and writes what it learnt under the claim's fence. It may be cut
 //! anywhere and visited again by another replica once the lease is over; two visits at once do no
 //! harm because questions are identity-stable and results are fenced
-//! (`design/correctness.md` R10–R12).
+//! (`docs/invariants.md` R10–R12).
 //!
 //! Two counters are kept apart: our own errors (`error_count`, which parks a row for a person after
 //! many of them) and the polite "still waiting" of Alipay (`queries`, and a refund's `checks_done`),

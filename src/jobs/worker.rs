@@ -56,7 +56,7 @@ pub struct WorkerSettings {
 
 impl WorkerSettings {
     /// How many visits to refunds run at once: fewer, since nobody waits for them and their number
-    /// bounds how fast a night's refunds ask Alipay (`design/correctness.md` T6).
+    /// bounds how fast a night's refunds ask Alipay (`docs/invariants.md` T6).
     fn refund_concurrency(&self) -> usize {
         self.concurrency.div_ceil(4)
     }

@@ -165,7 +165,7 @@ impl Gateway {
         })
     }
 
-    /// Answers requests until the soft stop, then drains (`design/correctness.md` R21). Workers
+    /// Answers requests until the soft stop, then drains (`docs/invariants.md` R21). Workers
     /// watch the same soft stop and are tracked by the same tasks; the pool is closed last.
     pub async fn run_until(self, shutdown: &Shutdown) {
         let Self {
@@ -342,7 +342,7 @@ async fn build_app(config: &Config, roles: Roles, shutdown: &Shutdown) -> anyhow
     Ok(app)
 }
 
-/// Where Alipay posts refunds that are done: at most 200 characters (`protocol/operations.md` 4).
+/// Where Alipay posts refunds that are done: at most 200 characters (`docs/protocol.md` 8).
 fn notify_url(base: &Url, partner: &str) -> anyhow::Result<Url> {
     let base = base.as_str().trim_end_matches('/');
     let url = Url::parse(&format!("{base}/alipay/notify/{partner}"))
@@ -755,7 +755,7 @@ mod tests {
         assert_eq!(limits(told).most_of_a_payment(), Some(3_000_000_000));
     }
 
-    /// Alipay takes 200 characters (`protocol/operations.md` 4).
+    /// Alipay takes 200 characters (`docs/protocol.md` 8).
     #[test]
     fn a_notify_url_that_alipay_would_not_take_is_refused_at_the_start() {
         let path = format!("/alipay/notify/{PARTNER}");

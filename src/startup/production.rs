@@ -1,4 +1,4 @@
-//! What a gateway for real money does not start with (`design/correctness.md` Q13, Q14): keys that
+//! What a gateway for real money does not start with (`docs/invariants.md` Q13, Q14): keys that
 //! everybody has, plain `http` to Alipay, and secrets that stand in a document.
 //!
 //! An account whose endpoint is this machine's own loopback is never real: nothing is asked of its

@@ -174,7 +174,7 @@ fn report_panics() {
 
 /// What may be told of a panic: the words that stand in the source. What was put together at the time may
 /// hold anything, a scanned code too: the standard library repeats the text that it could not cut
-/// (`design/correctness.md` Q14). The place says enough.
+/// (`docs/invariants.md` Q14). The place says enough.
 fn words_of(payload: &(dyn Any + Send)) -> &'static str {
     payload
         .downcast_ref::<&'static str>()

@@ -1,4 +1,4 @@
-//! Alipay's acceptance items (`protocol/operations.md` 7.2): the ones that no other module's tests show,
+//! Alipay's acceptance items (`docs/protocol.md` 11): the ones that no other module's tests show,
 //! and the list of all of them, which the README carries. A test shows an item by its id in its name.
 
 use std::{collections::BTreeSet, fs, path::Path};

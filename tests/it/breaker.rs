@@ -39,7 +39,7 @@ fn assert_held_back(answer: &Answer) {
     assert!((1..=10).contains(&seconds), "{answer:?}");
 }
 
-/// `upstream_unavailable` is answered before anything is stored (`design/api.md` 4), so the key is not
+/// `upstream_unavailable` is answered before anything is stored, so the key is not
 /// used up; what exists is read, replayed and canceled as ever.
 #[sqlx::test]
 async fn while_alipay_is_silent_new_work_is_refused_and_nothing_else_is(pool: PgPool) {

@@ -241,7 +241,7 @@ const KEYS_OF_ALL: [(&str, &str); 3] = [
     ),
 ];
 
-/// `design/correctness.md` section 5: a distributed table keeps only keys with its merchant in them.
+/// `docs/invariants.md` R24: a table that is split by merchant keeps only keys with the merchant in them.
 #[sqlx::test]
 async fn merchant_id_is_in_every_key_of_what_is_a_merchants(pool: PgPool) {
     let world = World::start(pool).await;

@@ -1,6 +1,6 @@
 //! Texts that are written to deceive whoever reads them, in every field of every operation: refused, and
 //! never repeated as they are, neither in an answer nor in a log, a row, or what Alipay is sent
-//! (`design/correctness.md` Q15).
+//! (`docs/invariants.md` Q15).
 //!
 //! The fields come from the generated document. That no line of the log holds a control character is
 //! looked at in every test (`support::leaks`).

@@ -1,5 +1,5 @@
 //! Nobody where they do not belong: every operation of the document is asked by everybody who may
-//! not (`design/correctness.md` Q6, Q7, D6).
+//! not (`docs/invariants.md` Q6, Q7, D6).
 //!
 //! The operations come from the generated document. One that this page does not know how to ask
 //! fails the tests, so that no route is added without its guard being tried.

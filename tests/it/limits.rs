@@ -1,5 +1,5 @@
 //! How much is let in: what is refused was not begun, and what was begun is not touched
-//! (`design/correctness.md` Q8).
+//! (`docs/invariants.md` Q8).
 
 use alipayhk_gateway::app::gate::Bounds;
 use reqwest::Method;

@@ -29,7 +29,7 @@ fn the_checked_in_document_is_current() {
 
 /// Routes are made by `routes!` alone, which reads path and method from the handler's annotation.
 /// So the document and the router agree when nothing is routed in another way, and when each
-/// annotated handler is among the operations (`design/correctness.md` Q12).
+/// annotated handler is among the operations (`docs/invariants.md` Q12).
 #[test]
 fn every_route_is_documented_and_every_documented_handler_is_routed() {
     let mut annotated = 0;

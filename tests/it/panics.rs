@@ -1,5 +1,5 @@
 //! A panic where nobody expects one: the caller gets a problem document, the log the place, and neither
-//! the words, which may be anything (`design/correctness.md` Q14, Q21).
+//! the words, which may be anything (`docs/invariants.md` Q14, Q21).
 
 use alipayhk_gateway::failpoint::{Action, PANIC_TEXT};
 use chrono::TimeDelta;

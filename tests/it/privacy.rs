@@ -1,4 +1,4 @@
-//! Buyers are masked before they are written, and the database holds no other (`design/correctness.md`
+//! Buyers are masked before they are written, and the database holds no other (`docs/invariants.md`
 //! Q14).
 
 use std::path::Path;

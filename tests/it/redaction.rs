@@ -1,6 +1,6 @@
 //! A hunt for what must stay in memory: the scanned codes, the buyers' ids, the signatures of requests, the API
 //! key, the secret key, the private key and the database's password, in everything the real program leaves behind with every log
-//! target at `trace` (`design/correctness.md` Q13, Q14).
+//! target at `trace` (`docs/invariants.md` Q13, Q14).
 
 use std::{collections::BTreeSet, fmt::Write as _};
 

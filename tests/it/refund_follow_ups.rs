@@ -387,7 +387,7 @@ async fn a_refund_refused_for_good_fails_at_once_and_frees_its_money(pool: PgPoo
     finish(world).await;
 }
 
-/// The codes that speak of a repeated request mean "ask", not "failed" (`operations.md` 2.5).
+/// The codes that speak of a repeated request mean "ask", not "failed" (`docs/protocol.md` 6.5).
 #[sqlx::test]
 async fn hk_12_a_repeated_request_is_asked_for_and_not_failed(pool: PgPool) {
     let mut world = world_at(pool, "2026-03-09T15:00:00").await;
@@ -556,7 +556,7 @@ async fn t6_a_partial_batch_leaves_no_refund_behind(pool: PgPool) {
 }
 
 /// HK-9, PT-5: a full refund closes the trade at Alipay; the payment stays what it was, and asking
-/// Alipay about it changes nothing (`operations.md` 10.12).
+/// Alipay about it changes nothing (`docs/protocol.md` 5.1).
 #[sqlx::test]
 async fn hk_9_pt_5_a_payment_refunded_in_full_stays_succeeded_when_it_is_asked_for(pool: PgPool) {
     let world = world_at(pool, "2026-03-09T15:00:00").await;

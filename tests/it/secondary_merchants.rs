@@ -272,7 +272,7 @@ async fn shop_of_the_last_payment(world: &World) -> Value {
     serde_json::from_str(info.expect("a text")).expect("JSON")
 }
 
-/// `protocol/wire.md` 3.1: Alipay finds the store by the ids, and buyers see what is registered.
+/// `docs/protocol.md` 4.2: Alipay finds the store by the ids, and buyers see what is registered.
 #[sqlx::test]
 async fn payments_name_the_shop_as_it_is_registered(pool: PgPool) {
     let mut world = World::start(pool).await;

@@ -1,5 +1,5 @@
 //! Access tokens of an issuer: believed for what they say and no more, refused for every fault, through
-//! new keys and an issuer that is down (`design/correctness.md` Q6).
+//! new keys and an issuer that is down (`docs/invariants.md` Q6).
 
 use std::collections::BTreeSet;
 

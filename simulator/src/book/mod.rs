@@ -2,7 +2,7 @@
 //! and what time has done (a buyer's confirmation, the three-minute close, a refund batch) is booked
 //! with its own instant whenever the book is read.
 //!
-//! The rules are those of `protocol/operations.md` 1 and 2; where a document leaves a choice, the
+//! The rules are those of `docs/protocol.md` 5 and 6; where a document leaves a choice, the
 //! comment at the rule says which was taken.
 
 mod batch;
@@ -32,7 +32,7 @@ pub(crate) use self::{
     trade::{CloseReason, Status, Trade},
 };
 
-/// A cancel that comes too late; the code that HK uses is not known (`protocol/wire.md` 3.2).
+/// A cancel that comes too late; the code that HK uses is not known (`docs/protocol.md` 4.3).
 const LATE_CANCEL_CODE: &str = "TRADE_STATUS_ERROR";
 
 /// How a pay request ended in the book.
@@ -111,7 +111,7 @@ impl Book {
     }
 
     /// Books a payment request. It is idempotent on `partner_trans_id`: the same buyer and amount get
-    /// the trade as it is now (`protocol/operations.md` 1.7).
+    /// the trade as it is now (`docs/protocol.md` 5.7).
     pub(crate) fn pay(&mut self, now: DateTime<Utc>, pay: &Pay, script: &Script) -> PayOutcome {
         if let Some(trade) = self.trade(now, &pay.partner_trans_id, None) {
             let trade = trade.clone();

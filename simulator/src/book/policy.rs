@@ -8,7 +8,7 @@ use crate::{
     fault::Text,
 };
 
-/// How long a night's batch runs: from 23:00 to 05:00 (`protocol/operations.md` 2.2).
+/// How long a night's batch runs: from 23:00 to 05:00 (`docs/protocol.md` 6.2).
 const BATCH_WINDOW: TimeDelta = TimeDelta::hours(6);
 
 /// How refunds behave; set by the control API.
@@ -18,7 +18,7 @@ pub(crate) struct RefundPolicy {
     /// Whether the merchant's balance covers refunds; looked at whenever one is tried.
     pub(crate) funds_sufficient: bool,
     /// Whether an asynchronous refund on the day of the payment runs at once
-    /// (`protocol/operations.md` 2.2: two documents, two answers).
+    /// (`docs/protocol.md` 6.2: two documents, two answers).
     pub(crate) same_day_immediate: bool,
     /// What becomes of an asynchronous refund that is accepted while the night's batch runs.
     pub(crate) in_window: InWindow,
@@ -38,7 +38,7 @@ pub(crate) struct RefundPolicy {
 
 impl Default for RefundPolicy {
     /// The text for Hong Kong: every asynchronous refund is done in a batch that opens at 23:00
-    /// (`protocol/operations.md` 2.2).
+    /// (`docs/protocol.md` 6.2).
     fn default() -> Self {
         Self {
             funds_sufficient: true,

@@ -140,7 +140,7 @@ impl Book {
     }
 
     /// A person refunds in the merchant portal: asynchronous, under an id that the merchant's system
-    /// may never have seen (`protocol/operations.md` 2.1). `None`: no such trade.
+    /// may never have seen (`docs/protocol.md` 6.1). `None`: no such trade.
     pub(crate) fn portal_refund(
         &mut self,
         now: DateTime<Utc>,

@@ -6,9 +6,9 @@ use crate::{
     clock::end_of_beijing_day, refund_scenario::RefundScenario, request::Place, scenario::Buyer,
 };
 
-/// How long an unpaid trade lives (`protocol/operations.md` 1.4).
+/// How long an unpaid trade lives (`docs/protocol.md` 5.4).
 const UNPAID_LIFE: TimeDelta = TimeDelta::minutes(3);
-/// How long an unpaid trade may be cancelled, over midnight too (`protocol/operations.md` 1.5).
+/// How long an unpaid trade may be cancelled, over midnight too (`docs/protocol.md` 5.5).
 const UNPAID_CANCEL_BUFFER: TimeDelta = TimeDelta::minutes(15);
 
 /// Where a trade stands.
@@ -164,7 +164,7 @@ impl Trade {
     }
 
     /// Until when it may be cancelled: paid, to the end of its own day; unpaid, at least 15 minutes
-    /// (the help centre's reading, `protocol/operations.md` 1.5).
+    /// (the help centre's reading, `docs/protocol.md` 5.5).
     pub(super) fn cancellable_until(&self) -> DateTime<Utc> {
         let midnight = end_of_beijing_day(self.created_at);
         match self.status {

@@ -1,6 +1,6 @@
 //! When a day's transactions are paid out: on the first working day after it. So what happens from
 //! Friday to Sunday is paid out on Monday, and what happens on a holiday and the day before it on the
-//! first working day after (`protocol/operations.md` 5.3). Simplified: weekends, and the holidays that
+//! first working day after (`docs/protocol.md` 9.3). Simplified: weekends, and the holidays that
 //! the settings name; the contract may say otherwise.
 
 use chrono::{Datelike as _, NaiveDate, Weekday};

@@ -1,4 +1,4 @@
-//! The daily files, made from the ledger whenever somebody asks for them (`protocol/operations.md` 5),
+//! The daily files, made from the ledger whenever somebody asks for them (`docs/protocol.md` 9),
 //! with planted differences where a test wants them.
 //!
 //! A transaction file holds what was completed on its day in GMT+8: payments, cancels of paid trades,
@@ -6,7 +6,7 @@
 //! document says how it would be shown. A settlement file holds what is paid out on its day; see
 //! [`calendar`]. There is a file only for a day that has something in it.
 //!
-//! Fees are rounded half up per row; no document has the formula (`protocol/operations.md` 5.6).
+//! Fees are rounded half up per row; no document has the formula (`docs/protocol.md` 9.6).
 
 mod calendar;
 mod entry;

@@ -1,5 +1,5 @@
 //! `--files-dir`: files are laid out at 09:30 GMT+8 of the simulator's clock, as Alipay lays them out
-//! between 09:00 and 10:00 (`protocol/operations.md` 5.3): the transaction file of the day before, and
+//! between 09:00 and 10:00 (`docs/protocol.md` 9.3): the transaction file of the day before, and
 //! the settlement file of the settlement on the day before. For an SFTP server to serve.
 
 use std::{io, path::Path, sync::Arc, time::Duration};

@@ -38,7 +38,7 @@ pub(crate) struct FileSettings {
 }
 
 impl Default for FileSettings {
-    /// The samples of `protocol/operations.md` 5.5.
+    /// The samples of `docs/protocol.md` 9.5.
     fn default() -> Self {
         Self {
             fee_basis_points: 80,

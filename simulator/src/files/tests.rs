@@ -49,7 +49,7 @@ impl Shop {
         }
     }
 
-    /// The day of the samples of `protocol/operations.md` 5.5, and a payment that nobody made.
+    /// The day of the samples of `docs/protocol.md` 9.5, and a payment that nobody made.
     fn after_the_ninth() -> Self {
         let mut shop = Self::empty();
         shop.pay("HKP-41", 12850, "09 10:14:07");

@@ -1,4 +1,4 @@
-//! Rows to the bytes of a file (`protocol/operations.md` 5.4).
+//! Rows to the bytes of a file (`docs/protocol.md` 9.4).
 
 use chrono::{DateTime, NaiveTime, Utc};
 

@@ -1,4 +1,4 @@
-//! The form that is posted, signed over its fields in its own charset (`protocol/wire.md` 2.7, 4).
+//! The form that is posted, signed over its fields in its own charset (`docs/protocol.md` 3.6, 8).
 
 use super::{Parcel, Shape, fault::NotificationFault};
 use crate::{

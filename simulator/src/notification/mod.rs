@@ -1,5 +1,5 @@
 //! Notifications: what Alipay posts to the merchant once an asynchronous refund has succeeded, and
-//! posts again until the merchant says `success` (`protocol/operations.md` 4).
+//! posts again until the merchant says `success` (`docs/protocol.md` 8).
 //!
 //! Pure, like the book: what is due follows from the simulator's clock alone. [`courier`] does the
 //! posting. A clock that jumps over several attempts of a notification makes all of them due: they
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// When a notification is sent, counted from the success: gaps of 2 m, 10 m, 10 m, 1 h, 2 h, 6 h and
-/// 15 h (`protocol/operations.md` 4).
+/// 15 h (`docs/protocol.md` 8).
 const SCHEDULE: [TimeDelta; 8] = [
     TimeDelta::zero(),
     TimeDelta::minutes(2),
@@ -56,7 +56,7 @@ pub(crate) enum Mode {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Shape {
     /// As five clients of the family read it: `refundFPAction`, the refund's id as `out_biz_no`, and in
-    /// `refund_fee` what was refunded so far (`protocol/wire.md` 4).
+    /// `refund_fee` what was refunded so far (`docs/protocol.md` 8).
     Family,
     /// The names of the synchronous answers: an older guess.
     Answer,
@@ -327,7 +327,7 @@ impl Notifications {
         }
     }
 
-    /// Whether a notification is Alipay's: until it is acknowledged (`protocol/wire.md` 2.7).
+    /// Whether a notification is Alipay's: until it is acknowledged (`docs/protocol.md` 3.6).
     pub(crate) fn verify(&self, notify_id: &str) -> bool {
         self.by_id(notify_id)
             .is_some_and(|notification| notification.acknowledged_at.is_none())

@@ -38,7 +38,7 @@ use Column::{
     TransForexRate, TransactionAmount, TransactionId, TransactionType, Type,
 };
 
-/// The 17 columns of the transaction file (`protocol/operations.md` 5.4).
+/// The 17 columns of the transaction file (`docs/protocol.md` 9.4).
 const TRANSACTION: [Column; 17] = [
     PartnerTransactionId,
     TransactionId,

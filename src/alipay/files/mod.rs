@@ -1,4 +1,4 @@
-//! Alipay's daily files, read row by row (`protocol/operations.md` 5.4).
+//! Alipay's daily files, read row by row (`docs/protocol.md` 9.4).
 //!
 //! [`FileReader`] is the whole of it: it takes any [`BufRead`](std::io::BufRead), says at once if the
 //! file is not one of ours, and then gives each record as a [`FileRow`] or as a

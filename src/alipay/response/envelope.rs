@@ -1,4 +1,4 @@
-//! The envelope around each answer (`protocol/wire.md` 2.5, 3.0).
+//! The envelope around each answer (`docs/protocol.md` 3.4, 4.1).
 
 use std::collections::BTreeSet;
 
@@ -58,7 +58,7 @@ pub(in crate::alipay) fn read(
 }
 
 /// Whether a service may answer flat under the root, without `is_success` and `sign_type`: how the answers of
-/// the registration services look is not documented (`protocol/wire.md` 3). No money moves by them.
+/// the registration services look is not documented (`docs/protocol.md` 4). No money moves by them.
 const fn may_be_flat(service: Service) -> bool {
     match service {
         Service::MaintainStore | Service::StoreStatus => true,
@@ -145,7 +145,7 @@ impl<'a> Envelope<'a> {
 
     /// What the signature covers: the children of the one element in `<response>`. A refusal has
     /// no `<response>`, and where the registration services put their result is not known
-    /// (`protocol/wire.md` 3.6): there it covers what else stands in the root.
+    /// (`docs/protocol.md` 4.7): there it covers what else stands in the root.
     fn signed_fields(&self, document: &str, service: Service) -> Result<Fields, Fault> {
         let in_root = self.is_success == Some(false) || may_be_flat(service);
         match self.business {

@@ -21,7 +21,7 @@ use crate::{
 #[derive(Clone, PartialEq, Eq)]
 pub(in crate::alipay) struct Fields(BTreeMap<String, String>);
 
-/// `result_code` in either spelling of each value (`protocol/wire.md` 3.0).
+/// `result_code` in either spelling of each value (`docs/protocol.md` 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ResultCode {
     Success,

@@ -1,7 +1,7 @@
 //! Answers: bytes to a verified set of fields, and fields to what they mean.
 //!
 //! The order is fixed: decode by the declared charset, parse once, verify over the fields that were
-//! parsed, compare with what was sent, and only then read a meaning (`design/correctness.md` R15).
+//! parsed, compare with what was sent, and only then read a meaning (`docs/invariants.md` R15).
 //! `<request>`, `is_success` and `error` are not signed: they can only make an answer less
 //! believable.
 
@@ -62,7 +62,7 @@ pub(super) trait Readable {
     fn read_refusal(&self, code: &str, codes: &Codes) -> Self::Outcome;
 
     /// Reads a refusal at the door that need not be signed, where the service is documented to give
-    /// its business refusals so and nothing is lost by believing one (`protocol/wire.md` 2.5, 3.6).
+    /// its business refusals so and nothing is lost by believing one (`docs/protocol.md` 3.4, 4.7).
     fn read_business_refusal(&self, _code: &str, _codes: &Codes) -> Option<Reading<Self::Outcome>> {
         None
     }

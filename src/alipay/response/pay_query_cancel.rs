@@ -1,4 +1,4 @@
-//! What answers about a trade mean (`protocol/operations.md` 1.3, 1.5, 3.1).
+//! What answers about a trade mean (`docs/protocol.md` 5.3, 5.5, 7.1).
 
 use super::{Fields, Readable, Reading, fields::ResultCode};
 use crate::{
@@ -62,7 +62,7 @@ fn read_paid(fields: &Fields) -> Result<Reading<PayOutcome>, Fault> {
             "the answer is a query's about a trade that is not paid",
         ));
     }
-    // An old sample of Alipay's names ids and success alone (`protocol/wire.md` 3).
+    // An old sample of Alipay's names ids and success alone (`docs/protocol.md` 4).
     if fields
         .require(&["partner_trans_id", "trans_amount", "currency"])
         .is_err()
@@ -83,7 +83,7 @@ fn read_paid(fields: &Fields) -> Result<Reading<PayOutcome>, Fault> {
     ))
 }
 
-/// A verified FAIL is a failure only if its code is known as one (`protocol/wire.md` 3.1).
+/// A verified FAIL is a failure only if its code is known as one (`docs/protocol.md` 4.2).
 fn read_declined(code: Option<&str>, codes: &Codes) -> Reading<PayOutcome> {
     let meaning = code.and_then(|code| codes.meaning(Service::Pay, code));
     match (code, meaning.as_ref().and_then(Meaning::refusal)) {
@@ -151,7 +151,7 @@ fn read_status(fields: &Fields) -> Result<Reading<QueryOutcome>, Fault> {
             AnswerClass::Pending,
         ),
         Some("TRADE_CLOSED") => {
-            // A closed trade keeps its pay time if it had been paid (`protocol/wire.md` 3.4).
+            // A closed trade keeps its pay time if it had been paid (`docs/protocol.md` 4.5).
             let had_been_paid = fields.get("alipay_pay_time").is_some();
             let charge = had_been_paid.then(|| fields.charge());
             (
@@ -252,7 +252,7 @@ fn read_canceled(fields: &Fields) -> Reading<CancelOutcome> {
     Reading::new(outcome, class, None)
 }
 
-/// `retry_flag` decides what is asked next (`protocol/wire.md` 3.2), and whether the answer is a no that
+/// `retry_flag` decides what is asked next (`docs/protocol.md` 4.3), and whether the answer is a no that
 /// can be relied on: Alipay may still do what it wants to be asked again.
 fn read_not_canceled(
     result: ResultCode,

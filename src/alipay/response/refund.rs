@@ -1,4 +1,4 @@
-//! What answers about a refund mean (`protocol/operations.md` 2.2, 2.5; `protocol/wire.md` 3.5).
+//! What answers about a refund mean (`docs/protocol.md` 6.2, 6.5, 4.6).
 
 use super::{Fields, Readable, Reading, fields::ResultCode, pay_query_cancel::system_error};
 use crate::{
@@ -202,7 +202,7 @@ impl RefundQueryRequest {
         Ok(Reading::new(outcome, class, code))
     }
 
-    /// Whether the answer names the refund itself. Both its ids are optional (`protocol/wire.md` 3.5); one that
+    /// Whether the answer names the refund itself. Both its ids are optional (`docs/protocol.md` 4.6); one that
     /// names neither the refund nor, by an id that is known, the payment is about nothing.
     fn names_refund(&self, fields: &Fields) -> Result<bool, Fault> {
         let has = |name| fields.get(name).is_some();

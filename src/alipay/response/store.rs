@@ -1,4 +1,4 @@
-//! What answers about a store's registration mean (`protocol/operations.md` 6).
+//! What answers about a store's registration mean (`docs/protocol.md` 10).
 //!
 //! Alipay gives the business refusals of these two services at the door (`is_success=F`), where it does
 //! not sign. They are believed: no money moves by them, none of them approves anything, and the next

@@ -1003,7 +1003,7 @@ fn refund_query_answers_follow_their_two_codes() {
     }
 }
 
-/// Both ids are optional (`protocol/wire.md` 3.5).
+/// Both ids are optional (`docs/protocol.md` 4.6).
 #[test]
 fn v1_a_refund_query_answer_is_about_what_it_names() {
     let read = |known: Option<&str>, ids: &[(&'static str, &'static str)]| {
@@ -1048,7 +1048,7 @@ fn v1_a_refund_query_answer_is_about_what_it_names() {
     }
 }
 
-/// How these answers look is not documented (`protocol/wire.md` 3).
+/// How these answers look is not documented (`docs/protocol.md` 4).
 #[test]
 fn a_verified_registration_answer_may_be_flat() {
     let sent = |service| Parameters::new(service, PARTNER);

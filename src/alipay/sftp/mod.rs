@@ -1,4 +1,4 @@
-//! Alipay's SFTP server, where the daily files lie (`protocol/operations.md` 5.2).
+//! Alipay's SFTP server, where the daily files lie (`docs/protocol.md` 9.2).
 //!
 //! Nothing is sent to a server whose host key is not pinned: neither a name nor a password. Every step has
 //! its time-out, and a file goes to disk as it comes. Nothing here decides when to fetch, or what a file is

@@ -1,5 +1,5 @@
 //! Alipay's daily files, fetched by the clock or by a person, and imported by the same way as any other
-//! (`protocol/operations.md` 5.2, 5.3).
+//! (`docs/protocol.md` 9.2, 9.3).
 //!
 //! One replica fetches an account's files at a time: it holds a claim, and whoever finds the claim of a dead
 //! one run out makes the same try again. What was imported is noted file by file, so that the next try,

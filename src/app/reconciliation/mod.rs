@@ -1,5 +1,5 @@
-//! Alipay's daily files against our books, and back into them (`protocol/operations.md` 5.6,
-//! `design/correctness.md` R23).
+//! Alipay's daily files against our books, and back into them (`docs/protocol.md` 9.6,
+//! `docs/invariants.md` R23).
 //!
 //! [`App::reconcile`](crate::app::App::reconcile) is the one way in, for uploads, for the command line and for what is fetched: it
 //! reads the files, takes what they prove into the books, and compares. The same files again are the

@@ -47,7 +47,7 @@ use crate::{
 /// How often a refund that keeps changing is read again before the caller is told to try later.
 const TRIES: usize = 5;
 /// How long after it was decided a request may still leave: a process that was held in between must
-/// not send what others have given up meanwhile (`design/correctness.md` C6).
+/// not send what others have given up meanwhile (`docs/invariants.md` C6).
 pub(in crate::app) const SEND_WITHIN: Duration = Duration::from_secs(12);
 
 /// What is asked.
@@ -356,7 +356,7 @@ pub(super) async fn send_refund(
     account.alipay.refund(&request, too_late).await
 }
 
-/// The request, the same each time it is sent (`design/correctness.md` M4).
+/// The request, the same each time it is sent (`docs/invariants.md` M4).
 fn refund_request(account: &Account, refund: &Refund) -> RefundRequest {
     RefundRequest {
         partner_trans_id: refund.partner_trans_id.clone(),

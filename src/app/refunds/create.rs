@@ -39,7 +39,7 @@ use crate::{
 /// The route that idempotency keys of refunds are scoped to.
 const ROUTE: &str = "POST /v1/payments/{id}/refunds";
 /// From the creation of a refund to its first query: Alipay wants 10 s
-/// (`protocol/operations.md` 2.3).
+/// (`docs/protocol.md` 6.3).
 const FIRST_QUERY_AFTER: Duration = Duration::from_secs(10);
 
 /// A refund that was made or found again by its idempotency key.
@@ -169,7 +169,7 @@ impl App {
     }
 
     /// Commits the intent or finds what stands in its way. A commit in doubt is resolved by reading
-    /// (`design/correctness.md` R8): the ids were minted by us, so finding them means it is ours.
+    /// (`docs/invariants.md` R8): the ids were minted by us, so finding them means it is ours.
     async fn write_refund_intent(&self, incoming: &Incoming) -> Result<Intake, Error> {
         let intent = self.refund_intent(incoming);
         if let Some(intake) = self.refuse_while_silent(incoming, &intent).await? {

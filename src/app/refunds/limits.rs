@@ -1,4 +1,4 @@
-//! Telling operators of refunds that look like abuse (`design/correctness.md` Q9). The limits
+//! Telling operators of refunds that look like abuse (`docs/invariants.md` Q9). The limits
 //! themselves are kept by [`crate::db::Db::insert_refund_intent`].
 
 use crate::{

@@ -2,7 +2,7 @@
 //! the caller, what is learnt goes through one record, and a visit of the schedule asks again.
 //!
 //! What repeats is identity-stable: a query, or the request under the refund's own id and with its
-//! own amount (`design/correctness.md` R11, M4). The request is sent again only where a query said that
+//! own amount (`docs/invariants.md` R11, M4). The request is sent again only where a query said that
 //! Alipay knows no such refund, or where it was never sent.
 
 mod ask;

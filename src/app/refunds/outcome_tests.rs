@@ -1,5 +1,5 @@
 //! Every documented code, from Alipay's signed answer to the refund's state
-//! (`protocol/operations.md` 2.2, 2.5, 3.2).
+//! (`docs/protocol.md` 6.2, 6.5, 7.2).
 
 use std::collections::BTreeSet;
 

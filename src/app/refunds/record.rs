@@ -61,7 +61,7 @@ impl RefundNews<'_> {
 impl App {
     /// Applies news to a refund and writes it, guarded by the version that was read. Another writer's
     /// change leads to reading and deciding again; an outage or a commit in doubt to repeating the
-    /// guarded statement for `insist_for` (`design/correctness.md` R8). Returns the refund as it
+    /// guarded statement for `insist_for` (`docs/invariants.md` R8). Returns the refund as it
     /// stands.
     pub(in crate::app) async fn record_refund(
         &self,

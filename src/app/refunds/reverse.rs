@@ -1,5 +1,5 @@
 //! Undoing a payment by the clock and its state: a cancel while Alipay takes one, a refund of all that
-//! is left after that (`protocol/operations.md` 2.6).
+//! is left after that (`docs/protocol.md` 6.6).
 //!
 //! The two never both run. The id of the refund is minted with the wish and kept with the cancel, so
 //! that whoever learns that the cancel came too late, or that the merchant's balance is too low for
@@ -58,7 +58,7 @@ impl ReversalAction {
     }
 }
 
-/// Whether Alipay's fee comes back (`protocol/operations.md` 1.5, 2.1).
+/// Whether Alipay's fee comes back (`docs/protocol.md` 5.5, 6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fee {
     /// In full: so it is with a cancel.

@@ -1,6 +1,6 @@
 //! The registration of shops with Alipay: the same shape as payments and refunds. The intent commits
 //! the data, the call is detached from the caller, what is learnt goes through one record, and a visit
-//! of the schedule asks again (`protocol/operations.md` 6).
+//! of the schedule asks again (`docs/protocol.md` 10).
 //!
 //! What repeats is identity-stable: a question, or the same data under the same ids, which Alipay takes
 //! as an update of what it has.

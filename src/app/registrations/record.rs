@@ -51,7 +51,7 @@ pub(super) const fn sent(registration: &Registration) -> (i32, i32) {
 impl App {
     /// Applies news to a registration and writes it, guarded by the version that was read. Another
     /// writer's change leads to reading and deciding again; an outage or a commit in doubt to repeating
-    /// the guarded statement for `insist_for` (`design/correctness.md` R8). Returns the registration as
+    /// the guarded statement for `insist_for` (`docs/invariants.md` R8). Returns the registration as
     /// it stands.
     pub(super) async fn record_registration(
         &self,

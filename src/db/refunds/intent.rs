@@ -1,6 +1,6 @@
 //! Writing the intent to refund: one statement that reserves the amount on the payment and commits
 //! the refund, the caller's key, the first attempt, the follow-up and the histories, before a byte goes
-//! to Alipay (`design/correctness.md` R1, R4).
+//! to Alipay (`docs/invariants.md` R1, R4).
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -382,7 +382,7 @@ impl Db {
     }
 
     /// Ends a cancel that Alipay refused and makes the refund of the reversal in its place, in one
-    /// statement, so that no crash leaves neither (`design/correctness.md` T4). It is asynchronous:
+    /// statement, so that no crash leaves neither (`docs/invariants.md` T4). It is asynchronous:
     /// Alipay keeps it until the merchant's balance suffices, where a synchronous one fails at once.
     #[expect(clippy::too_many_lines, reason = "one statement and its parameters")]
     #[tracing::instrument(name = "db.refund_intent.turn", skip_all, fields(refund.id = %turned.refund_id, otel.kind = "client", db.system = "postgresql"))]

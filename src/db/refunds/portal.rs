@@ -27,7 +27,7 @@ pub struct PortalRefund<'a> {
 
 impl Db {
     /// Reserves the amount and books it as returned, with the refund and both histories, unless that
-    /// is more than is left of the payment (`design/correctness.md` M3, R4). A refund with the same id is
+    /// is more than is left of the payment (`docs/invariants.md` M3, R4). A refund with the same id is
     /// refused by its key, so the same row has its effect once.
     #[tracing::instrument(name = "db.refund.portal", skip_all, fields(payment.id = %portal.payment.id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn record_portal_refund(&self, portal: &PortalRefund<'_>) -> Result<Recorded, Error> {

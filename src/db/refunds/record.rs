@@ -1,5 +1,5 @@
 //! Writing what happened to a refund: one guarded statement for every path by which the gateway
-//! learns something of it, which also moves the payment's books (`design/correctness.md` R3, R4, C7).
+//! learns something of it, which also moves the payment's books (`docs/invariants.md` R3, R4, C7).
 
 use chrono::{DateTime, Utc};
 
@@ -338,7 +338,7 @@ impl Db {
 
     /// Writes the intent to ask, before the call: the attempt and the plan's counters. Refused when
     /// the refund has changed since it was read, when a worker's claim is lost, or when its lease
-    /// would not outlast the call (`design/correctness.md` R10).
+    /// would not outlast the call (`docs/invariants.md` R10).
     #[tracing::instrument(name = "db.refund_attempt.insert", skip_all, fields(refund.id = %question.refund.id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn begin_refund_question(
         &self,

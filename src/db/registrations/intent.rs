@@ -1,5 +1,5 @@
 //! Writing the intent to register: one statement that commits the data, the call, the follow-up, the
-//! history and the audit entry before a byte goes to Alipay (`design/correctness.md` R1).
+//! history and the audit entry before a byte goes to Alipay (`docs/invariants.md` R1).
 
 use std::time::Duration;
 

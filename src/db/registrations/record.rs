@@ -1,5 +1,5 @@
 //! Asking about a registration, and writing what was learnt: one guarded statement each
-//! (`design/correctness.md` R3, R10, C7).
+//! (`docs/invariants.md` R3, R10, C7).
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! When Alipay's daily files are fetched, and when a missing one is missed (`protocol/operations.md` 5.3).
+//! When Alipay's daily files are fetched, and when a missing one is missed (`docs/protocol.md` 9.3).
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
 

@@ -1,5 +1,5 @@
-//! `2088000000000017_transaction_20260309.txt`: what a file's name says (`protocol/operations.md`
-//! 5.1).
+//! `2088000000000017_transaction_20260309.txt`: what a file's name says (`docs/protocol.md`
+//! 9.1).
 
 use std::{fmt, str::FromStr};
 

@@ -1,5 +1,5 @@
 //! Alipay's daily files in our words: what a file is called, what a row of it says, what can be
-//! wrong with either. Read by [`crate::alipay::files`] (`protocol/operations.md` 5).
+//! wrong with either. Read by [`crate::alipay::files`] (`docs/protocol.md` 9).
 //!
 //! There are two kinds ([`FileKind`]). The *transaction* file of a GMT+8 day holds whatever
 //! happened on it, the *settlement* file whatever one settlement paid out. Both tell of the same

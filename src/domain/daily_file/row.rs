@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::domain::money::Money;
 
 /// What a row books. A settlement file knows payments and refunds only; what it calls a refund may be
-/// a cancel of a paid trade (`protocol/operations.md` 5.4).
+/// a cancel of a paid trade (`docs/protocol.md` 9.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RowType {
     /// A buyer paid (`PAYMENT`, `P`).
@@ -58,7 +58,7 @@ pub struct FileRow {
     /// The amount in settlement currency, absolute.
     pub amount: Money,
     /// Alipay's commission in settlement currency, absolute: taken for a payment; for what gives back,
-    /// what the contract says (`protocol/operations.md` 5.6: returned on a cancel).
+    /// what the contract says (`docs/protocol.md` 9.6: returned on a cancel).
     pub fee: Money,
     /// When Alipay completed it. Its GMT+8 day is the day of the transaction file.
     pub completed_at: DateTime<Utc>,

@@ -24,7 +24,7 @@ pub enum Verdict<E> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Companions {
     /// There is a row that all of the money went back by a cancel. A payment that was paid and
-    /// cancelled must never be read as paid in between (`design/correctness.md` M6).
+    /// cancelled must never be read as paid in between (`docs/invariants.md` M6).
     pub canceled: bool,
     /// The row names another secondary merchant than the one whose payment it is.
     pub other_merchant: bool,
@@ -120,7 +120,7 @@ pub fn judge_refund(row: &FileRow, refund: &Refund) -> Verdict<RefundEvent> {
 }
 
 /// Whether a `REFUND` row that names no refund of ours can be taken into the payment's books: it never
-/// makes more go back than came in (`design/correctness.md` M3); what has no room yet is a claim, which
+/// makes more go back than came in (`docs/invariants.md` M3); what has no room yet is a claim, which
 /// waits for it. The guard of the statement decides again.
 pub fn judge_portal_refund(
     row: &FileRow,

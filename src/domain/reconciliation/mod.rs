@@ -1,10 +1,10 @@
 //! Alipay's daily files against our books: what a row proves, what can differ, and what a comparison
-//! found (`protocol/operations.md` 5.6).
+//! found (`docs/protocol.md` 9.6).
 //!
 //! A file is evidence that money moved. What it proves about an order whose outcome is open goes into
 //! the books, through the same [`Payment::apply`](super::payment::Payment::apply) and
 //! [`Refund::apply`](super::refund::Refund::apply) as any truth; what it contradicts is an incident for a
-//! person, and changes nothing (`design/correctness.md` R23, M6).
+//! person, and changes nothing (`docs/invariants.md` R23, M6).
 
 pub mod csv;
 mod judge;
@@ -41,7 +41,7 @@ pub struct FileIdentity {
     pub size_bytes: i64,
 }
 
-/// What Alipay does with its fee when a payment is refunded (`protocol/operations.md` 5.6: by contract).
+/// What Alipay does with its fee when a payment is refunded (`docs/protocol.md` 9.6: by contract).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeeOfRefunds {
     /// It gives back its part.

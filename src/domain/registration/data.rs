@@ -1,4 +1,4 @@
-//! What is registered of a shop (`protocol/wire.md` 3.6): what everybody may know, and what names
+//! What is registered of a shop (`docs/protocol.md` 4.7): what everybody may know, and what names
 //! people.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The registration of a shop with Alipay and its review (`protocol/operations.md` 6).
+//! The registration of a shop with Alipay and its review (`docs/protocol.md` 10).
 //!
 //! Registering is an upsert under the ids of the merchant and the shop, so sending the same data again
 //! is harmless, and a lost answer costs a question. Alipay's `SUCCESS` to it means *accepted*: only a

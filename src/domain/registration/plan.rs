@@ -1,5 +1,5 @@
 //! When Alipay is asked about a registration, as one pure function of what is known and the time
-//! (`protocol/operations.md` 6: 2, 5, 10 and 30 minutes after it was sent, then hourly to 72 hours).
+//! (`docs/protocol.md` 10: 2, 5, 10 and 30 minutes after it was sent, then hourly to 72 hours).
 
 use chrono::{DateTime, TimeDelta, Utc};
 

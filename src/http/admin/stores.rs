@@ -258,7 +258,7 @@ pub async fn change(
     Ok(represent(&done(changed, Problem::store_not_found)?))
 }
 
-/// Another merchant is answered like a missing one (`design/correctness.md` Q7).
+/// Another merchant is answered like a missing one (`docs/invariants.md` Q7).
 fn within_reach(overseer: &Overseer<Administer>, id: MerchantId) -> Result<(), Problem> {
     let own = overseer.identity.reach.merchant_id();
     if own.is_none_or(|own| own == id) {

@@ -11,7 +11,7 @@ use axum::{
 use super::json::Json;
 use crate::http::problem::{Kind, Problem};
 
-/// Largest body, in bytes (`design/correctness.md` Q8).
+/// Largest body, in bytes (`docs/invariants.md` Q8).
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// How long a body may take to arrive. This bounds the reading only: nothing has been attempted

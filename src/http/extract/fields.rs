@@ -56,7 +56,7 @@ impl Faults {
 }
 
 /// Reads one object. Each member is asked for by name; what was never asked for is unknown, and
-/// [`ObjectReader::finish`] says so: a misspelt `amuont` must not be ignored (`design/api.md` 1).
+/// [`ObjectReader::finish`] says so: a misspelt `amuont` must not be ignored.
 #[expect(
     missing_debug_implementations,
     reason = "the members may carry a scanned code"
@@ -250,7 +250,7 @@ impl<'j, 'f> ObjectReader<'j, 'f> {
 }
 
 /// Extends a JSON Pointer (RFC 6901) by a member. Long and unprintable names are the caller's
-/// doing and are cut and masked (`design/correctness.md` Q15).
+/// doing and are cut and masked (`docs/invariants.md` Q15).
 pub fn pointer_to(parent: &str, name: &str) -> String {
     let name: String = name
         .chars()

@@ -96,7 +96,7 @@ pub struct CreatePaymentRequest {
 }
 
 /// Longest `description`, in characters. Alipay is told what fits; this is against texts without end
-/// (`design/correctness.md` Q15).
+/// (`docs/invariants.md` Q15).
 const MAX_DESCRIPTION: usize = 4_000;
 /// Most `metadata` pairs.
 const MAX_PAIRS: usize = 20;
@@ -152,7 +152,7 @@ impl Draft {
     }
 
     /// Everything but the code itself is stored, so none of it may repeat the code
-    /// (`design/correctness.md` Q14).
+    /// (`docs/invariants.md` Q14).
     fn refuse_copies_of_the_code(&self, faults: &mut Faults) {
         let Some(barcode) = &self.barcode else {
             return;

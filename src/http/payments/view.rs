@@ -294,7 +294,7 @@ pub(in crate::http) mod tests {
     };
     use chrono::{DateTime, Utc};
 
-    /// A paid payment, as `design/api.md` 2 shows it.
+    /// A paid payment.
     pub(in crate::http) fn paid() -> Payment {
         let at: DateTime<Utc> = "2026-11-22T04:00:00.1239Z".parse().expect("an instant");
         let id = PaymentId::mint();

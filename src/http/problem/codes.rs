@@ -6,7 +6,7 @@ use std::borrow::Cow;
 const LEFT_OUT: &str = "[code]";
 
 /// The text with everything that looks like a scanned code left out: 16 to 24 digits that begin with
-/// 25 to 30 (`protocol/wire.md` 3.1), also with the blanks of a printed code or their escapes between
+/// 25 to 30 (`docs/protocol.md` 4.2), also with the blanks of a printed code or their escapes between
 /// them. Ids of ours, whose digits stand among hexadecimal letters, are kept.
 pub fn without_codes(text: &str) -> Cow<'_, str> {
     let mut cleaned = String::new();

@@ -1,4 +1,4 @@
-//! The status table (`design/api.md` 5): the one place that knows a status code.
+//! The status table: the one place that knows a status code.
 
 use axum::http::StatusCode;
 
@@ -188,7 +188,7 @@ impl Kind {
         Self::UpstreamSilent,
     ];
 
-    /// The status table (`design/api.md` 5).
+    /// The whole status table.
     #[rustfmt::skip]
     const fn row(self) -> Row {
         use Retryable::{NewKey, No, SameKey};

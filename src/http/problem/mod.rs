@@ -211,7 +211,7 @@ impl Problem {
         )
     }
 
-    /// No such payment: word for word the same for another merchant's (`design/correctness.md` Q7).
+    /// No such payment: word for word the same for another merchant's (`docs/invariants.md` Q7).
     pub fn payment_not_found() -> Self {
         Self::new(Kind::PaymentNotFound, "there is no payment with this id")
     }
@@ -343,7 +343,7 @@ impl Problem {
         }])
     }
 
-    /// The database did not say whether it did as asked (`design/correctness.md` R8).
+    /// The database did not say whether it did as asked (`docs/invariants.md` R8).
     pub fn in_doubt() -> Self {
         let mut problem = Self::new(
             Kind::ServiceUnavailable,
@@ -354,7 +354,7 @@ impl Problem {
     }
 
     /// A handler panicked. What it had done is not known here; a repeat with the same key finds
-    /// the payment if there is one (`design/correctness.md` Q21).
+    /// the payment if there is one (`docs/invariants.md` Q21).
     pub fn panicked() -> Self {
         let mut problem = Self::new(
             Kind::InternalError,
@@ -393,7 +393,7 @@ impl Problem {
     }
 
     /// The body, now that the request id and the path are known. Names and paths are the caller's, so
-    /// what looks like a scanned code in them is left out (`design/correctness.md` Q14).
+    /// what looks like a scanned code in them is left out (`docs/invariants.md` Q14).
     pub fn document(&self, request_id: &str, instance: &str) -> ProblemDocument {
         let kind = self.kind;
         ProblemDocument {

@@ -1,4 +1,4 @@
-//! The body of a registration, read member by member (`protocol/wire.md` 3.6).
+//! The body of a registration, read member by member (`docs/protocol.md` 4.7).
 
 use serde::Serialize;
 use url::Url;

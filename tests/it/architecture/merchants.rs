@@ -1,4 +1,4 @@
-//! Every statement on merchants' data says whose it means (`design/correctness.md` Q7).
+//! Every statement on merchants' data says whose it means (`docs/invariants.md` Q7).
 //!
 //! What is read are the texts that `query!` keeps in `.sqlx`: all of them, since a statement that is
 //! not there does not compile.

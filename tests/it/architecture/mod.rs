@@ -3,6 +3,7 @@
 //! The rules look at the text of the sources with comments and literals blanked, which is enough to
 //! catch what happens by accident. Each rule is also shown a source that breaks it.
 
+mod documents;
 mod merchants;
 mod secrets;
 mod source;

@@ -1,5 +1,5 @@
 //! What is secret has a type that hides it, and no type that holds it shows it, compares it or hands it on
-//! by a derive (`design/correctness.md` Q4, Q13).
+//! by a derive (`docs/invariants.md` Q4, Q13).
 //!
 //! The rules look at the names of fields and types, which is enough for what happens by accident.
 

@@ -1,4 +1,4 @@
-//! An answer cut after every byte (`design/correctness.md` 3.3, L8; V2, S3): between the gateway and
+//! An answer cut after every byte (`docs/invariants.md` L8, V2, S3): between the gateway and
 //! Alipay stands a relay that ends the connection in the middle of the answer, or delivers an HTTP
 //! answer that is whole but holds only the beginning of the document. Nothing of what came may be
 //! believed, unless it is the whole document after all; and each payment reaches its true end by the

@@ -1,6 +1,6 @@
 //! Seeded histories: random operations by several callers and an operator over three replicas, while
 //! Alipay misbehaves, replicas die, stop and return, leases expire under their holders and clocks move
-//! or are wrong; the oracle looks at the end (`design/correctness.md` 3.3, L4).
+//! or are wrong; the oracle looks at the end (`docs/invariants.md` L4).
 //!
 //! `./dev histories --count N --seed S` runs others. A seed gives the same operations again, in a
 //! world of its own or in one that other histories went before; what runs at once may still interleave

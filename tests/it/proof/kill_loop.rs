@@ -1,4 +1,4 @@
-//! kill -9 of real programs (`design/correctness.md` 3.3, L6; C1): three gateways over one Postgres,
+//! kill -9 of real programs (`docs/invariants.md` L6, C1): three gateways over one Postgres,
 //! in front of the real simulator, take a stream of requests while Alipay misbehaves. Again and again
 //! some are killed and started anew; then everything may settle, and the oracle judges.
 //!
@@ -38,7 +38,7 @@ const REPLICAS: usize = 3;
 const CALLERS: usize = 12;
 /// How many kills the test run has.
 const IN_THE_TEST_RUN: u64 = 6;
-/// How many a run by hand has where nothing else is said: `design/correctness.md` 3.3, per change.
+/// How many a run by hand has where nothing else is said.
 const BY_HAND: u64 = 50;
 const FIRST_SEED: u64 = 20_260_101;
 /// How long nothing may end, once nothing goes wrong any more, before what is open counts as stuck.

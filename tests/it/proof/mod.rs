@@ -1,5 +1,5 @@
 //! The proof that nothing a crash, an error, a delay, a lie or a race does makes the gateway charge
-//! twice, lose a payment or say what is not so (`design/correctness.md` 1). Needs the cargo feature
+//! twice, lose a payment or say what is not so (`docs/invariants.md`). Needs the cargo feature
 //! `failpoints`; `./dev test proof` runs it and prints what was done.
 //!
 //! | module | what it does |

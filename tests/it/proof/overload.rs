@@ -1,4 +1,4 @@
-//! Ten times the load that two replicas take, nearly all of it one merchant's (`design/correctness.md`
+//! Ten times the load that two replicas take, nearly all of it one merchant's (`docs/invariants.md`
 //! Q8): what is refused was not begun, what was begun ends in its true state, whatever its answer was
 //! worth, the other merchant is served, and when it is over every place is free again.
 

@@ -1,4 +1,4 @@
-//! The proof is itself tested: each planted defect is caught (`design/correctness.md` 3.2).
+//! The proof is itself tested: each planted defect is caught (the end of `docs/invariants.md`).
 //!
 //! A defect of the program reigns in a process of its own, which a test starts: its own executable
 //! with `PLANTED_FAULT`, running the ignored test beside it. That plays the smallest world in which

@@ -1,4 +1,4 @@
-//! Races on three replicas (`design/correctness.md` 3.3, L12): twins, rivals, cancels against the pay
+//! Races on three replicas (`docs/invariants.md` L12): twins, rivals, cancels against the pay
 //! answer in flight, tombstones against creates, workers whose lease ran out, the schedule's answer
 //! against the handler's own, and clients that hang up. Both orders of each pair are forced by points
 //! at which one side is held, and then both sides run truly at once.

@@ -1,4 +1,4 @@
-//! Two database roles (`design/correctness.md` Q16): the service's may do what the service does and no
+//! Two database roles (`docs/invariants.md` Q16): the service's may do what the service does and no
 //! more, and `migrate` sees to it. Every other test of a gateway runs as that role too.
 
 mod statements;

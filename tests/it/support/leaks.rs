@@ -1,6 +1,6 @@
 //! What no line of a log, no metric and no row may hold, looked for wherever a test looks at any: in
 //! what the gateways in the test's process log, in what the programs write, in their metrics at their
-//! end, in the database at the end of a world (`design/correctness.md` Q14, Q15).
+//! end, in the database at the end of a world (`docs/invariants.md` Q14, Q15).
 //!
 //! Here things are known by their form, so that no test need say what is secret about it. The hunt in
 //! `redaction` knows each by its value, and in disguise.

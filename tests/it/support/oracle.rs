@@ -1,6 +1,6 @@
 //! The oracle: one function that compares what Alipay really did (the simulator's ledger and its
 //! log of requests) with what the gateway stored (SQL), shows (API) and told its callers (their
-//! history), and names every invariant of `design/correctness.md` 1 that does not hold.
+//! history), and names every invariant of `docs/invariants.md` that does not hold.
 //!
 //! It shares no code with the gateway: the legal moves, the classes of answers and the calendar are
 //! written down here a second time.
@@ -257,7 +257,7 @@ impl Evidence {
 }
 
 impl Evidence {
-    /// What was met, for the report of a run (`design/correctness.md` 3.3).
+    /// What was met, for the report of a run.
     pub(crate) fn meters(&self) -> Value {
         let mut meters: BTreeMap<String, u64> = BTreeMap::new();
         let mut count = |name: String, times: usize| {
@@ -801,7 +801,7 @@ fn ledger(trade: Option<&Value>) -> (&str, bool, i64) {
     }
 }
 
-/// The moves of `design/api.md` 2.
+/// The legal moves (`docs/invariants.md` S1).
 const LEGAL: [(&str, &str); 16] = [
     ("processing", "processing"),
     ("processing", "succeeded"),

@@ -1,6 +1,6 @@
 //! The oracle for refunds: compares what Alipay really returned (the simulator's ledger and its log of
 //! requests) with what the gateway stored and shows, and names every invariant of
-//! `design/correctness.md` 1 that does not hold. Like [`super::oracle`] it shares no code with the
+//! `docs/invariants.md` that does not hold. Like [`super::oracle`] it shares no code with the
 //! gateway.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! The samples of `protocol/operations.md` 5.5, field by field.
+//! The samples of `docs/protocol.md` 9.5, field by field.
 
 use super::*;
 use crate::domain::{

@@ -1,4 +1,4 @@
-//! Every documented answer with what it leaves open (`protocol/wire.md` 3.0–3.3).
+//! Every documented answer with what it leaves open (`docs/protocol.md` 4.1–4.4).
 
 use super::*;
 use crate::{alipay::result_code::tests::DOCUMENTED, domain::attempt::AttemptKind};
