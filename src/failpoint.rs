@@ -1,7 +1,6 @@
-//! Named points at which a test may stop, break or delay the program, and planted faults by which
-//! the tests are tested. Both exist only with the cargo feature `failpoints`, which is off by
-//! default and refused in a build without debug assertions: a release cannot contain them, and
-//! without the feature the macros below expand to nothing.
+//! Named points at which a test may stop, break or delay the program. They exist only with the cargo
+//! feature `failpoints`, which is off by default and refused in a build without debug assertions: a
+//! release cannot contain them, and without the feature the macros below expand to nothing.
 //!
 //! Two kinds of points: at a `failpoint!` the program can meet an error (a database call, a call
 //! to Alipay), and the point may report one; at a `crashpoint!` nothing can fail, and the point
@@ -33,128 +32,13 @@ macro_rules! crashpoint {
     };
 }
 
-/// Whether a fault is planted here; `false`, and so removed by the compiler, without the feature.
-macro_rules! planted {
-    ($fault:ident) => {
-        cfg!(feature = "failpoints")
-            && $crate::failpoint::is_planted($crate::failpoint::Fault::$fault)
-    };
-}
-
-pub(crate) use {crashpoint, failpoint, planted};
+pub(crate) use {crashpoint, failpoint};
 
 /// The points of one replica: cheap to clone, and of no size without the feature.
 #[derive(Clone, Debug, Default)]
 pub struct Failpoints {
     #[cfg(feature = "failpoints")]
     inner: std::sync::Arc<active::Inner>,
-}
-
-/// A defect that a test plants to see whether the harness catches it (the end of
-/// `docs/invariants.md`). Chosen by the environment variable `PLANTED_FAULT`, so that it reigns in a process of its
-/// own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Silence after a pay is taken for a refusal.
-    TimeoutIsFailure,
-    /// "The trade does not exist" is taken for a refusal.
-    NotFoundIsFailure,
-    /// Silence after a cancel is taken for its success.
-    CancelSilenceIsSuccess,
-    /// A cancel that found nothing is believed at once, while the pay may still be on its way.
-    NoGrace,
-    /// The end of the plan is taken for a refusal.
-    ExhaustionIsFailure,
-    /// A pay that outlived its time is sent all the same.
-    LatePay,
-    /// The pay call is repeated under an id of its own when nothing came back.
-    IdPerAttempt,
-    /// The caller's connection carries the work.
-    NotDetached,
-    /// The pay is sent before its intent is written.
-    CallBeforeIntent,
-    /// A worker writes its answer without its claim.
-    NoFence,
-    /// Transitions are written for answers that changed nothing.
-    DoubledTransition,
-    /// An answer's signature is not looked at.
-    SignatureIgnored,
-    /// Which trade an answer names is not looked at.
-    IdIgnored,
-    /// An answer's amount is not looked at.
-    AmountIgnored,
-    /// The day ends at midnight of another zone than Hong Kong's.
-    WrongZone,
-    /// What is accepted when the refund batch opens is expected in that batch.
-    LateBatchEdge,
-    /// Silence after a refund is taken for a refusal.
-    RefundTimeoutIsFailure,
-    /// A refund that Alipay does not know is sent again under an id of its own.
-    RefundIdPerSubmit,
-    /// A notification is acknowledged before its effect is committed.
-    AcknowledgedEarly,
-    /// A notification's signature is not looked at.
-    NotificationUnverified,
-    /// A cancel that no caller asked for leaves without an answered question before it.
-    CancelBeforeAsking,
-    /// An answer to a cancel that says nothing of its effect is taken for "not done".
-    InconclusiveIsNotDone,
-    /// A paid payment is called final while its cancel is under way.
-    FinalWhileCanceling,
-    /// A refresh shows the payment as it was before the question.
-    OldVersionShown,
-    /// What Alipay says of a refund against the books is forgotten.
-    ContradictionDropped,
-    /// What a refused refund says of its payment against the books is forgotten.
-    DenialDropped,
-    /// A refund that was refused is never asked about.
-    RefusalBelieved,
-    /// That Alipay knows nothing of a refund that it called done is forgotten.
-    AbsenceIgnored,
-}
-
-/// Every planted fault with its name in `PLANTED_FAULT`.
-pub const FAULTS: &[(Fault, &str)] = &[
-    (Fault::TimeoutIsFailure, "timeout_is_failure"),
-    (Fault::NotFoundIsFailure, "not_found_is_failure"),
-    (Fault::CancelSilenceIsSuccess, "cancel_silence_is_success"),
-    (Fault::NoGrace, "no_grace"),
-    (Fault::ExhaustionIsFailure, "exhaustion_is_failure"),
-    (Fault::LatePay, "late_pay"),
-    (Fault::IdPerAttempt, "id_per_attempt"),
-    (Fault::NotDetached, "not_detached"),
-    (Fault::CallBeforeIntent, "call_before_intent"),
-    (Fault::NoFence, "no_fence"),
-    (Fault::DoubledTransition, "doubled_transition"),
-    (Fault::SignatureIgnored, "signature_ignored"),
-    (Fault::IdIgnored, "id_ignored"),
-    (Fault::AmountIgnored, "amount_ignored"),
-    (Fault::WrongZone, "wrong_zone"),
-    (Fault::LateBatchEdge, "late_batch_edge"),
-    (Fault::RefundTimeoutIsFailure, "refund_timeout_is_failure"),
-    (Fault::RefundIdPerSubmit, "refund_id_per_submit"),
-    (Fault::AcknowledgedEarly, "acknowledged_early"),
-    (Fault::NotificationUnverified, "notification_unverified"),
-    (Fault::CancelBeforeAsking, "cancel_before_asking"),
-    (Fault::InconclusiveIsNotDone, "inconclusive_is_not_done"),
-    (Fault::FinalWhileCanceling, "final_while_canceling"),
-    (Fault::OldVersionShown, "old_version_shown"),
-    (Fault::ContradictionDropped, "contradiction_dropped"),
-    (Fault::DenialDropped, "denial_dropped"),
-    (Fault::RefusalBelieved, "refusal_believed"),
-    (Fault::AbsenceIgnored, "absence_ignored"),
-];
-
-/// Whether `fault` is planted in this process.
-#[cfg(feature = "failpoints")]
-pub fn is_planted(fault: Fault) -> bool {
-    active::planted() == Some(fault)
-}
-
-/// Nothing is planted.
-#[cfg(not(feature = "failpoints"))]
-pub const fn is_planted(_: Fault) -> bool {
-    false
 }
 
 #[cfg(feature = "failpoints")]
@@ -164,12 +48,12 @@ pub use active::{Action, Injected, PANIC_TEXT};
 mod active {
     use std::{
         collections::BTreeMap,
-        sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+        sync::{Mutex, MutexGuard, PoisonError},
     };
 
     use tokio::sync::watch;
 
-    use super::{FAULTS, Failpoints, Fault};
+    use super::Failpoints;
 
     /// What happens at an armed point, once.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,17 +130,6 @@ mod active {
     )]
     fn variable(name: &str) -> Option<String> {
         std::env::var(name).ok()
-    }
-
-    /// The fault planted in this process.
-    pub(super) fn planted() -> Option<Fault> {
-        static PLANTED: OnceLock<Option<Fault>> = OnceLock::new();
-        *PLANTED.get_or_init(|| {
-            let name = variable("PLANTED_FAULT")?;
-            let fault = FAULTS.iter().find(|(_, known)| *known == name);
-            // Some defects are planted in the schema instead.
-            fault.map(|(fault, _)| *fault)
-        })
     }
 
     impl Failpoints {

@@ -20,7 +20,7 @@
 //!
 //! | module | what it is | may import |
 //! |---|---|---|
-//! | [`domain`] | what a payment and a refund are, how they may change, when to ask again; pure | `failpoint` |
+//! | [`domain`] | what a payment and a refund are, how they may change, when to ask again; pure | |
 //! | [`clock`] | the process clock, a trait because tests have a second one | |
 //! | [`config`] | the environment, read once; every fault reported at once | |
 //! | [`keys`] | `keys generate`: key files | |
@@ -31,13 +31,10 @@
 //! | [`db`] | the only place with SQL, and in [`db::run`] the only one with its deadlines | `domain`, `failpoint` |
 //! | [`app`] | the use cases: intent, call, record; free of HTTP and of SQL text | `alipay`, `db`, `domain`, `clock`, `failpoint`, `oidc` |
 //! | [`jobs`] | the workers that claim due follow-ups and visit what they are about, and the fetcher of daily files | `app`, `db`, `domain`, `failpoint` |
-//! | [`http`] | the REST surface: requests into types, results into answers | `app`, `domain`, `failpoint`, `shutdown` |
+//! | [`http`] | the REST surface: requests into types, results into answers | `app`, `domain`, `shutdown` |
 //! | [`telemetry`] | logs, traces and metrics of the process | `config` |
 //! | [`startup`] | puts the program together and runs it | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `http`, `jobs`, `keys`, `oidc`, `shutdown` |
 //! | [`commands`] | what administrators do at a terminal: `api-key`, `audit`, `keys check` | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `startup` |
-//!
-//! `domain` and `http` use no more of [`failpoint`] than the faults that are planted to test the tests: constants,
-//! in a build without the feature.
 //!
 //! A new capability is the same short column of files each time: `domain/x`, an `alipay` request and
 //! answer where it calls out, `db/x`, `app/x`, `http/x`, `tests/it/x`.

@@ -20,6 +20,7 @@
 //! | `bench.rs` | `bench`: a load loop against a running `up` |
 //! | `process.rs` | what the machine tells of the gateway's process |
 //! | `with_postgres.rs` | `postgres`: a command with a database |
+//! | `mutants/` | `mutants`: is the proof any good? |
 
 mod bench;
 mod children;
@@ -27,6 +28,7 @@ mod gateway;
 mod greeting;
 mod guard;
 mod machine;
+mod mutants;
 mod postgres;
 mod process;
 mod up;
@@ -42,6 +44,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use bench::BenchArgs;
 use guard::GuardArgs;
+use mutants::MutantsArgs;
 use up::UpArgs;
 use with_postgres::PostgresArgs;
 
@@ -61,6 +64,8 @@ enum Command {
     Bench(BenchArgs),
     /// Run a command with `DATABASE_URL` of a private, throw-away Postgres
     Postgres(PostgresArgs),
+    /// Put the faults of `tests/mutants` into a copy of the tree, one by one: does the proof catch them?
+    Mutants(MutantsArgs),
     /// Run a program until standard input is closed
     #[command(hide = true)]
     Guard(GuardArgs),
@@ -100,6 +105,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Up(options) => up::up(options).await.map(|()| ExitCode::SUCCESS),
         Command::Bench(options) => bench::bench(options).await.map(|()| ExitCode::SUCCESS),
         Command::Postgres(options) => with_postgres::with_postgres(options).await,
+        Command::Mutants(options) => mutants::mutants(options).await,
         Command::Guard(options) => guard::guard(options).await,
     }
 }

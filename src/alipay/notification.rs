@@ -17,7 +17,6 @@ use super::{
     charset,
     sign::{Credentials, VerifyError, canonical_bytes},
 };
-use crate::failpoint::planted;
 
 /// Longest `notify_id` that is kept, in bytes.
 const MAX_NOTIFY_ID: usize = 128;
@@ -152,11 +151,9 @@ impl VerifiedNotification {
             let (_, value) = pairs.iter().find(|(name, _)| &**name == wanted)?;
             std::str::from_utf8(value).ok()
         };
-        if !planted!(NotificationUnverified) {
-            // A plus sign that was not percent-encoded arrives as a space (`docs/protocol.md` 2.2).
-            let signature = text_of(b"sign").map(|sign| sign.replace(' ', "+"));
-            credentials.verify(&signed, signature.as_deref(), text_of(b"sign_type"))?;
-        }
+        // A plus sign that was not percent-encoded arrives as a space (`docs/protocol.md` 2.2).
+        let signature = text_of(b"sign").map(|sign| sign.replace(' ', "+"));
+        credentials.verify(&signed, signature.as_deref(), text_of(b"sign_type"))?;
         // Names come from a form here and may hold anything.
         let separates = |name: &[u8]| name.iter().any(|byte| matches!(byte, b'&' | b'='));
         if pairs.iter().any(|(name, _)| separates(name)) {

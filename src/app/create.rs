@@ -39,7 +39,7 @@ use crate::{
         schedule::Subject,
         transition::Actor,
     },
-    failpoint::{crashpoint, planted},
+    failpoint::crashpoint,
 };
 
 /// The route that idempotency keys of payments are scoped to.
@@ -137,11 +137,7 @@ impl App {
             app.take(incoming, reply).await;
         }
         .in_current_span();
-        if planted!(NotDetached) {
-            work.await;
-        } else {
-            self.tasks.spawn(work);
-        }
+        self.tasks.spawn(work);
         let intake = intake
             .await
             .map_err(|_| Error::Internal("the payment's task ended early".into()))??;
@@ -175,14 +171,6 @@ impl App {
     /// The detached work: writes the intent, answers the caller, calls Alipay, records.
     async fn take(&self, incoming: Incoming, reply: oneshot::Sender<Result<Intake, Error>>) {
         crashpoint!(self.db.failpoints, "pay.accepted");
-        if planted!(CallBeforeIntent) {
-            let now = self.clock.now();
-            let times = Committed {
-                created_at: now,
-                due_at: now,
-            };
-            self.submit(new_payment(&incoming, times), &incoming).await;
-        }
         // A database that hangs must not let the request be sent long after the caller was told
         // something: the same deadline bounds both.
         let intake = timeout(INTENT_DEADLINE, self.write_intent(&incoming))
@@ -394,19 +382,11 @@ impl App {
         let started = Instant::now();
         // Not sent, it fails at once: whatever another replica has asked meanwhile, there is no
         // trade, and there will be none.
-        let too_late = || incoming.accepted.is_over(SEND_WITHIN) && !planted!(LatePay);
+        let too_late = || incoming.accepted.is_over(SEND_WITHIN);
         let Some(account) = &incoming.account else {
             return;
         };
         let call = account.alipay.pay(&request, too_late).await;
-        if planted!(IdPerAttempt) && call.outcome == PayOutcome::Unknown {
-            let partner_trans_id = PartnerTransId::for_payment(PaymentId::mint());
-            let another = PayRequest {
-                partner_trans_id,
-                ..request
-            };
-            account.alipay.pay(&another, || false).await;
-        }
         crashpoint!(self.db.failpoints, "pay.answered");
         let owed = match call.outcome {
             PayOutcome::Unconfirmed => Owed::Now,

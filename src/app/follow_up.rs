@@ -24,7 +24,7 @@ use crate::{
         payment::{CancelReason, Payment, PaymentEvent, PaymentState},
         transition::Actor,
     },
-    failpoint::{crashpoint, planted},
+    failpoint::crashpoint,
 };
 
 /// Why a visit ended early; the worker tries again later.
@@ -180,11 +180,7 @@ impl App {
         let news = News {
             actor: Actor::FollowUp(fence.follow_up_id),
             answered: None,
-            told: Some(Told::Event(if planted!(ExhaustionIsFailure) {
-                PaymentEvent::Declined(super::outcome::guess())
-            } else {
-                PaymentEvent::PlanExhausted
-            })),
+            told: Some(Told::Event(PaymentEvent::PlanExhausted)),
             fence: Some(fence),
             reschedule: true,
             keep_to_cancel: false,

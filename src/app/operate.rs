@@ -28,7 +28,7 @@ use crate::{
         schedule::{FollowUp, FollowUpFilter, Steering, Subject, Unsettled},
         transition::Actor,
     },
-    failpoint::{crashpoint, planted},
+    failpoint::crashpoint,
 };
 
 /// How long an operator's decision is insisted on while the database is away.
@@ -75,9 +75,6 @@ impl App {
             return Err(Error::Unavailable("the payment kept changing".into()));
         };
         if tells_something(answer.class) {
-            if planted!(OldVersionShown) {
-                return Ok(Some(payment));
-            }
             // What was learnt may be nothing new, and what was asked about another by now.
             let current = payment.look(&self.db).await;
             Ok(Some(waiter.newest(current.unwrap_or(payment))))

@@ -10,16 +10,14 @@ use crate::{
         daily_file::FileRow,
         follow_up::{Plan, never_existed, pay_acts_until},
         id::FileId,
-        payment::{CancelReason, Failure, Payment, PaymentEvent, PaymentState, RetryAdvice},
+        payment::{CancelReason, Payment, PaymentEvent, PaymentState},
         reconciliation::{Companions, Verdict, judge_payment},
     },
-    failpoint::planted,
 };
 
 /// What the answer to a pay call says.
 pub(super) fn pay_event(outcome: PayOutcome) -> PaymentEvent {
     match outcome {
-        PayOutcome::Unknown if planted!(TimeoutIsFailure) => PaymentEvent::Declined(guess()),
         PayOutcome::Paid {
             charge,
             alipay_trans_id,
@@ -168,9 +166,6 @@ fn query_event(
                 charge,
             })
         }
-        QueryOutcome::NotFound if planted!(NotFoundIsFailure) => {
-            Some(PaymentEvent::Declined(guess()))
-        }
         QueryOutcome::NotFound if never_existed(plan, payment, asked_at) => {
             Some(PaymentEvent::Closed {
                 reason: CancelReason::NeverCreated,
@@ -237,7 +232,6 @@ fn cancel_event(
             action,
             alipay_trans_id,
         } => (action, alipay_trans_id),
-        CancelOutcome::Unknown if planted!(CancelSilenceIsSuccess) => (CancelAction::Closed, None),
         _ => return None,
     };
     let closed = |reason, money_returned| {
@@ -251,24 +245,11 @@ fn cancel_event(
     match action {
         // A pay request may still be on its way: only when it cannot be is "never created" the end
         // of it (`docs/invariants.md` R13). Before that the queries after the cancel tell.
-        CancelAction::NothingExisted
-            if asked_at < pay_acts_until(plan, payment) && !planted!(NoGrace) =>
-        {
-            None
-        }
+        CancelAction::NothingExisted if asked_at < pay_acts_until(plan, payment) => None,
         CancelAction::NothingExisted => closed(CancelReason::NeverCreated, false),
         CancelAction::Closed => closed(CancelReason::BuyerDidNotConfirm, false),
         CancelAction::Refunded => closed(CancelReason::BuyerDidNotConfirm, true),
         // Closed, but whether money had been taken is not said: the query after it tells.
         CancelAction::Unstated => None,
-    }
-}
-
-/// What the planted faults take silence for.
-pub(super) fn guess() -> Failure {
-    Failure {
-        code: "PLANTED".to_owned(),
-        message: "a planted fault guessed".to_owned(),
-        retry: RetryAdvice::No,
     }
 }

@@ -24,7 +24,7 @@ use crate::{
         payment::{Payment, PaymentEvent},
         transition::Actor,
     },
-    failpoint::{crashpoint, planted},
+    failpoint::crashpoint,
 };
 
 /// Something that was learnt of a payment.
@@ -191,7 +191,7 @@ impl App {
                 actor: news.actor,
                 answered: news.answered,
                 change,
-                fence: news.fence.filter(|_| !planted!(NoFence)),
+                fence: news.fence,
                 next_check_at: self.next_check_at(&current, news),
                 owed: news.owed,
                 question_due_at: before.inquiry.question_due_at,
@@ -326,14 +326,6 @@ fn decide(plan: &Plan, payment: &Payment, news: &News<'_>) -> (Decision, bool) {
 
 /// What an event comes to.
 fn decision_on(payment: &Payment, event: PaymentEvent, news: &News<'_>) -> Decision {
-    if planted!(DoubledTransition) && !payment.state.is_final() {
-        let again = payment.apply(&event, news.now).ok().flatten();
-        let again = again.unwrap_or_else(|| Payment {
-            version: payment.version + 1,
-            ..payment.clone()
-        });
-        return Decision::Becomes(Box::new(again), event);
-    }
     match payment.apply(&event, news.now) {
         Ok(Some(after)) => Decision::Becomes(Box::new(after), event),
         Ok(None) => Decision::Nothing,

@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 
 use super::id::{AttemptId, PaymentId, RefundId};
-use crate::failpoint::planted;
 
 /// Which of Alipay's services a call asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +65,6 @@ impl AnswerClass {
     /// verified "done", a verified "not done", and what never left close that. The one table of it:
     /// statements take their list from [`AnswerClass::that_may_act`].
     pub fn leaves_effect_open(self, kind: AttemptKind) -> bool {
-        if planted!(InconclusiveIsNotDone)
-            && matches!(self, Self::Pending | Self::UnknownCode | Self::SystemError)
-        {
-            return false;
-        }
         match kind {
             // They change nothing.
             AttemptKind::Query | AttemptKind::RefundQuery | AttemptKind::StoreStatus => false,

@@ -5,12 +5,9 @@
 
 use chrono::{DateTime, Days, FixedOffset, NaiveDate, NaiveTime, TimeDelta, Utc};
 
-use crate::failpoint::planted;
-
 /// GMT+8, which has no daylight saving time.
 pub fn beijing() -> FixedOffset {
-    let hours = if planted!(WrongZone) { -5 } else { 8 };
-    FixedOffset::east_opt(hours * 3600).expect("eight hours is within a day")
+    FixedOffset::east_opt(8 * 3600).expect("eight hours is within a day")
 }
 
 /// The calendar day in GMT+8 that an instant falls on.
@@ -83,12 +80,11 @@ impl BatchHours {
     /// next one (`docs/invariants.md` T2).
     pub fn first_after(&self, at: DateTime<Utc>) -> BatchWindow {
         let today = self.opening_on(business_date(at));
-        let before = if planted!(LateBatchEdge) {
-            at <= today.opens_at
+        if at < today.opens_at {
+            today
         } else {
-            at < today.opens_at
-        };
-        if before { today } else { self.following(today) }
+            self.following(today)
+        }
     }
 
     /// The batch of the night after.

@@ -22,7 +22,6 @@ use super::{
     refund::{Refund, RefundEvent, RefundOrigin, RefundState},
     transition::FileLine,
 };
-use crate::failpoint::planted;
 
 /// What was said, by the name of the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,9 +147,6 @@ impl Claim {
     /// What an event of a refund says against its state; `None` where it is no word of Alipay on whether
     /// money goes back.
     pub fn of_refund(event: &RefundEvent) -> Option<Self> {
-        if planted!(ContradictionDropped) {
-            return None;
-        }
         match event {
             RefundEvent::Succeeded { .. } => Some(Self::RefundSucceeded),
             RefundEvent::Accepted => Some(Self::RefundAccepted),
@@ -238,8 +234,7 @@ impl Refund {
     /// by then. An older answer does not: it tells of what was before. Nothing that a file alone knows is
     /// contradicted by an answer: Alipay need not know it by its id.
     pub fn is_contradicted_by(&self, event: &RefundEvent, asked_at: DateTime<Utc>) -> bool {
-        let says_not_done = matches!(event, RefundEvent::NotFound | RefundEvent::Waiting { .. })
-            && !planted!(AbsenceIgnored);
+        let says_not_done = matches!(event, RefundEvent::NotFound | RefundEvent::Waiting { .. });
         self.state == RefundState::Succeeded
             && self.origin == RefundOrigin::Gateway
             && says_not_done

@@ -29,7 +29,6 @@ use super::{
     payment::{CANCEL_ACTS_WITHIN, CancelReason, Payment, PaymentState, ProcessingReason},
     question,
 };
-use crate::failpoint::planted;
 
 /// How long after the request came in its pay may still leave. Less than the earliest cancel
 /// (`cancel_after_seconds`), so that a process that was stopped in between does not charge a buyer
@@ -230,7 +229,7 @@ fn ask_then_cancel(
     since: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> (NextStep, DateTime<Utc>) {
-    if planted!(CancelBeforeAsking) || payment.inquiry.allows_cancel(since, now) {
+    if payment.inquiry.allows_cancel(since, now) {
         return (NextStep::Cancel, since);
     }
     let asked = payment.inquiry.last_query_at.filter(|last| *last >= since);

@@ -9,7 +9,6 @@ use super::{
     },
     refund::{PendingReason, Refund, RefundState},
 };
-use crate::failpoint::planted;
 
 /// What the person at the till should do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,7 +266,7 @@ impl Payment {
 
     fn standing_without_refunds(&self) -> Standing {
         let circumstances = Circumstances {
-            cancel_is_open: self.cancel_is_open() && !planted!(FinalWhileCanceling),
+            cancel_is_open: self.cancel_is_open(),
             refused_at_door: self.is_refused_at_the_door(),
             is_contradicted: self.contradicted_at.is_some(),
         };

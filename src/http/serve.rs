@@ -16,7 +16,7 @@ use tokio::{
     sync::Semaphore,
 };
 
-use crate::{failpoint::planted, shutdown::Shutdown};
+use crate::shutdown::Shutdown;
 
 /// Largest head of a request, in bytes, and most headers in it; more is answered `431`.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -95,7 +95,7 @@ async fn connection(stream: TcpStream, router: Router, doors: Doors, shutdown: S
         .max_buf_size(MAX_HEAD_BYTES)
         // A client that sent its whole request and hung up must not stop the handler before the
         // work is detached (`docs/invariants.md` C2).
-        .half_close(!planted!(NotDetached))
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut serving = pin!(serving);
     let mut draining = false;

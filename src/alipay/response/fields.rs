@@ -13,7 +13,6 @@ use crate::{
         money::Money,
         payment::Charge,
     },
-    failpoint::planted,
 };
 
 /// The fields of the business element as they were signed: trimmed, entities resolved, empty ones
@@ -160,9 +159,6 @@ impl Fields {
         ours: &PartnerTransId,
         alipays: Option<&str>,
     ) -> Result<(), Fault> {
-        if planted!(IdIgnored) {
-            return Ok(());
-        }
         self.agree("partner_trans_id", ours.as_str())?;
         self.agree("out_trade_no", ours.as_str())?;
         match alipays {
@@ -176,9 +172,6 @@ impl Fields {
 
     /// Refuses an answer whose amount or currency, where it carries them, is another.
     pub(super) fn agree_on_money(&self, amount_field: &str, money: Money) -> Result<(), Fault> {
-        if planted!(AmountIgnored) {
-            return Ok(());
-        }
         self.agree("currency", money.currency().code())?;
         let Some(text) = self.get(amount_field) else {
             return Ok(());

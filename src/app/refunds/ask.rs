@@ -34,14 +34,14 @@ use crate::{
     domain::{
         attempt::{Answer, AttemptKind},
         contradiction::Claim,
-        id::{AttemptId, PartnerRefundId, RefundId},
+        id::{AttemptId, RefundId},
         merchant::Principal,
         refund::{Refund, RefundEvent, RefundMode},
         refund_follow_up::{RefundStep, next_step},
         schedule::Subject,
         transition::Actor,
     },
-    failpoint::{crashpoint, planted},
+    failpoint::crashpoint,
 };
 
 /// How often a refund that keeps changing is read again before the caller is told to try later.
@@ -348,10 +348,7 @@ pub(super) async fn send_refund(
     refund: &Refund,
     decided: &Stopwatch,
 ) -> Call<RefundOutcome> {
-    let mut request = refund_request(account, refund);
-    if planted!(RefundIdPerSubmit) && refund.inquiry.submits > 1 {
-        request.partner_refund_id = PartnerRefundId::for_refund(RefundId::mint());
-    }
+    let request = refund_request(account, refund);
     let too_late = || decided.is_over(SEND_WITHIN);
     account.alipay.refund(&request, too_late).await
 }

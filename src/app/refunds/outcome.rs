@@ -7,7 +7,6 @@ use crate::{
         payment::Failure,
         refund::{Refund, RefundEvent, RefundFailure, RefundMode, RefundState},
     },
-    failpoint::planted,
 };
 
 /// What a short balance means for a refund that had to be done at once.
@@ -30,9 +29,6 @@ const CANCELED: &str = "The refund was canceled at Alipay; nothing went back und
 /// nothing that was not known.
 pub(super) fn refund_event(outcome: RefundOutcome, refund: &Refund) -> RefundEvent {
     match outcome {
-        RefundOutcome::Unknown if planted!(RefundTimeoutIsFailure) => {
-            RefundEvent::Refused(failure("PLANTED", "a planted fault guessed"))
-        }
         RefundOutcome::Succeeded { .. } => RefundEvent::Succeeded { accepted_at: None },
         RefundOutcome::Accepted { .. } => RefundEvent::Accepted,
         RefundOutcome::Refused(Failure { code, message, .. }) => {

@@ -21,7 +21,7 @@ use crate::{
         refund_follow_up,
         transition::Actor,
     },
-    failpoint::{crashpoint, planted},
+    failpoint::crashpoint,
 };
 
 /// Something that was learnt of a refund.
@@ -247,9 +247,7 @@ fn question_about_a_refusal(
     news: &RefundNews<'_>,
 ) -> Option<DateTime<Utc>> {
     let (after, event) = after.zip(news.event.as_ref())?;
-    after
-        .refusal_is_asked_about_at(event)
-        .filter(|_| !planted!(RefusalBelieved))
+    after.refusal_is_asked_about_at(event)
 }
 
 /// Whoever waits is told of the next question as it was written, not as it was read.
@@ -318,9 +316,6 @@ impl App {
         else {
             return Ok(());
         };
-        if planted!(DenialDropped) {
-            return Ok(());
-        }
         loop {
             let payment = self
                 .db

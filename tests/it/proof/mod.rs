@@ -12,7 +12,7 @@
 //! | `overload` | ten times the load that two replicas take |
 //! | `kill_loop` | kill -9 of real programs under load |
 //! | `imports` | the import of a daily file, killed at every point |
-//! | `planted` | the proof itself is tested: planted defects are caught |
+//! | `scenes` | the smallest worlds in which the faults of `tests/mutants` would show (`./dev mutants` puts them in) |
 //! | `report` | the figures that the others left |
 
 mod byte_cut;
@@ -22,6 +22,6 @@ mod histories;
 mod imports;
 mod kill_loop;
 mod overload;
-mod planted;
 mod races;
 mod report;
+mod scenes;
