@@ -222,6 +222,14 @@ pub(super) fn what_is_no_text(first: &[u8]) -> Option<FileFault> {
 /// What a line `Total_count:4` at the end says.
 pub(super) fn trailer(line: &Line) -> Option<u64> {
     let text = line.text.as_deref().ok().filter(|_| line.ended)?;
+    let text = text.trim_start_matches('|');
+    // Every record of a file passes here, and its times have colons.
+    if text
+        .find(['|', ':', '：'])
+        .is_none_or(|at| text[at..].starts_with('|'))
+    {
+        return None;
+    }
     let (label, value) = labelled(text)?;
     let value = value.trim_end_matches('|').trim();
     (label == "totalcount").then(|| value.parse().ok())?
