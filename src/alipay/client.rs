@@ -47,7 +47,6 @@ pub struct AlipaySettings {
     pub endpoint: Url,
     /// Our account, 16 digits.
     pub partner: String,
-    /// Our keys and Alipay's.
     pub keys: Keyring,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,

@@ -63,9 +63,7 @@ impl Validity {
 /// A key file and when its key is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFile {
-    /// The file.
     pub path: PathBuf,
-    /// When.
     pub validity: Validity,
 }
 
@@ -81,7 +79,7 @@ pub enum KeyRole {
 }
 
 impl KeyRole {
-    /// The name in JSON.
+    /// The name in JSON answers.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Own => "own",
@@ -90,7 +88,7 @@ impl KeyRole {
         }
     }
 
-    /// What people call it.
+    /// In words, for people.
     pub const fn purpose(self) -> &'static str {
         match self {
             Self::Own => "our private key",
@@ -103,16 +101,15 @@ impl KeyRole {
 /// Where a key is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {
-    /// Now.
     Valid,
-    /// Not yet.
+    /// Valid from a later time on.
     Next,
-    /// Not any more.
+    /// No longer valid.
     Expired,
 }
 
 impl KeyState {
-    /// The name in JSON.
+    /// The name in JSON answers.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Valid => "valid",
@@ -125,9 +122,7 @@ impl KeyState {
 /// A key as it may be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyEntry {
-    /// Whose.
     pub role: KeyRole,
-    /// When it is valid.
     pub validity: Validity,
     /// Its fingerprint and length.
     pub facts: KeyFacts,
@@ -141,7 +136,7 @@ struct Inner {
     sign_type: SignType,
     /// What is valid before the first change.
     first: Credentials,
-    /// From when on what is valid, in order.
+    /// What becomes valid when, in order of time.
     changes: Vec<(DateTime<Utc>, Credentials)>,
     entries: Vec<KeyEntry>,
 }

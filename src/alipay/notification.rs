@@ -107,7 +107,6 @@ pub enum NotificationError {
 /// What a notification is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoticeKind {
-    /// A refund.
     Refund,
     /// The buyer has paid.
     Paid,

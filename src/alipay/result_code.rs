@@ -15,7 +15,6 @@ use crate::domain::{contradiction::Claim, payment::RetryAdvice};
 pub enum Meaning {
     /// Refused for good: nothing was done and nothing will be.
     Definite {
-        /// What may be tried next.
         retry: RetryAdvice,
         /// Why, in one sentence for the person at the till. What to do follows from `retry`.
         reason: Cow<'static, str>,
@@ -63,11 +62,9 @@ impl Meaning {
 /// A code that an operator added, or a sentence of his own for one that is documented.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddedCode {
-    /// Whose answers it stands in.
+    /// The service whose answers contain the code.
     pub service: Service,
-    /// The code.
     pub code: String,
-    /// What it means.
     pub meaning: Meaning,
 }
 

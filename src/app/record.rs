@@ -230,7 +230,7 @@ impl App {
             tracing::warn!(
                 payment.id = %after.id,
                 merchant.id = %after.merchant_id,
-                "the payment was made from a wallet that its merchant does not want; it stands until somebody undoes it"
+                "the payment was made from a wallet that its merchant does not accept; it stays paid until somebody refunds it"
             );
         }
         self.waiters.announce(after);

@@ -76,11 +76,9 @@ const MAX_MINOR: i64 = 10_000_000_000;
 /// One Alipay account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// The gateway's URL.
     pub endpoint: Url,
     /// The account: 16 digits.
     pub partner: String,
-    /// How requests are signed.
     pub sign_type: SignType,
     /// Our private keys, or the shared keys of `MD5`.
     pub own_keys: Vec<KeyFile>,
@@ -99,7 +97,6 @@ pub struct Account {
 /// A key file and when its key is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFile {
-    /// The file.
     pub path: PathBuf,
     /// From when on; always where it is left out.
     pub not_before: Option<DateTime<Utc>>,
@@ -529,7 +526,7 @@ impl<'t> Members<'t> {
             if !self.asked.contains(&name.as_str()) {
                 // The name is the administrator's own; it is cut, and shown without control characters.
                 let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-                faults.push(format!("{}{name}: is no member", self.at));
+                faults.push(format!("{}{name}: is not a known setting", self.at));
             }
         }
     }
@@ -670,13 +667,13 @@ mod tests {
                 "account 1: limits: max_refund_minor: must be a whole number from 1 to 10000000000",
                 "account 1: reconciliation: fee_basis_points: must be a whole number from 0 to 10000",
                 "account 1: reconciliation: fee_of_refunds: must be \"returned\" or \"kept\"",
-                "account 1: reconciliation: days: is no member",
-                "account 1: amuont: is no member",
+                "account 1: reconciliation: days: is not a known setting",
+                "account 1: amuont: is not a known setting",
                 "account 2: partner: must be given",
                 "account 2: endpoint: must be given",
                 "account 2: alipay_public_key: does not belong to this sign_type",
                 "account 2: md5_key: must be given for this sign_type",
-                "colour: is no member",
+                "colour: is not a known setting",
             ]
         );
     }

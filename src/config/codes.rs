@@ -39,15 +39,10 @@ const FILE: &str = "ALIPAY_CODES_FILE";
 /// Whose answers a code stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CodeOf {
-    /// Pay.
     Pay,
-    /// Query.
     Query,
-    /// Cancel.
     Cancel,
-    /// Refund.
     Refund,
-    /// Refund query.
     RefundQuery,
 }
 
@@ -96,7 +91,6 @@ pub enum CodeRetry {
     NewBarcode,
     /// Another wallet or means of payment.
     OtherMethod,
-    /// Nothing.
     No,
 }
 
@@ -116,35 +110,25 @@ impl CodeRetry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CodeMeaning {
     /// Refused for good.
-    Definite {
-        /// What may be tried next.
-        retry: CodeRetry,
-        /// Why, in one sentence.
-        message: String,
-    },
+    Definite { retry: CodeRetry, message: String },
     /// The request or the set-up is at fault.
-    NotExecuted {
-        /// Why, in one sentence.
-        message: String,
-    },
-    /// It must be asked for.
+    NotExecuted { message: String },
+    /// The state is to be asked for.
     InProgress,
-    /// Not now.
+    /// Not now; the same request may succeed later.
     Later,
-    /// It does not exist.
+    /// What was asked about does not exist.
     NotFound,
-    /// Says nothing.
+    /// Says nothing about what was done.
     Unknown,
 }
 
 /// A row of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Code {
-    /// Whose answers it stands in.
+    /// The service whose answers contain the code.
     pub service: CodeOf,
-    /// The code.
     pub code: String,
-    /// What it means.
     pub meaning: CodeMeaning,
 }
 
@@ -370,7 +354,7 @@ mod tests {
             "code 1: retry: must be same_barcode",
             "code 1: message: must be a sentence",
             "code 2: meaning: must be one of not_executed, not_found, unknown",
-            "code 2: colour: is no member",
+            "code 2: colour: is not a known setting",
             "code 3: message: must be given",
             "code 3: retry: must be given",
             "code 4: message: does not belong",

@@ -47,28 +47,28 @@ use read::Reader;
 pub struct Config {
     /// Where to listen, and how to stop.
     pub http: Http,
-    /// How much is let in.
+    /// Limits of load.
     pub bounds: Bounds,
-    /// Where state is kept.
+    /// The database.
     pub database: Database,
     /// How to reach Alipay.
     pub alipay: Alipay,
     /// The key of keyed hashes.
     pub secret_key: SecretKey,
-    /// How to find out what stayed open.
+    /// How follow-ups ask about what is still open.
     pub follow_up: FollowUp,
     /// When Alipay does asynchronous refunds.
     pub refund_batch: RefundBatch,
-    /// What becomes of what only a trial may have.
+    /// Whether unsafe settings are accepted.
     pub strictness: Strictness,
-    /// Whose access tokens are believed, if anybody's.
+    /// The issuer of access tokens, if there is one.
     pub oidc: Option<Oidc>,
 }
 
 /// What `migrate` needs: the database, and the merchant and store it makes on an empty one.
 #[derive(Debug)]
 pub struct MigrateConfig {
-    /// Where state is kept, as whom it is changed, and who uses it.
+    /// The database, with the role that migrates it and the role of the service.
     pub owner: Owner,
     /// The first merchant.
     pub merchant: FirstMerchant,
@@ -77,14 +77,14 @@ pub struct MigrateConfig {
 /// What the commands need that only read or steer what is stored.
 #[derive(Debug)]
 pub struct DatabaseConfig {
-    /// Where state is kept.
+    /// The database.
     pub database: Database,
 }
 
 /// What `api-key` needs.
 #[derive(Debug)]
 pub struct ApiKeyConfig {
-    /// Where state is kept.
+    /// The database.
     pub database: Database,
     /// The key of keyed hashes.
     pub secret_key: SecretKey,
@@ -95,7 +95,7 @@ pub struct ApiKeyConfig {
 pub struct AccountsConfig {
     /// How to reach Alipay.
     pub alipay: Alipay,
-    /// What becomes of what only a trial may have.
+    /// Whether unsafe settings are accepted.
     pub strictness: Strictness,
 }
 

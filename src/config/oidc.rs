@@ -22,9 +22,9 @@ const OTHERS: [&str; 9] = [
 /// The issuer of access tokens, and how its tokens are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Oidc {
-    /// Letter by letter as its tokens name it.
+    /// Exactly as the `iss` claim of its tokens has it.
     pub issuer: String,
-    /// What its tokens for this service name as their audience.
+    /// The audience of its tokens for this service.
     pub audience: String,
     /// Where its keys are.
     pub keys: OidcKeys,
@@ -34,7 +34,7 @@ pub struct Oidc {
     pub scope_claim: String,
     /// The claim with the merchant's id.
     pub merchant_claim: String,
-    /// What that claim holds in a token of the operator.
+    /// The value of that claim in a token of the operator.
     pub operator_value: Option<String>,
     /// By how much the issuer's clock and ours may differ.
     pub leeway: Duration,
@@ -49,7 +49,7 @@ pub enum OidcKeys {
     Url(Url),
     /// In this file.
     File(PathBuf),
-    /// Where the issuer's own description says.
+    /// Where the issuer's discovery document says.
     Discovery,
 }
 

@@ -10,9 +10,7 @@ use super::variables::default_of;
 /// What is wrong with one variable. Never holds a secret's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Which variable.
     pub name: &'static str,
-    /// What is wrong.
     pub what: String,
 }
 

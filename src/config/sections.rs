@@ -20,7 +20,6 @@ const MIN_SECRET_KEY_BYTES: usize = 32;
 /// Where to listen, and how to stop.
 #[derive(Clone, Debug)]
 pub struct Http {
-    /// Address and port.
     pub listen: SocketAddr,
     /// How callers and Alipay reach this service.
     pub public_base_url: Url,
@@ -99,7 +98,6 @@ fn base_url(reader: &mut Reader, name: &'static str) -> Option<Url> {
 /// Where state is kept.
 #[derive(Clone, Debug)]
 pub struct Database {
-    /// Holds the password.
     pub url: SecretString,
     /// Most connections.
     pub max_connections: u32,
@@ -179,7 +177,6 @@ impl FromStr for SignType {
 /// Deadlines of calls to Alipay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Of connecting.
     pub connect: Duration,
     /// Of a whole pay call.
     pub pay: Duration,

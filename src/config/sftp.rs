@@ -37,28 +37,22 @@ const LAST_FORM: &str = "must be later than the first";
 pub struct Sftp {
     /// The server's name or address.
     pub host: String,
-    /// Its port.
     pub port: u16,
-    /// As whom to log in.
     pub user: String,
-    /// With what.
     pub login: SftpLogin,
-    /// The host keys that are believed, at least one.
+    /// The host keys that are trusted, at least one.
     pub host_keys: Vec<HostKeyPin>,
-    /// How files are looked for.
+    /// Where and when files are looked for.
     pub habits: SftpHabits,
 }
 
 /// What proves to the server who we are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SftpLogin {
-    /// A password.
     PasswordFile(PathBuf),
-    /// A private key.
     KeyFile {
-        /// The key.
         path: PathBuf,
-        /// What it is encrypted with, where it is.
+        /// Its passphrase, if it is encrypted.
         passphrase: Option<PathBuf>,
     },
 }
@@ -68,7 +62,7 @@ pub enum SftpLogin {
 pub struct HostKeyPin {
     /// SHA-256 over the key as it goes over the wire.
     pub sha256: [u8; 32],
-    /// Its kind, where the pin says it.
+    /// The kind of key, if the pin names it.
     pub kind: Option<String>,
 }
 
@@ -115,7 +109,6 @@ pub struct SftpHabits {
     pub directories: Vec<String>,
     /// When a day's files are looked for first, in GMT+8.
     pub first: NaiveTime,
-    /// When last.
     pub last: NaiveTime,
     /// How long after one try the next is made.
     pub interval: Duration,
@@ -123,7 +116,6 @@ pub struct SftpHabits {
     pub look_back_days: u32,
     /// The longest file that is taken.
     pub max_bytes: u64,
-    /// How long connecting may take.
     pub connect_timeout: Duration,
     /// How long one answer may take.
     pub read_timeout: Duration,

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 /// A variable of the environment.
 #[derive(Clone, Copy, Debug)]
 pub struct Variable {
-    /// Its name.
     pub name: &'static str,
     /// What it is where it is not set; `None` where it must be set, or may be left out, as
     /// `meaning` says.

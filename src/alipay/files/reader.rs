@@ -58,9 +58,7 @@ pub enum OpenError {
 )]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// It was read.
     Row(FileRow),
-    /// It could not be read.
     Fault(RowFault),
 }
 

@@ -20,7 +20,6 @@ pub(in crate::alipay) enum Reply {
     Accepted(Fields),
     /// `is_success=F`.
     Refused {
-        /// Alipay's code.
         code: String,
         /// Whether the refusal was signed and verified; most are not.
         verified: bool,

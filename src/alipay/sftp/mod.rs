@@ -45,15 +45,11 @@ const MOST_QUESTIONS: usize = 4;
 /// Where the files are, and how to get there.
 #[derive(Clone, Debug)]
 pub struct SftpSettings {
-    /// The server's name or address.
     pub host: String,
-    /// Its port.
     pub port: u16,
-    /// As whom to log in.
     pub user: String,
-    /// With what.
     pub login: Login,
-    /// The host keys that are believed.
+    /// The host keys that are trusted.
     pub host_keys: Vec<HostKey>,
     /// Where files are looked for, in this order; each ends with a slash.
     pub directories: Vec<String>,
@@ -61,7 +57,7 @@ pub struct SftpSettings {
     pub connect_timeout: Duration,
     /// How long one answer may take.
     pub read_timeout: Duration,
-    /// How long all of a fetch may take: it is whoever fetches who keeps to it.
+    /// How long a whole fetch may take; the caller enforces it.
     pub fetch_timeout: Duration,
     /// The longest file that is taken.
     pub max_bytes: u64,
@@ -85,11 +81,9 @@ pub struct SftpServer {
 /// A file that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// With its directory.
     pub path: String,
-    /// How long it is.
     pub size: u64,
-    /// When it was changed last, where the server tells.
+    /// When it was last changed, if the server says so.
     pub modified_at: Option<DateTime<Utc>>,
 }
 
@@ -98,7 +92,7 @@ pub struct SftpConnection {
     settings: Arc<SftpSettings>,
     handle: client::Handle<Checks>,
     sftp: SftpSession,
-    /// Those of the settings that are there.
+    /// Those of the configured directories that exist.
     directories: Vec<String>,
 }
 
@@ -118,7 +112,6 @@ impl SftpServer {
         }
     }
 
-    /// How to get there.
     pub fn settings(&self) -> &SftpSettings {
         &self.settings
     }

@@ -12,11 +12,11 @@ const EARLY: [TimeDelta; 4] = [
     TimeDelta::minutes(10),
     TimeDelta::minutes(30),
 ];
-/// The question before those where nobody knows whether Alipay has it at all.
+/// The first question where it is not known whether Alipay received the registration.
 const UNHEARD: TimeDelta = TimeDelta::seconds(30);
-/// Then so often.
+/// Between the later questions.
 const EVERY: TimeDelta = TimeDelta::hours(1);
-/// After how long without a result a person must look: a review takes three working days at most.
+/// After this long without a result a person has to look: a review takes at most three working days.
 const GIVE_UP_AFTER: TimeDelta = TimeDelta::hours(72);
 /// How often an unresolved registration is asked for.
 const SLOWLY: TimeDelta = TimeDelta::days(1);
@@ -28,7 +28,7 @@ const SEND_AGAIN_AFTER: [TimeDelta; 4] = [
     TimeDelta::minutes(15),
     TimeDelta::hours(1),
 ];
-/// How many times one submission is sent at most: Alipay then hears it and does not have it.
+/// How often one submission is sent at most: after so many, Alipay receives it and does not keep it.
 const MOST_SUBMITS: i32 = 12;
 
 /// What to do now about a registration.
