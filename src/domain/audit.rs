@@ -139,7 +139,6 @@ pub struct AuditFilter {
 
 /// An entry as it was hashed: each value as the text that Postgres hashed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the columns of `audit_log`, documented there")]
 pub struct Sealed {
     pub entry_no: i64,
     pub at: DateTime<Utc>,

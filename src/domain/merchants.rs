@@ -119,7 +119,6 @@ pub struct MerchantStore {
 
 /// Changes of a merchant: what is absent stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields of `Profile` and of its parts")]
 pub struct ProfilePatch {
     pub name: Option<String>,
     pub secondary_merchant_id: Option<String>,
@@ -204,7 +203,6 @@ impl Profile {
 
 /// Changes of a store: what is absent stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields of `StoreProfile`")]
 pub struct StorePatch {
     pub name: Option<String>,
     pub industry: Option<Option<String>>,

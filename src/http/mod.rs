@@ -24,6 +24,9 @@
 //! | [`drain`] | the rest of an upload that is refused |
 //! | [`serve`] | connections: deadlines for headers, draining |
 
+// These become the descriptions in the OpenAPI document.
+#![warn(missing_docs)]
+
 pub mod admin;
 pub mod answer;
 pub mod barcodes;

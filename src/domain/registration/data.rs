@@ -168,7 +168,6 @@ impl fmt::Debug for Driver {
 /// What Alipay says is registered, as far as its answer says it. Nothing in it names people but the
 /// merchant's own name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the members of `ShopFacts`, documented there")]
 pub struct Echo {
     pub secondary_merchant_name: Option<String>,
     pub secondary_merchant_type: Option<String>,
