@@ -267,6 +267,7 @@ async fn refund_against_the_books(scene: &mut Scene, name: &str) {
             let trade = simulator.trades().await;
             let trade = trade[0]["partner_trans_id"].as_str().expect("an id");
             simulator.close_paid(trade, true).await;
+            scene.world.advance(TimeDelta::seconds(1)).await;
         }
         // Called done, and never done.
         "absence_ignored" => simulator.script_late("refund", 1, "success", None).await,
