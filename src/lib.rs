@@ -69,8 +69,8 @@
 //! 5. **No work in a handler.** Handlers wait; the work runs detached on the task tracker, so neither a
 //!    client that hangs up nor a graceful stop cuts between call and record (R6). For the same reason
 //!    there is no time-out layer.
-//! 6. **No second place that computes a state**: [`domain::payment::Payment::apply`] and
-//!    [`domain::refund::Refund::apply`] do, and what they return is written by a statement guarded by
+//! 6. **No second place that computes a state**: [`domain::payments::payment::Payment::apply`] and
+//!    [`domain::refunds::refund::Refund::apply`] do, and what they return is written by a statement guarded by
 //!    the version that was read, with a trigger behind it that knows the legal moves (R3).
 //! 7. **No trust in a replica's clock.** Due times, leases and row times come from the database
 //!    (`db_now()`). The process clock only dates what is sent to Alipay (C12).
@@ -85,7 +85,7 @@
 //!
 //! 1. [`http::router`] wraps the handler: panics, request id, span and wide event, body limit.
 //! 2. [`http::payments::create::create`] reads the request field by field into a
-//!    [`domain::payment::NewPayment`]. All faults go into one problem document; nothing is stored, so
+//!    [`domain::payments::payment::NewPayment`]. All faults go into one problem document; nothing is stored, so
 //!    the key is not used up.
 //! 3. [`app::App::create_payment`] mints the ids, starts the detached work, and waits for it for as long
 //!    as the caller's `Prefer: wait` says.
@@ -117,7 +117,7 @@
 //! 3. Each claim is visited on the tracker for no longer than its lease. An error or a panic delays or
 //!    parks that row alone (C10); errors are counted apart from polite "still waiting" answers.
 //! 4. [`app::App::follow_up`] takes the claim and nothing else, so the path after a crash is the normal
-//!    path. [`domain::follow_up::next_step`], a pure function of payment and time, says `Query`,
+//!    path. [`domain::payments::plan::next_step`], a pure function of payment and time, says `Query`,
 //!    `Cancel`, `WaitUntil`, `GiveUp` or `Settled`.
 //! 5. `app::ask`: [`db::Db::begin_question`] commits the attempt under the fence, the call is made,
 //!    and the answer goes through the same `app::record` as in a payment, which also writes the
@@ -128,7 +128,7 @@
 //! A refund goes the same two ways, function to function: [`app::App::create_refund`],
 //! [`db::Db::insert_refund_intent`], [`alipay::client::Alipay::refund`], [`db::Db::record_refund`]; and
 //! [`db::Db::claim_due_refunds`], [`app::App::follow_up_refund`],
-//! [`domain::refund_follow_up::next_step`], [`db::Db::begin_refund_question`]. What Alipay posts is a hint:
+//! [`domain::refunds::plan::next_step`], [`db::Db::begin_refund_question`]. What Alipay posts is a hint:
 //! [`app::App::receive_notification`] verifies it, [`db::Db::note_notification`] notes it together with the
 //! question that it raises, and only then it is acknowledged (V4); the next visit asks that question, whatever the
 //! plan says, also about what is settled. [`app::App::reverse_payment`] chooses between a
@@ -138,8 +138,8 @@
 //! So does the registration of a shop, which moves no money: [`app::App::register_store`],
 //! [`db::Db::submit_registration`], [`alipay::client::Alipay::maintain_store`], [`db::Db::record_registration`];
 //! and [`db::Db::claim_due_registrations`], [`app::App::follow_up_registration`],
-//! [`domain::registration::next_step`]. What Alipay approves is told by a signed status alone, and only where that is about
-//! what was sent last ([`domain::registration`]).
+//! [`domain::registrations::next_step`]. What Alipay approves is told by a signed status alone, and only where that is about
+//! what was sent last ([`domain::registrations`]).
 //!
 //! Daily files come by [`jobs::fetcher::Fetcher`] too: [`app::App::fetch_due_files`], [`db::Db::claim_fetch`],
 //! [`alipay::sftp::SftpServer::connect`], and from there on as any other file, by [`app::App::reconcile`].
@@ -147,7 +147,7 @@
 //! # Where to look for what
 //!
 //! The REST conventions are in [`http`], the status table in [`http::problem`], the plans in
-//! [`domain::follow_up`], [`domain::refund_follow_up`] and [`domain::registration`], the table of Alipay's codes in [`alipay::result_code`], settings in
+//! [`domain::payments::plan`], [`domain::refunds::plan`] and [`domain::registrations`], the table of Alipay's codes in [`alipay::result_code`], settings in
 //! [`config::variables`], the schema in `migrations/`, and the tests, one module per capability, in
 //! `tests/it/main.rs`.
 

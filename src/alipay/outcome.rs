@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 
 use crate::domain::{
     attempt::Answer,
-    payment::{Charge, Failure},
-    registration::Echo,
+    payments::payment::{Charge, Failure},
+    registrations::Echo,
 };
 
 /// One call: what it means, and the record for the attempt's row.

@@ -9,11 +9,11 @@ use url::Url;
 
 use super::parameters::{Parameters, leaf};
 use crate::domain::{
-    barcode::Barcode,
     calendar::beijing,
     id::{PartnerRefundId, PartnerTransId},
     money::Money,
-    registration::{Driver, MerchantType, PersonalData, ShopFacts},
+    payments::barcode::Barcode,
+    registrations::{Driver, MerchantType, PersonalData, ShopFacts},
     text::{longest, shortened},
 };
 

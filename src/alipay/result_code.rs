@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use super::request::Service;
-use crate::domain::{contradiction::Claim, payment::RetryAdvice};
+use crate::domain::{contradiction::Claim, payments::payment::RetryAdvice};
 
 /// What a code means.
 #[derive(Clone, Debug, PartialEq, Eq)]

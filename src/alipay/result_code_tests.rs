@@ -1,6 +1,6 @@
 use super::*;
 use crate::domain::{
-    payment::{Failure, PaymentState},
+    payments::payment::{Failure, PaymentState},
     standing::{Circumstances, Standing},
 };
 

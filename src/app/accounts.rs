@@ -22,8 +22,10 @@ use crate::{
         sftp::SftpServer,
     },
     domain::{
-        daily_file::FetchHours, door::Refusal, limits::Limits, reconciliation::Rules,
-        refund_follow_up::RefundPlan,
+        door::Refusal,
+        merchants::limits::Limits,
+        reconciliation::{Rules, daily_file::FetchHours},
+        refunds::plan::RefundPlan,
     },
 };
 

@@ -10,11 +10,13 @@ use super::{App, error::Error, hashing::SecretKey};
 use crate::{
     db::{self, Db, api_keys::StoredSecret},
     domain::{
-        api_key::{ApiKey, ApiKeyFilter, NewApiKey, Rotated, Rotation},
+        access::{
+            api_key::{ApiKey, ApiKeyFilter, NewApiKey, Rotated, Rotation},
+            principal::Reach,
+        },
         audit::By,
         id::ApiKeyId,
         listing::Page,
-        merchant::Reach,
     },
 };
 

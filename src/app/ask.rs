@@ -27,10 +27,12 @@ use crate::{
     },
     db::record::{Change, Fence, Owed, Question, Recorded},
     domain::{
-        asked::Asked,
         attempt::{Answer, AttemptKind},
         id::{AttemptId, RefundId},
-        payment::{CancelReason, Payment, PaymentEvent},
+        payments::{
+            asked::Asked,
+            payment::{CancelReason, Payment, PaymentEvent},
+        },
         transition::Actor,
     },
     failpoint::crashpoint,

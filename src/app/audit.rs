@@ -4,9 +4,9 @@ use super::{App, error::Error};
 use crate::{
     db::{self, Db},
     domain::{
+        access::principal::Reach,
         audit::{AuditFilter, AuditItem, Break, Chain},
         listing::Page,
-        merchant::Reach,
     },
 };
 

@@ -9,8 +9,8 @@ use crate::{
     domain::{
         contradiction::Claim,
         id::AttemptId,
-        payment::Payment,
-        refund::Refund,
+        payments::payment::Payment,
+        refunds::refund::Refund,
         transition::{Actor, FileLine},
     },
     failpoint::crashpoint,

@@ -12,11 +12,12 @@ use uuid::Uuid;
 
 use super::{App, api_keys::is_sealed, error::Error};
 use crate::domain::{
+    access::{
+        principal::Identity,
+        token::{Bearer, Recorded},
+    },
     id::{ApiKeyId, MerchantId},
-    limits::Limits,
-    merchant::Identity,
-    merchant_rules::Shop,
-    token::{Bearer, Recorded},
+    merchants::{limits::Limits, rules::Shop},
 };
 
 /// How long a revoked key or a changed store may still be taken for valid.

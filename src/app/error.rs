@@ -3,11 +3,11 @@
 use crate::{
     db,
     domain::{
+        access::token::TokenFault,
+        follow_ups::schedule::Subject,
         id::{PaymentId, RefundId},
-        limits::LimitExceeded,
+        merchants::limits::LimitExceeded,
         money::Money,
-        schedule::Subject,
-        token::TokenFault,
     },
 };
 

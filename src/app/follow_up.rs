@@ -20,8 +20,10 @@ use crate::{
         record::{Fence, Owed},
     },
     domain::{
-        follow_up::{NextStep, next_step},
-        payment::{CancelReason, Payment, PaymentEvent, PaymentState},
+        payments::{
+            payment::{CancelReason, Payment, PaymentEvent, PaymentState},
+            plan::{NextStep, next_step},
+        },
         transition::Actor,
     },
     failpoint::crashpoint,

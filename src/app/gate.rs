@@ -19,8 +19,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{App, error::Error};
 use crate::domain::{
+    access::principal::Identity,
     id::{ApiKeyId, MerchantId},
-    merchant::Identity,
 };
 
 /// Look-ups of keys that were not made here, at once: a flood of invented keys gets no more of the

@@ -13,12 +13,11 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::domain::{
+    access::{principal::Reach, token::Bearer},
     id::{MerchantReference, PaymentId},
     idempotency::RequestFingerprint,
-    merchant::Reach,
-    payment::NewPayment,
-    refund::{NewRefund, RefundMode},
-    token::Bearer,
+    payments::payment::NewPayment,
+    refunds::refund::{NewRefund, RefundMode},
 };
 
 /// The secret behind every keyed hash: at least 32 bytes (`SECRET_KEY_FILE`).

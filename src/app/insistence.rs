@@ -171,7 +171,7 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::follow_up;
+    use crate::domain::payments::plan;
     use crate::{
         app::{ask, create, operate, refunds},
         db::{
@@ -207,7 +207,7 @@ mod tests {
             ("writes fail for", WRITES_FAIL_FOR),
             ("intent", INTENT_DEADLINE),
             ("look for an intent", LOOK_FOR_INTENT),
-            ("send a pay within", follow_up::SEND_WITHIN),
+            ("send a pay within", plan::SEND_WITHIN),
             ("send a cancel within", ask::SEND_CANCEL_WITHIN),
             (
                 "send a cancel nobody asked for within",
@@ -244,7 +244,7 @@ mod tests {
             ..
         } = Limits::USUAL;
         assert!(connect_try < acquire && lock < statement && statement < answer);
-        assert!(answer < INTENT_DEADLINE && INTENT_DEADLINE < follow_up::SEND_WITHIN);
+        assert!(answer < INTENT_DEADLINE && INTENT_DEADLINE < plan::SEND_WITHIN);
         assert!(INTENT_DEADLINE < ask::SEND_CANCEL_WITHIN);
         assert!(INTENT_DEADLINE < refunds::SEND_WITHIN);
         assert!(BULK_LOCK < BULK_STATEMENT && BULK_STATEMENT < BULK_ANSWER);

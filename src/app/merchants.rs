@@ -6,11 +6,11 @@ use super::{App, error::Error};
 use crate::{
     db,
     domain::{
+        access::principal::Reach,
         audit::By,
         id::MerchantId,
         listing::Page,
-        merchant::Reach,
-        merchants::{
+        merchants::merchant::{
             Merchant, MerchantFilter, MerchantStore, NewMerchant, Profile, ProfilePatch,
             StorePatch, StoreProfile,
         },

@@ -63,7 +63,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     clock::Clock,
     db::Db,
-    domain::{attempt::AttemptKind, follow_up::Plan, payment::Payment, refund::Refund},
+    domain::{
+        attempt::AttemptKind,
+        payments::{payment::Payment, plan::Plan},
+        refunds::refund::Refund,
+    },
     oidc::Issuer,
 };
 pub use crate::{

@@ -7,11 +7,12 @@ use crate::{
     alipay::outcome::{CancelAction, CancelOutcome, PayOutcome, QueryOutcome},
     domain::{
         attempt::Answer,
-        daily_file::FileRow,
-        follow_up::{Plan, never_existed, pay_acts_until},
         id::FileId,
-        payment::{CancelReason, Payment, PaymentEvent, PaymentState},
-        reconciliation::{Companions, Verdict, judge_payment},
+        payments::{
+            payment::{CancelReason, Payment, PaymentEvent, PaymentState},
+            plan::{Plan, never_existed, pay_acts_until},
+        },
+        reconciliation::{Companions, Verdict, daily_file::FileRow, judge_payment},
     },
 };
 

@@ -9,7 +9,7 @@ use crate::domain::{
     attempt::Attempt,
     id::{MerchantId, PaymentId},
     listing::{Page, PaymentFilter},
-    payment::Payment,
+    payments::payment::Payment,
     reconciliation::ToldDifference,
     transition::Transition,
 };

@@ -19,9 +19,11 @@ use crate::{
     domain::{
         attempt::Answer,
         contradiction::Claim,
-        follow_up::{self, NextStep, Plan},
         id::{AttemptId, RefundId},
-        payment::{Payment, PaymentEvent},
+        payments::{
+            payment::{Payment, PaymentEvent},
+            plan::{self, NextStep, Plan},
+        },
         transition::Actor,
     },
     failpoint::crashpoint,
@@ -207,10 +209,9 @@ impl App {
     fn next_check_at(&self, current: &Payment, news: &News<'_>) -> Option<DateTime<Utc>> {
         let is_kept = || {
             news.keep_to_cancel
-                && follow_up::next_step(&self.plan, current, news.now) == NextStep::Cancel
+                && plan::next_step(&self.plan, current, news.now) == NextStep::Cancel
         };
-        (news.reschedule && !is_kept())
-            .then(|| follow_up::next_check_at(&self.plan, current, news.now))
+        (news.reschedule && !is_kept()).then(|| plan::next_check_at(&self.plan, current, news.now))
     }
 
     /// Tells whoever waits, and counts.

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{App, error::Error};
 use crate::{
-    domain::{
-        merchant::Identity,
+    domain::access::{
+        principal::Identity,
         token::{Recorded, TokenFault},
     },
     oidc::{

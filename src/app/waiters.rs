@@ -22,8 +22,8 @@ use crate::{
     db::Db,
     domain::{
         id::{PaymentId, RefundId},
-        payment::Payment,
-        refund::Refund,
+        payments::payment::Payment,
+        refunds::refund::Refund,
     },
     failpoint::crashpoint,
 };
@@ -210,7 +210,7 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::payment::{PaymentState, tests::payment};
+    use crate::domain::payments::payment::{PaymentState, tests::payment};
 
     fn version_of(payment: &Payment, version: i64) -> Payment {
         Payment {

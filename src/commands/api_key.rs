@@ -12,11 +12,13 @@ use crate::{
     config::{ApiKeyConfig, DatabaseConfig, process_environment, variables},
     db::Db,
     domain::{
-        api_key::{
-            ApiKey, ApiKeyFilter, MAX_NAME, MAX_OVERLAP_SECONDS, NewApiKey, Rotated, Rotation,
+        access::{
+            api_key::{
+                ApiKey, ApiKeyFilter, MAX_NAME, MAX_OVERLAP_SECONDS, NewApiKey, Rotated, Rotation,
+            },
+            principal::{Reach, Scope},
         },
         id::{ApiKeyId, MerchantId},
-        merchant::{Reach, Scope},
         text::is_deceptive,
     },
     startup::{connect, secret_key},

@@ -10,11 +10,13 @@ use super::{
     run::{Command as _, Statement as _},
 };
 use crate::domain::{
-    api_key::{ApiKey, ApiKeyFilter, ApiKeyStatus, NewApiKey, Rotated, Rotation, TokenSubject},
+    access::{
+        api_key::{ApiKey, ApiKeyFilter, ApiKeyStatus, NewApiKey, Rotated, Rotation, TokenSubject},
+        principal::{Credential, Identity, Reach, Scope},
+        token::{Bearer, Recorded},
+    },
     audit::By,
     id::{ApiKeyId, MerchantId},
-    merchant::{Credential, Identity, Reach, Scope},
-    token::{Bearer, Recorded},
 };
 use crate::failpoint::failpoint;
 

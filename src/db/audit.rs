@@ -4,9 +4,9 @@ use sqlx::types::Json;
 
 use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
+    access::principal::Reach,
     audit::{AuditFilter, AuditItem, Head, Sealed},
     id::MerchantId,
-    merchant::Reach,
 };
 
 impl Db {

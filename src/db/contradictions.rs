@@ -16,8 +16,8 @@ use crate::{
     domain::{
         contradiction::{Claim, Contradiction, SettledBy, Source},
         id::{AttemptId, ContradictionId, FollowUpId},
-        payment::Payment,
-        refund::Refund,
+        payments::payment::Payment,
+        refunds::refund::Refund,
         transition::{Actor, FileLine},
     },
     failpoint::failpoint,

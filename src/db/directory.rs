@@ -4,10 +4,12 @@ use uuid::Uuid;
 
 use super::{Db, error::Error, merchants::terminal_rules, run::Statement as _};
 use crate::domain::{
+    follow_ups::schedule::Subject,
     id::MerchantId,
-    merchant::Store,
-    merchant_rules::{Rules, Shop},
-    schedule::Subject,
+    merchants::{
+        merchant::Store,
+        rules::{Rules, Shop},
+    },
 };
 use crate::failpoint::failpoint;
 

@@ -9,7 +9,7 @@ use super::{
     error::Error,
     run::{Command as _, Statement as _},
 };
-use crate::domain::daily_file::FileKind;
+use crate::domain::reconciliation::daily_file::FileKind;
 
 /// What the server said of a file whose content was imported.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,9 +19,9 @@ use super::{
 };
 use crate::domain::{
     id::{FollowUpId, MerchantId},
-    payment::Payment,
-    refund::Refund,
-    registration::Registration,
+    payments::payment::Payment,
+    refunds::refund::Refund,
+    registrations::Registration,
 };
 use crate::failpoint::failpoint;
 

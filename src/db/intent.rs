@@ -15,7 +15,7 @@ use super::{
 use crate::domain::{
     id::{ApiKeyId, AttemptId, FollowUpId, MerchantId, PartnerTransId, PaymentId},
     idempotency::{IdempotencyKey, RequestFingerprint},
-    payment::NewPayment,
+    payments::payment::NewPayment,
 };
 use crate::failpoint::failpoint;
 

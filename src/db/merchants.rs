@@ -6,12 +6,14 @@ use uuid::Uuid;
 
 use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
+    access::principal::Reach,
     audit::By,
     id::MerchantId,
-    limits::Limits,
-    merchant::Reach,
-    merchant_rules::{TerminalPattern, TerminalRules},
-    merchants::{Merchant, MerchantFilter, NewMerchant, Profile},
+    merchants::{
+        limits::Limits,
+        merchant::{Merchant, MerchantFilter, NewMerchant, Profile},
+        rules::{TerminalPattern, TerminalRules},
+    },
 };
 
 /// What happened to a merchant, as the audit log names it.

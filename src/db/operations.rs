@@ -14,12 +14,12 @@ use super::{
     run::Statement as _,
 };
 use crate::domain::{
+    access::principal::Reach,
     contradiction::Contradiction,
+    follow_ups::schedule::{FollowUp, FollowUpFilter, Steering, Subject, Unsettled, UnsettledCase},
     id::{ApiKeyId, FollowUpId, MerchantId},
-    merchant::Reach,
-    payment::Payment,
-    refund::Refund,
-    schedule::{FollowUp, FollowUpFilter, Steering, Subject, Unsettled, UnsettledCase},
+    payments::payment::Payment,
+    refunds::refund::Refund,
 };
 use crate::failpoint::failpoint;
 

@@ -8,15 +8,17 @@ use uuid::Uuid;
 
 use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
-    asked::Asked,
     attempt::{Answer, AnswerClass, Attempt, AttemptKind},
-    buyer::{BuyerLoginId, BuyerUserId},
     id::{AttemptId, FileId, MerchantId, PartnerTransId, PaymentId, RefundId},
     listing::{Page, PaymentFilter},
     money::{Currency, Money},
-    payment::{
-        CancelReason, Charge, Failure, Inquiry, Payment, PaymentState, ProcessingReason,
-        RetryAdvice,
+    payments::{
+        asked::Asked,
+        buyer::{BuyerLoginId, BuyerUserId},
+        payment::{
+            CancelReason, Charge, Failure, Inquiry, Payment, PaymentState, ProcessingReason,
+            RetryAdvice,
+        },
     },
     transition::{Actor, FileLine, Transition},
 };

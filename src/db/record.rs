@@ -6,11 +6,13 @@ use chrono::{DateTime, Utc};
 use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
     attempt::{Answer, AttemptKind},
-    buyer::{BuyerLoginId, BuyerUserId},
     id::{
         ApiKeyId, AttemptId, FileId, FollowUpId, MerchantId, NotificationId, PaymentId, RefundId,
     },
-    payment::{CancelReason, Payment, PaymentState},
+    payments::{
+        buyer::{BuyerLoginId, BuyerUserId},
+        payment::{CancelReason, Payment, PaymentState},
+    },
     transition::{Actor, FileLine},
 };
 use crate::failpoint::failpoint;

@@ -8,7 +8,7 @@ use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
     audit::By,
     id::MerchantId,
-    merchants::{MerchantStore, StoreProfile},
+    merchants::merchant::{MerchantStore, StoreProfile},
 };
 
 /// The columns of a [`MerchantStore`].

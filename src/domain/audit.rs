@@ -11,7 +11,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{id::MerchantId, merchant::Identity};
+use super::{access::principal::Identity, id::MerchantId};
 
 /// Who, from which request, and why. Never a secret: it is stored for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -18,8 +18,8 @@ use uuid::Uuid;
 
 use super::{
     id::{AttemptId, ContradictionId, MerchantId, NotificationId, PaymentId, RefundId},
-    payment::{Payment, PaymentEvent, PaymentState},
-    refund::{Refund, RefundEvent, RefundOrigin, RefundState},
+    payments::payment::{Payment, PaymentEvent, PaymentState},
+    refunds::refund::{Refund, RefundEvent, RefundOrigin, RefundState},
     transition::FileLine,
 };
 

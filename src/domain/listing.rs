@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{id::PaymentId, refund::RefundMode};
+use super::{id::PaymentId, refunds::refund::RefundMode};
 
 /// Which payments to list. Absent fields do not restrict.
 #[derive(Clone, Debug, Default)]

@@ -12,7 +12,7 @@
 //! | store | store | the merchant's shop (the SQL layer is [`crate::db`]) |
 //! | registration | secmerchant | a shop as Alipay reviews and approves it |
 //! | attempt | – | one upstream call |
-//! | [`daily_file`] | transaction file, settlement file | what is read of each |
+//! | [`reconciliation::daily_file`] | transaction file, settlement file | what is read of each |
 //! | follow-up | – | the durable plan to ask again |
 
 /// The one name of each variant of a closed enum, the same in JSON, SQL, metrics and logs.
@@ -35,35 +35,23 @@ macro_rules! stored_names {
     };
 }
 
-pub mod api_key;
-pub mod asked;
+pub mod access;
 pub mod attempt;
 pub mod audit;
-pub mod barcode;
 pub mod breaker;
-pub mod buyer;
 pub mod calendar;
 pub mod contradiction;
-pub mod daily_file;
 pub mod door;
-pub mod follow_up;
+pub mod follow_ups;
 pub mod id;
 pub mod idempotency;
-pub mod limits;
 pub mod listing;
-pub mod merchant;
-pub mod merchant_rules;
 pub mod merchants;
 pub mod money;
-pub mod payment;
-mod question;
+pub mod payments;
 pub mod reconciliation;
-pub mod refund;
-pub mod refund_follow_up;
-pub mod registration;
-pub mod schedule;
+pub mod refunds;
+pub mod registrations;
 pub mod standing;
 pub mod text;
-pub mod token;
-
 pub mod transition;

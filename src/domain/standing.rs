@@ -4,10 +4,10 @@
 //! each other, and every till shows the same thing.
 
 use super::{
-    payment::{
+    payments::payment::{
         CancelReason, OutcomeCertainty, Payment, PaymentState, ProcessingReason, RetryAdvice,
     },
-    refund::{PendingReason, Refund, RefundState},
+    refunds::refund::{PendingReason, Refund, RefundState},
 };
 
 /// What the person at the till should do.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::payment::Failure;
+use crate::domain::payments::payment::Failure;
 
 fn failed(retry: RetryAdvice) -> PaymentState {
     PaymentState::Failed(Failure {
@@ -31,7 +31,7 @@ fn refund_states() -> Vec<RefundState> {
     let mut states = vec![
         RefundState::Unresolved,
         RefundState::Succeeded,
-        RefundState::Failed(crate::domain::refund::RefundFailure {
+        RefundState::Failed(crate::domain::refunds::refund::RefundFailure {
             code: "RETURN_AMOUNT_EXCEED".to_owned(),
             message: "too much".to_owned(),
         }),
@@ -151,7 +151,7 @@ fn every_state_has_its_advice() {
 /// makes a cancel open.
 #[test]
 fn nothing_is_final_while_a_cancel_may_still_act() {
-    use crate::domain::payment::tests::payment;
+    use crate::domain::payments::payment::tests::payment;
     let reasons = CancelReason::ALL.iter().copied().map(Some).chain([None]);
     for state in payment_states() {
         for canceling in reasons.clone() {

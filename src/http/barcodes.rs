@@ -10,7 +10,7 @@ use super::{
     payments::draft::barcode_code,
     problem::Problem,
 };
-use crate::domain::barcode::Barcode;
+use crate::domain::payments::barcode::Barcode;
 
 /// A scanned code.
 #[derive(Clone, Serialize, ToSchema)]

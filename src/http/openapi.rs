@@ -17,14 +17,13 @@ use super::{
 use crate::{
     app::error::{Alternative, Error},
     domain::{
+        access::{principal::Scope, token::TokenFault},
+        follow_ups::schedule::Subject,
         id::{MerchantId, PaymentId, RefundId, RegistrationId},
-        limits::{LimitExceeded, RefundLimit},
-        merchant::Scope,
+        merchants::limits::{LimitExceeded, RefundLimit},
         money::{Currency, Money},
-        registration::RegistrationStatus,
-        schedule::Subject,
+        registrations::RegistrationStatus,
         standing::NextActionKind,
-        token::TokenFault,
     },
 };
 

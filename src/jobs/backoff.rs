@@ -1,5 +1,5 @@
 //! How long to wait after *our* errors. The pace of questions is the plan's
-//! (`crate::domain::follow_up`).
+//! (`crate::domain::payments::plan`).
 //!
 //! Faults of the environment (the database, an account that is not configured) pass, so what met one is
 //! tried again for ever, and is never parked: it would stay behind when the fault is gone. Only a row

@@ -30,9 +30,9 @@ use crate::{
     },
     domain::{
         id::{FollowUpId, MerchantId},
-        payment::Payment,
-        refund::Refund,
-        registration::Registration,
+        payments::payment::Payment,
+        refunds::refund::Refund,
+        registrations::Registration,
     },
     failpoint::crashpoint,
 };

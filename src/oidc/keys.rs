@@ -12,7 +12,7 @@ use jsonwebtoken::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::domain::token::{Claims, TokenFault};
+use crate::domain::access::token::{Claims, TokenFault};
 
 /// Longest token that is read, in bytes; those of issuers have one or two thousand.
 const MAX_TOKEN: usize = 8 * 1024;

@@ -4,7 +4,7 @@
 //! key that is not among them, at most once in [`UNKNOWN_KEY_INTERVAL`]. What cannot be read changes
 //! nothing, so an issuer that is down takes no caller away; keys that it no longer shows are forgotten.
 //! [`KeySet::verify`] then says whether the issuer signed a token for us, and
-//! [`crate::domain::token::TokenRules::judge`] as whom.
+//! [`crate::domain::access::token::TokenRules::judge`] as whom.
 
 pub mod keys;
 pub mod source;
@@ -15,7 +15,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
     clock::Clock,
-    domain::token::{Bearer, TokenFault, TokenRules},
+    domain::access::token::{Bearer, TokenFault, TokenRules},
 };
 use keys::{KeySet, Presented};
 use source::{KeySource, SetupFault, Source, SourceFault};

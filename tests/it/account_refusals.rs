@@ -1,7 +1,7 @@
 //! A closed door is told apart from a slow buyer: what happens where Alipay refuses whatever an account
 //! asks, by a refusal that nobody signed and that is therefore believed of no payment.
 
-use alipayhk_gateway::domain::merchant::Scope;
+use alipayhk_gateway::domain::access::principal::Scope;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use sqlx::PgPool;

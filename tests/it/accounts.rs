@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use alipayhk_gateway::{
-    domain::merchant::Scope,
+    domain::access::principal::Scope,
     keys::{GenerateArgs, generate},
 };
 use chrono::TimeDelta;

@@ -186,7 +186,7 @@ async fn c5_without_a_database_nothing_is_sent_and_the_key_works_later(pool: PgP
     let world = World::start_with(pool, options).await;
     assert_eq!(world.pay("0001").await.status, 201);
     let stranger = {
-        use alipayhk_gateway::domain::merchant::Scope;
+        use alipayhk_gateway::domain::access::principal::Scope;
         world.caller(0, &[Scope::PaymentsWrite]).await
     };
     world.proxy().refuse();

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use alipayhk_gateway::domain::merchant::Scope;
+use alipayhk_gateway::domain::access::principal::Scope;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::{

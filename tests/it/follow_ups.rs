@@ -8,7 +8,7 @@ use alipayhk_gateway::{
         Db,
         follow_ups::{Claimed, FailedVisit},
     },
-    domain::payment::Payment,
+    domain::payments::payment::Payment,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};

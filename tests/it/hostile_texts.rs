@@ -7,7 +7,10 @@
 
 use std::collections::BTreeSet;
 
-use alipayhk_gateway::{domain::merchant::Scope, domain::text::is_deceptive, http::openapi};
+use alipayhk_gateway::{
+    domain::{access::principal::Scope, text::is_deceptive},
+    http::openapi,
+};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, header::HeaderValue};
 use serde_json::{Map, Value, json};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use alipayhk_gateway::{db::run::Limits, domain::merchant::Scope};
+use alipayhk_gateway::{db::run::Limits, domain::access::principal::Scope};
 use chrono::TimeDelta;
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use alipayhk_gateway::{
     domain::{
+        access::principal::{Reach, Scope},
         id::MerchantId,
-        merchant::{Reach, Scope},
     },
     http::openapi,
 };

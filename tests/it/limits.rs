@@ -36,7 +36,7 @@ async fn q8_a_key_that_calls_too_fast_is_refused_and_another_is_not(pool: PgPool
     let other = world
         .caller(
             0,
-            &[alipayhk_gateway::domain::merchant::Scope::PaymentsRead],
+            &[alipayhk_gateway::domain::access::principal::Scope::PaymentsRead],
         )
         .await;
     let rows = world.rows().await;
@@ -252,7 +252,7 @@ async fn q8_a_flood_of_invented_keys_locks_nobody_out(pool: PgPool) {
 #[cfg(feature = "failpoints")]
 #[sqlx::test]
 async fn q8_a_new_key_does_not_wait_behind_invented_ones(pool: PgPool) {
-    use alipayhk_gateway::{domain::merchant::Scope, failpoint::Action};
+    use alipayhk_gateway::{domain::access::principal::Scope, failpoint::Action};
 
     let world = World::start(pool).await;
     let unseen = world.caller(0, &[Scope::PaymentsRead]).await;

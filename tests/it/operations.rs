@@ -1,6 +1,6 @@
 //! What operators do: ask now, steer the schedule, look at what stayed open, and decide it.
 
-use alipayhk_gateway::domain::merchant::Scope;
+use alipayhk_gateway::domain::access::principal::Scope;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use sqlx::PgPool;

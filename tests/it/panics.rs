@@ -42,7 +42,7 @@ async fn q14_q21_a_panic_tells_nothing_and_loses_nothing(pool: PgPool) {
     let stranger = world
         .caller(
             0,
-            &[alipayhk_gateway::domain::merchant::Scope::PaymentsRead],
+            &[alipayhk_gateway::domain::access::principal::Scope::PaymentsRead],
         )
         .await;
     assert_tells_nothing(&stranger.get("/v1/payments").await);

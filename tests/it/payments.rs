@@ -373,7 +373,7 @@ async fn a_code_can_be_inspected_without_a_payment(pool: PgPool) {
 
 #[sqlx::test]
 async fn a_till_with_the_wrong_key_or_scope_is_refused(pool: PgPool) {
-    use alipayhk_gateway::domain::merchant::Scope;
+    use alipayhk_gateway::domain::access::principal::Scope;
     let world = World::start(pool).await;
     let stranger = Caller::new(&world.replicas[0].url, "ahk_nobody");
     assert_eq!(stranger.pay("0001").await.status, 401);

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use alipayhk_gateway::domain::buyer::{BuyerLoginId, BuyerUserId};
+use alipayhk_gateway::domain::payments::buyer::{BuyerLoginId, BuyerUserId};
 use sqlx::{
     PgPool,
     migrate::{Migrate as _, Migrator},

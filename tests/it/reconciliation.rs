@@ -8,9 +8,9 @@ use alipayhk_gateway::{
         reconciliation::{DEFAULT_RULES, Order, ReconcileError, Reconciled, StagedFile},
     },
     domain::{
+        access::principal::Reach,
         audit::By,
         listing::Page,
-        merchant::Reach,
         reconciliation::{
             Difference, DifferenceClass, DifferenceFilter, FeeOfRefunds, Rules, Source,
         },
@@ -20,7 +20,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use alipayhk_gateway::domain::merchant::Scope;
+use alipayhk_gateway::domain::access::principal::Scope;
 
 use crate::support::{
     PARTNER, World,

@@ -2,7 +2,7 @@
 //! every reading of the documents, through short funds and half a year, and past what Alipay takes
 //! back.
 
-use alipayhk_gateway::domain::merchant::Scope;
+use alipayhk_gateway::domain::access::principal::Scope;
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};

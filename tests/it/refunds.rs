@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use alipayhk_gateway::{
     alipay::sign::{SignType, canonical},
-    domain::merchant::Scope,
+    domain::access::principal::Scope,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use md5::{Digest as _, Md5};

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use alipayhk_gateway::domain::follow_up::Plan;
+use alipayhk_gateway::domain::payments::plan::Plan;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use sqlx::PgPool;

@@ -12,8 +12,8 @@ use alipayhk_gateway::{
     },
     clock::ManualClock,
     domain::{
-        merchant::{Reach, Scope},
-        registration::{MerchantType, PersonalData, ShopFacts},
+        access::principal::{Reach, Scope},
+        registrations::{MerchantType, PersonalData, ShopFacts},
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};

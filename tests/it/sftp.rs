@@ -646,7 +646,7 @@ async fn a_settlement_is_missed_only_when_none_came_for_twelve_days(pool: PgPool
     sshd.put_daily("settlement", "20260114", &bytes.expect("a file"));
     world.set_clock(at("2026-01-16T10:15")).await;
     fetch_due(&world).await;
-    let kind = alipayhk_gateway::domain::daily_file::FileKind::Settlement;
+    let kind = alipayhk_gateway::domain::reconciliation::daily_file::FileKind::Settlement;
     assert_eq!(
         world
             .db

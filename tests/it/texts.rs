@@ -3,7 +3,7 @@
 
 use alipayhk_gateway::{
     app::accounts::Account,
-    domain::{limits::Limits, merchant::Scope, money::Money},
+    domain::{access::principal::Scope, merchants::limits::Limits, money::Money},
 };
 use serde_json::{Value, json};
 use sqlx::PgPool;

@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 use alipayhk_gateway::{
     app::{audit::check, gate::Bounds},
     clock::{Clock as _, SystemClock},
-    domain::{id::MerchantId, merchant::Scope, token::TokenFault},
+    domain::{
+        access::{principal::Scope, token::TokenFault},
+        id::MerchantId,
+    },
 };
 use chrono::TimeDelta;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! The columns of each layout, and where they are in a file.
 
-use crate::domain::daily_file::{FileFault, FileKind, Layout};
+use crate::domain::reconciliation::daily_file::{FileFault, FileKind, Layout};
 
 /// The columns that we read, under their documented names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 
 use crate::domain::{
     calendar::in_beijing,
-    daily_file::{Reason, RowType},
     money::{Currency, Money},
+    reconciliation::daily_file::{Reason, RowType},
 };
 
 /// How much of a value a fault quotes, in characters.

@@ -12,7 +12,7 @@ use super::{
     lines::{Line, Lines},
     reader::{OpenError, ReadOptions},
 };
-use crate::domain::daily_file::{
+use crate::domain::reconciliation::daily_file::{
     FileFault, FileHeader, FileKind, FileName, Layout, Reason, Warning,
 };
 

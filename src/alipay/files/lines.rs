@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     alipay::charset::Charset,
-    domain::daily_file::{Encoding, Reason, Warning},
+    domain::reconciliation::daily_file::{Encoding, Reason, Warning},
 };
 
 /// How long a line may be, in bytes: the documented columns come to less than 2 KiB.

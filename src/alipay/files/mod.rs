@@ -54,13 +54,13 @@
 //!   money goes back and refused where it comes in ([`FileRow`], on signs).
 //! - **The header's** partner must be that of the file name; its day and its count may be wrong, and are
 //!   warnings. A line `Total_count:N` at the end counts too. A file with fewer rows than it says is not
-//!   whole ([`FileSummary::is_whole`](crate::domain::daily_file::FileSummary::is_whole)).
+//!   whole ([`FileSummary::is_whole`](crate::domain::reconciliation::daily_file::FileSummary::is_whole)).
 //! - **The last line** must be ended. If it is not, nothing of it is taken, since any field of it may be
 //!   cut, and the file is not whole.
 //! - **What is no text** (packed, a spreadsheet, a web page) is told by its first bytes, in one sentence.
 //!
-//! [`FileRow`]: crate::domain::daily_file::FileRow
-//! [`RowFault`]: crate::domain::daily_file::RowFault
+//! [`FileRow`]: crate::domain::reconciliation::daily_file::FileRow
+//! [`RowFault`]: crate::domain::reconciliation::daily_file::RowFault
 
 mod columns;
 mod field;

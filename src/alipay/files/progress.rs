@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::domain::daily_file::Progress;
+use crate::domain::reconciliation::daily_file::Progress;
 
 /// How often the line is written anew.
 const EVERY: Duration = Duration::from_millis(100);

@@ -12,7 +12,7 @@ use super::{
     record,
     repeats::Repeats,
 };
-use crate::domain::daily_file::{
+use crate::domain::reconciliation::daily_file::{
     FieldFault, FileFault, FileHeader, FileName, FileRow, FileSummary, Layout, Progress, Reason,
     RowFault, Warning,
 };

@@ -9,8 +9,10 @@ use super::{
     lines::Line,
 };
 use crate::domain::{
-    daily_file::{FieldFault, FileKind, FileRow, Reason, RowFault, RowType, Settlement},
     money::{Currency, Money},
+    reconciliation::daily_file::{
+        FieldFault, FileKind, FileRow, Reason, RowFault, RowType, Settlement,
+    },
 };
 
 /// How long an id may be, in characters: four times what is documented, and what an index can hold.

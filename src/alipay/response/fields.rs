@@ -7,11 +7,13 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use crate::{
     alipay::{error::Fault, result_code, xml::Element},
     domain::{
-        buyer::{BuyerLoginId, BuyerUserId},
         calendar::beijing,
         id::PartnerTransId,
         money::Money,
-        payment::Charge,
+        payments::{
+            buyer::{BuyerLoginId, BuyerUserId},
+            payment::Charge,
+        },
     },
 };
 

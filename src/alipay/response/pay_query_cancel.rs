@@ -8,7 +8,7 @@ use crate::{
         request::{CancelRequest, PayRequest, QueryRequest, Service},
         result_code::{Codes, Meaning},
     },
-    domain::{attempt::AnswerClass, payment::Failure},
+    domain::{attempt::AnswerClass, payments::payment::Failure},
 };
 
 impl Readable for PayRequest {

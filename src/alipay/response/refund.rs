@@ -10,7 +10,7 @@ use crate::{
     },
     domain::{
         attempt::AnswerClass,
-        payment::{Failure, RetryAdvice},
+        payments::payment::{Failure, RetryAdvice},
     },
 };
 

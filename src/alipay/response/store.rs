@@ -12,7 +12,7 @@ use crate::{
         request::{IN_STORE, MaintainStoreRequest, Service, StoreStatusRequest},
         result_code::{self, Codes, Meaning},
     },
-    domain::{attempt::AnswerClass, registration::Echo, text::is_deceptive},
+    domain::{attempt::AnswerClass, registrations::Echo, text::is_deceptive},
 };
 
 /// What only the answers of other services name; their signatures would be just as good.

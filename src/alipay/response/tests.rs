@@ -21,11 +21,13 @@ use crate::{
         vectors,
     },
     domain::{
-        buyer::{BuyerLoginId, BuyerUserId},
         id::{PartnerRefundId, PartnerTransId},
         money::{Currency, Money},
-        payment::{Charge, RetryAdvice},
-        registration::Echo,
+        payments::{
+            buyer::{BuyerLoginId, BuyerUserId},
+            payment::{Charge, RetryAdvice},
+        },
+        registrations::Echo,
     },
 };
 

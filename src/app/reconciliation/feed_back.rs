@@ -19,11 +19,12 @@ use crate::{
         refunds::PortalRefund,
     },
     domain::{
-        daily_file::FileKind,
         id::RefundId,
-        payment::Payment,
-        reconciliation::{Verdict, judge_portal_refund, judge_refund, tells_of_another},
-        refund::Refund,
+        payments::payment::Payment,
+        reconciliation::{
+            Verdict, daily_file::FileKind, judge_portal_refund, judge_refund, tells_of_another,
+        },
+        refunds::refund::Refund,
         transition::{Actor, FileLine},
     },
     failpoint::crashpoint,

@@ -22,8 +22,10 @@ use crate::{
     db::{error::Error as DbError, fetches::FetchedFile},
     domain::{
         audit::By,
-        daily_file::{FileKind, FileName},
-        reconciliation::Source,
+        reconciliation::{
+            Source,
+            daily_file::{FileKind, FileName},
+        },
     },
 };
 

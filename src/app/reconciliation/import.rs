@@ -14,10 +14,12 @@ use crate::{
     app::App,
     db::reconciliation::{Books, FileEnd, FileRef},
     domain::{
-        daily_file::{FaultLog, FileKind, FileRow, FileSummary, RowFault},
+        access::principal::Reach,
         id::{FileId, ReconciliationId},
-        merchant::Reach,
-        reconciliation::{Difference, DifferenceFilter, Reconciliation, Source},
+        reconciliation::{
+            Difference, DifferenceFilter, Reconciliation, Source,
+            daily_file::{FaultLog, FileKind, FileRow, FileSummary, RowFault},
+        },
     },
     failpoint::crashpoint,
 };

@@ -13,8 +13,10 @@ mod staged;
 
 use crate::domain::{
     audit::By,
-    daily_file::{FileFault, Progress},
-    reconciliation::{Reconciliation, Rules, Source},
+    reconciliation::{
+        Reconciliation, Rules, Source,
+        daily_file::{FileFault, Progress},
+    },
 };
 
 pub use fetch::{FetchRefused, Fetched, FileOutcome, SETTLED_WITHIN_DAYS};

@@ -4,10 +4,10 @@ use crate::{
     app::{App, error::Error},
     db::{error::Error as DbError, reconciliation::Books},
     domain::{
+        access::principal::Reach,
         audit::By,
         id::{DifferenceId, ReconciliationId},
         listing::Page,
-        merchant::Reach,
         reconciliation::{
             Difference, DifferenceFilter, Reconciliation, ReconciliationFilter, ReconciliationItem,
             csv, statement,

@@ -12,8 +12,10 @@ use super::{FaultyFile, Order, ReconcileError, Untaken};
 use crate::{
     alipay::files::{FileReader, OpenError, ReadOptions},
     domain::{
-        daily_file::{FileName, Layout},
-        reconciliation::FileIdentity,
+        reconciliation::{
+            FileIdentity,
+            daily_file::{FileName, Layout},
+        },
         text::is_deceptive,
     },
 };

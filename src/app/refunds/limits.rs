@@ -3,7 +3,7 @@
 
 use crate::{
     db::refunds::CommittedRefund,
-    domain::{id::MerchantId, limits::LimitExceeded, payment::Payment},
+    domain::{id::MerchantId, merchants::limits::LimitExceeded, payments::payment::Payment},
 };
 
 /// So many refunds of one merchant within ten minutes are a burst: more than a shop's counter makes,

@@ -21,8 +21,10 @@ use crate::domain::{
     calendar::BatchWindow,
     id::{MerchantId, RefundId},
     listing::RefundFilter,
-    refund::{Refund, RefundState},
-    refund_follow_up,
+    refunds::{
+        plan,
+        refund::{Refund, RefundState},
+    },
 };
 
 #[cfg(test)]
@@ -54,8 +56,8 @@ impl App {
         let plan = &self.accounts.refund_plan(&refund.partner);
         let is_pending = matches!(refund.state, RefundState::Pending(_));
         RefundOutlook {
-            window: refund_follow_up::window(plan, refund),
-            gives_up_at: is_pending.then(|| refund_follow_up::gives_up_at(plan, refund)),
+            window: plan::window(plan, refund),
+            gives_up_at: is_pending.then(|| plan::gives_up_at(plan, refund)),
         }
     }
 

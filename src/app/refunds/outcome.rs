@@ -4,8 +4,8 @@
 use crate::{
     alipay::outcome::{RefundOutcome, RefundQueryOutcome},
     domain::{
-        payment::Failure,
-        refund::{Refund, RefundEvent, RefundFailure, RefundMode, RefundState},
+        payments::payment::Failure,
+        refunds::refund::{Refund, RefundEvent, RefundFailure, RefundMode, RefundState},
     },
 };
 

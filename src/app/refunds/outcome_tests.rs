@@ -12,7 +12,7 @@ use crate::{
         request::RefundMode as WireMode,
         result_code::{ACCESS_CODES, REFUND_CODES},
     },
-    domain::refund::{PendingReason, tests::refund as new_refund},
+    domain::refunds::refund::{PendingReason, tests::refund as new_refund},
 };
 
 /// Says nothing: ask for the refund.

@@ -17,8 +17,10 @@ use crate::{
         attempt::Answer,
         contradiction::Claim,
         id::AttemptId,
-        refund::{Refund, RefundEvent, RefundState},
-        refund_follow_up,
+        refunds::{
+            plan,
+            refund::{Refund, RefundEvent, RefundState},
+        },
         transition::Actor,
     },
     failpoint::crashpoint,
@@ -197,7 +199,7 @@ impl App {
             inquiry.not_found = not_found;
         }
         inquiry.question_due_at = news.owed.left_of(inquiry.question_due_at);
-        Some(refund_follow_up::next_check_at(
+        Some(plan::next_check_at(
             &self.accounts.refund_plan(&refund.partner),
             &refund,
             news.now,

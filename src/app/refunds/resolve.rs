@@ -7,10 +7,10 @@ use crate::{
     app::{App, Grounds, error::Error, operate::unrecorded},
     db::{contradictions::Settlement, record::Owed},
     domain::{
+        access::principal::Identity,
+        follow_ups::schedule::Subject,
         id::RefundId,
-        merchant::Identity,
-        refund::{Refund, RefundEvent, RefundResolution, RefundState},
-        schedule::Subject,
+        refunds::refund::{Refund, RefundEvent, RefundResolution, RefundState},
         transition::Actor,
     },
 };

@@ -23,12 +23,12 @@ use crate::{
     },
     db::{error::Error as DbError, record::Recorded, refunds::TurnedCancel},
     domain::{
+        access::principal::Principal,
+        follow_ups::schedule::Subject,
         id::{PartnerRefundId, PaymentId, RefundId},
         listing::RefundFilter,
-        merchant::Principal,
-        payment::{Payment, PaymentEvent, PaymentState},
-        refund::{NewRefund, Refund, RefundMode, RefundState},
-        schedule::Subject,
+        payments::payment::{Payment, PaymentEvent, PaymentState},
+        refunds::refund::{NewRefund, Refund, RefundMode, RefundState},
         standing::Standing,
     },
 };

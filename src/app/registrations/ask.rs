@@ -29,14 +29,14 @@ use crate::{
         registrations::{Asked, RegistrationQuestion},
     },
     domain::{
+        access::principal::Identity,
         attempt::{Answer, AttemptKind},
+        follow_ups::schedule::Subject,
         id::AttemptId,
-        merchant::Identity,
-        registration::{
+        registrations::{
             PersonalData, Registration, RegistrationActor, RegistrationEvent, RegistrationStep,
             next_step,
         },
-        schedule::Subject,
     },
 };
 

@@ -17,9 +17,9 @@ use super::{App, Page, error::Error};
 use crate::{
     alipay::request::drivers_text,
     domain::{
+        access::principal::Reach,
         id::{MerchantId, RegistrationId},
-        merchant::Reach,
-        registration::{
+        registrations::{
             self, Driver, Registration, RegistrationChange, RegistrationFilter, RegistrationStatus,
         },
         text::{TooLong, fits_alipay, longest},
@@ -52,7 +52,7 @@ impl App {
     pub fn registration_gives_up_at(&self, registration: &Registration) -> Option<DateTime<Utc>> {
         let is_open = !registration.status.is_settled()
             && registration.status != RegistrationStatus::Unresolved;
-        is_open.then(|| registration::gives_up_at(registration))
+        is_open.then(|| registrations::gives_up_at(registration))
     }
 
     /// Reads the registration of a shop. `Ok(None)`: there is none within `reach`.

@@ -2,7 +2,7 @@
 
 use crate::{
     alipay::outcome::{MaintainStoreOutcome, StoreStatusOutcome},
-    domain::registration::RegistrationEvent,
+    domain::registrations::RegistrationEvent,
 };
 
 /// What the answer to a registration means.

@@ -14,7 +14,7 @@ use crate::{
     domain::{
         attempt::Answer,
         id::AttemptId,
-        registration::{
+        registrations::{
             Registration, RegistrationActor, RegistrationEvent, RegistrationStatus, next_check_at,
         },
     },

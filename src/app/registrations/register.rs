@@ -22,13 +22,13 @@ use crate::{
         registrations::{SecondaryMerchantOwner, SubmissionIntent},
     },
     domain::{
+        access::principal::{Identity, Reach},
         audit::By,
+        follow_ups::schedule::Subject,
         id::{AttemptId, RegistrationId},
-        merchant::{Identity, Reach},
-        registration::{
+        registrations::{
             Fingerprint, PersonalData, Registration, RegistrationActor, ShopFacts, Wish,
         },
-        schedule::Subject,
     },
 };
 

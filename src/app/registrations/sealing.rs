@@ -7,7 +7,7 @@ use crate::{
     app::hashing::{SecretKey, UnsealError},
     domain::{
         id::RegistrationId,
-        registration::{Driver, Fingerprint, PersonalData, ShopFacts},
+        registrations::{Driver, Fingerprint, PersonalData, ShopFacts},
     },
 };
 

@@ -17,7 +17,7 @@ use crate::{
     app::reconciliation::{Order, Reconciled, StagedFile, Watch},
     config::{Config, process_environment, variables},
     domain::{
-        merchant::Reach,
+        access::principal::Reach,
         reconciliation::{Difference, DifferenceFilter, Source, csv, statement},
     },
     startup::for_command,

@@ -7,8 +7,7 @@ use crate::{
     db::{error::Error, run::Command as _},
     domain::{
         calendar,
-        daily_file::FileKind,
-        reconciliation::{FeeOfRefunds, Rules},
+        reconciliation::{FeeOfRefunds, Rules, daily_file::FileKind},
     },
 };
 

@@ -10,10 +10,12 @@ use crate::{
         run::{Command as _, Statement as _},
     },
     domain::{
-        daily_file::{FileKind, FileRow, FileSummary, RowFault, RowType, Settlement},
         id::{MerchantId, PaymentId, RefundId},
         money::{Currency, Money},
-        reconciliation::Companions,
+        reconciliation::{
+            Companions,
+            daily_file::{FileKind, FileRow, FileSummary, RowFault, RowType, Settlement},
+        },
     },
 };
 

@@ -14,15 +14,15 @@ use crate::{
         run::{Command as _, Statement as _},
     },
     domain::{
+        access::principal::Reach,
         audit::By,
-        daily_file::{FileKind, RowType},
         id::{DifferenceId, MerchantId, PaymentId, ReconciliationId, RefundId},
-        merchant::Reach,
         money::{Currency, Money},
         reconciliation::{
             Counts, Difference, DifferenceClass, DifferenceFilter, ReconciledFile, Reconciliation,
             ReconciliationFilter, ReconciliationItem, ReconciliationStatus, Source, StoredFault,
             ToldDifference, Total,
+            daily_file::{FileKind, RowType},
         },
     },
 };

@@ -12,7 +12,7 @@ use crate::domain::{
     id::{MerchantId, PartnerRefundId, PartnerTransId, RefundId},
     listing::{Page, RefundFilter},
     money::{Currency, Money},
-    refund::{
+    refunds::refund::{
         PendingReason, Refund, RefundFailure, RefundInquiry, RefundMode, RefundOrigin, RefundState,
         UnknownCode,
     },

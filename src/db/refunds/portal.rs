@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     db::{Db, error::Error, record::Recorded, run::Statement as _},
-    domain::{daily_file::FileRow, id::RefundId, payment::Payment, transition::FileLine},
+    domain::{
+        id::RefundId, payments::payment::Payment, reconciliation::daily_file::FileRow,
+        transition::FileLine,
+    },
     failpoint::failpoint,
 };
 

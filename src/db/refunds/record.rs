@@ -13,7 +13,7 @@ use crate::{
     domain::{
         attempt::{Answer, AttemptKind},
         id::{AttemptId, FollowUpId, MerchantId, PaymentId, RefundId},
-        refund::{PendingReason, Refund, RefundFailure, RefundState},
+        refunds::refund::{PendingReason, Refund, RefundFailure, RefundState},
         transition::Actor,
     },
     failpoint::failpoint,

@@ -12,7 +12,7 @@ use crate::{
     domain::{
         audit::By,
         id::{ApiKeyId, AttemptId, FollowUpId, RegistrationId},
-        registration::{Fingerprint, PersonalData, ShopFacts},
+        registrations::{Fingerprint, PersonalData, ShopFacts},
     },
 };
 

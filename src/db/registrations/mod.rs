@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
+    access::principal::Reach,
     id::{MerchantId, RegistrationId},
-    merchant::Reach,
-    registration::{
+    registrations::{
         Fingerprint, InForce, PersonalData, Registration, RegistrationActor, RegistrationChange,
         RegistrationFilter, RegistrationStatus, Rejection, ShopFacts, Submission,
     },

@@ -14,7 +14,7 @@ use crate::{
     domain::{
         attempt::{Answer, AttemptKind},
         id::{AttemptId, FollowUpId},
-        registration::{Registration, RegistrationActor},
+        registrations::{Registration, RegistrationActor},
     },
 };
 

@@ -1,10 +1,10 @@
 //! What one row of a file means for the order it names.
 
 use crate::domain::{
-    daily_file::{FileRow, RowType},
     id::FileId,
-    payment::{CancelReason, Charge, Payment, PaymentEvent, PaymentState},
-    refund::{Refund, RefundEvent, RefundState},
+    payments::payment::{CancelReason, Charge, Payment, PaymentEvent, PaymentState},
+    reconciliation::daily_file::{FileRow, RowType},
+    refunds::refund::{Refund, RefundEvent, RefundState},
 };
 
 /// What follows from a row.

@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use super::*;
 use crate::domain::{
     money::{Currency, Money},
-    payment::{Failure, ProcessingReason, RetryAdvice, tests::payment},
-    refund::{PendingReason, RefundFailure, RefundMode, tests::refund},
+    payments::payment::{Failure, ProcessingReason, RetryAdvice, tests::payment},
+    refunds::refund::{PendingReason, RefundFailure, RefundMode, tests::refund},
 };
 
 fn at(seconds: i64) -> DateTime<Utc> {

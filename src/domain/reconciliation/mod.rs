@@ -2,11 +2,12 @@
 //! found (`docs/protocol.md` 9.6).
 //!
 //! A file is evidence that money moved. What it proves about an order whose outcome is open goes into
-//! the books, through the same [`Payment::apply`](super::payment::Payment::apply) and
-//! [`Refund::apply`](super::refund::Refund::apply) as any truth; what it contradicts is an incident for a
+//! the books, through the same [`Payment::apply`](super::payments::payment::Payment::apply) and
+//! [`Refund::apply`](super::refunds::refund::Refund::apply) as any truth; what it contradicts is an incident for a
 //! person, and changes nothing (`docs/invariants.md` R23, M6).
 
 pub mod csv;
+pub mod daily_file;
 mod judge;
 mod report;
 pub mod statement;
@@ -22,7 +23,7 @@ pub use report::{
 
 use chrono::NaiveDate;
 
-use super::daily_file::FileKind;
+use super::reconciliation::daily_file::FileKind;
 
 /// What a file is known by before it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]

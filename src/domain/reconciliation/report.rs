@@ -6,9 +6,9 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::Value;
 
 use crate::domain::{
-    daily_file::{FileKind, RowType},
     id::{DifferenceId, FileId, MerchantId, PaymentId, ReconciliationId, RefundId},
     money::Money,
+    reconciliation::daily_file::{FileKind, RowType},
 };
 
 /// How the files came.

@@ -9,8 +9,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::{Difference, Reconciliation, ReconciliationItem, ReconciliationStatus, Total};
 use crate::domain::{
     calendar::beijing,
-    daily_file::FileKind,
     money::{Currency, Money},
+    reconciliation::daily_file::FileKind,
     text::is_deceptive,
 };
 
@@ -339,9 +339,10 @@ mod tests {
 
     use super::*;
     use crate::domain::{
-        daily_file::RowType,
         id::{DifferenceId, FileId},
-        reconciliation::{DifferenceClass, ReconciledFile, Source, StoredFault},
+        reconciliation::{
+            DifferenceClass, ReconciledFile, Source, StoredFault, daily_file::RowType,
+        },
     };
 
     const NASTY: &str = "<script>alert('x')</script>&\"\u{1b}[31m\u{202e}\0";

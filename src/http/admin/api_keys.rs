@@ -13,11 +13,13 @@ use utoipa::ToSchema;
 use crate::{
     app::{App, api_keys::MadeApiKey},
     domain::{
-        api_key::{
-            ApiKey, ApiKeyFilter, MAX_NAME, MAX_OVERLAP_SECONDS, NewApiKey, Rotated, Rotation,
+        access::{
+            api_key::{
+                ApiKey, ApiKeyFilter, MAX_NAME, MAX_OVERLAP_SECONDS, NewApiKey, Rotated, Rotation,
+            },
+            principal::{Identity, Reach, Scope},
         },
         id::{ApiKeyId, MerchantId},
-        merchant::{Identity, Reach, Scope},
     },
     http::{
         answer::timestamp,

@@ -3,9 +3,11 @@
 use crate::{
     domain::{
         id::MerchantReference,
-        limits::Limits,
-        merchant_rules::{TerminalPattern, TerminalRules},
-        merchants::{NewMerchant, Profile, ProfilePatch, StorePatch, StoreProfile},
+        merchants::{
+            limits::Limits,
+            merchant::{NewMerchant, Profile, ProfilePatch, StorePatch, StoreProfile},
+            rules::{TerminalPattern, TerminalRules},
+        },
         money::Money,
         text::longest,
     },

@@ -17,8 +17,10 @@ use crate::{
     domain::{
         audit::By,
         id::{MerchantId, MerchantReference},
-        merchant_rules::TerminalPattern,
-        merchants::{Merchant, MerchantFilter},
+        merchants::{
+            merchant::{Merchant, MerchantFilter},
+            rules::TerminalPattern,
+        },
     },
     http::{
         answer::{Resource, timestamp},

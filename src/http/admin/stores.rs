@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     app::{App, merchants::Made},
-    domain::{id::MerchantId, merchants::MerchantStore},
+    domain::{id::MerchantId, merchants::merchant::MerchantStore},
     http::{
         answer::{Resource, timestamp},
         extract::{

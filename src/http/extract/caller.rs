@@ -9,8 +9,8 @@ use axum::{
 
 use crate::{
     domain::{
+        access::principal::{Identity, Principal, Reach, Scope},
         audit::By,
-        merchant::{Identity, Principal, Reach, Scope},
     },
     http::{HttpState, problem::Problem, trace::Facts},
 };

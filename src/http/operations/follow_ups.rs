@@ -9,9 +9,9 @@ use super::view::FollowUpView;
 use crate::{
     app::App,
     domain::{
+        access::principal::Identity,
+        follow_ups::schedule::{FollowUpFilter, Steering, Subject},
         id::FollowUpId,
-        merchant::Identity,
-        schedule::{FollowUpFilter, Steering, Subject},
     },
     http::{
         extract::{

@@ -12,7 +12,7 @@ use crate::{
     app::App,
     domain::{
         contradiction::{Contradiction, Source},
-        schedule::{Need, Unsettled, UnsettledCase},
+        follow_ups::schedule::{Need, Unsettled, UnsettledCase},
     },
     http::{
         answer::timestamp,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{domain::schedule::FollowUp, http::answer::timestamp};
+use crate::{domain::follow_ups::schedule::FollowUp, http::answer::timestamp};
 
 /// One row of the durable schedule: the gateway's obligation to ask about a payment, a refund or the registration of a shop again.
 #[derive(Clone, Debug, Serialize, ToSchema)]

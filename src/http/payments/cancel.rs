@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::{location, represent, view::PaymentView};
 use crate::{
     app::{App, Canceled, Known},
-    domain::{id::PaymentId, payment::Payment},
+    domain::{id::PaymentId, payments::payment::Payment},
     http::{
         extract::{
             Caller, Id, JsonBody, PreferWait, WritePayments, json::Json, query::RawPairs,

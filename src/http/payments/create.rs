@@ -11,7 +11,7 @@ use crate::{
     app::App,
     domain::{
         id::MerchantId,
-        merchant_rules::{Breach, Shop},
+        merchants::rules::{Breach, Shop},
     },
     http::{
         answer::{Made, Resource},

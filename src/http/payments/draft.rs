@@ -7,11 +7,13 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::{
-        barcode::{Barcode, BarcodeError},
         id::MerchantReference,
-        merchant_rules::{Breach, Shop},
+        merchants::rules::{Breach, Shop},
         money::Money,
-        payment::NewPayment,
+        payments::{
+            barcode::{Barcode, BarcodeError},
+            payment::NewPayment,
+        },
         text::is_deceptive,
     },
     http::{

@@ -12,7 +12,7 @@ pub mod timeline;
 pub mod view;
 
 use super::answer::Resource;
-use crate::domain::{id::PaymentId, payment::Payment};
+use crate::domain::{id::PaymentId, payments::payment::Payment};
 use view::PaymentView;
 
 /// A payment's body and the headers every answer with one carries.

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::{represent, view::PaymentView};
 use crate::{
     app::{App, Grounds},
-    domain::{id::PaymentId, payment::Resolution},
+    domain::{id::PaymentId, payments::payment::Resolution},
     http::{
         answer::Resource,
         extract::{

@@ -14,7 +14,7 @@ use crate::{
         App,
         refunds::{Reversal, ReversalAction},
     },
-    domain::{id::PaymentId, refund::RefundMode},
+    domain::{id::PaymentId, refunds::refund::RefundMode},
     http::{
         answer::Resource,
         extract::{Caller, Id, PreferWait, Reverse, query::RawPairs},

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::{
-        payment::{Failure, Payment, PaymentState},
+        payments::payment::{Failure, Payment, PaymentState},
         standing::Standing,
     },
     http::answer::{MoneyView, timestamp},
@@ -287,10 +287,12 @@ fn refunds(payment: &Payment) -> RefundsView {
 pub(in crate::http) mod tests {
     use super::*;
     use crate::domain::{
-        buyer::{BuyerLoginId, BuyerUserId},
         id::{MerchantId, PartnerTransId, PaymentId},
         money::{Currency, Money},
-        payment::{Charge, Inquiry},
+        payments::{
+            buyer::{BuyerLoginId, BuyerUserId},
+            payment::{Charge, Inquiry},
+        },
     };
     use chrono::{DateTime, Utc};
 

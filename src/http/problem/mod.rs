@@ -28,13 +28,12 @@ use axum::{
 use crate::{
     app::{self, error::Alternative},
     domain::{
+        access::{principal::Scope, token::TokenFault},
         attempt::AnswerClass,
+        follow_ups::schedule::Subject,
         id::{MerchantId, PaymentId, RefundId},
-        limits::{LimitExceeded, RefundLimit},
-        merchant::Scope,
+        merchants::limits::{LimitExceeded, RefundLimit},
         money::{Currency, Money},
-        schedule::Subject,
-        token::TokenFault,
     },
 };
 use kind::Retryable;

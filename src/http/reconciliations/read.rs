@@ -9,9 +9,8 @@ use super::view::{ReconciliationView, SummaryView};
 use crate::{
     app::App,
     domain::{
-        daily_file::FileKind,
         id::ReconciliationId,
-        reconciliation::{ReconciliationFilter, ReconciliationStatus},
+        reconciliation::{ReconciliationFilter, ReconciliationStatus, daily_file::FileKind},
     },
     http::{
         extract::{Id, Overseer, Reconcile, query::RawPairs},

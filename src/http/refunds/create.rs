@@ -9,7 +9,7 @@ use crate::{
     app::App,
     domain::{
         id::PaymentId,
-        refund::{NewRefund, RefundMode},
+        refunds::refund::{NewRefund, RefundMode},
         text::longest,
     },
     http::{

@@ -9,7 +9,7 @@ use crate::{
     app::{App, RefundFilter},
     domain::{
         id::{MerchantId, PaymentId, RefundId},
-        refund::RefundMode,
+        refunds::refund::RefundMode,
     },
     http::{
         extract::{

@@ -11,7 +11,7 @@ pub mod view;
 use super::answer::Resource;
 use crate::{
     app::App,
-    domain::{id::RefundId, refund::Refund},
+    domain::{id::RefundId, refunds::refund::Refund},
 };
 use view::RefundView;
 

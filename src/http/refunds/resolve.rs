@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::{represent, view::RefundView};
 use crate::{
     app::{App, Grounds},
-    domain::{id::RefundId, refund::RefundResolution},
+    domain::{id::RefundId, refunds::refund::RefundResolution},
     http::{
         answer::Resource,
         extract::{

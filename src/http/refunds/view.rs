@@ -7,7 +7,7 @@ use crate::{
     app::refunds::RefundOutlook,
     domain::{
         calendar::BatchWindow,
-        refund::{PendingReason, Refund, RefundFailure, RefundState},
+        refunds::refund::{PendingReason, Refund, RefundFailure, RefundState},
     },
     http::{
         answer::{MoneyView, timestamp},

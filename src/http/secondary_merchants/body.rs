@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::{
     app::registrations::{RegistrationWish, check_drivers},
     domain::{
-        registration::{
+        registrations::{
             Driver, MAX_DRIVERS, MerchantType, PersonalData, ShopFacts, TAXI, is_same_plate,
         },
         text::{fits_alipay, is_deceptive, longest},

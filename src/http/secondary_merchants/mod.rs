@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 
 use crate::{
     app::App,
-    domain::registration::Registration,
+    domain::registrations::Registration,
     http::{answer::Resource, problem::Problem},
 };
 use view::StoreRegistrationView;

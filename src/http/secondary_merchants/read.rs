@@ -9,7 +9,7 @@ use crate::{
     app::App,
     domain::{
         id::MerchantId,
-        registration::{RegistrationFilter, RegistrationStatus, is_alipay_id},
+        registrations::{RegistrationFilter, RegistrationStatus, is_alipay_id},
     },
     http::{
         answer::Resource,

@@ -4,7 +4,7 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 
 use crate::{
     app::registrations::Shop,
-    domain::{id::MerchantId, registration::is_alipay_id},
+    domain::{id::MerchantId, registrations::is_alipay_id},
     http::{extract::query::RawPairs, problem::Problem},
 };
 

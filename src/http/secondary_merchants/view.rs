@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    domain::registration::{
+    domain::registrations::{
         InForce, MerchantType, Registration, RegistrationActor, RegistrationChange,
     },
     http::answer::timestamp,

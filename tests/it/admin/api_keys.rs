@@ -1,6 +1,6 @@
 //! API keys: made, listed, replaced and revoked, by HTTP and at the terminal.
 
-use alipayhk_gateway::domain::merchant::Scope;
+use alipayhk_gateway::domain::access::principal::Scope;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use sqlx::PgPool;

@@ -2,7 +2,7 @@
 
 use alipayhk_gateway::{
     app::audit::check,
-    domain::{audit::BreakKind, merchant::Scope},
+    domain::{access::principal::Scope, audit::BreakKind},
 };
 use chrono::TimeDelta;
 use serde_json::{Value, json};

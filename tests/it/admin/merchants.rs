@@ -3,8 +3,8 @@
 use alipayhk_gateway::{
     app::accounts::Account,
     domain::{
-        limits::Limits,
-        merchant::{Reach, Scope},
+        access::principal::{Reach, Scope},
+        merchants::limits::Limits,
     },
 };
 use chrono::TimeDelta;

@@ -137,7 +137,7 @@ fn the_architecture_page_lists_every_module() {
 #[test]
 fn an_import_against_the_table_is_found_however_it_is_written() {
     for (path, text) in [
-        ("src/domain/payment.rs", "use crate::db::Db;"),
+        ("src/domain/payments/payment.rs", "use crate::db::Db;"),
         (
             "src/db/intent.rs",
             "use crate::{\n    domain::{id::PaymentId},\n    alipay::client::Alipay,\n};",
@@ -159,7 +159,7 @@ fn what_is_allowed_or_only_spoken_of_is_no_violation() {
     for (path, text) in [
         ("src/domain/mod.rs", "//! The SQL layer is [`crate::db`]."),
         (
-            "src/domain/payment.rs",
+            "src/domain/payments/payment.rs",
             "/* see crate::db */ use crate::domain::id;",
         ),
         (
@@ -208,7 +208,10 @@ fn a_reserved_word_elsewhere_is_found() {
         ("src/http/barcodes.rs", "reqwest::get(url)"),
         ("src/db/mod.rs", "use quick_xml::Reader;"),
         ("src/http/extract/caller.rs", "jsonwebtoken::decode(token)"),
-        ("src/domain/payment.rs", "tokio::time::sleep(pause).await"),
+        (
+            "src/domain/payments/payment.rs",
+            "tokio::time::sleep(pause).await",
+        ),
     ] {
         let found = reserved(&Source::new(path, text));
         assert_eq!(found.len(), 1, "{path}: {text}: {found:?}");

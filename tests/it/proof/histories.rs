@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeSet, io::Write as _, time::Duration};
 
-use alipayhk_gateway::{domain::merchant::Scope, failpoint::Action};
+use alipayhk_gateway::{domain::access::principal::Scope, failpoint::Action};
 use chrono::{DateTime, Days, FixedOffset, NaiveTime, TimeDelta, Utc};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use serde_json::{Value, json};

@@ -9,8 +9,8 @@ use alipayhk_gateway::{
         outcome::RefundOutcome,
     },
     domain::{
-        daily_file::{FileRow, FileSummary, RowFault, RowType},
         id::PartnerTransId,
+        reconciliation::daily_file::{FileRow, FileSummary, RowFault, RowType},
     },
 };
 use serde_json::json;

@@ -25,9 +25,9 @@ use alipayhk_gateway::{
     },
     clock::ManualClock,
     domain::{
-        barcode::Barcode,
         id::{PartnerRefundId, PartnerTransId},
         money::{Currency, Money},
+        payments::barcode::Barcode,
     },
 };
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap};

@@ -8,7 +8,7 @@ use alipayhk_gateway::{
         request::{MaintainStoreRequest, StoreStatusRequest},
         sign::SignType,
     },
-    domain::registration::{Driver, MerchantType, PersonalData, ShopFacts},
+    domain::registrations::{Driver, MerchantType, PersonalData, ShopFacts},
 };
 use serde_json::json;
 

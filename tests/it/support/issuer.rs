@@ -6,7 +6,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alipayhk_gateway::{
-    domain::{id::MerchantId, merchant::Scope, token::TokenRules},
+    domain::{
+        access::{principal::Scope, token::TokenRules},
+        id::MerchantId,
+    },
     oidc::{IssuerSettings, source::KeySource},
 };
 use aws_lc_rs::{

@@ -42,13 +42,15 @@ use alipayhk_gateway::{
     clock::ManualClock,
     db::{Db, directory::DefaultMerchant, run::Limits},
     domain::{
-        api_key::NewApiKey,
+        access::{
+            api_key::NewApiKey,
+            principal::{Reach, Scope},
+        },
         audit::By,
-        follow_up::Plan,
         id::MerchantId,
-        limits::Limits as MoneyLimits,
-        merchant::{Reach, Scope, Store},
-        refund_follow_up::RefundPlan,
+        merchants::{limits::Limits as MoneyLimits, merchant::Store},
+        payments::plan::Plan,
+        refunds::plan::RefundPlan,
     },
     http::{
         Draining, HttpState, metrics,

@@ -12,7 +12,7 @@ use std::{
 use alipayhk_gateway::alipay::sign::SignType;
 use alipayhk_gateway::{
     db::Db,
-    domain::merchant::{Reach, Scope},
+    domain::access::principal::{Reach, Scope},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::TimeDelta;

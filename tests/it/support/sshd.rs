@@ -20,7 +20,7 @@ use std::{
 use alipayhk_gateway::{
     alipay::sftp::{HostKey, Login, SftpServer, SftpSettings},
     app::accounts::Fetching,
-    domain::daily_file::FetchHours,
+    domain::reconciliation::daily_file::FetchHours,
 };
 use chrono::{NaiveTime, TimeDelta};
 use tokio::net::TcpStream;

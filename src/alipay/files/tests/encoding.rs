@@ -1,7 +1,7 @@
 //! UTF-8, GBK, both and neither.
 
 use super::*;
-use crate::domain::daily_file::{Encoding, Warning};
+use crate::domain::reconciliation::daily_file::{Encoding, Warning};
 
 #[test]
 fn gbk_is_read_from_the_first_line_on_that_is_not_utf_8() {

@@ -4,7 +4,7 @@ use super::{
     samples::{SETTLEMENT, TRANSACTION},
     *,
 };
-use crate::domain::daily_file::{Layout, Reason, Warning};
+use crate::domain::reconciliation::daily_file::{Layout, Reason, Warning};
 
 #[test]
 fn another_day_in_the_header_is_a_warning_and_another_partner_a_fault() {

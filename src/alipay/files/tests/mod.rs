@@ -8,7 +8,7 @@ mod tolerance;
 
 use self::samples::TRANSACTION;
 use super::{Entry, FileReader, OpenError, ReadOptions};
-use crate::domain::daily_file::{FileFault, FileRow, FileSummary, RowFault};
+use crate::domain::reconciliation::daily_file::{FileFault, FileRow, FileSummary, RowFault};
 
 /// All that is in a file.
 struct Read {

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::domain::{
     calendar::beijing,
-    daily_file::{FileKind, RowType, Settlement},
     money::{Currency, Money},
+    reconciliation::daily_file::{FileKind, RowType, Settlement},
 };
 
 const TRANSACTION_NAMES: &str = "Partner_transaction_id|Transaction_id|Transaction_amount|Charge_amount|Currency|Payment_time|Transaction_type|Remark|Secondary_merchant_industry|Secondary_merchant_name|Secondary_merchant_id|Operator_name|Order_scene|Trans_currency|Trans_amount|Trans_forex_rate|Issue";

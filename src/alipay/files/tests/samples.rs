@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::domain::{
-    daily_file::{Encoding, FileHeader, FileKind, Layout, RowType, Settlement},
     money::{Currency, Money},
+    reconciliation::daily_file::{Encoding, FileHeader, FileKind, Layout, RowType, Settlement},
 };
 
 pub(super) const TRANSACTION: &str =

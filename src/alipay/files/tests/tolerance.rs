@@ -4,7 +4,7 @@ use super::{
     samples::{SETTLEMENT, TRANSACTION},
     *,
 };
-use crate::domain::daily_file::{FileHeader, FileKind, RowType, Warning};
+use crate::domain::reconciliation::daily_file::{FileHeader, FileKind, RowType, Warning};
 
 #[test]
 fn line_ends_blank_lines_marks_and_a_missing_head_change_nothing() {

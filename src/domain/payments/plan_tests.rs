@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::domain::{
-    asked::Asked,
     attempt::AttemptKind,
     id::{AttemptId, MerchantId, PartnerTransId, PaymentId},
     money::{Currency, Money},
-    payment::{CancelReason, Charge, Inquiry},
+    payments::{
+        asked::Asked,
+        payment::{CancelReason, Charge, Inquiry},
+    },
 };
 
 /// 2026-01-02 11:04:05 in GMT+8.

@@ -7,10 +7,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
-use super::{
-    id::MerchantId,
-    merchant::{Identity, Reach, Scope},
-};
+use super::principal::{Identity, Reach, Scope};
+use crate::domain::id::MerchantId;
 
 /// Longest subject, in characters (OpenID Connect Core 2).
 const MAX_SUBJECT: usize = 255;

@@ -3,19 +3,19 @@
 use chrono::{DateTime, Utc};
 
 use super::{
-    id::{MerchantId, MerchantReference},
     limits::Limits,
-    merchant_rules::{TerminalPattern, TerminalRules},
+    rules::{TerminalPattern, TerminalRules},
 };
+use crate::domain::id::{MerchantId, MerchantReference};
 
 /// Everything of a merchant that an administrator says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// What people call it: at most [`super::text::longest::MERCHANT_NAME`] bytes.
+    /// What people call it: at most [`crate::domain::text::longest::MERCHANT_NAME`] bytes.
     pub name: String,
     /// The merchant's id at Alipay: 1 to 64 letters, digits and underscores.
     pub secondary_merchant_id: String,
-    /// The merchant's legal name: at most [`super::text::longest::MERCHANT_NAME`] bytes.
+    /// The merchant's legal name: at most [`crate::domain::text::longest::MERCHANT_NAME`] bytes.
     pub secondary_merchant_name: String,
     /// The merchant category code: 4 digits.
     pub secondary_merchant_industry: String,
@@ -90,7 +90,7 @@ pub struct MerchantFilter {
 /// What an administrator says of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreProfile {
-    /// Its name: at most [`super::text::longest::STORE_NAME`] bytes, without `"`.
+    /// Its name: at most [`crate::domain::text::longest::STORE_NAME`] bytes, without `"`.
     pub name: String,
     /// Its merchant category code where it differs from the merchant's.
     pub industry: Option<String>,
@@ -221,4 +221,22 @@ impl StorePatch {
             is_disabled: self.is_disabled.unwrap_or(profile.is_disabled),
         }
     }
+}
+
+/// A shop as Alipay must be told of it in each payment: partner, secondary merchant and store pin
+/// down one place (`docs/protocol.md` 4.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// Unique within the merchant, for example `ST01`.
+    pub store_id: String,
+    /// The shop's name.
+    pub store_name: String,
+    /// The Alipay account that is paid: 16 digits.
+    pub partner: String,
+    /// The merchant's id at Alipay.
+    pub secondary_merchant_id: String,
+    /// The merchant's legal name.
+    pub secondary_merchant_name: String,
+    /// The merchant category code: 4 digits.
+    pub secondary_merchant_industry: String,
 }

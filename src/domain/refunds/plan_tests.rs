@@ -12,7 +12,7 @@ use super::{
     super::refund::{RefundEvent, RefundFailure, tests::refund as new_refund},
     *,
 };
-use crate::domain::refund::PendingReason;
+use crate::domain::refunds::refund::PendingReason;
 
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -218,7 +218,7 @@ fn r11_the_request_is_sent_again_only_where_a_query_found_none() {
 fn a_request_that_was_never_sent_is_sent_at_once() {
     let noon = local("2026-11-22 12:00:00");
     let mut refund = placed(RefundMode::Sync, noon, 0);
-    refund.inquiry = crate::domain::refund::RefundInquiry::default();
+    refund.inquiry = crate::domain::refunds::refund::RefundInquiry::default();
     let plan = RefundPlan::default();
     assert_eq!(next_step(&plan, &refund, noon), RefundStep::Submit);
     let before = noon - TimeDelta::seconds(2);

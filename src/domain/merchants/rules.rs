@@ -1,7 +1,8 @@
 //! What a merchant takes: which tills, how much, from which wallets. And the shop it takes it in, as
 //! one look-up finds it.
 
-use super::{merchant::Store, money::Money};
+use super::merchant::Store;
+use crate::domain::money::Money;
 
 /// Longest name of a till, in characters; so long is also a pattern.
 const MAX_TERMINAL: usize = 64;

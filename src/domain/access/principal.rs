@@ -1,6 +1,6 @@
-//! Who sells and where: data that the caller's API key and `store_id` select.
+//! Who calls, and what they may do: what a key or an access token stands for.
 
-use super::id::{ApiKeyId, MerchantId};
+use crate::domain::id::{ApiKeyId, MerchantId};
 
 /// What an API key may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -124,22 +124,4 @@ pub struct Principal {
     pub name: String,
     /// The merchant whose objects it may touch.
     pub merchant_id: MerchantId,
-}
-
-/// A shop as Alipay must be told of it in each payment: partner, secondary merchant and store pin
-/// down one place (`docs/protocol.md` 4.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Store {
-    /// Unique within the merchant, for example `ST01`.
-    pub store_id: String,
-    /// The shop's name.
-    pub store_name: String,
-    /// The Alipay account that is paid: 16 digits.
-    pub partner: String,
-    /// The merchant's id at Alipay.
-    pub secondary_merchant_id: String,
-    /// The merchant's legal name.
-    pub secondary_merchant_name: String,
-    /// The merchant category code: 4 digits.
-    pub secondary_merchant_industry: String,
 }

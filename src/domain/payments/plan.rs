@@ -21,14 +21,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::payment::{CANCEL_ACTS_WITHIN, CancelReason, Payment, PaymentState, ProcessingReason};
 #[cfg(doc)]
 use super::{asked::SILENT_QUERIES, payment::Inquiry};
-use super::{
-    attempt::AnswerClass,
-    contradiction,
-    payment::{CANCEL_ACTS_WITHIN, CancelReason, Payment, PaymentState, ProcessingReason},
-    question,
-};
+use crate::domain::{attempt::AnswerClass, contradiction, follow_ups::question};
 
 /// How long after the request came in its pay may still leave. Less than the earliest cancel
 /// (`cancel_after_seconds`), so that a process that was stopped in between does not charge a buyer
@@ -344,5 +340,5 @@ fn delta(duration: Duration) -> TimeDelta {
 }
 
 #[cfg(test)]
-#[path = "follow_up_tests.rs"]
+#[path = "plan_tests.rs"]
 mod tests;

@@ -2,10 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{
-    id::ApiKeyId,
-    merchant::{Credential, Reach, Scope},
-};
+use super::principal::{Credential, Reach, Scope};
+use crate::domain::id::ApiKeyId;
 
 /// What people call a key: at most this many characters.
 pub const MAX_NAME: usize = 64;
@@ -114,7 +112,7 @@ pub enum Rotated<T> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ApiKeyFilter {
     /// Only those of this merchant.
-    pub merchant_id: Option<super::id::MerchantId>,
+    pub merchant_id: Option<crate::domain::id::MerchantId>,
     /// Only those that are accepted, or only the others.
     pub active: Option<bool>,
 }

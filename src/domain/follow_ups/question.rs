@@ -10,7 +10,7 @@ const SHORTEST_PAUSE: TimeDelta = TimeDelta::seconds(10);
 
 /// When the question is to be asked; `None` where none is owed, or was in vain for a day. `owed_since` is when it
 /// came to be owed, `last_asked_at` when anything was last asked of the same kind.
-pub(super) fn due_at(
+pub(in crate::domain) fn due_at(
     owed_since: Option<DateTime<Utc>>,
     last_asked_at: Option<DateTime<Utc>>,
 ) -> Option<DateTime<Utc>> {

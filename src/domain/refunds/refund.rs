@@ -14,10 +14,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{
+use crate::domain::{
     id::{MerchantId, MerchantReference, PartnerRefundId, PartnerTransId, PaymentId, RefundId},
     money::Money,
-    payment::{InvalidTransition, RESOLVED_BY_OPERATOR},
+    payments::payment::{InvalidTransition, RESOLVED_BY_OPERATOR},
 };
 
 /// How long after a request left, "no such refund" stays "not yet" where a refusal hangs on it: a

@@ -5,11 +5,11 @@ use std::{fmt, str::FromStr};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{
+use crate::domain::{
     contradiction::Contradiction,
     id::{FollowUpId, MerchantId, ParseIdError, PaymentId, RefundId, RegistrationId},
-    payment::{Payment, PaymentState, REFUSALS_FOR_A_PERSON},
-    refund::{Refund, RefundState},
+    payments::payment::{Payment, PaymentState, REFUSALS_FOR_A_PERSON},
+    refunds::refund::{Refund, RefundState},
 };
 
 /// What a row of the schedule is about.

@@ -3,10 +3,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{
+use super::payment::Inquiry;
+use crate::domain::{
     attempt::{AnswerClass, AttemptKind},
     id::AttemptId,
-    payment::Inquiry,
 };
 
 /// How long the answer to a query is taken for how the trade stands now. A cancel that it allows

@@ -19,10 +19,11 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{
+use super::refund::{ASKED_AFTER, CONFIRM_AFTER, PendingReason, Refund, RefundMode, RefundState};
+use crate::domain::{
     calendar::{BatchHours, BatchWindow},
-    contradiction, question,
-    refund::{ASKED_AFTER, CONFIRM_AFTER, PendingReason, Refund, RefundMode, RefundState},
+    contradiction,
+    follow_ups::question,
 };
 
 /// The plan never asks more often about one refund in a day; callers may add to it by `refresh`.
@@ -341,5 +342,5 @@ fn nightly_check(plan: &RefundPlan, refund: &Refund, after: DateTime<Utc>) -> Da
 }
 
 #[cfg(test)]
-#[path = "refund_follow_up_tests.rs"]
+#[path = "plan_tests.rs"]
 mod tests;

@@ -13,7 +13,7 @@
 //!
 //! Only an explicit, verified answer leads to `succeeded`, `failed` or `canceled`; silence never
 //! does (`docs/invariants.md` S3, S6). What contradicts an end is kept and asked about
-//! ([`contradiction`](super::contradiction)); the books then move by a person's word, and what an operator
+//! ([`contradiction`](crate::domain::contradiction)); the books then move by a person's word, and what an operator
 //! had decided yields by itself.
 
 use std::collections::BTreeMap;
@@ -22,14 +22,16 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::{
     asked::Asked,
-    attempt::AnswerClass,
     barcode::Barcode,
     buyer::{BuyerLoginId, BuyerUserId},
+};
+use crate::domain::{
+    attempt::AnswerClass,
     calendar,
     id::{FileId, MerchantId, MerchantReference, PartnerTransId, PaymentId, RefundId},
-    merchant::Store,
+    merchants::merchant::Store,
     money::Money,
-    refund::Refund,
+    refunds::refund::Refund,
 };
 
 /// How long the buyer has to confirm where the caller does not say, in seconds.
@@ -313,7 +315,7 @@ pub struct Inquiry {
     /// Whether Alipay refused the last cancel for good, so that a query decides.
     pub cancel_refused: bool,
     /// When the last cancel was sent that may still act: nothing says that it is not done
-    /// ([`AnswerClass::that_may_act`](super::attempt::AnswerClass::that_may_act)).
+    /// ([`AnswerClass::that_may_act`](crate::domain::attempt::AnswerClass::that_may_act)).
     pub open_cancel_at: Option<DateTime<Utc>>,
     /// How often in a row Alipay refused at its door what was asked.
     pub access_refusals: i32,
