@@ -60,7 +60,7 @@
 //!    M4). So there is no retry anywhere in [`alipay`]: one call is one HTTP attempt (R14).
 //! 3. **No byte to Alipay before its intent is committed** (R1), and no row without a plan: the payment
 //!    or the refund, the idempotency key, the attempt, the follow-up and the first transition are one
-//!    statement ([`db::intent`], [`db::refunds`]). That of a refund also reserves its amount on the
+//!    statement ([`db::payments::intent`], [`db::refunds`]). That of a refund also reserves its amount on the
 //!    payment, by one guarded update (R4): concurrent refunds can never exceed the charge.
 //! 4. **No transaction open across a call** (R2). Every change of a payment, a refund or a registration is
 //!    one statement, so there is no transaction to leave open, and none for a dropped future to poison
@@ -97,7 +97,7 @@
 //! 5. [`alipay::client::Alipay::pay`] signs, posts once, verifies over the bytes as they came, parses,
 //!    matches, and says what Alipay *meant*: a [`alipay::outcome::PayOutcome`], which may be `Unknown`.
 //!    No database connection is held.
-//! 6. `app::record`: the event is applied and written by [`db::Db::record`], the second round trip. A
+//! 6. `app::payments::record`: the event is applied and written by [`db::Db::record`], the second round trip. A
 //!    final state completes the follow-up in the same statement; an unknown outcome leaves the payment
 //!    `processing`.
 //! 7. The waiting handler is told in memory and answers: `201` when [`domain::standing::Standing`] is
@@ -119,8 +119,8 @@
 //! 4. [`app::App::follow_up`] takes the claim and nothing else, so the path after a crash is the normal
 //!    path. [`domain::payments::plan::next_step`], a pure function of payment and time, says `Query`,
 //!    `Cancel`, `WaitUntil`, `GiveUp` or `Settled`.
-//! 5. `app::ask`: [`db::Db::begin_question`] commits the attempt under the fence, the call is made,
-//!    and the answer goes through the same `app::record` as in a payment, which also writes the
+//! 5. `app::payments::ask`: [`db::Db::begin_question`] commits the attempt under the fence, the call is made,
+//!    and the answer goes through the same `app::payments::record` as in a payment, which also writes the
 //!    time of the next visit. Who lost the fence writes nothing (R10). A caller's cancel or refresh takes
 //!    the same path under the payment's version instead of a fence.
 //! 6. Now and then the worker re-creates rows that are missing (R12).

@@ -1,6 +1,6 @@
 //! Keeping what contradicts the books, and settling it.
 
-use super::{App, record::News, refunds::RefundNews};
+use super::{App, payments::record::News, refunds::RefundNews};
 use crate::{
     db::{
         contradictions::{NewContradiction, Opened, Settlement},

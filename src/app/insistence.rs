@@ -10,7 +10,7 @@ use crate::{
     db::{
         Db,
         error::Error as DbError,
-        record::{Fence, Question, Recorded},
+        payments::record::{Fence, Question, Recorded},
         refunds::RefundQuestion,
     },
     domain::id::{AttemptId, MerchantId},
@@ -173,7 +173,10 @@ mod tests {
     use super::*;
     use crate::domain::payments::plan;
     use crate::{
-        app::{ask, create, operate, refunds},
+        app::{
+            payments::{ask, create, operate},
+            refunds,
+        },
         db::{
             WRITES_FAIL_FOR,
             run::{BULK_ANSWER, BULK_LOCK, BULK_STATEMENT, Limits, OVERDUE_SEEN_FOR},

@@ -2,52 +2,39 @@
 //!
 //! | file | use case |
 //! |---|---|
-//! | `create` | take a payment: intent, call, record |
-//! | `cancel` | undo a payment, also one whose answer never arrived |
+//! | [`payments`] | take a payment, undo it, ask about it, record what was learnt |
 //! | [`refunds`] | give money back: now, in the batch, by the clock |
-//! | `notify` | what Alipay posts to us: noted, and asked about at once |
 //! | [`registrations`] | shops registered with Alipay, and their reviews |
-//! | `operate` | ask now, steer the schedule, decide what stayed open |
-//! | `follow_up` | one visit of the schedule to an open payment |
-//! | `ask` | one question to Alipay, by a worker or by a caller |
-//! | `contradictions` | keep what Alipay says against the books, and settle it |
-//! | `record` | persist what was learnt; the only such path |
-//! | `insistence` | repeat a statement until it is certain what became of it |
 //! | [`reconciliation`] | Alipay's daily files against our books, and back into them |
-//! | `stopwatch` | what is decided leaves soon or not at all |
-//! | `read` | look without asking Alipay |
-//! | [`gate`] | how much is let in |
-//! | [`accounts`] | the Alipay accounts that are paid |
-//! | `directory` | who asks, and for which shop |
-//! | `tokens` | who asks with an access token |
 //! | [`merchants`] | merchants and stores: made, changed, disabled |
-//! | [`api_keys`], [`audit`] | keys made, replaced and revoked; who did what |
+//! | [`access`] | keys made, replaced and revoked; who asks with an access token |
+//! | [`audit`] | who did what |
+//! | `notifications` | what Alipay posts to us: noted, and asked about at once |
+//! | `contradictions` | keep what Alipay says against the books, and settle it |
+//! | `insistence` | repeat a statement until it is certain what became of it |
+//! | `deadline` | what is decided leaves soon or not at all |
+//! | [`admission`] | how much is let in |
+//! | `notifier` | who waits for a change is told of it |
+//! | [`cache`] | who asks, and for which store, without asking Postgres each time |
+//! | [`accounts`] | the Alipay accounts that are paid |
 
+pub mod access;
 pub mod accounts;
-pub mod api_keys;
-mod ask;
+pub mod admission;
 pub mod audit;
-mod cancel;
+pub mod cache;
 mod contradictions;
-mod create;
-pub mod directory;
+mod deadline;
 pub mod error;
-mod follow_up;
-pub mod gate;
 pub mod hashing;
 mod insistence;
 pub mod merchants;
-mod notify;
-mod operate;
-mod outcome;
-mod read;
+mod notifications;
+mod notifier;
+pub mod payments;
 pub mod reconciliation;
-mod record;
 pub mod refunds;
 pub mod registrations;
-mod stopwatch;
-mod tokens;
-mod waiters;
 
 use std::{
     ops::Deref,
@@ -71,22 +58,19 @@ use crate::{
     oidc::Issuer,
 };
 pub use crate::{
-    db::{Availability, record::Grounds},
+    db::{Availability, payments::record::Grounds},
     domain::listing::{Page, PaymentFilter, RefundFilter},
 };
-pub use cancel::{Canceled, Known};
-pub use create::Created;
-pub use follow_up::Interrupted;
-pub use notify::{Notified, Posted};
-pub use read::{Timeline, Wait};
+pub use notifications::{Notified, Posted};
+pub use payments::{Canceled, Created, Interrupted, Known, Timeline, Wait};
 
 /// Describes the metrics of the use cases; call once, after the recorder is installed.
 pub fn describe_metrics() {
-    record::describe_metrics();
-    gate::describe_metrics();
-    tokens::describe_metrics();
+    payments::record::describe_metrics();
+    admission::describe_metrics();
+    access::tokens::describe_metrics();
     refunds::describe_metrics();
-    notify::describe_metrics();
+    notifications::describe_metrics();
     registrations::describe_metrics();
     reconciliation::describe_metrics();
 }
@@ -108,11 +92,11 @@ pub struct Inner {
     secret: hashing::SecretKey,
     plan: Plan,
     deadlines: Deadlines,
-    directory: directory::Directory,
+    directory: cache::Directory,
     issuer: Option<Issuer>,
-    gate: gate::Gate,
-    waiters: waiters::Waiters<Payment>,
-    refund_waiters: waiters::Waiters<Refund>,
+    gate: admission::Gate,
+    waiters: notifier::Waiters<Payment>,
+    refund_waiters: notifier::Waiters<Refund>,
     workers_running: AtomicBool,
 }
 
@@ -136,7 +120,7 @@ pub struct Parts {
     /// How long the calls of a follow-up may take.
     pub deadlines: Deadlines,
     /// How much this replica lets in.
-    pub bounds: gate::Bounds,
+    pub bounds: admission::Bounds,
     /// Whose access tokens are believed, if anybody's.
     pub issuer: Option<Issuer>,
 }
@@ -209,11 +193,11 @@ impl App {
                 secret,
                 plan,
                 deadlines,
-                directory: directory::Directory::default(),
+                directory: cache::Directory::default(),
                 issuer,
-                gate: gate::Gate::new(bounds),
-                waiters: waiters::Waiters::default(),
-                refund_waiters: waiters::Waiters::default(),
+                gate: admission::Gate::new(bounds),
+                waiters: notifier::Waiters::default(),
+                refund_waiters: notifier::Waiters::default(),
                 workers_running: AtomicBool::new(false),
             }),
         }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Report, instant, json_line, somebody};
 use crate::{
-    app::api_keys::{self, MadeApiKey},
+    app::access::api_keys::{self, MadeApiKey},
     config::{ApiKeyConfig, DatabaseConfig, process_environment, variables},
     db::Db,
     domain::{

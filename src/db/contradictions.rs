@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::{
     Db,
     error::Error,
+    payments::record::{ActorColumns, Grounds},
     reconciliation::{Candidate, CandidateRow},
-    record::{ActorColumns, Grounds},
     run::Statement as _,
 };
 use crate::{

@@ -6,26 +6,20 @@
 //! and all time comparisons use `db_now()` (C12). All of them are run by [`run`], where their
 //! deadlines are.
 
-pub mod api_keys;
+pub mod access;
 pub mod audit;
 pub mod contradictions;
-pub mod directory;
 pub mod error;
-pub mod fetches;
 pub mod follow_ups;
-pub mod intent;
 pub mod merchants;
 pub mod notifications;
-pub mod operations;
 pub mod payments;
 pub mod privileges;
 pub mod reconciliation;
-pub mod record;
 pub mod refunds;
 pub mod registrations;
 pub mod roles;
 pub mod run;
-pub mod stores;
 
 use std::{sync::Arc, time::Duration};
 

@@ -28,7 +28,7 @@ const AT_MOST: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// How much of it is read, in bytes: twice the largest body that is taken.
-const BYTES: u64 = 2 * super::reconciliations::import::MAX_IMPORT_BYTES as u64;
+const BYTES: u64 = 2 * super::reconciliation::import::MAX_IMPORT_BYTES as u64;
 
 /// Reads the rest of the body of a request that was refused, and then lets the answer go.
 pub async fn refused_body(request: Request, next: Next) -> Response {

@@ -14,7 +14,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`router`] | routes and the middleware stack |
-//! | [`payments`], [`refunds`], [`barcodes`], [`operations`], [`secondary_merchants`], [`admin`], [`health`] | handlers and what they answer |
+//! | [`payments`], [`refunds`], [`barcodes`], [`follow_ups`], [`registrations`], [`merchants`], [`access`], [`audit`], [`health`] | handlers and what they answer |
 //! | [`notifications`] | what Alipay posts to us |
 //! | [`extract`] | requests into types; rejections become problems |
 //! | [`answer`], [`paging`] | what answers have in common: versions, money, time; pages of a list |
@@ -27,23 +27,25 @@
 // These become the descriptions in the OpenAPI document.
 #![warn(missing_docs)]
 
-pub mod admin;
+pub mod access;
 pub mod answer;
+pub mod audit;
 pub mod barcodes;
 pub mod drain;
 pub mod extract;
+pub mod follow_ups;
 pub mod health;
+pub mod merchants;
 pub mod metrics;
 pub mod notifications;
 pub mod openapi;
-pub mod operations;
 pub mod paging;
 pub mod payments;
 pub mod problem;
-pub mod reconciliations;
+pub mod reconciliation;
 pub mod refunds;
+pub mod registrations;
 pub mod router;
-pub mod secondary_merchants;
 pub mod serve;
 pub mod trace;
 

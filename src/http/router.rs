@@ -18,13 +18,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    HttpState, admin, barcodes, drain,
+    HttpState, access, audit, barcodes, drain,
     extract::{accept, body::MAX_BODY_BYTES},
-    health, metrics, notifications, openapi,
-    operations::{follow_ups, unresolved},
-    payments,
+    follow_ups, health, merchants, metrics, notifications, openapi, payments,
     problem::{Kind, Problem},
-    reconciliations, refunds, secondary_merchants, trace,
+    reconciliation, refunds, registrations, trace,
 };
 
 const CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");
@@ -67,47 +65,53 @@ fn api() -> OpenApiRouter<HttpState> {
         .routes(routes!(refunds::read::read))
         .routes(routes!(refunds::refresh::refresh))
         .routes(routes!(refunds::resolve::resolve))
-        .routes(routes!(follow_ups::list))
-        .routes(routes!(follow_ups::run))
-        .routes(routes!(follow_ups::snooze))
-        .routes(routes!(follow_ups::abandon))
-        .routes(routes!(unresolved::list))
+        .routes(routes!(follow_ups::schedule::list))
+        .routes(routes!(follow_ups::schedule::run))
+        .routes(routes!(follow_ups::schedule::snooze))
+        .routes(routes!(follow_ups::schedule::abandon))
+        .routes(routes!(follow_ups::unresolved::list))
         .routes(routes!(barcodes::inspect))
-        .routes(routes!(secondary_merchants::read::list))
+        .routes(routes!(registrations::read::list))
         .routes(routes!(
-            secondary_merchants::register::register,
-            secondary_merchants::read::read
+            registrations::register::register,
+            registrations::read::read
         ))
-        .routes(routes!(secondary_merchants::refresh::refresh))
-        .routes(routes!(admin::api_keys::create, admin::api_keys::list))
-        .routes(routes!(admin::api_keys::read))
-        .routes(routes!(admin::api_keys::revoke))
-        .routes(routes!(admin::api_keys::rotate))
-        .routes(routes!(admin::merchants::create, admin::merchants::list))
-        .routes(routes!(admin::merchants::read, admin::merchants::change))
-        .routes(routes!(admin::merchants::disable))
-        .routes(routes!(admin::merchants::enable))
-        .routes(routes!(admin::stores::create, admin::stores::list))
-        .routes(routes!(admin::stores::read, admin::stores::change))
-        .routes(routes!(admin::audit_log::list))
+        .routes(routes!(registrations::refresh::refresh))
+        .routes(routes!(access::api_keys::create, access::api_keys::list))
+        .routes(routes!(access::api_keys::read))
+        .routes(routes!(access::api_keys::revoke))
+        .routes(routes!(access::api_keys::rotate))
+        .routes(routes!(
+            merchants::merchant::create,
+            merchants::merchant::list
+        ))
+        .routes(routes!(
+            merchants::merchant::read,
+            merchants::merchant::change
+        ))
+        .routes(routes!(merchants::merchant::disable))
+        .routes(routes!(merchants::merchant::enable))
+        .routes(routes!(merchants::stores::create, merchants::stores::list))
+        .routes(routes!(merchants::stores::read, merchants::stores::change))
+        .routes(routes!(audit::list))
         // Read piece by piece onto disk, so its limit is its own.
         .merge(
             OpenApiRouter::new()
                 .routes(routes!(
-                    reconciliations::import::create,
-                    reconciliations::read::list
+                    reconciliation::import::create,
+                    reconciliation::read::list
                 ))
                 .layer(DefaultBodyLimit::max(
-                    reconciliations::import::MAX_IMPORT_BYTES,
+                    reconciliation::import::MAX_IMPORT_BYTES,
                 ))
                 .layer(middleware::from_fn(drain::refused_body)),
         )
-        .routes(routes!(reconciliations::read::read))
-        .routes(routes!(reconciliations::differences::list))
-        .routes(routes!(reconciliations::differences::acknowledge))
-        .routes(routes!(reconciliations::csv::download))
-        .routes(routes!(reconciliations::statement::print))
-        .routes(routes!(admin::partners::list))
+        .routes(routes!(reconciliation::read::read))
+        .routes(routes!(reconciliation::differences::list))
+        .routes(routes!(reconciliation::differences::acknowledge))
+        .routes(routes!(reconciliation::csv::download))
+        .routes(routes!(reconciliation::statement::print))
+        .routes(routes!(merchants::partners::list))
         // Answers hold what only the caller may see, and are out of date at once.
         .layer(SetResponseHeaderLayer::if_not_present(
             header::CACHE_CONTROL,

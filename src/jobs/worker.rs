@@ -539,7 +539,7 @@ async fn visit<T: Visited>(
 }
 
 /// The visit is cut with the program. Whatever it still writes is guarded by its fence.
-async fn hand_back(app: &App, merchant_id: MerchantId, fence: crate::db::record::Fence) {
+async fn hand_back(app: &App, merchant_id: MerchantId, fence: crate::db::payments::record::Fence) {
     crashpoint!(app.db.failpoints, "worker.handing_back");
     match app.db.release(merchant_id, fence).await {
         Ok(_) => {
@@ -553,7 +553,7 @@ async fn hand_back(app: &App, merchant_id: MerchantId, fence: crate::db::record:
 async fn give_back_failed(
     app: &App,
     merchant_id: MerchantId,
-    fence: crate::db::record::Fence,
+    fence: crate::db::payments::record::Fence,
     problem: &Problem,
     errors: i32,
 ) {

@@ -29,12 +29,12 @@ use crate::{
     app::{
         App, Deadlines, Parts,
         accounts::{Account, Accounts, Fetching},
-        gate::Bounds,
+        admission::Bounds,
         hashing::SecretKey,
     },
     clock::{Clock, SystemClock},
     config::{self, AccountsConfig, Config, MigrateConfig, process_environment},
-    db::{self, Db, directory::DefaultMerchant},
+    db::{self, Db, access::directory::DefaultMerchant},
     domain::{
         access::token::TokenRules,
         calendar::BatchHours,

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use alipayhk_gateway::{
-    app::{audit::check, gate::Bounds},
+    app::{admission::Bounds, audit::check},
     clock::{Clock as _, SystemClock},
     domain::{
         access::{principal::Scope, token::TokenFault},

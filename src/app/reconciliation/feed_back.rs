@@ -7,15 +7,17 @@ use super::ReconcileError;
 use crate::{
     app::{
         App,
-        outcome::Told,
-        record::{News, RecordError},
+        payments::{
+            outcome::Told,
+            record::{News, RecordError},
+        },
         refunds::RefundNews,
     },
     db::{
         contradictions::Opened,
         error::Error as DbError,
+        payments::record::{Owed, Recorded},
         reconciliation::{Books, Candidate, FileRef, Pass},
-        record::{Owed, Recorded},
         refunds::PortalRefund,
     },
     domain::{

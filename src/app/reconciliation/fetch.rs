@@ -19,7 +19,7 @@ use super::{Order, ReconcileError, Reconciled, StagedFile};
 use crate::{
     alipay::sftp::{FetchError, Found, SftpServer},
     app::{App, accounts::Fetching},
-    db::{error::Error as DbError, fetches::FetchedFile},
+    db::{error::Error as DbError, reconciliation::fetches::FetchedFile},
     domain::{
         audit::By,
         reconciliation::{

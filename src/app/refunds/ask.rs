@@ -18,17 +18,19 @@ use crate::{
     app::{
         App,
         accounts::Account,
-        ask::{Asker, INSIST_ON_RECORDING, answered},
+        deadline::Stopwatch,
         error::Error,
-        follow_up::{Interrupted, settle},
-        operate::{tells_something, unrecorded},
-        record::RecordError,
-        stopwatch::Stopwatch,
-        waiters::Awaited as _,
+        notifier::Awaited as _,
+        payments::{
+            ask::{Asker, INSIST_ON_RECORDING, answered},
+            follow_up::{Interrupted, settle},
+            operate::{tells_something, unrecorded},
+            record::RecordError,
+        },
     },
     db::{
         follow_ups::Claimed,
-        record::{Fence, Owed, Recorded},
+        payments::record::{Fence, Owed, Recorded},
         refunds::RefundQuestion,
     },
     domain::{

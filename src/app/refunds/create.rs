@@ -12,15 +12,15 @@ use super::{ask::send_refund, limits, outcome::refund_event, record::RefundNews}
 use crate::{
     app::{
         App,
-        create::{INSIST_ON_RECORDING, INTENT_TRIES},
+        deadline::Stopwatch,
         error::Error,
         insistence::{INTENT_DEADLINE, Insistence},
-        stopwatch::Stopwatch,
+        payments::create::{INSIST_ON_RECORDING, INTENT_TRIES},
     },
     db::{
         Db,
         error::Error as DbError,
-        record::Owed,
+        payments::record::Owed,
         refunds::{CommittedRefund, Obstacle, RefundIntent},
     },
     domain::{

@@ -6,11 +6,11 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     alipay::result_code::refusal_claims,
-    app::{App, insistence::Insistence, record::RecordError},
+    app::{App, insistence::Insistence, payments::record::RecordError},
     db::{
         contradictions::Opened,
         error::Error as DbError,
-        record::{Fence, Grounds, Owed, Recorded},
+        payments::record::{Fence, Grounds, Owed, Recorded},
         refunds::{RefundChange, RefundRecord},
     },
     domain::{

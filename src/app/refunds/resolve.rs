@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::record::RefundNews;
 use crate::{
-    app::{App, Grounds, error::Error, operate::unrecorded},
-    db::{contradictions::Settlement, record::Owed},
+    app::{App, Grounds, error::Error, payments::operate::unrecorded},
+    db::{contradictions::Settlement, payments::record::Owed},
     domain::{
         access::principal::Identity,
         follow_ups::schedule::Subject,

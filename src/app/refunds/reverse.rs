@@ -16,12 +16,14 @@ use super::create::check_refundable;
 use crate::{
     app::{
         App,
-        ask::Ask,
-        cancel::{TRIES, check_cancelable, repeated},
         error::Error,
-        record::News,
+        payments::{
+            ask::Ask,
+            cancel::{TRIES, check_cancelable, repeated},
+            record::News,
+        },
     },
-    db::{error::Error as DbError, record::Recorded, refunds::TurnedCancel},
+    db::{error::Error as DbError, payments::record::Recorded, refunds::TurnedCancel},
     domain::{
         access::principal::Principal,
         follow_ups::schedule::Subject,

@@ -16,16 +16,18 @@ use crate::{
     app::{
         App,
         accounts::Account,
-        ask::INSIST_ON_RECORDING,
+        deadline::Stopwatch,
         error::Error,
-        follow_up::{Interrupted, settle},
-        operate::unrecorded,
-        record::RecordError,
-        stopwatch::Stopwatch,
+        payments::{
+            ask::INSIST_ON_RECORDING,
+            follow_up::{Interrupted, settle},
+            operate::unrecorded,
+            record::RecordError,
+        },
     },
     db::{
         follow_ups::Claimed,
-        record::Fence,
+        payments::record::Fence,
         registrations::{Asked, RegistrationQuestion},
     },
     domain::{

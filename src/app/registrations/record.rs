@@ -5,10 +5,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::{
-    app::{App, insistence::Insistence, record::RecordError},
+    app::{App, insistence::Insistence, payments::record::RecordError},
     db::{
         error::Error as DbError,
-        record::{Fence, Recorded},
+        payments::record::{Fence, Recorded},
         registrations::RegistrationRecord,
     },
     domain::{

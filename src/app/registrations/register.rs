@@ -12,10 +12,10 @@ use crate::{
     app::{
         App,
         accounts::Account,
+        admission::Place,
+        deadline::Stopwatch,
         error::Error,
-        gate::Place,
         insistence::{INTENT_DEADLINE, Insistence},
-        stopwatch::Stopwatch,
     },
     db::{
         error::Error as DbError,

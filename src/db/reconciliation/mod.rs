@@ -6,6 +6,8 @@
 //! that ends its import. A dry run takes the same statements inside one transaction that is rolled
 //! back: the one place with a transaction that spans statements, and no call to Alipay is made in it.
 
+pub mod fetches;
+
 mod compare;
 mod load;
 mod read;

@@ -11,8 +11,10 @@ use crate::{
     db::{
         Db,
         error::Error,
-        payments::CANCEL_MAY_ACT,
-        record::{ActorColumns, Fence, Recorded},
+        payments::{
+            CANCEL_MAY_ACT,
+            record::{ActorColumns, Fence, Recorded},
+        },
         run::Statement as _,
     },
     domain::{

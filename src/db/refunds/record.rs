@@ -7,7 +7,7 @@ use crate::{
     db::{
         Db,
         error::Error,
-        record::{ActorColumns, Fence, Grounds, Owed, Recorded},
+        payments::record::{ActorColumns, Fence, Grounds, Owed, Recorded},
         run::Statement as _,
     },
     domain::{

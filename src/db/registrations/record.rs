@@ -8,7 +8,7 @@ use crate::{
     db::{
         Db,
         error::Error,
-        record::{Fence, Recorded},
+        payments::record::{Fence, Recorded},
         run::Statement as _,
     },
     domain::{

@@ -117,7 +117,10 @@ fn the_simulator_and_the_tools_share_no_code_with_the_gateway() {
 #[test]
 fn every_statement_runs_under_a_deadline() {
     assert_none(&every_source(unbounded));
-    let beside = Source::new("src/db/record.rs", "query.fetch_one(&self.pool).await");
+    let beside = Source::new(
+        "src/db/payments/record.rs",
+        "query.fetch_one(&self.pool).await",
+    );
     assert_eq!(unbounded(&beside).len(), 1);
 }
 
@@ -139,7 +142,7 @@ fn an_import_against_the_table_is_found_however_it_is_written() {
     for (path, text) in [
         ("src/domain/payments/payment.rs", "use crate::db::Db;"),
         (
-            "src/db/intent.rs",
+            "src/db/payments/intent.rs",
             "use crate::{\n    domain::{id::PaymentId},\n    alipay::client::Alipay,\n};",
         ),
         ("src/http/health.rs", "fn live() { crate::db::ping(); }"),
@@ -163,7 +166,7 @@ fn what_is_allowed_or_only_spoken_of_is_no_violation() {
             "/* see crate::db */ use crate::domain::id;",
         ),
         (
-            "src/db/record.rs",
+            "src/db/payments/record.rs",
             "use super::{Db, error::Error}; use crate::domain::id;",
         ),
         (
@@ -175,10 +178,13 @@ fn what_is_allowed_or_only_spoken_of_is_no_violation() {
             "const Q: char = '\"'; fn f<'a>(x: &'a str) -> &'a str { x }",
         ),
         (
-            "src/app/create.rs",
+            "src/app/payments/create.rs",
             "use crate::{alipay::client::Alipay, db::Db};",
         ),
-        ("src/app/follow_up.rs", "self.begin(payment, fence).await"),
+        (
+            "src/app/payments/follow_up.rs",
+            "self.begin(payment, fence).await",
+        ),
     ] {
         let source = Source::new(path, text);
         let mut found = imports(&source, &allowed());
@@ -191,19 +197,22 @@ fn what_is_allowed_or_only_spoken_of_is_no_violation() {
 fn a_reserved_word_elsewhere_is_found() {
     for (path, text) in [
         ("src/http/health.rs", "sqlx::query(\"select 1\")"),
-        ("src/app/read.rs", "query!(\"select 1\")"),
+        ("src/app/payments/read.rs", "query!(\"select 1\")"),
         (
-            "src/app/read.rs",
+            "src/app/payments/read.rs",
             "sqlx_macros::query_as!(Row, \"select 1\")",
         ),
-        ("src/db/record.rs", "let tx = self.pool.begin().await?;"),
         (
-            "src/db/record.rs",
+            "src/db/payments/record.rs",
+            "let tx = self.pool.begin().await?;",
+        ),
+        (
+            "src/db/payments/record.rs",
             "fn f(tx: &mut Transaction<'_, Postgres>) {}",
         ),
         ("src/http/payments/create.rs", "payment.apply(&event, now)"),
         ("src/jobs/worker.rs", "let event = PaymentEvent::Paid;"),
-        ("src/app/read.rs", "use axum::Json;"),
+        ("src/app/payments/read.rs", "use axum::Json;"),
         ("src/app/error.rs", "fn status(&self) -> StatusCode {}"),
         ("src/http/barcodes.rs", "reqwest::get(url)"),
         ("src/db/mod.rs", "use quick_xml::Reader;"),

@@ -34,13 +34,13 @@ use alipayhk_gateway::{
     },
     app::{
         App, Deadlines, Parts,
+        access::api_keys,
         accounts::{Account, Accounts, Fetching},
-        api_keys,
-        gate::Bounds,
+        admission::Bounds,
         hashing::SecretKey,
     },
     clock::ManualClock,
-    db::{Db, directory::DefaultMerchant, run::Limits},
+    db::{Db, access::directory::DefaultMerchant, run::Limits},
     domain::{
         access::{
             api_key::NewApiKey,

@@ -1,0 +1,342 @@
+//! One question to Alipay about an existing payment: its intent, the call, the record. Workers and
+//! callers take the same path; a worker under its claim, a caller under nothing but the payment's
+//! version.
+//!
+//! Questions are identity-stable: a query, or a cancel under the same id
+//! (`docs/invariants.md` R11). None mints an id or sends a payment.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use super::{
+    create,
+    follow_up::Interrupted,
+    operate::tells_something,
+    outcome::Told,
+    record::{News, RecordError},
+};
+use crate::app::{App, accounts::Account, deadline::Stopwatch};
+use crate::{
+    alipay::{
+        client::Alipay,
+        request::{CancelRequest, QueryRequest},
+    },
+    db::payments::record::{Change, Fence, Owed, Question, Recorded},
+    domain::{
+        attempt::{Answer, AttemptKind},
+        id::{AttemptId, RefundId},
+        payments::{
+            asked::Asked,
+            payment::{CancelReason, Payment, PaymentEvent},
+        },
+        transition::Actor,
+    },
+    failpoint::crashpoint,
+};
+
+/// How long an answer is insisted on while the database is away, where the next question learns the
+/// same.
+pub(in crate::app) const INSIST_ON_RECORDING: Duration = Duration::from_secs(10);
+/// How long after it was decided a caller's cancel may still leave. A process that was stopped in
+/// between must not undo what others have learnt meanwhile (`CANCEL_ACTS_WITHIN`).
+pub(in crate::app) const SEND_CANCEL_WITHIN: Duration = Duration::from_secs(12);
+/// The same of a cancel that no caller asked for: the buyer may pay meanwhile, so it leaves soon after
+/// the query that allowed it, or another query comes first.
+pub(in crate::app) const SEND_UNASKED_CANCEL_WITHIN: Duration = Duration::from_secs(3);
+
+/// Who asks, and in what standing.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::app) struct Asker {
+    /// For the audit trail.
+    pub(in crate::app) actor: Actor,
+    /// A worker's claim.
+    pub(in crate::app) fence: Option<Fence>,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::app) enum Ask {
+    /// Where the trade stands.
+    Query,
+    /// To close or reverse the trade.
+    Cancel(CancelReason),
+    /// To close or reverse the trade for a caller who, where that comes too late, wants it refunded
+    /// under this id.
+    Reverse(RefundId),
+}
+
+impl Ask {
+    /// How long after it was decided the call may still leave.
+    const fn leaves_within(self) -> Duration {
+        match self {
+            Self::Cancel(CancelReason::Requested) | Self::Reverse(_) | Self::Query => {
+                SEND_CANCEL_WITHIN
+            }
+            Self::Cancel(
+                CancelReason::BuyerDidNotConfirm
+                | CancelReason::NeverCreated
+                | CancelReason::ClosedAfterPayment,
+            ) => SEND_UNASKED_CANCEL_WITHIN,
+        }
+    }
+
+    const fn kind(self) -> AttemptKind {
+        match self {
+            Self::Query => AttemptKind::Query,
+            Self::Cancel(_) | Self::Reverse(_) => AttemptKind::Cancel,
+        }
+    }
+}
+
+/// A question whose intent is committed.
+#[derive(Debug)]
+pub(in crate::app) struct Begun {
+    /// The payment, with the change that asking made.
+    pub(in crate::app) payment: Payment,
+    attempt_id: AttemptId,
+    asked_at: DateTime<Utc>,
+    /// Whether a cancel that was sent before may take effect still.
+    earlier_may_act: bool,
+    /// Runs since before the intent was committed.
+    decided: Stopwatch,
+    /// Whom to ask: the account as it was when the intent was committed.
+    account: Arc<Account>,
+}
+
+/// What became of the intent to ask.
+#[derive(Debug)]
+pub(in crate::app) enum Beginning {
+    /// Committed: ask.
+    Begun(Box<Begun>),
+    /// The payment has changed since it was read, or may not be canceled: read and decide again.
+    Changed,
+    /// The claim passed to another worker: stop.
+    FenceLost,
+}
+
+/// An answer, and what Alipay meant.
+struct Reply {
+    told: Told,
+    answer: Answer,
+}
+
+impl App {
+    /// Commits the intent to ask. A first cancel changes the payment in the same statement.
+    pub(in crate::app) async fn begin(
+        &self,
+        payment: Payment,
+        asker: Asker,
+        ask: Ask,
+    ) -> Result<Beginning, Interrupted> {
+        let account = self.account(&payment.partner)?;
+        let decided = Stopwatch::start(&self.clock);
+        let started = match ask {
+            Ask::Cancel(reason) => Some(PaymentEvent::CancelStarted {
+                reason,
+                reversal: None,
+            }),
+            Ask::Reverse(refund_id) => Some(PaymentEvent::CancelStarted {
+                reason: CancelReason::Requested,
+                reversal: Some(refund_id),
+            }),
+            Ask::Query => None,
+        };
+        // A cancel that is under way already is repeated without a change. The time of the change is
+        // the statement's, and only then known.
+        let after = started
+            .as_ref()
+            .and_then(|event| payment.apply(event, payment.updated_at).unwrap_or_default());
+        let attempt_id = AttemptId::mint();
+        let question = Question {
+            merchant_id: payment.merchant_id,
+            payment_id: payment.id,
+            actor: asker.actor,
+            fence: asker.fence,
+            ensure_follow_up: after.as_ref().unwrap_or(&payment).owes_a_question()
+                || payment.inquiry.question_due_at.is_some(),
+            attempt_id,
+            kind: ask.kind(),
+            // A caller's repeat changes nothing and has no claim to guard it.
+            unchanged: (asker.fence.is_none()
+                && ask.kind() == AttemptKind::Cancel
+                && after.is_none())
+            .then_some(payment.version),
+            wakes: asker.fence.is_none()
+                && after.as_ref().unwrap_or(&payment).canceling == Some(CancelReason::Requested),
+            change: after
+                .as_ref()
+                .zip(started.as_ref())
+                .map(|(after, event)| Change {
+                    before: &payment,
+                    after,
+                    event: event.name(),
+                    gateway_at: self.clock.now(),
+                    grounds: None,
+                }),
+            deadline_ms: i64::try_from(self.deadlines.of(ask.kind()).as_millis())
+                .unwrap_or(i64::MAX),
+        };
+        Ok(match self.commit_intention(&question).await? {
+            Recorded::Written(asked_at) => {
+                let after = after.map(|after| Payment {
+                    updated_at: asked_at,
+                    ..after
+                });
+                if let Some(after) = &after {
+                    self.waiters.announce(after);
+                }
+                let mut payment = after.unwrap_or(payment);
+                let earlier_may_act = payment.inquiry.cancel_may_act(asked_at);
+                count_question(&mut payment, attempt_id, ask.kind(), asked_at);
+                Beginning::Begun(Box::new(Begun {
+                    payment,
+                    attempt_id,
+                    asked_at,
+                    earlier_may_act,
+                    decided,
+                    account,
+                }))
+            }
+            Recorded::Stale => Beginning::Changed,
+            Recorded::FenceLost => Beginning::FenceLost,
+        })
+    }
+
+    /// Asks and records. No database connection is held during the call.
+    pub(in crate::app) async fn ask(
+        &self,
+        begun: Begun,
+        asker: Asker,
+        ask: Ask,
+    ) -> Result<(Payment, Answer), RecordError> {
+        let Begun {
+            payment,
+            attempt_id,
+            asked_at,
+            account,
+            ..
+        } = &begun;
+        let (attempt_id, asked_at) = (*attempt_id, *asked_at);
+        crashpoint!(self.db.failpoints, "ask.begun");
+        let started = Instant::now();
+        let reply = call(&account.alipay, &begun, ask).await;
+        crashpoint!(self.db.failpoints, "ask.answered");
+        let now = asked_at + started.elapsed();
+        let news = News {
+            actor: asker.actor,
+            answered: Some((attempt_id, &reply.answer)),
+            told: Some(reply.told),
+            fence: asker.fence,
+            // A caller's query is besides the plan; his cancel is a step of it.
+            reschedule: asker.fence.is_some() || ask.kind() == AttemptKind::Cancel,
+            keep_to_cancel: ask == Ask::Query && payment.is_being_closed(now),
+            owed: answered(
+                ask == Ask::Query,
+                &reply.answer,
+                payment.inquiry.question_due_at,
+            ),
+            grounds: None,
+            now,
+        };
+        // No schedule asks again for a caller at once.
+        let insist_for = match asker.fence {
+            Some(_) => INSIST_ON_RECORDING,
+            None => create::INSIST_ON_RECORDING,
+        };
+        let payment = self.record(payment.clone(), &news, insist_for).await?;
+        Ok((payment, reply.answer))
+    }
+}
+
+/// One upstream call.
+async fn call(alipay: &Alipay, begun: &Begun, ask: Ask) -> Reply {
+    let Begun {
+        payment,
+        asked_at,
+        earlier_may_act,
+        decided,
+        ..
+    } = begun;
+    let asked_at = *asked_at;
+    let partner_trans_id = payment.partner_trans_id.clone();
+    let alipay_trans_id = payment.alipay_trans_id.clone();
+    match ask {
+        Ask::Cancel(_) | Ask::Reverse(_) => {
+            let request = CancelRequest {
+                partner_trans_id,
+                alipay_trans_id,
+            };
+            let too_late = || decided.is_over(ask.leaves_within());
+            let call = alipay.cancel(&request, too_late).await;
+            Reply {
+                told: Told::Cancel {
+                    outcome: call.outcome,
+                    asked_at,
+                    earlier_may_act: *earlier_may_act,
+                },
+                answer: call.answer,
+            }
+        }
+        Ask::Query => {
+            let amount = payment.amount;
+            let request = QueryRequest {
+                partner_trans_id,
+                amount,
+                alipay_trans_id,
+            };
+            let call = alipay.query(&request).await;
+            Reply {
+                told: Told::Query(call.outcome, asked_at),
+                answer: call.answer,
+            }
+        }
+    }
+}
+
+/// What an answer does to the question that was owed besides the plan when it was asked.
+pub(in crate::app) fn answered(
+    is_query: bool,
+    answer: &Answer,
+    owed_since: Option<DateTime<Utc>>,
+) -> Owed {
+    owed_since
+        .filter(|_| is_query && tells_something(answer.class))
+        .map_or(Owed::AsBefore, Owed::Answered)
+}
+
+/// Notes in memory what [`crate::db::Db::begin_question`] has written, so that the next question is
+/// planned from it.
+fn count_question(
+    payment: &mut Payment,
+    id: AttemptId,
+    kind: AttemptKind,
+    asked_at: DateTime<Utc>,
+) {
+    let inquiry = &mut payment.inquiry;
+    inquiry.note(Asked {
+        id,
+        kind,
+        sent_at: asked_at,
+        answer: None,
+    });
+    match kind {
+        AttemptKind::Query => {
+            inquiry.queries += 1;
+            inquiry.last_query_at = Some(asked_at);
+        }
+        AttemptKind::Cancel => {
+            inquiry.cancels += 1;
+            inquiry.confirming_until = None;
+            inquiry.last_cancel_at = Some(asked_at);
+            inquiry.open_cancel_at = Some(asked_at);
+            inquiry.cancel_refused = false;
+        }
+        AttemptKind::Pay
+        | AttemptKind::Refund
+        | AttemptKind::RefundQuery
+        | AttemptKind::MaintainStore
+        | AttemptKind::StoreStatus => {}
+    }
+}

@@ -1,0 +1,216 @@
+//! One visit of the schedule to an open payment. The input is the claim; everything else was read
+//! with it, so the path after a crash and the normal path are one.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use super::{
+    ask::{Ask, Asker, Beginning},
+    outcome::Told,
+    record::{News, RecordError},
+};
+use crate::app::{App, error::Error};
+use crate::{
+    db::{
+        error::Error as DbError,
+        follow_ups::Claimed,
+        payments::record::{Fence, Owed},
+    },
+    domain::{
+        payments::{
+            payment::{CancelReason, Payment, PaymentEvent, PaymentState},
+            plan::{NextStep, next_step},
+        },
+        transition::Actor,
+    },
+    failpoint::crashpoint,
+};
+
+/// Why a visit ended early; the worker tries again later.
+#[derive(Debug, thiserror::Error)]
+pub enum Interrupted {
+    /// The database did not do its part.
+    #[error("the follow-up was interrupted")]
+    Db(#[from] DbError),
+    /// Alipay cannot be asked: the account is not among those configured. What it is about stays owed.
+    #[error("no Alipay account {0} is configured")]
+    AccountNotConfigured(String),
+}
+
+impl Interrupted {
+    /// Whether what was visited itself cannot be worked on; else it is a fault of the environment, which
+    /// passes.
+    pub const fn is_of_the_row(&self) -> bool {
+        match self {
+            Self::Db(error) => error.is_of_the_row(),
+            Self::AccountNotConfigured(_) => false,
+        }
+    }
+}
+
+impl From<Interrupted> for Error {
+    fn from(interrupted: Interrupted) -> Self {
+        match interrupted {
+            Interrupted::Db(error) => error.into(),
+            Interrupted::AccountNotConfigured(partner) => Self::AccountNotConfigured { partner },
+        }
+    }
+}
+
+impl App {
+    /// Does what the plan asks for now, and says when to come again.
+    pub async fn follow_up(&self, claimed: Claimed<Payment>) -> Result<(), Interrupted> {
+        let Claimed {
+            fence,
+            subject: payment,
+            now,
+            ..
+        } = claimed;
+        crashpoint!(self.db.failpoints, "visit.claimed");
+        if payment.contradicted_at.is_some() {
+            settle(self.book_waiting_refunds(&payment).await)?;
+        }
+        match next_step(&self.plan, &payment, now) {
+            NextStep::Settled => {
+                self.db.complete(payment.merchant_id, fence).await?;
+                Ok(())
+            }
+            NextStep::WaitUntil(due) => {
+                self.db.reschedule(payment.merchant_id, fence, due).await?;
+                Ok(())
+            }
+            NextStep::Query => self.ask_then_cancel(payment, fence, now).await,
+            // A cancel takes none of the places of those who wait at a till.
+            NextStep::Cancel if !payment.is_being_closed(now) => {
+                self.db.hand_on_to_close(payment.merchant_id, fence).await?;
+                Ok(())
+            }
+            NextStep::Cancel => self.cancel(payment, fence, now).await,
+            // However late the visit is, it asks before it gives up.
+            NextStep::GiveUp => match self.visit(payment, fence, now, Ask::Query).await? {
+                Some(payment) if matches!(payment.state, PaymentState::Processing(_)) => {
+                    self.give_up(payment, fence, now).await
+                }
+                Some(_) | None => Ok(()),
+            },
+        }
+    }
+
+    /// Asks where the trade stands; where the answer is that it may be canceled now, the same visit
+    /// does, before the answer is an old one.
+    async fn ask_then_cancel(
+        &self,
+        payment: Payment,
+        fence: Fence,
+        now: DateTime<Utc>,
+    ) -> Result<(), Interrupted> {
+        let started = Instant::now();
+        let Some(payment) = self.visit(payment, fence, now, Ask::Query).await? else {
+            return Ok(());
+        };
+        let answered_at = payment.inquiry.last_answered_at().unwrap_or(now);
+        let is_kept = payment.is_being_closed(answered_at)
+            && next_step(&self.plan, &payment, answered_at) == NextStep::Cancel;
+        if !is_kept {
+            return Ok(());
+        }
+        let now = now + started.elapsed();
+        if next_step(&self.plan, &payment, now) == NextStep::Cancel {
+            return self.cancel(payment, fence, now).await;
+        }
+        // Recording took too long: the buyer may have paid since.
+        self.db.reschedule(payment.merchant_id, fence, now).await?;
+        Ok(())
+    }
+
+    async fn cancel(
+        &self,
+        payment: Payment,
+        fence: Fence,
+        now: DateTime<Utc>,
+    ) -> Result<(), Interrupted> {
+        // Nobody asked for it, or the cancel that somebody asked for goes on.
+        let reason = payment
+            .canceling
+            .unwrap_or(CancelReason::BuyerDidNotConfirm);
+        self.visit(payment, fence, now, Ask::Cancel(reason)).await?;
+        Ok(())
+    }
+
+    /// Asks one question under the claim; returns the payment after it, or `None` where another goes on.
+    async fn visit(
+        &self,
+        payment: Payment,
+        fence: Fence,
+        now: DateTime<Utc>,
+        ask: Ask,
+    ) -> Result<Option<Payment>, Interrupted> {
+        let (merchant_id, payment_id) = (payment.merchant_id, payment.id);
+        let asker = Asker {
+            actor: Actor::FollowUp(fence.follow_up_id),
+            fence: Some(fence),
+        };
+        match self.begin(payment, asker, ask).await? {
+            Beginning::Begun(begun) => {
+                let recorded = self.ask(*begun, asker, ask).await;
+                unless_lost(recorded.map(|(payment, _)| payment))
+            }
+            Beginning::Changed => {
+                // Somebody settled or changed it meanwhile: look again at once.
+                self.db.reschedule(merchant_id, fence, now).await?;
+                Ok(None)
+            }
+            Beginning::FenceLost => {
+                tracing::warn!(payment.id = %payment_id, "the claim on the follow-up was lost before asking");
+                Ok(None)
+            }
+        }
+    }
+
+    /// The plan is exhausted: a person must look, and the slow queries go on.
+    async fn give_up(
+        &self,
+        payment: Payment,
+        fence: Fence,
+        now: DateTime<Utc>,
+    ) -> Result<(), Interrupted> {
+        crashpoint!(self.db.failpoints, "visit.giving_up");
+        tracing::error!(payment.id = %payment.id, "every planned question was asked without an answer: unresolved");
+        let news = News {
+            actor: Actor::FollowUp(fence.follow_up_id),
+            answered: None,
+            told: Some(Told::Event(PaymentEvent::PlanExhausted)),
+            fence: Some(fence),
+            reschedule: true,
+            keep_to_cancel: false,
+            owed: Owed::AsBefore,
+            grounds: None,
+            now,
+        };
+        settle(
+            self.record(payment, &news, Duration::from_secs(10))
+                .await
+                .map(|_| ()),
+        )
+    }
+}
+
+/// A lost claim is no error of the visit: another worker goes on.
+pub(in crate::app) fn settle(recorded: Result<(), RecordError>) -> Result<(), Interrupted> {
+    unless_lost(recorded).map(|_| ())
+}
+
+/// What was recorded; `None` where another goes on.
+fn unless_lost<T>(recorded: Result<T, RecordError>) -> Result<Option<T>, Interrupted> {
+    match recorded {
+        Ok(recorded) => Ok(Some(recorded)),
+        Err(RecordError::Missing) => Ok(None),
+        Err(RecordError::FenceLost) => {
+            tracing::warn!("the claim on the follow-up was lost; another worker goes on");
+            Ok(None)
+        }
+        Err(RecordError::Db(error)) => Err(Interrupted::Db(error)),
+    }
+}

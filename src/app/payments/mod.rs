@@ -1,0 +1,26 @@
+//! Payments: taken, undone, asked about, and what was learnt of them.
+//!
+//! | file | use case |
+//! |---|---|
+//! | `create` | take a payment: intent, call, record |
+//! | `cancel` | undo a payment, also one whose answer never arrived |
+//! | `ask` | one question to Alipay, by a worker or by a caller |
+//! | `outcome` | what an answer means for the payment |
+//! | `record` | persist what was learnt; the only such path |
+//! | `follow_up` | one visit of the schedule to an open payment |
+//! | `operate` | ask now, steer the schedule, decide what stayed open |
+//! | `read` | look without asking Alipay |
+
+pub(in crate::app) mod ask;
+pub(in crate::app) mod cancel;
+pub(in crate::app) mod create;
+pub(in crate::app) mod follow_up;
+pub(in crate::app) mod operate;
+pub(in crate::app) mod outcome;
+pub(in crate::app) mod read;
+pub(in crate::app) mod record;
+
+pub use cancel::{Canceled, Known};
+pub use create::Created;
+pub use follow_up::Interrupted;
+pub use read::{Timeline, Wait};

@@ -1,0 +1,337 @@
+//! Persisting news of a payment: the only path to the database for anything Alipay said.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::outcome::{Meaning, Told, event_of_the_door};
+use crate::app::{App, insistence::Insistence, refunds::turns_into};
+use crate::{
+    db::{
+        contradictions::Opened,
+        error::Error as DbError,
+        payments::record::{Change, Fence, Grounds, Owed, Record, Recorded},
+    },
+    domain::{
+        attempt::Answer,
+        contradiction::Claim,
+        id::{AttemptId, RefundId},
+        payments::{
+            payment::{Payment, PaymentEvent},
+            plan::{self, NextStep, Plan},
+        },
+        transition::Actor,
+    },
+    failpoint::crashpoint,
+};
+
+/// Something that was learnt of a payment.
+#[derive(Debug)]
+pub(in crate::app) struct News<'a> {
+    /// Who asked.
+    pub(in crate::app) actor: Actor,
+    /// The call and its answer.
+    pub(in crate::app) answered: Option<(AttemptId, &'a Answer)>,
+    /// What was told; what that means is decided on the payment as it is when it is written.
+    pub(in crate::app) told: Option<Told>,
+    /// The claim of the worker that asked.
+    pub(in crate::app) fence: Option<Fence>,
+    /// Whether the plan goes on from this news: the follow-up is rescheduled.
+    pub(in crate::app) reschedule: bool,
+    /// Whether the claim is kept where the plan says to cancel now: the same visit does.
+    pub(in crate::app) keep_to_cancel: bool,
+    /// What it does to the question that is owed besides the plan.
+    pub(in crate::app) owed: Owed,
+    /// What an operator gave as grounds.
+    pub(in crate::app) grounds: Option<&'a Grounds>,
+    /// The time of the news, near the database's clock: plans the next question.
+    pub(in crate::app) now: DateTime<Utc>,
+}
+
+impl News<'_> {
+    /// The call that was answered.
+    pub(in crate::app) fn attempt_id(&self) -> Option<AttemptId> {
+        self.answered.map(|(attempt_id, _)| attempt_id)
+    }
+
+    /// Whether it is the answer to a cancel of this payment, and ends it.
+    fn cancel_refused(&self, payment: &Payment) -> Option<bool> {
+        self.told.as_ref()?.cancel_refused(payment)
+    }
+}
+
+/// Why news could not be written.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::app) enum RecordError {
+    /// The claim passed to another worker, which will learn the truth itself.
+    #[error("the claim on the follow-up was lost")]
+    FenceLost,
+    /// The payment vanished, which the schema forbids.
+    #[error("the payment does not exist")]
+    Missing,
+    /// The database stayed away for longer than we insist.
+    #[error("the database could not record the answer")]
+    Db(#[from] DbError),
+}
+
+impl App {
+    /// Applies news to a payment and writes it, guarded by the version that was read. Another
+    /// writer's change leads to reading and deciding again; an outage or a commit in doubt to
+    /// repeating the guarded statement for `insist_for` (`docs/invariants.md` R8). Returns the
+    /// payment as it stands.
+    pub(in crate::app) async fn record(
+        &self,
+        mut payment: Payment,
+        news: &News<'_>,
+        insist_for: Duration,
+    ) -> Result<Payment, RecordError> {
+        let mut insistence = Insistence::lasting(insist_for);
+        loop {
+            if let Some((id, answer)) = news.answered {
+                payment.inquiry.note_answer(id, answer.class, news.now);
+            }
+            if let Some(refused) = news.cancel_refused(&payment) {
+                payment.inquiry.cancel_refused = refused;
+            }
+            let (decision, agrees) = decide(&self.plan, &payment, news);
+            let refusals = refusals_after(&payment, news);
+            // What was said against the books is settled first, and only then is anything else done.
+            let settled = if agrees {
+                self.settle_by_answer(&payment, news).await
+            } else {
+                Ok(false)
+            };
+            let written = match &decision {
+                _ if !matches!(settled, Ok(false)) => settled.map(|_| Recorded::Stale),
+                Decision::TurnsInto(refund_id) => {
+                    self.turn_into_refund(&payment, *refund_id, news).await
+                }
+                Decision::Becomes(after, event) => {
+                    self.write(&payment, Some((after, event)), news).await
+                }
+                Decision::Nothing => self.write(&payment, None, news).await,
+                // What is said against the books is kept first, and only then is it answered.
+                Decision::Contradicts(claim) => {
+                    let kept = self.contradict(&payment, *claim, "", news.actor, news.attempt_id());
+                    match kept.await {
+                        Ok(Opened::Known) => self.write(&payment, None, news).await,
+                        Ok(Opened::New | Opened::Stale) => Ok(Recorded::Stale),
+                        Err(error) => Err(error),
+                    }
+                }
+            };
+            match (written, decision) {
+                (Ok(Recorded::Written(_)), Decision::TurnsInto(_)) => {
+                    return self.turned(&payment).await;
+                }
+                (Ok(Recorded::Written(at)), Decision::Becomes(mut after, _)) => {
+                    crashpoint!(self.db.failpoints, "record.written");
+                    after.inquiry.access_refusals = refusals;
+                    after.updated_at = at;
+                    if after.state.status() != payment.state.status() {
+                        after.finalized_at = after.finalized_at.map(|_| at);
+                    }
+                    self.announce(&payment, &after);
+                    return Ok(*after);
+                }
+                (Ok(Recorded::Written(_)), _) => {
+                    payment.inquiry.access_refusals = refusals;
+                    if payment.contradicted_at.is_some() {
+                        self.waiters.announce(&payment);
+                    }
+                    return Ok(payment);
+                }
+                (Ok(Recorded::FenceLost), _) => return Err(RecordError::FenceLost),
+                (Ok(Recorded::Stale), _) => {}
+                (Err(error), _) => {
+                    tracing::warn!(payment.id = %payment.id, error = %error, "recording an answer failed");
+                    insistence.outlast(error).await?;
+                }
+            }
+            match self.db.payment(payment.merchant_id, payment.id).await {
+                Ok(Some(current)) => payment = current,
+                Ok(None) => return Err(RecordError::Missing),
+                // Still away: the guarded statement is repeated on what was read last.
+                Err(error) if error.is_transient() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// A payment whose cancel has just become a refund, as it stands.
+    async fn turned(&self, before: &Payment) -> Result<Payment, RecordError> {
+        let payment = self.db.payment(before.merchant_id, before.id).await?;
+        let payment = payment.ok_or(RecordError::Missing)?;
+        tracing::info!(payment.id = %payment.id, "the cancel came too late; the payment is refunded instead");
+        self.waiters.announce(&payment);
+        Ok(payment)
+    }
+
+    async fn write(
+        &self,
+        before: &Payment,
+        change: Option<(&Payment, &PaymentEvent)>,
+        news: &News<'_>,
+    ) -> Result<Recorded, DbError> {
+        let mut current = change.map_or(before, |(after, _)| after).clone();
+        current.inquiry.question_due_at = news.owed.left_of(current.inquiry.question_due_at);
+        let change = change.map(|(after, event)| Change {
+            before,
+            after,
+            event: event.name(),
+            gateway_at: self.clock.now(),
+            grounds: news.grounds,
+        });
+        self.db
+            .record(&Record {
+                merchant_id: before.merchant_id,
+                payment_id: before.id,
+                actor: news.actor,
+                answered: news.answered,
+                change,
+                fence: news.fence,
+                next_check_at: self.next_check_at(&current, news),
+                owed: news.owed,
+                question_due_at: before.inquiry.question_due_at,
+                cancel_refused: news.cancel_refused(before),
+                // Where nothing was refused before, nothing is to be forgotten.
+                lets_in: lets_in(news)
+                    .filter(|lets_in| !lets_in || before.inquiry.access_refusals > 0),
+            })
+            .await
+    }
+
+    /// When the follow-up asks next; `None` leaves the schedule, and a claim on it, as they are.
+    fn next_check_at(&self, current: &Payment, news: &News<'_>) -> Option<DateTime<Utc>> {
+        let is_kept = || {
+            news.keep_to_cancel
+                && plan::next_step(&self.plan, current, news.now) == NextStep::Cancel
+        };
+        (news.reschedule && !is_kept()).then(|| plan::next_check_at(&self.plan, current, news.now))
+    }
+
+    /// Tells whoever waits, and counts.
+    fn announce(&self, before: &Payment, after: &Payment) {
+        if before.state.status() != after.state.status() {
+            metrics::counter!("payment_transitions_total",
+                "from" => before.state.status(), "to" => after.state.status())
+            .increment(1);
+            if after.state.is_final() {
+                let open_for = after.updated_at - after.created_at;
+                metrics::histogram!("payment_open_seconds", "status" => after.state.status())
+                    .record(open_for.to_std().unwrap_or_default());
+            }
+        }
+        if !before.is_paid_from_unwanted_wallet() && after.is_paid_from_unwanted_wallet() {
+            metrics::counter!("payment_wallets_not_allowed_total").increment(1);
+            tracing::warn!(
+                payment.id = %after.id,
+                merchant.id = %after.merchant_id,
+                "the payment was made from a wallet that its merchant does not accept; it stays paid until somebody refunds it"
+            );
+        }
+        self.waiters.announce(after);
+    }
+}
+
+/// Describes the metrics of this module; call once, after the recorder is installed.
+pub(in crate::app) fn describe_metrics() {
+    metrics::describe_counter!(
+        "payment_transitions_total",
+        metrics::Unit::Count,
+        "Changes of a payment's status, by the old and the new one."
+    );
+    metrics::describe_histogram!(
+        "payment_open_seconds",
+        metrics::Unit::Seconds,
+        "Time from a payment's creation to its final status."
+    );
+    metrics::describe_counter!(
+        "payment_wallets_not_allowed_total",
+        metrics::Unit::Count,
+        "Payments made from a wallet that is none of the merchant's allowed ones."
+    );
+    metrics::describe_counter!(
+        "payment_contradictions_total",
+        metrics::Unit::Count,
+        "What Alipay says against the books of a payment; each is asked about and needs a person."
+    );
+}
+
+/// How often in a row Alipay has refused at its door what was asked of the payment, after the news.
+fn refusals_after(payment: &Payment, news: &News<'_>) -> i32 {
+    let before = payment.inquiry.access_refusals;
+    match lets_in(news) {
+        Some(true) => 0,
+        Some(false) => before + 1,
+        None => before,
+    }
+}
+
+fn lets_in(news: &News<'_>) -> Option<bool> {
+    let (_, answer) = news.answered?;
+    answer.class.lets_the_account_in()
+}
+
+/// What news come to on a payment as it stands.
+enum Decision {
+    /// It says nothing new, or nothing at all.
+    Nothing,
+    /// The payment changes.
+    Becomes(Box<Payment>, PaymentEvent),
+    /// The cancel under way ends, and this refund is made in its place.
+    TurnsInto(RefundId),
+    /// It is said against the books.
+    Contradicts(Claim),
+}
+
+/// What the news come to, and whether they say what the books say, to a question that was asked since
+/// something else was said.
+fn decide(plan: &Plan, payment: &Payment, news: &News<'_>) -> (Decision, bool) {
+    let Some(told) = &news.told else {
+        return (Decision::Nothing, false);
+    };
+    let event = match told.meaning(plan, payment) {
+        Meaning::Nothing => {
+            match news
+                .answered
+                .and_then(|(_, answer)| event_of_the_door(answer))
+            {
+                Some(event) => event,
+                None => return (Decision::Nothing, false),
+            }
+        }
+        Meaning::Event(event) => payment.beyond_its_end(event),
+        Meaning::Claim(event) => {
+            let claim = Claim::of_payment(&event);
+            let decision = claim.map_or(Decision::Nothing, Decision::Contradicts);
+            return (decision, false);
+        }
+    };
+    let was_asked_since = payment.was_contradicted_before(told.asked_at());
+    let agrees = was_asked_since && payment.agrees_with(&event);
+    if let Some(refund_id) = turns_into(payment, &event) {
+        if payment.proven_returned_minor == 0 {
+            return (Decision::TurnsInto(refund_id), false);
+        }
+        // What was said to be back cannot be refunded: the wish waits until a question that was asked since
+        // proves that the money is with the merchant still.
+        return (Decision::Nothing, was_asked_since);
+    }
+    (decision_on(payment, event, news), agrees)
+}
+
+/// What an event comes to.
+fn decision_on(payment: &Payment, event: PaymentEvent, news: &News<'_>) -> Decision {
+    match payment.apply(&event, news.now) {
+        Ok(Some(after)) => Decision::Becomes(Box::new(after), event),
+        Ok(None) => Decision::Nothing,
+        Err(contradiction) => {
+            if let Some(claim) = Claim::of_payment(&event) {
+                return Decision::Contradicts(claim);
+            }
+            tracing::error!(payment.id = %payment.id, %contradiction, "what was decided does not fit the payment; nothing was changed");
+            Decision::Nothing
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Keys, and who they stand for.
+
+pub mod api_keys;
+pub mod directory;

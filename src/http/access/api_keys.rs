@@ -1,0 +1,437 @@
+//! `/v1/admin/api-keys`: who may call.
+
+use axum::{
+    Json as JsonAnswer,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    app::{App, access::api_keys::MadeApiKey},
+    domain::{
+        access::{
+            api_key::{
+                ApiKey, ApiKeyFilter, MAX_NAME, MAX_OVERLAP_SECONDS, NewApiKey, Rotated, Rotation,
+            },
+            principal::{Identity, Reach, Scope},
+        },
+        id::{ApiKeyId, MerchantId},
+    },
+    http::{
+        answer::timestamp,
+        extract::{
+            Administer, Id, JsonBody, ObjectReader, Overseer, json::Json, query::RawPairs,
+            read_fields,
+        },
+        paging::{Paging, cursor_after},
+        problem::Problem,
+    },
+};
+
+/// For how long a replaced key is accepted where the caller does not say: a day.
+const DEFAULT_OVERLAP_SECONDS: i64 = 24 * 60 * 60;
+
+/// An API key to be made.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateApiKeyRequest {
+    /// What people call it.
+    #[schema(example = "till-1", min_length = 1, max_length = 64)]
+    pub name: String,
+    /// What it may do: `payments:write`, `payments:read`, `refunds:write`, `operations`,
+    /// `reconciliation`, `admin`. The operator's key may carry the last three, a merchant's key any
+    /// that its maker has.
+    #[schema(example = json!(["payments:write", "payments:read"]), min_items = 1, max_items = 6)]
+    pub scopes: Vec<String>,
+    /// Whose it is. A merchant's own where a merchant makes it; the operator says it, or `operator`.
+    #[schema(nullable = false, example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")]
+    pub merchant_id: Option<String>,
+    /// Whether it is the operator's, who sees all merchants.
+    #[schema(nullable = false, example = false)]
+    pub operator: Option<bool>,
+    /// From when on it is refused (RFC 3339); never where it is left out.
+    #[schema(nullable = false, value_type = Option<String>, format = DateTime, example = "2027-11-22T04:00:00Z")]
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// How a key is replaced. `{}` is a whole request.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotateApiKeyRequest {
+    /// For how many seconds the old key is still accepted; a day where it is left out.
+    #[schema(
+        nullable = false,
+        example = 86400,
+        minimum = 0,
+        maximum = 2_592_000_i64
+    )]
+    pub overlap_seconds: Option<i64>,
+    /// From when on the new key is refused (RFC 3339); never where it is left out.
+    #[schema(nullable = false, value_type = Option<String>, format = DateTime, example = "2027-11-22T04:00:00Z")]
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// An API key: everything but the key itself.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = ApiKey)]
+pub struct ApiKeyView {
+    /// Its id.
+    #[schema(
+        example = "key_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c",
+        pattern = "^key_[0-9a-f]{32}$"
+    )]
+    pub id: String,
+    /// Always `api_key`.
+    #[schema(example = "api_key")]
+    pub object: &'static str,
+    /// Whose it is; `null`: the operator's.
+    #[schema(required = true, example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")]
+    pub merchant_id: Option<String>,
+    /// What people call it.
+    #[schema(example = "till-1")]
+    pub name: String,
+    /// Its first characters; `null` of the oldest keys.
+    #[schema(required = true, example = "ahk_5RDtg8")]
+    pub prefix: Option<String>,
+    /// `api_key`; or `jwt`, which is no key but whoever presented access tokens: `revoke` shuts them out.
+    #[schema(example = "api_key")]
+    pub kind: &'static str,
+    /// Who issues its access tokens; `null` of a key.
+    #[schema(required = true, example = json!(null))]
+    pub issuer: Option<String>,
+    /// For whom they are issued; `null` of a key.
+    #[schema(required = true, example = json!(null))]
+    pub subject: Option<String>,
+    /// What it may do. Of `jwt` nothing by itself: each token says what it may do.
+    #[schema(example = json!(["payments:write", "payments:read"]))]
+    pub scopes: Vec<&'static str>,
+    /// `active`, `expired` or `revoked`.
+    #[schema(example = "active")]
+    pub status: &'static str,
+    /// When it was made.
+    #[schema(format = DateTime, example = "2026-11-22T04:00:00.000Z")]
+    pub created_at: String,
+    /// From when on it is refused; `null`: never.
+    #[schema(required = true, format = DateTime, example = json!(null))]
+    pub expires_at: Option<String>,
+    /// Since when it is refused because somebody said so.
+    #[schema(required = true, format = DateTime, example = json!(null))]
+    pub revoked_at: Option<String>,
+    /// When it was last presented, to the minute; about a minute late.
+    #[schema(required = true, format = DateTime, example = "2026-11-22T04:00:00.000Z")]
+    pub last_used_at: Option<String>,
+    /// The key it took the place of.
+    #[schema(required = true, example = json!(null))]
+    pub replaces: Option<String>,
+}
+
+impl From<&ApiKey> for ApiKeyView {
+    fn from(key: &ApiKey) -> Self {
+        Self {
+            id: key.id.to_string(),
+            object: "api_key",
+            merchant_id: key.reach.merchant_id().map(|id| id.to_string()),
+            name: key.name.clone(),
+            prefix: key.prefix.clone(),
+            kind: key.credential().as_str(),
+            issuer: key.subject.as_ref().map(|of| of.issuer.clone()),
+            subject: key.subject.as_ref().map(|of| of.subject.clone()),
+            scopes: key.scopes.iter().map(|scope| scope.as_str()).collect(),
+            status: key.status.as_str(),
+            created_at: timestamp(key.created_at),
+            expires_at: key.expires_at.map(timestamp),
+            revoked_at: key.revoked_at.map(timestamp),
+            last_used_at: key.last_used_at.map(timestamp),
+            replaces: key.replaces.map(|id| id.to_string()),
+        }
+    }
+}
+
+/// A key that was just made. Not `Debug`: it holds the key.
+#[derive(Serialize, ToSchema)]
+#[expect(missing_debug_implementations, reason = "it holds the key itself")]
+pub struct MadeApiKeyView {
+    #[serde(flatten)]
+    api_key: ApiKeyView,
+    /// The key itself: shown here, once, and stored nowhere.
+    #[schema(example = "ahk_5RDtg8w6CRiwImLJg580OtWlU6aNJk1LbapGxNlFuTcq1Zt0b_x")]
+    key: String,
+}
+
+/// A page of API keys.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ApiKeyList {
+    /// The keys, newest first.
+    pub items: Vec<ApiKeyView>,
+    /// Send it as `cursor` to get the next page; `null` on the last.
+    #[schema(required = true, example = "AQGZs8HS439Ki2x9jp8KGyw")]
+    pub next_cursor: Option<String>,
+}
+
+/// Make an API key
+///
+/// The answer shows the key itself, once. It works at once, everywhere. A repeat makes another key:
+/// where an answer was lost, revoke what the list shows.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/api-keys",
+    tag = "administration",
+    operation_id = "create_api_key",
+    security(("api_key" = ["admin"])),
+    request_body(content = CreateApiKeyRequest, description = "The key.", content_type = "application/json"),
+    responses(
+        (status = 201, description = "The key, with the key itself.", body = MadeApiKeyView,
+            headers(("Location" = String, description = "Where it can be read."))),
+    ),
+)]
+pub async fn create(
+    State(app): State<App>,
+    overseer: Overseer<Administer>,
+    query: RawPairs,
+    JsonBody(body): JsonBody,
+) -> Result<impl IntoResponse, Problem> {
+    query.reader().finish()?;
+    let new = read_new(&overseer, &body)?;
+    let made = app.create_api_key(&new, &overseer.by()).await?;
+    Ok(handed_out(&made))
+}
+
+/// List API keys
+///
+/// Newest first, expired and revoked ones too. Filters combine.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/api-keys",
+    tag = "administration",
+    operation_id = "list_api_keys",
+    security(("api_key" = ["admin"])),
+    params(
+        ("merchant_id" = Option<String>, Query, description = "Whose keys.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
+        ("active" = Option<bool>, Query, description = "Only those that are accepted (`true`), or only the others (`false`)."),
+        ("limit" = Option<i32>, Query, minimum = 1, maximum = 200, description = "Most items on the page; 50 where it is left out."),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
+    ),
+    responses((status = 200, description = "A page.", body = ApiKeyList)),
+)]
+pub async fn list(
+    State(app): State<App>,
+    Overseer { identity, .. }: Overseer<Administer>,
+    query: RawPairs,
+) -> Result<JsonAnswer<ApiKeyList>, Problem> {
+    let mut reader = query.reader();
+    let filter = ApiKeyFilter {
+        merchant_id: reader.parse("merchant_id", "must be a merchant's id", |text| {
+            text.parse().ok()
+        }),
+        active: reader.parse("active", "must be true or false", |text| text.parse().ok()),
+    };
+    let Paging { after, limit } = Paging::read(reader)?;
+    let page = app
+        .list_api_keys(identity.reach, filter, after, limit)
+        .await?;
+    Ok(JsonAnswer(ApiKeyList {
+        items: page.items.iter().map(ApiKeyView::from).collect(),
+        next_cursor: page.next.map(|last| cursor_after(last.uuid())),
+    }))
+}
+
+/// Read an API key
+///
+/// Everything but the key itself.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/api-keys/{id}",
+    tag = "administration",
+    operation_id = "get_api_key",
+    security(("api_key" = ["admin"])),
+    params(("id" = String, Path, description = "The key's id.", example = "key_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
+    responses((status = 200, description = "The key.", body = ApiKeyView)),
+)]
+pub async fn read(
+    State(app): State<App>,
+    Overseer { identity, .. }: Overseer<Administer>,
+    Id(id): Id<ApiKeyId>,
+    query: RawPairs,
+) -> Result<JsonAnswer<ApiKeyView>, Problem> {
+    query.reader().finish()?;
+    let key = app
+        .api_key(identity.reach, id)
+        .await?
+        .ok_or_else(Problem::api_key_not_found)?;
+    Ok(JsonAnswer(ApiKeyView::from(&key)))
+}
+
+/// Revoke an API key
+///
+/// Refused at once by the replica that answers, within ten seconds by the others. For good: a
+/// revoked key stays revoked. Revoking it again changes nothing.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/api-keys/{id}/revoke",
+    tag = "administration",
+    operation_id = "revoke_api_key",
+    security(("api_key" = ["admin"])),
+    params(("id" = String, Path, description = "The key's id.", example = "key_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
+    responses((status = 200, description = "The key, revoked.", body = ApiKeyView)),
+)]
+pub async fn revoke(
+    State(app): State<App>,
+    overseer: Overseer<Administer>,
+    Id(id): Id<ApiKeyId>,
+    query: RawPairs,
+) -> Result<JsonAnswer<ApiKeyView>, Problem> {
+    query.reader().finish()?;
+    let key = app
+        .revoke_api_key(overseer.identity.reach, id, &overseer.by())
+        .await?
+        .ok_or_else(Problem::api_key_not_found)?;
+    Ok(JsonAnswer(ApiKeyView::from(&key)))
+}
+
+/// Rotate an API key
+///
+/// Makes a new key with the same name, scopes and owner; the old one is accepted for
+/// `overlap_seconds` more, so that callers can change over without a failed call.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/api-keys/{id}/rotate",
+    tag = "administration",
+    operation_id = "rotate_api_key",
+    security(("api_key" = ["admin"])),
+    params(("id" = String, Path, description = "The old key's id.", example = "key_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
+    request_body(content = RotateApiKeyRequest, description = "How long both are accepted.", content_type = "application/json"),
+    responses(
+        (status = 201, description = "The new key, with the key itself.", body = MadeApiKeyView,
+            headers(("Location" = String, description = "Where it can be read."))),
+    ),
+)]
+pub async fn rotate(
+    State(app): State<App>,
+    overseer: Overseer<Administer>,
+    Id(id): Id<ApiKeyId>,
+    query: RawPairs,
+    JsonBody(body): JsonBody,
+) -> Result<impl IntoResponse, Problem> {
+    query.reader().finish()?;
+    let rotation = read_fields(&body, |reader| {
+        let overlap = reader.integer("overlap_seconds", 0, MAX_OVERLAP_SECONDS);
+        Some(Rotation {
+            overlap_seconds: overlap.unwrap_or(DEFAULT_OVERLAP_SECONDS),
+            expires_at: reader.instant("expires_at"),
+        })
+    })?;
+    let old = app
+        .api_key(overseer.identity.reach, id)
+        .await?
+        .ok_or_else(Problem::api_key_not_found)?;
+    // Who replaces a key gets all that it may do.
+    if !old
+        .scopes
+        .iter()
+        .all(|scope| may_give(&overseer.identity, *scope))
+    {
+        return Err(Problem::insufficient_scope(&old.scopes));
+    }
+    let replaced = app
+        .rotate_api_key(overseer.identity.reach, id, rotation, &overseer.by())
+        .await?;
+    match replaced {
+        Rotated::Made(made) => Ok(handed_out(&made)),
+        Rotated::NotActive => Err(Problem::api_key_not_active()),
+        Rotated::Missing => Err(Problem::api_key_not_found()),
+    }
+}
+
+/// A merchant's administrator gives what it has; the operator's, all.
+fn may_give(giver: &Identity, scope: Scope) -> bool {
+    giver.reach == Reach::Operator || giver.may(scope)
+}
+
+fn read_new(overseer: &Overseer<Administer>, body: &Json) -> Result<NewApiKey, Problem> {
+    let giver = &overseer.identity;
+    let (reach, new) = read_fields(body, |reader| {
+        let reach = read_reach(giver, reader);
+        let name = reader.bounded_text("name", MAX_NAME);
+        reader.require("name");
+        let scopes = reader.list("scopes", Scope::ALL.len(), "is no scope", Scope::from_name);
+        reader.require("scopes");
+        if let (Some(scopes), Some(reach)) = (&scopes, reach) {
+            refuse_scopes(giver, reach, scopes, reader);
+        }
+        let expires_at = reader.instant("expires_at");
+        let (mut scopes, reach) = (scopes?, reach?);
+        scopes.sort();
+        scopes.dedup();
+        let name = name?.to_owned();
+        Some((
+            reach,
+            NewApiKey {
+                reach,
+                name,
+                scopes,
+                expires_at,
+            },
+        ))
+    })?;
+    if reach != giver.reach {
+        overseer.operator_only()?;
+    }
+    Ok(new)
+}
+
+/// Whose the new key is to be. Whether the giver may say so is decided afterwards.
+fn read_reach(giver: &Identity, reader: &mut ObjectReader) -> Option<Reach> {
+    let merchant_id = reader.text("merchant_id").map(str::parse::<MerchantId>);
+    let operator = reader.boolean("operator").unwrap_or(false);
+    match (merchant_id, operator, giver.reach) {
+        (Some(Ok(id)), false, _) => Some(Reach::Merchant(id)),
+        (Some(Err(_)), _, _) => {
+            reader.fault("merchant_id", "invalid_format", "must be a merchant's id");
+            None
+        }
+        (Some(Ok(_)), true, _) => {
+            let detail = "is either a merchant's or the operator's: leave one of both out";
+            reader.fault("operator", "not_together", detail);
+            None
+        }
+        (None, true, _) => Some(Reach::Operator),
+        (None, false, own @ Reach::Merchant(_)) => Some(own),
+        (None, false, Reach::Operator) => {
+            let detail = "say whose key it is, or `\"operator\": true`";
+            reader.fault("merchant_id", "required", detail);
+            None
+        }
+    }
+}
+
+fn refuse_scopes(giver: &Identity, reach: Reach, scopes: &[Scope], reader: &mut ObjectReader) {
+    let out_of_reach = Scope::out_of_reach(reach, scopes);
+    for scope in scopes {
+        let name = scope.as_str();
+        if out_of_reach.contains(scope) {
+            let detail = format!("`{name}` is a merchant's; the operator's key cannot carry it");
+            reader.fault("scopes", "out_of_reach", detail);
+        } else if !may_give(giver, *scope) {
+            let detail = format!("`{name}` can be given only by a key that has it");
+            reader.fault("scopes", "scope_not_held", detail);
+        }
+    }
+}
+
+fn handed_out(made: &MadeApiKey) -> impl IntoResponse + use<> {
+    let api_key = ApiKeyView::from(&made.api_key);
+    let location = format!("/v1/admin/api-keys/{}", api_key.id);
+    let view = MadeApiKeyView {
+        api_key,
+        key: made.key().to_owned(),
+    };
+    (
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        JsonAnswer(view),
+    )
+}

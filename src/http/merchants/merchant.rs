@@ -1,0 +1,517 @@
+//! `/v1/admin/merchants`: who sells, what it takes and how much may go back.
+
+use axum::{Json as JsonAnswer, extract::State, http::StatusCode};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    body::{merchant_patch, new_merchant},
+    partners::LimitsView,
+};
+use crate::{
+    app::{
+        App,
+        merchants::{Changed, Made, MerchantAct},
+    },
+    domain::{
+        audit::By,
+        id::{MerchantId, MerchantReference},
+        merchants::{
+            merchant::{Merchant, MerchantFilter},
+            rules::TerminalPattern,
+        },
+    },
+    http::{
+        answer::{Resource, timestamp},
+        extract::{
+            Administer, Faults, Id, IfMatch, JsonBody, Overseer,
+            json::Json,
+            members::{MAX_REASON, MAX_TICKET},
+            query::RawPairs,
+            read_fields,
+        },
+        paging::{Paging, cursor_after},
+        problem::Problem,
+    },
+};
+
+// The request types are the documentation; `merchant_body` does the reading.
+/// A merchant to be made, with its default store.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateMerchantRequest {
+    /// Your own name for it, unique for ever: a repeat of the request finds the merchant again by it.
+    #[schema(example = "TEAM-7", pattern = "^[A-Za-z0-9._-]{1,64}$")]
+    pub external_id: String,
+    /// What people call it.
+    #[schema(example = "Harbour Tea", min_length = 1, max_length = 128)]
+    pub name: String,
+    /// The Alipay account that is paid: one of `GET /v1/admin/partners`. It never changes.
+    #[schema(example = "2088000000000001", pattern = "^[0-9]{16}$")]
+    pub partner: String,
+    /// The merchant's id at Alipay.
+    #[schema(example = "SM007", pattern = "^[A-Za-z0-9_]{1,64}$")]
+    pub secondary_merchant_id: String,
+    /// The merchant's legal name.
+    #[schema(example = "Harbour Tea Ltd", min_length = 1, max_length = 128)]
+    pub secondary_merchant_name: String,
+    /// The merchant category code.
+    #[schema(example = "5812", pattern = "^[0-9]{4}$")]
+    pub secondary_merchant_industry: String,
+    /// The store of payments that name none.
+    pub default_store: DefaultStoreRequest,
+    /// Which tills may take payments; any where it is left out.
+    #[schema(nullable = false)]
+    pub terminals: Option<TerminalsView>,
+    /// Limits; those of the Alipay account where they are left out.
+    #[schema(nullable = false)]
+    pub limits: Option<LimitsView>,
+    /// Which wallets it wants to be paid with; any where it is left out.
+    #[schema(nullable = false, example = json!(["ALIPAYHK"]), min_items = 1, max_items = 20)]
+    pub allowed_wallets: Option<Vec<String>>,
+}
+
+/// The store of payments that name none.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DefaultStoreRequest {
+    /// Unique within the merchant.
+    #[schema(example = "ST01", min_length = 1, max_length = 64)]
+    pub store_id: String,
+    /// The shop's name, also at Alipay.
+    #[schema(example = "Harbour Tea Central", min_length = 1, max_length = 256)]
+    pub name: String,
+}
+
+/// Changes of a merchant (JSON merge patch, RFC 7396): what is left out stays, `null` takes a limit or
+/// a list away. Of the merchant that the configuration makes, its name, its data at Alipay and its
+/// default store come from there and are refused here.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeMerchantRequest {
+    /// What people call it.
+    #[schema(
+        nullable = false,
+        example = "Harbour Tea",
+        min_length = 1,
+        max_length = 128
+    )]
+    pub name: Option<String>,
+    /// The merchant's id at Alipay.
+    #[schema(nullable = false, example = "SM007", pattern = "^[A-Za-z0-9_]{1,64}$")]
+    pub secondary_merchant_id: Option<String>,
+    /// The merchant's legal name.
+    #[schema(
+        nullable = false,
+        example = "Harbour Tea Ltd",
+        min_length = 1,
+        max_length = 128
+    )]
+    pub secondary_merchant_name: Option<String>,
+    /// The merchant category code.
+    #[schema(nullable = false, example = "5812", pattern = "^[0-9]{4}$")]
+    pub secondary_merchant_industry: Option<String>,
+    /// The store of payments that name none: one of the merchant's.
+    #[schema(nullable = false, example = "ST02", min_length = 1, max_length = 64)]
+    pub default_store_id: Option<String>,
+    /// Which tills may take payments; each member may be left out, `null` lets any.
+    pub terminals: Option<TerminalsView>,
+    /// Limits; each member may be left out, `null` gives those of the Alipay account.
+    pub limits: Option<LimitsView>,
+    /// Which wallets it wants to be paid with; `null`: any.
+    #[schema(example = json!(["ALIPAYHK"]), min_items = 1, max_items = 20)]
+    pub allowed_wallets: Option<Vec<String>>,
+}
+
+/// Why a merchant is disabled or enabled.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchMerchantRequest {
+    /// Why. Kept in the audit log.
+    #[schema(example = "contract ended", min_length = 1, max_length = 500)]
+    pub reason: String,
+    /// Where the case is documented.
+    #[schema(nullable = false, example = "OPS-12", min_length = 1, max_length = 100)]
+    pub ticket: Option<String>,
+}
+
+/// Which tills may take payments.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Terminals)]
+pub struct TerminalsView {
+    /// Whether a payment must name its till.
+    #[schema(example = false)]
+    pub required: bool,
+    /// The names, or with `*` at the end their beginnings; `null`: any.
+    #[schema(required = true, example = json!(["T1", "KIOSK-*"]), min_items = 1, max_items = 100)]
+    pub allowed: Option<Vec<String>>,
+}
+
+/// A merchant. Fields may be added.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Merchant)]
+pub struct MerchantView {
+    /// Its id.
+    #[schema(
+        example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d",
+        pattern = "^mer_[0-9a-f]{32}$"
+    )]
+    pub id: String,
+    /// Always `merchant`.
+    #[schema(example = "merchant")]
+    pub object: &'static str,
+    /// Counts changes, from 1; also the `ETag`.
+    #[schema(example = 1, minimum = 1)]
+    pub version: i64,
+    /// Your own name for it; `null` of the merchant that the configuration makes.
+    #[schema(required = true, example = "TEAM-7")]
+    pub external_id: Option<String>,
+    /// What people call it.
+    #[schema(example = "Harbour Tea")]
+    pub name: String,
+    /// `active`, or `disabled`: it takes no payments; refunds, cancels and reads go on.
+    #[schema(example = "active")]
+    pub status: &'static str,
+    /// The Alipay account that is paid.
+    #[schema(example = "2088000000000001")]
+    pub partner: String,
+    /// The merchant's id at Alipay.
+    #[schema(example = "SM007")]
+    pub secondary_merchant_id: String,
+    /// The merchant's legal name.
+    #[schema(example = "Harbour Tea Ltd")]
+    pub secondary_merchant_name: String,
+    /// The merchant category code.
+    #[schema(example = "5812")]
+    pub secondary_merchant_industry: String,
+    /// The store of payments that name none.
+    #[schema(example = "ST01")]
+    pub default_store_id: String,
+    /// Which tills may take payments.
+    pub terminals: TerminalsView,
+    /// The merchant's own limits; where they are `null`, those of its Alipay account hold.
+    pub limits: LimitsView,
+    /// Which wallets it wants to be paid with; `null`: any. A payment from another one is not undone:
+    /// it says `wallet_allowed: false`, and it is logged and counted.
+    #[schema(required = true, example = json!(["ALIPAYHK"]))]
+    pub allowed_wallets: Option<Vec<String>>,
+    /// Whether the configuration makes it.
+    #[schema(example = false)]
+    pub configured: bool,
+    /// Since when it takes no payments.
+    #[schema(required = true, format = DateTime, example = json!(null))]
+    pub disabled_at: Option<String>,
+    /// When it was made.
+    #[schema(format = DateTime, example = "2026-11-22T04:00:00.000Z")]
+    pub created_at: String,
+    /// When it was last changed.
+    #[schema(format = DateTime, example = "2026-11-22T04:00:00.000Z")]
+    pub updated_at: String,
+}
+
+impl From<&Merchant> for MerchantView {
+    fn from(merchant: &Merchant) -> Self {
+        let profile = &merchant.profile;
+        let texts = |allowed: &Vec<TerminalPattern>| {
+            let texts = allowed.iter().map(|pattern| pattern.as_str().to_owned());
+            texts.collect()
+        };
+        Self {
+            id: merchant.id.to_string(),
+            object: "merchant",
+            version: merchant.version,
+            external_id: merchant.external_id.clone(),
+            name: profile.name.clone(),
+            status: status(merchant.disabled_at),
+            partner: merchant.partner.clone(),
+            secondary_merchant_id: profile.secondary_merchant_id.clone(),
+            secondary_merchant_name: profile.secondary_merchant_name.clone(),
+            secondary_merchant_industry: profile.secondary_merchant_industry.clone(),
+            default_store_id: profile.default_store_id.clone(),
+            terminals: TerminalsView {
+                required: profile.terminals.required,
+                allowed: profile.terminals.allowed.as_ref().map(texts),
+            },
+            limits: LimitsView {
+                max_payment_minor: profile.limits.max_payment_minor,
+                max_refund_minor: profile.limits.max_refund_minor,
+                max_refunded_per_day_minor: profile.limits.max_refunded_per_day_minor,
+            },
+            allowed_wallets: profile.allowed_wallets.clone(),
+            configured: merchant.is_configured,
+            disabled_at: merchant.disabled_at.map(timestamp),
+            created_at: timestamp(merchant.created_at),
+            updated_at: timestamp(merchant.updated_at),
+        }
+    }
+}
+
+/// Whether something takes payments.
+pub(super) fn status(disabled_at: Option<DateTime<Utc>>) -> &'static str {
+    if disabled_at.is_some() {
+        "disabled"
+    } else {
+        "active"
+    }
+}
+
+/// A page of merchants.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct MerchantList {
+    /// The merchants, newest first.
+    pub items: Vec<MerchantView>,
+    /// Send it as `cursor` to get the next page; `null` on the last.
+    #[schema(required = true, example = "AQGZs8HS439Ki2x9jp8KGyw")]
+    pub next_cursor: Option<String>,
+}
+
+/// Make a merchant
+///
+/// With its default store, so that it can take payments at once; it has no API key yet. A repeat of the
+/// same request answers `200` with the merchant that the first one made. For the operator.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/merchants",
+    tag = "administration",
+    operation_id = "create_merchant",
+    security(("api_key" = ["admin"])),
+    request_body(content = CreateMerchantRequest, description = "The merchant.", content_type = "application/json"),
+    responses(
+        (status = 201, description = "The merchant.", body = MerchantView,
+            headers(("Location" = String, description = "Where it can be read."), ("ETag" = String, description = "Its version."))),
+        (status = 200, description = "The merchant that the same request made earlier.", body = MerchantView,
+            headers(("Location" = String, description = "Where it can be read."), ("ETag" = String, description = "Its version."))),
+    ),
+)]
+pub async fn create(
+    State(app): State<App>,
+    overseer: Overseer<Administer>,
+    query: RawPairs,
+    JsonBody(body): JsonBody,
+) -> Result<(StatusCode, Resource<MerchantView>), Problem> {
+    query.reader().finish()?;
+    overseer.operator_only()?;
+    let new = read_fields(&body, |reader| {
+        new_merchant(reader, |partner| app.has_account(partner))
+    })?;
+    let (status, merchant) = match app.create_merchant(&new, &overseer.by()).await? {
+        Made::New(merchant) => (StatusCode::CREATED, merchant),
+        Made::Found(merchant) => (StatusCode::OK, merchant),
+        Made::Taken(merchant) => return Err(Problem::merchant_exists(merchant.id)),
+    };
+    let location = format!("/v1/admin/merchants/{}", merchant.id);
+    Ok((status, represent(&merchant).located(&location)))
+}
+
+/// List merchants
+///
+/// Newest first. Filters combine. A merchant's key sees its own merchant.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/merchants",
+    tag = "administration",
+    operation_id = "list_merchants",
+    security(("api_key" = ["admin"])),
+    params(
+        ("external_id" = Option<String>, Query, pattern = "^[A-Za-z0-9._-]{1,64}$", description = "Your own name for it."),
+        ("partner" = Option<String>, Query, pattern = "^[0-9]{16}$", description = "The Alipay account."),
+        ("active" = Option<bool>, Query, description = "Only those that take payments (`true`), or only the others (`false`)."),
+        ("limit" = Option<i32>, Query, minimum = 1, maximum = 200, description = "Most items on the page; 50 where it is left out."),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
+    ),
+    responses((status = 200, description = "A page.", body = MerchantList)),
+)]
+pub async fn list(
+    State(app): State<App>,
+    Overseer { identity, .. }: Overseer<Administer>,
+    query: RawPairs,
+) -> Result<JsonAnswer<MerchantList>, Problem> {
+    let mut reader = query.reader();
+    let filter = MerchantFilter {
+        external_id: reader.parse(
+            "external_id",
+            "must be 1 to 64 of A-Z a-z 0-9 . _ -",
+            |text| Some(text.parse::<MerchantReference>().ok()?.to_string()),
+        ),
+        partner: reader.parse("partner", "must be 16 digits", |text| {
+            let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit());
+            digits.then(|| text.to_owned())
+        }),
+        active: reader.parse("active", "must be true or false", |text| text.parse().ok()),
+    };
+    let Paging { after, limit } = Paging::read(reader)?;
+    let page = app
+        .list_merchants(identity.reach, &filter, after, limit)
+        .await?;
+    Ok(JsonAnswer(MerchantList {
+        items: page.items.iter().map(MerchantView::from).collect(),
+        next_cursor: page.next.map(|last| cursor_after(last.uuid())),
+    }))
+}
+
+/// Read a merchant
+///
+/// A merchant's key reads its own.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/merchants/{id}",
+    tag = "administration",
+    operation_id = "get_merchant",
+    security(("api_key" = ["admin"])),
+    params(("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d")),
+    responses((status = 200, description = "The merchant.", body = MerchantView,
+        headers(("ETag" = String, description = "Its version.")))),
+)]
+pub async fn read(
+    State(app): State<App>,
+    Overseer { identity, .. }: Overseer<Administer>,
+    Id(id): Id<MerchantId>,
+    query: RawPairs,
+) -> Result<Resource<MerchantView>, Problem> {
+    query.reader().finish()?;
+    let merchant = app.merchant(identity.reach, id).await?;
+    let merchant = merchant.ok_or_else(Problem::merchant_not_found)?;
+    Ok(represent(&merchant))
+}
+
+/// Change a merchant
+///
+/// A JSON merge patch: what is left out stays as it is. With `If-Match` only where the version is the
+/// one you read. Rules of payments work at once on the replica that answers and within ten seconds on
+/// the others; limits of refunds work everywhere at once. For the operator.
+#[utoipa::path(
+    patch,
+    path = "/v1/admin/merchants/{id}",
+    tag = "administration",
+    operation_id = "change_merchant",
+    security(("api_key" = ["admin"])),
+    params(
+        ("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that you read.", example = "\"1\""),
+    ),
+    request_body(content = ChangeMerchantRequest, description = "What to change.", content_type = "application/json"),
+    responses((status = 200, description = "The merchant as it is now.", body = MerchantView,
+        headers(("ETag" = String, description = "Its version.")))),
+)]
+pub async fn change(
+    State(app): State<App>,
+    overseer: Overseer<Administer>,
+    Id(id): Id<MerchantId>,
+    known: IfMatch,
+    query: RawPairs,
+    JsonBody(body): JsonBody,
+) -> Result<Resource<MerchantView>, Problem> {
+    query.reader().finish()?;
+    overseer.operator_only()?;
+    let patch = read_fields(&body, |reader| Some(merchant_patch(reader)))?;
+    let changed = app
+        .change_merchant(id, known.versions(), &patch, &overseer.by())
+        .await?;
+    let merchant = done(changed, Problem::merchant_not_found)?;
+    Ok(represent(&merchant))
+}
+
+/// Disable a merchant
+///
+/// It takes no payments from now on; whatever returns money, and all reads, go on. Works at once on the
+/// replica that answers and within ten seconds on the others. For the operator.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/merchants/{id}/disable",
+    tag = "administration",
+    operation_id = "disable_merchant",
+    security(("api_key" = ["admin"])),
+    params(("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d")),
+    request_body(content = SwitchMerchantRequest, description = "Why.", content_type = "application/json"),
+    responses((status = 200, description = "The merchant, disabled.", body = MerchantView,
+        headers(("ETag" = String, description = "Its version.")))),
+)]
+pub async fn disable(
+    State(app): State<App>,
+    overseer: Overseer<Administer>,
+    Id(id): Id<MerchantId>,
+    query: RawPairs,
+    JsonBody(body): JsonBody,
+) -> Result<Resource<MerchantView>, Problem> {
+    query.reader().finish()?;
+    switch(&app, &overseer, id, MerchantAct::Disabled, &body).await
+}
+
+/// Enable a merchant
+///
+/// It takes payments again. For the operator.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/merchants/{id}/enable",
+    tag = "administration",
+    operation_id = "enable_merchant",
+    security(("api_key" = ["admin"])),
+    params(("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d")),
+    request_body(content = SwitchMerchantRequest, description = "Why.", content_type = "application/json"),
+    responses((status = 200, description = "The merchant, active.", body = MerchantView,
+        headers(("ETag" = String, description = "Its version.")))),
+)]
+pub async fn enable(
+    State(app): State<App>,
+    overseer: Overseer<Administer>,
+    Id(id): Id<MerchantId>,
+    query: RawPairs,
+    JsonBody(body): JsonBody,
+) -> Result<Resource<MerchantView>, Problem> {
+    query.reader().finish()?;
+    switch(&app, &overseer, id, MerchantAct::Enabled, &body).await
+}
+
+async fn switch(
+    app: &App,
+    overseer: &Overseer<Administer>,
+    id: MerchantId,
+    act: MerchantAct,
+    body: &Json,
+) -> Result<Resource<MerchantView>, Problem> {
+    overseer.operator_only()?;
+    let by = because(overseer.by(), body)?;
+    let merchant = app.switch_merchant(id, act, &by).await?;
+    let merchant = merchant.ok_or_else(Problem::merchant_not_found)?;
+    Ok(represent(&merchant))
+}
+
+fn because(by: By, body: &Json) -> Result<By, Problem> {
+    read_fields(body, |reader| {
+        let reason = reader.bounded_text("reason", MAX_REASON);
+        reader.require("reason");
+        let ticket = reader.bounded_text("ticket", MAX_TICKET);
+        let by = by.because(reason?);
+        Some(match ticket {
+            Some(ticket) => by.documented_in(ticket),
+            None => by,
+        })
+    })
+}
+
+/// What a change came to, or why there is none.
+pub(super) fn done<T>(changed: Changed<T>, missing: fn() -> Problem) -> Result<T, Problem> {
+    let mut faults = Faults::default();
+    match changed {
+        Changed::Done(now) => return Ok(now),
+        Changed::Missing => return Err(missing()),
+        Changed::Stale => return Err(Problem::version_mismatch()),
+        Changed::NoSuchStore => {
+            let detail = "the merchant has no such store";
+            faults.add("/default_store_id".to_owned(), "unknown_store", detail);
+        }
+        Changed::Configured(fields) => {
+            for field in fields {
+                let detail = "comes from the configuration of the gateway; change it there";
+                faults.add(format!("/{field}"), "configured", detail);
+            }
+        }
+    }
+    faults.into_result()?;
+    Err(Problem::validation(Vec::new()))
+}
+
+fn represent(merchant: &Merchant) -> Resource<MerchantView> {
+    Resource::new(merchant.version, MerchantView::from(merchant))
+}

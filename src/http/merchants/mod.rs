@@ -1,0 +1,6 @@
+//! `/v1/admin`: merchants, their stores, and the Alipay accounts that are paid. Scope `admin`.
+
+pub mod body;
+pub mod merchant;
+pub mod partners;
+pub mod stores;

@@ -1,0 +1,273 @@
+//! `/v1/admin/merchants/{id}/stores`: the shops of a merchant. A merchant's administrator looks after
+//! its own.
+
+use axum::{Json as JsonAnswer, extract::State, http::StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    body::{new_store, store_patch},
+    merchant::{done, status},
+};
+use crate::{
+    app::{App, merchants::Made},
+    domain::{id::MerchantId, merchants::merchant::MerchantStore},
+    http::{
+        answer::{Resource, timestamp},
+        extract::{
+            Administer, Id, IfMatch, JsonBody, Overseer, StoreOf, query::RawPairs, read_fields,
+        },
+        paging::{Paging, cursor_after_name},
+        problem::Problem,
+    },
+};
+
+// The request types are the documentation; `merchant_body` does the reading.
+/// A store to be made.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateStoreRequest {
+    /// Unique within the merchant: printable ASCII without `"`.
+    #[schema(example = "ST02", min_length = 1, max_length = 64)]
+    pub store_id: String,
+    /// The shop's name, also at Alipay.
+    #[schema(example = "Harbour Tea Mong Kok", min_length = 1, max_length = 256)]
+    pub name: String,
+    /// The merchant category code where it is another one than the merchant's.
+    #[schema(nullable = false, example = "5814", pattern = "^[0-9]{4}$")]
+    pub industry: Option<String>,
+    /// Whether it takes no payments.
+    #[schema(nullable = false, example = false)]
+    pub disabled: Option<bool>,
+}
+
+/// Changes of a store (JSON merge patch, RFC 7396): what is left out stays.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeStoreRequest {
+    /// The shop's name, also at Alipay.
+    #[schema(
+        nullable = false,
+        example = "Harbour Tea Mong Kok",
+        min_length = 1,
+        max_length = 256
+    )]
+    pub name: Option<String>,
+    /// The merchant category code; `null`: the merchant's.
+    #[schema(example = "5814", pattern = "^[0-9]{4}$")]
+    pub industry: Option<String>,
+    /// Whether it takes no payments.
+    #[schema(nullable = false, example = true)]
+    pub disabled: Option<bool>,
+}
+
+/// A store of a merchant. Fields may be added.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Store)]
+pub struct StoreView {
+    /// Its id, unique within the merchant.
+    #[schema(example = "ST02")]
+    pub store_id: String,
+    /// Always `store`.
+    #[schema(example = "store")]
+    pub object: &'static str,
+    /// Whose it is.
+    #[schema(example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d")]
+    pub merchant_id: String,
+    /// Counts changes, from 1; also the `ETag`.
+    #[schema(example = 1, minimum = 1)]
+    pub version: i64,
+    /// The shop's name.
+    #[schema(example = "Harbour Tea Mong Kok")]
+    pub name: String,
+    /// The merchant category code; `null`: the merchant's.
+    #[schema(required = true, example = json!(null))]
+    pub industry: Option<String>,
+    /// `active`, or `disabled`: it takes no payments.
+    #[schema(example = "active")]
+    pub status: &'static str,
+    /// Since when it takes no payments.
+    #[schema(required = true, format = DateTime, example = json!(null))]
+    pub disabled_at: Option<String>,
+    /// When it was made.
+    #[schema(format = DateTime, example = "2026-11-22T04:00:00.000Z")]
+    pub created_at: String,
+    /// When it was last changed.
+    #[schema(format = DateTime, example = "2026-11-22T04:00:00.000Z")]
+    pub updated_at: String,
+}
+
+impl From<&MerchantStore> for StoreView {
+    fn from(store: &MerchantStore) -> Self {
+        Self {
+            store_id: store.store_id.clone(),
+            object: "store",
+            merchant_id: store.merchant_id.to_string(),
+            version: store.version,
+            name: store.profile.name.clone(),
+            industry: store.profile.industry.clone(),
+            status: status(store.disabled_at),
+            disabled_at: store.disabled_at.map(timestamp),
+            created_at: timestamp(store.created_at),
+            updated_at: timestamp(store.updated_at),
+        }
+    }
+}
+
+/// A page of stores.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct StoreList {
+    /// The stores, by their ids.
+    pub items: Vec<StoreView>,
+    /// Send it as `cursor` to get the next page; `null` on the last.
+    #[schema(required = true, example = "AlNUMDI")]
+    pub next_cursor: Option<String>,
+}
+
+/// Make a store
+///
+/// Payments may name it at once. A repeat of the same request answers `200`. A merchant's key makes
+/// stores of its own merchant.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/merchants/{id}/stores",
+    tag = "administration",
+    operation_id = "create_store",
+    security(("api_key" = ["admin"])),
+    params(("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d")),
+    request_body(content = CreateStoreRequest, description = "The store.", content_type = "application/json"),
+    responses(
+        (status = 201, description = "The store.", body = StoreView, headers(("ETag" = String, description = "Its version."))),
+        (status = 200, description = "The store that the same request made earlier.", body = StoreView,
+            headers(("ETag" = String, description = "Its version."))),
+    ),
+)]
+pub async fn create(
+    State(app): State<App>,
+    overseer: Overseer<Administer>,
+    Id(id): Id<MerchantId>,
+    query: RawPairs,
+    JsonBody(body): JsonBody,
+) -> Result<(StatusCode, Resource<StoreView>), Problem> {
+    query.reader().finish()?;
+    within_reach(&overseer, id)?;
+    let (store_id, profile) = read_fields(&body, new_store)?;
+    let made = app
+        .create_store(id, &store_id, &profile, &overseer.by())
+        .await?
+        .ok_or_else(Problem::merchant_not_found)?;
+    match made {
+        Made::New(store) => Ok((StatusCode::CREATED, represent(&store))),
+        Made::Found(store) => Ok((StatusCode::OK, represent(&store))),
+        Made::Taken(_) => Err(Problem::store_exists()),
+    }
+}
+
+/// List stores
+///
+/// The merchant's stores by their ids, those that take no payments too.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/merchants/{id}/stores",
+    tag = "administration",
+    operation_id = "list_stores",
+    security(("api_key" = ["admin"])),
+    params(
+        ("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d"),
+        ("limit" = Option<i32>, Query, minimum = 1, maximum = 200, description = "Most items on the page; 50 where it is left out."),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
+    ),
+    responses((status = 200, description = "A page.", body = StoreList)),
+)]
+pub async fn list(
+    State(app): State<App>,
+    Overseer { identity, .. }: Overseer<Administer>,
+    Id(id): Id<MerchantId>,
+    query: RawPairs,
+) -> Result<JsonAnswer<StoreList>, Problem> {
+    let Paging { after, limit } = Paging::by_name(query.reader())?;
+    let page = app
+        .list_stores(identity.reach, id, after.as_deref(), limit)
+        .await?
+        .ok_or_else(Problem::merchant_not_found)?;
+    Ok(JsonAnswer(StoreList {
+        items: page.items.iter().map(StoreView::from).collect(),
+        next_cursor: page.next.map(|last| cursor_after_name(&last)),
+    }))
+}
+
+/// Read a store
+///
+/// A merchant's key reads its own.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/merchants/{id}/stores/{store_id}",
+    tag = "administration",
+    operation_id = "get_store",
+    security(("api_key" = ["admin"])),
+    params(
+        ("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d"),
+        ("store_id" = String, Path, description = "The store's id.", example = "ST02"),
+    ),
+    responses((status = 200, description = "The store.", body = StoreView, headers(("ETag" = String, description = "Its version.")))),
+)]
+pub async fn read(
+    State(app): State<App>,
+    overseer: Overseer<Administer>,
+    StoreOf(id, store_id): StoreOf,
+    query: RawPairs,
+) -> Result<Resource<StoreView>, Problem> {
+    query.reader().finish()?;
+    within_reach(&overseer, id)?;
+    let store = app.merchant_store(id, &store_id).await?;
+    Ok(represent(&store.ok_or_else(Problem::store_not_found)?))
+}
+
+/// Change a store
+///
+/// A JSON merge patch: what is left out stays as it is. With `If-Match` only where the version is the
+/// one you read. Works at once on the replica that answers and within ten seconds on the others.
+#[utoipa::path(
+    patch,
+    path = "/v1/admin/merchants/{id}/stores/{store_id}",
+    tag = "administration",
+    operation_id = "change_store",
+    security(("api_key" = ["admin"])),
+    params(
+        ("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d"),
+        ("store_id" = String, Path, description = "The store's id.", example = "ST02"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that you read.", example = "\"1\""),
+    ),
+    request_body(content = ChangeStoreRequest, description = "What to change.", content_type = "application/json"),
+    responses((status = 200, description = "The store as it is now.", body = StoreView, headers(("ETag" = String, description = "Its version.")))),
+)]
+pub async fn change(
+    State(app): State<App>,
+    overseer: Overseer<Administer>,
+    StoreOf(id, store_id): StoreOf,
+    known: IfMatch,
+    query: RawPairs,
+    JsonBody(body): JsonBody,
+) -> Result<Resource<StoreView>, Problem> {
+    query.reader().finish()?;
+    within_reach(&overseer, id)?;
+    let patch = read_fields(&body, |reader| Some(store_patch(reader)))?;
+    let changed = app
+        .change_store(id, &store_id, known.versions(), &patch, &overseer.by())
+        .await?;
+    Ok(represent(&done(changed, Problem::store_not_found)?))
+}
+
+/// Another merchant is answered like a missing one (`docs/invariants.md` Q7).
+fn within_reach(overseer: &Overseer<Administer>, id: MerchantId) -> Result<(), Problem> {
+    let own = overseer.identity.reach.merchant_id();
+    if own.is_none_or(|own| own == id) {
+        Ok(())
+    } else {
+        Err(Problem::merchant_not_found())
+    }
+}
+
+fn represent(store: &MerchantStore) -> Resource<StoreView> {
+    Resource::new(store.version, StoreView::from(store))
+}

@@ -1,5 +1,0 @@
-//! What operators read and steer: the durable schedule, and the payments and refunds that need a person.
-
-pub mod follow_ups;
-pub mod unresolved;
-pub mod view;
