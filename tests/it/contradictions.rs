@@ -307,7 +307,10 @@ async fn m6_a_cancel_that_is_answered_and_never_acts_stands_until_a_person_decid
         (200, "succeeded"),
         "{resolved:?}"
     );
-    assert_eq!(resolved.body["next_action"]["type"], "done", "{resolved:?}");
+    assert_eq!(
+        resolved.body["next_action"]["type"], "wait",
+        "the last cancel may act for a minute still: {resolved:?}"
+    );
     assert!(world.unresolved().await.is_empty());
     let cancels = world.simulator.count("cancel").await;
     for _ in 0..10 {
@@ -319,6 +322,8 @@ async fn m6_a_cancel_that_is_answered_and_never_acts_stands_until_a_person_decid
         cancels,
         "the wish is withdrawn"
     );
+    let told = world.till.payment(paid.id()).await;
+    assert_eq!(told["next_action"]["type"], "done", "{told}");
     let refund = world.till.refund(paid.id(), &json!({}), 5).await;
     assert_eq!(refund.body["status"], "succeeded", "{refund:?}");
     world.finish().await;
@@ -565,9 +570,87 @@ async fn m3_no_refund_leaves_while_the_cancel_that_a_person_ended_may_act(pool: 
     assert_eq!(ended.body["attempted"], "true", "{ended:?}");
     let early = world.till.refund(paid.id(), &json!({}), 5).await;
     assert_eq!(early.summary("code"), (409, "cancel_may_act"), "{early:?}");
+    assert!(early.headers.contains_key("retry-after"), "{early:?}");
     assert_eq!(world.simulator.count("refund").await, 0);
     world.advance(TimeDelta::seconds(60)).await;
     let refund = world.till.refund(paid.id(), &json!({}), 5).await;
     assert_eq!(refund.body["status"], "succeeded", "{refund:?}");
+    world.finish().await;
+}
+
+/// A person decides while a question is on its way: the answer, which is later than the decision, moves the books.
+#[sqlx::test]
+async fn m6_an_answer_that_was_on_its_way_when_a_person_decided_is_not_lost(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let lost = json!({"type": "drop_after_effect"});
+    world.simulator.script("pay", 1, lost).await;
+    let silence = json!({"type": "drop_before_effect"});
+    world.simulator.script("query", 1000, silence.clone()).await;
+    world.simulator.script("cancel", 1000, silence).await;
+    let paid = world.till.pay_without_waiting("0001").await;
+    world.settle_calls().await;
+    for _ in 0..30 {
+        world.advance(TimeDelta::seconds(30)).await;
+        world.run_due().await;
+    }
+    world.simulator.clear_faults().await;
+    world.simulator.script_hanging("any", 1).await;
+    world.advance(TimeDelta::minutes(10)).await;
+    let path = format!("/v1/payments/{}/resolve", paid.id());
+    let failed = json!({"status": "failed", "reason": "not in the portal", "ticket": "OPS-9"});
+    let asked = world.simulator.requests().await.len();
+    let visit = world.run_due();
+    let decided = async {
+        while world.simulator.requests().await.len() == asked {
+            tokio::task::yield_now().await;
+        }
+        let resolved = world.operate(&path, failed).await;
+        world.simulator.release().await;
+        resolved
+    };
+    let ((), resolved) = tokio::join!(visit, decided);
+    assert_eq!(resolved.summary("status"), (200, "failed"), "{resolved:?}");
+    let told = world.till.payment(paid.id()).await;
+    assert_eq!(told["status"], "succeeded", "{told}");
+    world.finish().await;
+}
+
+/// Whatever a person has decided is asked about once more.
+#[sqlx::test]
+async fn m6_what_a_person_has_decided_is_asked_about_once_more(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = world.pay("0001").await;
+    world
+        .simulator
+        .script_late("cancel", 1000, "success", Some(20))
+        .await;
+    undo(&world, paid.id(), "cancel").await;
+    world.settle_calls().await;
+    world.advance(TimeDelta::seconds(2)).await;
+    world.run_due().await;
+    let path = format!("/v1/payments/{}/resolve", paid.id());
+    let stays = json!({"status": "succeeded", "reason": "the portal shows it", "ticket": "OPS-10"});
+    let resolved = world.operate(&path, stays).await;
+    assert_eq!(
+        resolved.summary("status"),
+        (200, "succeeded"),
+        "{resolved:?}"
+    );
+    let told = world.till.payment(paid.id()).await;
+    for told in [&resolved.body, &told] {
+        assert_eq!(
+            (&told["next_action"]["type"], &told["outcome_certainty"]),
+            (&json!("wait"), &json!("pending")),
+            "the cancel may act: {told}"
+        );
+    }
+    world.advance(TimeDelta::seconds(60)).await;
+    world.run_due().await;
+    let told = world.till.payment(paid.id()).await;
+    assert_eq!(
+        (&told["status"], &told["money_returned"]),
+        (&json!("canceled"), &json!(true)),
+        "{told}"
+    );
     world.finish().await;
 }

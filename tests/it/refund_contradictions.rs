@@ -292,7 +292,11 @@ async fn m6_a_refund_that_is_done_and_not_known_waits_for_a_person(pool: PgPool)
     );
     let audited = "select count(*) from audit_log where action = 'refund.resolved'";
     assert_eq!(world.count_rows(audited).await, 1);
+    // What a person has decided is asked about once more.
+    world.advance(TimeDelta::seconds(10)).await;
+    let asked = world.simulator.count("refund_query").await;
     world.run_due().await;
+    assert_eq!(world.simulator.count("refund_query").await, asked + 1);
     finish(world).await;
 }
 

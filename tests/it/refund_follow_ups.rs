@@ -648,5 +648,9 @@ async fn operators_steer_and_decide_refunds_too(pool: PgPool) {
     );
     let payment = world.till.payment(paid.id()).await;
     assert_eq!(payment["refunds"]["refundable"], 3925);
+    // What a person has decided is asked about once more.
+    world.simulator.clear_faults().await;
+    world.advance(TimeDelta::seconds(10)).await;
+    world.run_due().await;
     finish(world).await;
 }

@@ -174,6 +174,7 @@ impl App {
                     event: event.name(),
                     gateway_at: self.clock.now(),
                     grounds: None,
+                    question_at: None,
                 }),
             deadline_ms: i64::try_from(self.deadlines.of(ask.kind()).as_millis())
                 .unwrap_or(i64::MAX),

@@ -124,8 +124,13 @@ impl App {
                 (Ok(Recorded::Written(_)), Decision::TurnsInto(_)) => {
                     return self.turned(&payment).await;
                 }
-                (Ok(Recorded::Written(at)), Decision::Becomes(mut after, _)) => {
+                (Ok(Recorded::Written(at)), Decision::Becomes(mut after, event)) => {
                     crashpoint!(self.db.failpoints, "record.written");
+                    if let Some(question_at) = payment.decision_is_checked_at(&event, news.now) {
+                        after.inquiry = payment.inquiry.clone();
+                        after.inquiry.question_due_at = Some(question_at);
+                        after.inquiry.next_check_at = Some(question_at);
+                    }
                     after.inquiry.access_refusals = refusals;
                     after.updated_at = at;
                     if after.state.status() != payment.state.status() {
@@ -181,6 +186,7 @@ impl App {
             event: event.name(),
             gateway_at: self.clock.now(),
             grounds: news.grounds,
+            question_at: before.decision_is_checked_at(event, news.now),
         });
         self.db
             .record(&Record {

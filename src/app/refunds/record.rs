@@ -79,7 +79,7 @@ impl App {
                 Ok(_) | Err(_) => None,
             };
             let next_check_at = self.next_refund_check(after.as_ref().unwrap_or(&refund), news);
-            let question_at = question_about_a_refusal(after.as_ref(), news);
+            let question_at = question_besides(&refund, after.as_ref(), news);
             // What is said against the books is kept first, and only then is it answered.
             let disputed = self.dispute_payment(&refund, after.as_ref(), news).await;
             let kept = match disputed.and(decision) {
@@ -243,13 +243,17 @@ pub(super) fn describe_metrics() {
     );
 }
 
-/// When a question about what was refused is owed besides the plan: a settled refund has none.
-fn question_about_a_refusal(
+/// When a question is owed besides the plan, of which a settled refund has none: about what was refused, and
+/// about what a person decides.
+fn question_besides(
+    before: &Refund,
     after: Option<&Refund>,
     news: &RefundNews<'_>,
 ) -> Option<DateTime<Utc>> {
     let (after, event) = after.zip(news.event.as_ref())?;
-    after.refusal_is_asked_about_at(event)
+    after
+        .refusal_is_asked_about_at(event)
+        .or_else(|| before.decision_is_checked_at(event, news.now))
 }
 
 /// Whoever waits is told of the next question as it was written, not as it was read.

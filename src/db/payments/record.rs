@@ -31,6 +31,8 @@ pub struct Change<'a> {
     pub gateway_at: DateTime<Utc>,
     /// What an operator gave as grounds.
     pub grounds: Option<&'a Grounds>,
+    /// When Alipay is asked again whatever was decided; it keeps the follow-up of what is settled.
+    pub question_at: Option<DateTime<Utc>>,
 }
 
 impl Change<'_> {
@@ -265,16 +267,24 @@ impl Db {
                 delete from follow_up
                 where merchant_id = $1
                     and follow_up_id in (select follow_up_id from held where not is_owed)
+                    and $47::timestamptz is null
                     and (exists (select from at_rest)
                         or ($19 and exists (select from changed where contradicted_at is null)))
+            ), asked_again as (
+                insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at,
+                    question_due_at)
+                select $1, $48, 'payment', $2, $47, $47 from changed
+                where $47::timestamptz is not null and not exists (select from held)
             ), rescheduled as (
                 update follow_up
                 set due_at = case
+                        when $47::timestamptz is not null then $47
                         when $44 then db_now()
                         when held.is_new then least($30, due_at, question_due_at)
                         else coalesce($30, due_at)
                     end,
                     question_due_at = case
+                        when $47::timestamptz is not null then $47
                         when $44 then db_now()
                         when held.is_owed then question_due_at
                     end,
@@ -294,9 +304,9 @@ impl Db {
                 from held
                 where follow_up.merchant_id = $1 and follow_up.follow_up_id = held.follow_up_id
                     and ($30::timestamptz is not null or $42::boolean is not null
-                        or $43::timestamptz is not null or $44)
+                        or $43::timestamptz is not null or $44 or $47::timestamptz is not null)
                     and not exists (select from at_rest)
-                    and not ($19 and not held.is_owed
+                    and not ($19 and not held.is_owed and $47::timestamptz is null
                         and exists (select from changed where contradicted_at is null))
                     and ($5::bigint is null or exists (select from changed))
             )
@@ -353,6 +363,8 @@ impl Db {
             record.owed == Owed::Now,
             record.question_due_at,
             columns.and_then(|columns| columns.wallet_file_id),
+            change.and_then(|change| change.question_at),
+            FollowUpId::mint().uuid(),
         )
         .one(&self.writes)
         .await?;

@@ -264,7 +264,8 @@ impl Db {
                     worker = case when $3::uuid is null then worker end
                 from held
                 where follow_up.merchant_id = $1 and follow_up.follow_up_id = held.follow_up_id
-                    and ($32::timestamptz is not null or $31::timestamptz is not null)
+                    and ($32::timestamptz is not null or $31::timestamptz is not null
+                        or $43::timestamptz is not null)
                     and not exists (select from at_rest)
                     and not (coalesce($7, '') in ('succeeded', 'failed') and not held.is_owed
                         and $43::timestamptz is null

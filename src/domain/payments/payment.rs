@@ -334,6 +334,9 @@ pub const CANCEL_ACTS_WITHIN: TimeDelta = TimeDelta::minutes(1);
 /// How soon the next visit must come for a caller who asks for a cancel again to be served by it.
 const REPEATED_WITHIN: TimeDelta = TimeDelta::minutes(1);
 
+/// How long after a person has decided Alipay is asked again: no answer that was on its way then comes later.
+const CHECKED_AFTER: TimeDelta = TimeDelta::seconds(10);
+
 impl Inquiry {
     /// Whether a cancel of ours may be on its way still.
     pub fn cancel_may_act(&self, now: DateTime<Utc>) -> bool {
@@ -620,6 +623,20 @@ impl Payment {
         }
         next.learn(event);
         Ok(Some(next))
+    }
+
+    /// When Alipay is asked about what a person decides now: once whatever is on its way has told or acted. A
+    /// person may be mistaken, and what was true at that moment may not stay so.
+    pub fn decision_is_checked_at(
+        &self,
+        event: &PaymentEvent,
+        now: DateTime<Utc>,
+    ) -> Option<DateTime<Utc>> {
+        let acted = self
+            .inquiry
+            .open_cancel_at
+            .map_or(now, |sent| sent + CANCEL_ACTS_WITHIN);
+        matches!(event, PaymentEvent::Resolved(_)).then(|| acted.max(now + CHECKED_AFTER))
     }
 
     /// Whether what an operator decided gives way to what Alipay says now: it does once that is kept.

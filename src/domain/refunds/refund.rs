@@ -416,6 +416,19 @@ impl Refund {
             .map(|sent| sent + ASKED_AFTER)
     }
 
+    /// When Alipay is asked about what a person decides now, where the schedule still asks about it: an answer that
+    /// was on its way then has come by that time, and a person may be mistaken.
+    pub fn decision_is_checked_at(
+        &self,
+        event: &RefundEvent,
+        now: DateTime<Utc>,
+    ) -> Option<DateTime<Utc>> {
+        self.inquiry
+            .next_check_at
+            .filter(|_| matches!(event, RefundEvent::Resolved(_)))
+            .map(|_| now + ASKED_AFTER)
+    }
+
     /// Whether the payment is to be asked about as well: a failure that comes late makes what was said of
     /// the payment meanwhile another thing. While all of it was on its way back, "closed" told nothing new.
     pub fn change_asks_about_payment(&self, after: &Self) -> bool {

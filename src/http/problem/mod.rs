@@ -441,8 +441,8 @@ impl IntoResponse for Problem {
             StatusCode::SERVICE_UNAVAILABLE,
             StatusCode::TOO_MANY_REQUESTS,
         ];
-        if temporary.contains(&self.kind.status()) {
-            let seconds = self.retry_after.unwrap_or(1);
+        let is_temporary = temporary.contains(&self.kind.status());
+        if let Some(seconds) = self.retry_after.or(is_temporary.then_some(1)) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(self);
