@@ -1,6 +1,6 @@
 //! Keeping what contradicts the books, and settling it.
 
-use super::{App, payments::record::News, refunds::RefundNews};
+use super::{App, payments::record::Update, refunds::RefundUpdate};
 use crate::{
     db::{
         contradictions::{NewContradiction, Opened, Settlement},
@@ -51,12 +51,12 @@ impl App {
         Ok(opened)
     }
 
-    /// Keeps what the news says against a refund.
+    /// Keeps what the update says against a refund.
     pub(super) async fn contradict_refund(
         &self,
         refund: &Refund,
         claim: Claim,
-        news: &RefundNews<'_>,
+        update: &RefundUpdate<'_>,
     ) -> Result<Opened, DbError> {
         let opened = self
             .db
@@ -66,8 +66,8 @@ impl App {
                     claim,
                     reference: "",
                     returned_minor: claim.returned_by(refund),
-                    actor: news.actor,
-                    attempt_id: news.attempt_id(),
+                    actor: update.actor,
+                    attempt_id: update.attempt_id(),
                     gateway_at: self.clock.now(),
                 },
             )
@@ -110,11 +110,11 @@ impl App {
     pub(super) async fn settle_by_answer(
         &self,
         payment: &Payment,
-        news: &News<'_>,
+        update: &Update<'_>,
     ) -> Result<bool, DbError> {
         let settlement = Settlement {
-            actor: news.actor,
-            attempt_id: news.attempt_id(),
+            actor: update.actor,
+            attempt_id: update.attempt_id(),
             grounds: None,
             gateway_at: self.clock.now(),
         };
@@ -127,9 +127,9 @@ impl App {
     pub(super) async fn settle_refund_by_answer(
         &self,
         refund: &Refund,
-        news: &RefundNews<'_>,
+        update: &RefundUpdate<'_>,
     ) -> Result<bool, DbError> {
-        self.settle_refund_by(refund, news.actor, news.attempt_id())
+        self.settle_refund_by(refund, update.actor, update.attempt_id())
             .await
     }
 

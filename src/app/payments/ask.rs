@@ -15,7 +15,7 @@ use super::{
     follow_up::Interrupted,
     operate::tells_something,
     outcome::Told,
-    record::{News, RecordError},
+    record::{RecordError, Update},
 };
 use crate::app::{App, accounts::Account, deadline::Stopwatch};
 use crate::{
@@ -225,7 +225,7 @@ impl App {
         let reply = call(&account.alipay, &begun, ask).await;
         crashpoint!(self.db.failpoints, "ask.answered");
         let now = asked_at + started.elapsed();
-        let news = News {
+        let update = Update {
             actor: asker.actor,
             answered: Some((attempt_id, &reply.answer)),
             told: Some(reply.told),
@@ -246,7 +246,7 @@ impl App {
             Some(_) => INSIST_ON_RECORDING,
             None => create::INSIST_ON_RECORDING,
         };
-        let payment = self.record(payment.clone(), &news, insist_for).await?;
+        let payment = self.record(payment.clone(), &update, insist_for).await?;
         Ok((payment, reply.answer))
     }
 }

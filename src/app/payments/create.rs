@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 use super::{
     outcome::{Told, pay_event},
-    record::News,
+    record::Update,
 };
 use crate::app::{
     App,
@@ -222,7 +222,7 @@ impl App {
             detail: Some("the intent was in doubt for too long".to_owned()),
             duration_ms: 0,
         };
-        let news = News {
+        let update = Update {
             actor: Actor::ApiKey(incoming.principal.api_key_id),
             answered: Some((incoming.attempt_id, &answer)),
             told: Some(Told::Event(PaymentEvent::NeverSent)),
@@ -233,7 +233,7 @@ impl App {
             grounds: None,
             now: payment.created_at,
         };
-        if let Err(error) = self.record(payment, &news, INSIST_ON_RECORDING).await {
+        if let Err(error) = self.record(payment, &update, INSIST_ON_RECORDING).await {
             tracing::error!(payment.id = %id, error = %error, "an unsent payment was not closed; the follow-up closes it");
         }
     }
@@ -402,7 +402,7 @@ impl App {
             | PayOutcome::NotSent
             | PayOutcome::Unknown => Owed::AsBefore,
         };
-        let news = News {
+        let update = Update {
             actor: Actor::ApiKey(incoming.principal.api_key_id),
             answered: Some((incoming.attempt_id, &call.answer)),
             told: Some(Told::Event(pay_event(call.outcome))),
@@ -415,7 +415,7 @@ impl App {
             now: payment.created_at + started.elapsed(),
         };
         let id = payment.id;
-        if let Err(error) = self.record(payment, &news, INSIST_ON_RECORDING).await {
+        if let Err(error) = self.record(payment, &update, INSIST_ON_RECORDING).await {
             // Nothing is lost: the follow-up asks Alipay again.
             tracing::error!(payment.id = %id, error = %error, "the answer was not recorded; the follow-up will ask again");
         }

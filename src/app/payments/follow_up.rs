@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     ask::{Ask, Asker, Beginning},
     outcome::Told,
-    record::{News, RecordError},
+    record::{RecordError, Update},
 };
 use crate::app::{App, error::Error};
 use crate::{
@@ -178,7 +178,7 @@ impl App {
     ) -> Result<(), Interrupted> {
         crashpoint!(self.db.failpoints, "visit.giving_up");
         tracing::error!(payment.id = %payment.id, "every planned question was asked without an answer: unresolved");
-        let news = News {
+        let update = Update {
             actor: Actor::FollowUp(fence.follow_up_id),
             answered: None,
             told: Some(Told::Event(PaymentEvent::PlanExhausted)),
@@ -190,7 +190,7 @@ impl App {
             now,
         };
         settle(
-            self.record(payment, &news, Duration::from_secs(10))
+            self.record(payment, &update, Duration::from_secs(10))
                 .await
                 .map(|_| ()),
         )

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     ask::{Ask, Asker, Beginning},
     outcome::Told,
-    record::{News, RecordError},
+    record::{RecordError, Update},
 };
 use crate::app::{App, error::Error, notifier::Awaited as _};
 use crate::{
@@ -151,7 +151,7 @@ impl App {
         if payment.contradicted_at.is_some() && stands {
             return self.let_books_stand(identity, &payment, grounds).await;
         }
-        let news = News {
+        let update = Update {
             actor: Actor::ApiKey(identity.api_key_id),
             answered: None,
             told: Some(Told::Event(PaymentEvent::Resolved(resolution.clone()))),
@@ -164,7 +164,7 @@ impl App {
         };
         let before = payment.version;
         let payment = self
-            .record(payment, &news, INSIST_ON_DECIDING)
+            .record(payment, &update, INSIST_ON_DECIDING)
             .await
             .map_err(unrecorded)?;
         // The truth, or another's decision, may have arrived in between; it wins.

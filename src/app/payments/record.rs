@@ -1,4 +1,4 @@
-//! Persisting news of a payment: the only path to the database for anything Alipay said.
+//! Persisting updates of a payment: the only path to the database for anything Alipay said.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::{
 
 /// Something that was learnt of a payment.
 #[derive(Debug)]
-pub(in crate::app) struct News<'a> {
+pub(in crate::app) struct Update<'a> {
     /// Who asked.
     pub(in crate::app) actor: Actor,
     /// The call and its answer.
@@ -36,7 +36,7 @@ pub(in crate::app) struct News<'a> {
     pub(in crate::app) told: Option<Told>,
     /// The claim of the worker that asked.
     pub(in crate::app) fence: Option<Fence>,
-    /// Whether the plan goes on from this news: the follow-up is rescheduled.
+    /// Whether the plan goes on from this update: the follow-up is rescheduled.
     pub(in crate::app) reschedule: bool,
     /// Whether the claim is kept where the plan says to cancel now: the same visit does.
     pub(in crate::app) keep_to_cancel: bool,
@@ -44,11 +44,11 @@ pub(in crate::app) struct News<'a> {
     pub(in crate::app) owed: Owed,
     /// What an operator gave as grounds.
     pub(in crate::app) grounds: Option<&'a Grounds>,
-    /// The time of the news, near the database's clock: plans the next question.
+    /// The time of the update, near the database's clock: plans the next question.
     pub(in crate::app) now: DateTime<Utc>,
 }
 
-impl News<'_> {
+impl Update<'_> {
     /// The call that was answered.
     pub(in crate::app) fn attempt_id(&self) -> Option<AttemptId> {
         self.answered.map(|(attempt_id, _)| attempt_id)
@@ -60,7 +60,7 @@ impl News<'_> {
     }
 }
 
-/// Why news could not be written.
+/// Why an update could not be written.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::app) enum RecordError {
     /// The claim passed to another worker, which will learn the truth itself.
@@ -75,46 +75,47 @@ pub(in crate::app) enum RecordError {
 }
 
 impl App {
-    /// Applies news to a payment and writes it, guarded by the version that was read. Another
+    /// Applies an update to a payment and writes it, guarded by the version that was read. Another
     /// writer's change leads to reading and deciding again; an outage or a commit in doubt to
     /// repeating the guarded statement for `insist_for` (`docs/invariants.md` R8). Returns the
     /// payment as it stands.
     pub(in crate::app) async fn record(
         &self,
         mut payment: Payment,
-        news: &News<'_>,
+        update: &Update<'_>,
         insist_for: Duration,
     ) -> Result<Payment, RecordError> {
         let mut insistence = Insistence::lasting(insist_for);
         loop {
-            if let Some((id, answer)) = news.answered {
-                payment.inquiry.note_answer(id, answer.class, news.now);
+            if let Some((id, answer)) = update.answered {
+                payment.inquiry.note_answer(id, answer.class, update.now);
             }
-            if let Some(refused) = news.cancel_refused(&payment) {
+            if let Some(refused) = update.cancel_refused(&payment) {
                 payment.inquiry.cancel_refused = refused;
             }
-            let (decision, agrees) = decide(&self.plan, &payment, news);
-            let refusals = refusals_after(&payment, news);
+            let (decision, agrees) = decide(&self.plan, &payment, update);
+            let refusals = refusals_after(&payment, update);
             // What was said against the books is settled first, and only then is anything else done.
             let settled = if agrees {
-                self.settle_by_answer(&payment, news).await
+                self.settle_by_answer(&payment, update).await
             } else {
                 Ok(false)
             };
             let written = match &decision {
                 _ if !matches!(settled, Ok(false)) => settled.map(|_| Recorded::Stale),
                 Decision::TurnsInto(refund_id) => {
-                    self.turn_into_refund(&payment, *refund_id, news).await
+                    self.turn_into_refund(&payment, *refund_id, update).await
                 }
                 Decision::Becomes(after, event) => {
-                    self.write(&payment, Some((after, event)), news).await
+                    self.write(&payment, Some((after, event)), update).await
                 }
-                Decision::Nothing => self.write(&payment, None, news).await,
+                Decision::Nothing => self.write(&payment, None, update).await,
                 // What is said against the books is kept first, and only then is it answered.
                 Decision::Contradicts(claim) => {
-                    let kept = self.contradict(&payment, *claim, "", news.actor, news.attempt_id());
+                    let kept =
+                        self.contradict(&payment, *claim, "", update.actor, update.attempt_id());
                     match kept.await {
-                        Ok(Opened::Known) => self.write(&payment, None, news).await,
+                        Ok(Opened::Known) => self.write(&payment, None, update).await,
                         Ok(Opened::New | Opened::Stale) => Ok(Recorded::Stale),
                         Err(error) => Err(error),
                     }
@@ -126,7 +127,7 @@ impl App {
                 }
                 (Ok(Recorded::Written(at)), Decision::Becomes(mut after, event)) => {
                     crashpoint!(self.db.failpoints, "record.written");
-                    if let Some(question_at) = payment.decision_is_checked_at(&event, news.now) {
+                    if let Some(question_at) = payment.decision_is_checked_at(&event, update.now) {
                         after.inquiry = payment.inquiry.clone();
                         after.inquiry.question_due_at = Some(question_at);
                         after.inquiry.next_check_at = Some(question_at);
@@ -176,44 +177,45 @@ impl App {
         &self,
         before: &Payment,
         change: Option<(&Payment, &PaymentEvent)>,
-        news: &News<'_>,
+        update: &Update<'_>,
     ) -> Result<Recorded, DbError> {
         let mut current = change.map_or(before, |(after, _)| after).clone();
-        current.inquiry.question_due_at = news.owed.left_of(current.inquiry.question_due_at);
+        current.inquiry.question_due_at = update.owed.left_of(current.inquiry.question_due_at);
         let change = change.map(|(after, event)| Change {
             before,
             after,
             event: event.name(),
             gateway_at: self.clock.now(),
-            grounds: news.grounds,
-            question_at: before.decision_is_checked_at(event, news.now),
+            grounds: update.grounds,
+            question_at: before.decision_is_checked_at(event, update.now),
         });
         self.db
             .record(&Record {
                 merchant_id: before.merchant_id,
                 payment_id: before.id,
-                actor: news.actor,
-                answered: news.answered,
+                actor: update.actor,
+                answered: update.answered,
                 change,
-                fence: news.fence,
-                next_check_at: self.next_check_at(&current, news),
-                owed: news.owed,
+                fence: update.fence,
+                next_check_at: self.next_check_at(&current, update),
+                owed: update.owed,
                 question_due_at: before.inquiry.question_due_at,
-                cancel_refused: news.cancel_refused(before),
+                cancel_refused: update.cancel_refused(before),
                 // Where nothing was refused before, nothing is to be forgotten.
-                lets_in: lets_in(news)
+                lets_in: lets_in(update)
                     .filter(|lets_in| !lets_in || before.inquiry.access_refusals > 0),
             })
             .await
     }
 
     /// When the follow-up asks next; `None` leaves the schedule, and a claim on it, as they are.
-    fn next_check_at(&self, current: &Payment, news: &News<'_>) -> Option<DateTime<Utc>> {
+    fn next_check_at(&self, current: &Payment, update: &Update<'_>) -> Option<DateTime<Utc>> {
         let is_kept = || {
-            news.keep_to_cancel
-                && plan::next_step(&self.plan, current, news.now) == NextStep::Cancel
+            update.keep_to_cancel
+                && plan::next_step(&self.plan, current, update.now) == NextStep::Cancel
         };
-        (news.reschedule && !is_kept()).then(|| plan::next_check_at(&self.plan, current, news.now))
+        (update.reschedule && !is_kept())
+            .then(|| plan::next_check_at(&self.plan, current, update.now))
     }
 
     /// Tells whoever waits, and counts.
@@ -264,22 +266,22 @@ pub(in crate::app) fn describe_metrics() {
     );
 }
 
-/// How often in a row Alipay has refused at its door what was asked of the payment, after the news.
-fn refusals_after(payment: &Payment, news: &News<'_>) -> i32 {
+/// How often in a row Alipay has refused at its door what was asked of the payment, after the update.
+fn refusals_after(payment: &Payment, update: &Update<'_>) -> i32 {
     let before = payment.inquiry.access_refusals;
-    match lets_in(news) {
+    match lets_in(update) {
         Some(true) => 0,
         Some(false) => before + 1,
         None => before,
     }
 }
 
-fn lets_in(news: &News<'_>) -> Option<bool> {
-    let (_, answer) = news.answered?;
+fn lets_in(update: &Update<'_>) -> Option<bool> {
+    let (_, answer) = update.answered?;
     answer.class.lets_the_account_in()
 }
 
-/// What news come to on a payment as it stands.
+/// What an update comes to on a payment as it stands.
 enum Decision {
     /// It says nothing new, or nothing at all.
     Nothing,
@@ -291,15 +293,15 @@ enum Decision {
     Contradicts(Claim),
 }
 
-/// What the news come to, and whether they say what the books say, to a question that was asked since
+/// What the update comes to, and whether it says what the books say, to a question that was asked since
 /// something else was said.
-fn decide(plan: &Plan, payment: &Payment, news: &News<'_>) -> (Decision, bool) {
-    let Some(told) = &news.told else {
+fn decide(plan: &Plan, payment: &Payment, update: &Update<'_>) -> (Decision, bool) {
+    let Some(told) = &update.told else {
         return (Decision::Nothing, false);
     };
     let event = match told.meaning(plan, payment) {
         Meaning::Nothing => {
-            match news
+            match update
                 .answered
                 .and_then(|(_, answer)| event_of_the_door(answer))
             {
@@ -324,12 +326,12 @@ fn decide(plan: &Plan, payment: &Payment, news: &News<'_>) -> (Decision, bool) {
         // proves that the money is with the merchant still.
         return (Decision::Nothing, was_asked_since);
     }
-    (decision_on(payment, event, news), agrees)
+    (decision_on(payment, event, update), agrees)
 }
 
 /// What an event comes to.
-fn decision_on(payment: &Payment, event: PaymentEvent, news: &News<'_>) -> Decision {
-    match payment.apply(&event, news.now) {
+fn decision_on(payment: &Payment, event: PaymentEvent, update: &Update<'_>) -> Decision {
+    match payment.apply(&event, update.now) {
         Ok(Some(after)) => Decision::Becomes(Box::new(after), event),
         Ok(None) => Decision::Nothing,
         Err(contradiction) => {

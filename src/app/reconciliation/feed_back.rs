@@ -9,9 +9,9 @@ use crate::{
         App,
         payments::{
             outcome::Told,
-            record::{News, RecordError},
+            record::{RecordError, Update},
         },
-        refunds::RefundNews,
+        refunds::RefundUpdate,
     },
     db::{
         contradictions::Opened,
@@ -93,7 +93,7 @@ impl App {
             .payment(subject.merchant_id, subject.payment_id)
             .await?;
         let payment = payment.ok_or(RecordError::Missing)?;
-        let news = News {
+        let update = Update {
             actor: Actor::File(line),
             answered: None,
             told: Some(Told::File(
@@ -109,7 +109,7 @@ impl App {
             now: self.db.now().await?,
         };
         let was_settled = payment.is_settled();
-        let after = self.record(payment, &news, INSIST_FOR).await?;
+        let after = self.record(payment, &update, INSIST_FOR).await?;
         if !was_settled && after.is_settled() {
             note("payment");
         }
@@ -141,7 +141,7 @@ impl App {
             Verdict::Contradicts => return Ok(()),
         };
         let was_open = !refund.state.is_final();
-        let news = RefundNews {
+        let update = RefundUpdate {
             actor: Actor::File(line),
             answered: None,
             event: Some(event),
@@ -154,7 +154,7 @@ impl App {
             grounds: None,
             now: self.db.now().await?,
         };
-        let after = self.record_refund(refund, &news, INSIST_FOR).await?;
+        let after = self.record_refund(refund, &update, INSIST_FOR).await?;
         if was_open && after.state.is_final() {
             note("refund");
         }

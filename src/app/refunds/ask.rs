@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     outcome::{query_event, refund_event},
-    record::RefundNews,
+    record::RefundUpdate,
 };
 use crate::{
     alipay::{
@@ -211,7 +211,7 @@ impl App {
     ) -> Result<(), Interrupted> {
         crashpoint!(self.db.failpoints, "refund_visit.giving_up");
         tracing::error!(refund.id = %refund.id, "every planned question was asked without an answer: unresolved");
-        let news = RefundNews {
+        let update = RefundUpdate {
             actor: Actor::FollowUp(fence.follow_up_id),
             answered: None,
             event: Some(RefundEvent::PlanExhausted),
@@ -225,7 +225,7 @@ impl App {
             now,
         };
         settle(
-            self.record_refund(refund, &news, INSIST_ON_RECORDING)
+            self.record_refund(refund, &update, INSIST_ON_RECORDING)
                 .await
                 .map(|_| ()),
         )
@@ -305,7 +305,7 @@ impl App {
         };
         let (event, not_found) = told;
         crashpoint!(self.db.failpoints, "refund_ask.answered");
-        let news = RefundNews {
+        let update = RefundUpdate {
             actor: asker.actor,
             answered: Some((attempt_id, &answer)),
             event,
@@ -320,7 +320,7 @@ impl App {
             now: asked_at + started.elapsed(),
         };
         let refund = self
-            .record_refund(refund, &news, INSIST_ON_RECORDING)
+            .record_refund(refund, &update, INSIST_ON_RECORDING)
             .await?;
         Ok((refund, answer))
     }

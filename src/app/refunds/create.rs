@@ -8,7 +8,7 @@ use tokio::{
 };
 use tracing::Instrument;
 
-use super::{ask::send_refund, limits, outcome::refund_event, record::RefundNews};
+use super::{ask::send_refund, limits, outcome::refund_event, record::RefundUpdate};
 use crate::{
     app::{
         App,
@@ -283,7 +283,7 @@ impl App {
         };
         let call = send_refund(&account, &refund, decided).await;
         crashpoint!(self.db.failpoints, "refund.answered");
-        let news = RefundNews {
+        let update = RefundUpdate {
             actor: Actor::ApiKey(incoming.principal.api_key_id),
             answered: Some((incoming.attempt_id, &call.answer)),
             event: Some(refund_event(call.outcome, &refund)),
@@ -297,7 +297,10 @@ impl App {
             now: refund.created_at + started.elapsed(),
         };
         let id = refund.id;
-        if let Err(error) = self.record_refund(refund, &news, INSIST_ON_RECORDING).await {
+        if let Err(error) = self
+            .record_refund(refund, &update, INSIST_ON_RECORDING)
+            .await
+        {
             // Nothing is lost: the follow-up asks Alipay again.
             tracing::error!(refund.id = %id, error = %error, "the answer was not recorded; the follow-up will ask again");
         }

@@ -32,7 +32,7 @@ pub(super) use ask::SEND_WITHIN;
 pub use create::CreatedRefund;
 pub use reverse::{Fee, Reversal, ReversalAction};
 
-pub(super) use record::RefundNews;
+pub(super) use record::RefundUpdate;
 pub(super) use reverse::turns_into;
 
 /// What the plan says of a refund, for whoever reads it.

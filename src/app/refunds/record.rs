@@ -1,4 +1,4 @@
-//! Persisting news of a refund: the only path to the database for anything Alipay said of it.
+//! Persisting updates of a refund: the only path to the database for anything Alipay said of it.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use crate::{
 
 /// Something that was learnt of a refund.
 #[derive(Debug)]
-pub(in crate::app) struct RefundNews<'a> {
+pub(in crate::app) struct RefundUpdate<'a> {
     /// Who asked, or what told.
     pub(in crate::app) actor: Actor,
     /// The call and its answer.
@@ -43,17 +43,17 @@ pub(in crate::app) struct RefundNews<'a> {
     pub(in crate::app) of_payment: Option<Claim>,
     /// The claim of the worker that asked.
     pub(in crate::app) fence: Option<Fence>,
-    /// Whether the plan goes on from this news: the follow-up is rescheduled.
+    /// Whether the plan goes on from this update: the follow-up is rescheduled.
     pub(in crate::app) reschedule: bool,
     /// What it does to the question that is owed besides the plan.
     pub(in crate::app) owed: Owed,
     /// What an operator gave as grounds.
     pub(in crate::app) grounds: Option<&'a Grounds>,
-    /// The time of the news, near the database's clock: plans the next question.
+    /// The time of the update, near the database's clock: plans the next question.
     pub(in crate::app) now: DateTime<Utc>,
 }
 
-impl RefundNews<'_> {
+impl RefundUpdate<'_> {
     /// The call that was answered.
     pub(in crate::app) fn attempt_id(&self) -> Option<AttemptId> {
         self.answered.map(|(attempt_id, _)| attempt_id)
@@ -61,39 +61,39 @@ impl RefundNews<'_> {
 }
 
 impl App {
-    /// Applies news to a refund and writes it, guarded by the version that was read. Another writer's
+    /// Applies an update to a refund and writes it, guarded by the version that was read. Another writer's
     /// change leads to reading and deciding again; an outage or a commit in doubt to repeating the
     /// guarded statement for `insist_for` (`docs/invariants.md` R8). Returns the refund as it
     /// stands.
     pub(in crate::app) async fn record_refund(
         &self,
         mut refund: Refund,
-        news: &RefundNews<'_>,
+        update: &RefundUpdate<'_>,
         insist_for: Duration,
     ) -> Result<Refund, RecordError> {
         let mut insistence = Insistence::lasting(insist_for);
         loop {
-            let decision = self.decide_refund(&refund, news).await;
+            let decision = self.decide_refund(&refund, update).await;
             let after = match &decision {
                 Ok(RefundDecision::Becomes(after)) => Some(after.as_ref().clone()),
                 Ok(_) | Err(_) => None,
             };
-            let next_check_at = self.next_refund_check(after.as_ref().unwrap_or(&refund), news);
-            let question_at = question_besides(&refund, after.as_ref(), news);
+            let next_check_at = self.next_refund_check(after.as_ref().unwrap_or(&refund), update);
+            let question_at = question_besides(&refund, after.as_ref(), update);
             // What is said against the books is kept first, and only then is it answered.
-            let disputed = self.dispute_payment(&refund, after.as_ref(), news).await;
+            let disputed = self.dispute_payment(&refund, after.as_ref(), update).await;
             let kept = match disputed.and(decision) {
                 Ok(RefundDecision::Nothing | RefundDecision::Becomes(_)) => Ok(false),
                 Ok(RefundDecision::Contradicts(claim)) => self
-                    .contradict_refund(&refund, claim, news)
+                    .contradict_refund(&refund, claim, update)
                     .await
                     .map(|opened| opened != Opened::Known),
-                Ok(RefundDecision::Agrees) => self.settle_refund_by_answer(&refund, news).await,
+                Ok(RefundDecision::Agrees) => self.settle_refund_by_answer(&refund, update).await,
                 Err(error) => Err(error),
             };
             let written = match kept {
                 Ok(false) => {
-                    self.write_refund(&refund, after.as_ref(), next_check_at, question_at, news)
+                    self.write_refund(&refund, after.as_ref(), next_check_at, question_at, update)
                         .await
                 }
                 Ok(true) => Ok(Recorded::Stale),
@@ -114,7 +114,7 @@ impl App {
                         after.inquiry.question_due_at = Some(question_at);
                         after.inquiry.next_check_at = Some(question_at);
                     }
-                    let is_estimated = news
+                    let is_estimated = update
                         .event
                         .as_ref()
                         .is_some_and(RefundEvent::accepts_without_a_time);
@@ -157,10 +157,10 @@ impl App {
         after: Option<&Refund>,
         next_check_at: Option<DateTime<Utc>>,
         question_at: Option<DateTime<Utc>>,
-        news: &RefundNews<'_>,
+        update: &RefundUpdate<'_>,
     ) -> Result<Recorded, DbError> {
         let change = after
-            .zip(news.event.as_ref())
+            .zip(update.event.as_ref())
             .map(|(after, event)| RefundChange {
                 before,
                 after,
@@ -168,41 +168,45 @@ impl App {
                 acceptance_is_estimated: event.accepts_without_a_time(),
                 question_at,
                 gateway_at: self.clock.now(),
-                grounds: news.grounds,
+                grounds: update.grounds,
             });
         self.db
             .record_refund(&RefundRecord {
                 merchant_id: before.merchant_id,
                 refund_id: before.id,
                 payment_id: before.payment_id,
-                actor: news.actor,
-                answered: news.answered,
+                actor: update.actor,
+                answered: update.answered,
                 change,
-                not_found: news.not_found,
-                fence: news.fence,
+                not_found: update.not_found,
+                fence: update.fence,
                 next_check_at,
-                owed: news.owed,
+                owed: update.owed,
                 question_due_at: before.inquiry.question_due_at,
             })
             .await
     }
 
-    /// When the follow-up asks next about a refund as it is after the news; `None` leaves that as it
+    /// When the follow-up asks next about a refund as it is after the update; `None` leaves that as it
     /// was.
-    fn next_refund_check(&self, refund: &Refund, news: &RefundNews<'_>) -> Option<DateTime<Utc>> {
-        if !news.reschedule {
+    fn next_refund_check(
+        &self,
+        refund: &Refund,
+        update: &RefundUpdate<'_>,
+    ) -> Option<DateTime<Utc>> {
+        if !update.reschedule {
             return None;
         }
         let mut refund = refund.clone();
         let inquiry = &mut refund.inquiry;
-        if let Some(not_found) = news.not_found {
+        if let Some(not_found) = update.not_found {
             inquiry.not_found = not_found;
         }
-        inquiry.question_due_at = news.owed.left_of(inquiry.question_due_at);
+        inquiry.question_due_at = update.owed.left_of(inquiry.question_due_at);
         Some(plan::next_check_at(
             &self.accounts.refund_plan(&refund.partner),
             &refund,
-            news.now,
+            update.now,
         ))
     }
 
@@ -248,12 +252,12 @@ pub(super) fn describe_metrics() {
 fn question_besides(
     before: &Refund,
     after: Option<&Refund>,
-    news: &RefundNews<'_>,
+    update: &RefundUpdate<'_>,
 ) -> Option<DateTime<Utc>> {
-    let (after, event) = after.zip(news.event.as_ref())?;
+    let (after, event) = after.zip(update.event.as_ref())?;
     after
         .refusal_is_asked_about_at(event)
-        .or_else(|| before.decision_is_checked_at(event, news.now))
+        .or_else(|| before.decision_is_checked_at(event, update.now))
 }
 
 /// Whoever waits is told of the next question as it was written, not as it was read.
@@ -263,7 +267,7 @@ fn note_plan(refund: &mut Refund, next_check_at: Option<DateTime<Utc>>) {
     }
 }
 
-/// What news come to on a refund as it stands.
+/// What an update comes to on a refund as it stands.
 enum RefundDecision {
     /// It says nothing new, or nothing at all.
     Nothing,
@@ -279,20 +283,20 @@ impl App {
     async fn decide_refund(
         &self,
         refund: &Refund,
-        news: &RefundNews<'_>,
+        update: &RefundUpdate<'_>,
     ) -> Result<RefundDecision, DbError> {
-        let Some(event) = &news.event else {
+        let Some(event) = &update.event else {
             return Ok(RefundDecision::Nothing);
         };
         let contradicts =
             || Claim::of_refund(event).map_or(RefundDecision::Nothing, RefundDecision::Contradicts);
         let denies = |asked_at| refund.is_contradicted_by(event, asked_at);
-        Ok(match refund.apply(event, news.now) {
+        Ok(match refund.apply(event, update.now) {
             Ok(Some(after)) if self.lacks_room(refund, &after).await? => contradicts(),
             Ok(Some(after)) => RefundDecision::Becomes(Box::new(after)),
-            Ok(None) if news.asked_at.is_some_and(denies) => contradicts(),
+            Ok(None) if update.asked_at.is_some_and(denies) => contradicts(),
             Ok(None)
-                if refund.was_contradicted_before(news.asked_at) && refund.agrees_with(event) =>
+                if refund.was_contradicted_before(update.asked_at) && refund.agrees_with(event) =>
             {
                 RefundDecision::Agrees
             }
@@ -308,7 +312,7 @@ impl App {
         &self,
         refund: &Refund,
         after: Option<&Refund>,
-        news: &RefundNews<'_>,
+        update: &RefundUpdate<'_>,
     ) -> Result<(), DbError> {
         let failure = after.and_then(|after| match &after.state {
             RefundState::Failed(failure) => Some(failure),
@@ -318,7 +322,7 @@ impl App {
             let claim = refusal_claims(&failure.code)?;
             Some((claim, failure.code.as_str()))
         });
-        let Some((claim, code)) = by_code.or_else(|| news.of_payment.map(|claim| (claim, "")))
+        let Some((claim, code)) = by_code.or_else(|| update.of_payment.map(|claim| (claim, "")))
         else {
             return Ok(());
         };
@@ -331,7 +335,7 @@ impl App {
                 return Ok(());
             };
             let opened = self
-                .contradict(&payment, claim, code, news.actor, news.attempt_id())
+                .contradict(&payment, claim, code, update.actor, update.attempt_id())
                 .await?;
             if opened != Opened::Stale {
                 return Ok(());

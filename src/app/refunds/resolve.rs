@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::record::RefundNews;
+use super::record::RefundUpdate;
 use crate::{
     app::{App, Grounds, error::Error, payments::operate::unrecorded},
     db::{contradictions::Settlement, payments::record::Owed},
@@ -63,7 +63,7 @@ impl App {
                 Err(not_unresolved())
             };
         }
-        let news = RefundNews {
+        let update = RefundUpdate {
             actor: Actor::ApiKey(identity.api_key_id),
             answered: None,
             event: Some(RefundEvent::Resolved(resolution)),
@@ -78,7 +78,7 @@ impl App {
         };
         let before = refund.version;
         let refund = self
-            .record_refund(refund, &news, Duration::from_secs(5))
+            .record_refund(refund, &update, Duration::from_secs(5))
             .await
             .map_err(unrecorded)?;
         // The truth may have arrived in between; it wins.

@@ -20,7 +20,7 @@ use crate::{
         payments::{
             ask::Ask,
             cancel::{TRIES, check_cancelable, repeated},
-            record::News,
+            record::Update,
         },
     },
     db::{error::Error as DbError, payments::record::Recorded, refunds::TurnedCancel},
@@ -352,7 +352,7 @@ impl App {
         &self,
         payment: &Payment,
         refund_id: RefundId,
-        news: &News<'_>,
+        update: &Update<'_>,
     ) -> Result<Recorded, DbError> {
         self.db
             .turn_cancel_into_refund(&TurnedCancel {
@@ -360,9 +360,9 @@ impl App {
                 refund_id,
                 partner_refund_id: &PartnerRefundId::for_refund(refund_id),
                 reason: REASON,
-                actor: news.actor,
-                answered: news.answered,
-                fence: news.fence,
+                actor: update.actor,
+                answered: update.answered,
+                fence: update.fence,
                 gateway_at: self.clock.now(),
             })
             .await

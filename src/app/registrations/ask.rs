@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     Shop,
     outcome::{maintain_event, status_event},
-    record::{RegistrationNews, sent},
+    record::{RegistrationUpdate, sent},
 };
 use crate::{
     alipay::request::{MaintainStoreRequest, StoreStatusRequest},
@@ -220,7 +220,7 @@ impl App {
         now: DateTime<Utc>,
     ) -> Result<(), Interrupted> {
         let about = sent(&registration);
-        let news = RegistrationNews {
+        let update = RegistrationUpdate {
             actor: RegistrationActor::FollowUp(fence.follow_up_id),
             answered: None,
             event: Some(RegistrationEvent::PlanExhausted),
@@ -230,7 +230,7 @@ impl App {
             now,
         };
         let recorded = self
-            .record_registration(registration, &news, INSIST_ON_RECORDING)
+            .record_registration(registration, &update, INSIST_ON_RECORDING)
             .await;
         settle(recorded.map(|_| ()))
     }
@@ -300,7 +300,7 @@ impl App {
         let is_submission = matches!(ask, Ask::Submit(_));
         let (event, answer) = call(&account, &registration, ask, &decided).await;
         let tells_something = event.is_some();
-        let news = RegistrationNews {
+        let update = RegistrationUpdate {
             actor: asker.actor,
             answered: Some((attempt_id, &answer)),
             event,
@@ -311,7 +311,7 @@ impl App {
             now: asked_at + started.elapsed(),
         };
         let registration = self
-            .record_registration(registration, &news, INSIST_ON_RECORDING)
+            .record_registration(registration, &update, INSIST_ON_RECORDING)
             .await?;
         Ok(Told {
             registration,

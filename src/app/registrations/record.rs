@@ -1,4 +1,4 @@
-//! Persisting news of a registration: the only path to the database for anything Alipay said of it.
+//! Persisting updates of a registration: the only path to the database for anything Alipay said of it.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::{
 
 /// Something that was learnt of a registration.
 #[derive(Debug)]
-pub(super) struct RegistrationNews<'a> {
+pub(super) struct RegistrationUpdate<'a> {
     /// Who asked.
     pub(super) actor: RegistrationActor,
     /// The call and its answer.
@@ -34,9 +34,9 @@ pub(super) struct RegistrationNews<'a> {
     pub(super) about: (i32, i32),
     /// The claim of the worker that asked.
     pub(super) fence: Option<Fence>,
-    /// Whether the plan goes on from this news.
+    /// Whether the plan goes on from this update.
     pub(super) reschedule: bool,
-    /// The time of the news, near the database's clock.
+    /// The time of the update, near the database's clock.
     pub(super) now: DateTime<Utc>,
 }
 
@@ -49,23 +49,25 @@ pub(super) const fn sent(registration: &Registration) -> (i32, i32) {
 }
 
 impl App {
-    /// Applies news to a registration and writes it, guarded by the version that was read. Another
+    /// Applies an update to a registration and writes it, guarded by the version that was read. Another
     /// writer's change leads to reading and deciding again; an outage or a commit in doubt to repeating
     /// the guarded statement for `insist_for` (`docs/invariants.md` R8). Returns the registration as
     /// it stands.
     pub(super) async fn record_registration(
         &self,
         mut registration: Registration,
-        news: &RegistrationNews<'_>,
+        update: &RegistrationUpdate<'_>,
         insist_for: Duration,
     ) -> Result<Registration, RecordError> {
         let mut insistence = Insistence::lasting(insist_for);
         loop {
-            let after = decide(&registration, news);
+            let after = decide(&registration, update);
             let standing = after.as_ref().unwrap_or(&registration);
-            let due = news.reschedule.then(|| next_check_at(standing, news.now));
+            let due = update
+                .reschedule
+                .then(|| next_check_at(standing, update.now));
             match self
-                .write_registration(&registration, after.as_ref(), due, news)
+                .write_registration(&registration, after.as_ref(), due, update)
                 .await
             {
                 Ok(Recorded::Written(at)) => {
@@ -107,16 +109,16 @@ impl App {
         before: &Registration,
         after: Option<&Registration>,
         next_check_at: Option<DateTime<Utc>>,
-        news: &RegistrationNews<'_>,
+        update: &RegistrationUpdate<'_>,
     ) -> Result<Recorded, DbError> {
-        let event = news.event.as_ref().map(RegistrationEvent::name);
+        let event = update.event.as_ref().map(RegistrationEvent::name);
         self.db
             .record_registration(&RegistrationRecord {
                 before,
                 change: after.zip(event),
-                actor: news.actor,
-                answered: news.answered,
-                fence: news.fence,
+                actor: update.actor,
+                answered: update.answered,
+                fence: update.fence,
                 next_check_at,
                 gateway_at: self.clock.now(),
             })
@@ -160,13 +162,13 @@ pub(in crate::app) fn describe_metrics() {
     );
 }
 
-/// The registration after the news; `None` where it says nothing new, or is about something else.
-fn decide(registration: &Registration, news: &RegistrationNews<'_>) -> Option<Registration> {
-    let event = news.event.as_ref()?;
-    if sent(registration) != news.about {
+/// The registration after the update; `None` where it says nothing new, or is about something else.
+fn decide(registration: &Registration, update: &RegistrationUpdate<'_>) -> Option<Registration> {
+    let event = update.event.as_ref()?;
+    if sent(registration) != update.about {
         return None;
     }
-    let after = registration.apply(event, news.now);
+    let after = registration.apply(event, update.now);
     if after.is_none()
         && *event == RegistrationEvent::NotRegistered
         && registration.status == RegistrationStatus::Approved

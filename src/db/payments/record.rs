@@ -62,7 +62,7 @@ pub struct Fence {
     pub question_due_at: Option<DateTime<Utc>>,
 }
 
-/// What news does to the question that is owed besides the plan.
+/// What an update does to the question that is owed besides the plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Owed {
     /// Nothing.
@@ -100,7 +100,7 @@ pub struct Record<'a> {
     pub actor: Actor,
     /// The upstream call that was answered.
     pub answered: Option<(AttemptId, &'a Answer)>,
-    /// The change of state, if the news changes anything.
+    /// The change of state, if the update changes anything.
     pub change: Option<Change<'a>>,
     /// The claim under which a worker writes; `None` for the caller's own request.
     pub fence: Option<Fence>,

@@ -62,7 +62,7 @@ pub struct RefundRecord<'a> {
     pub actor: Actor,
     /// The upstream call that was answered.
     pub answered: Option<(AttemptId, &'a Answer)>,
-    /// The change of state, if the news changes anything.
+    /// The change of state, if the update changes anything.
     pub change: Option<RefundChange<'a>>,
     /// Whether a query was answered that there is no such refund; `None` where none was answered.
     pub not_found: Option<bool>,

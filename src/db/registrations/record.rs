@@ -54,7 +54,7 @@ pub enum Asked {
 pub struct RegistrationRecord<'a> {
     /// The registration before; its version and what was sent guard the write.
     pub before: &'a Registration,
-    /// The registration after, and the event's name; `None` where the news changes nothing.
+    /// The registration after, and the event's name; `None` where the update changes nothing.
     pub change: Option<(&'a Registration, &'static str)>,
     /// Who asked.
     pub actor: RegistrationActor,

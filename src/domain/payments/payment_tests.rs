@@ -581,7 +581,7 @@ fn r11_a_wish_outlasts_the_plan_and_holds_for_what_turns_out_paid() {
     assert_eq!(applied(&ours, &PaymentEvent::PlanExhausted).canceling, None);
 }
 
-/// Two refusals in a row at the door are news, once, of whatever is open: the till cannot wait for their
+/// Two refusals in a row at the door are told, once, of whatever is open: the till cannot wait for their
 /// end. Nothing else changes.
 #[test]
 fn s3_a_refusal_at_the_door_is_believed_of_no_payment() {
@@ -707,7 +707,7 @@ fn a_cancel_is_repeated_only_where_the_schedule_comes_back_soon() {
     }
 }
 
-/// The wish lasts as long as the cancel: through the news that the trade is paid, to its end.
+/// The wish lasts as long as the cancel: through the word that the trade is paid, to its end.
 #[test]
 fn r11_a_reversal_is_kept_until_its_cancel_ends_and_then_dropped() {
     let id = RefundId::mint();
