@@ -48,7 +48,7 @@ pub(in crate::app) const SEND_UNASKED_CANCEL_WITHIN: Duration = Duration::from_s
 
 /// Who asks, and in what standing.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::app) struct Asker {
+pub(in crate::app) struct Initiator {
     /// For the audit trail.
     pub(in crate::app) actor: Actor,
     /// A worker's claim.
@@ -57,7 +57,7 @@ pub(in crate::app) struct Asker {
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::app) enum Ask {
+pub(in crate::app) enum UpstreamCall {
     /// Where the trade stands.
     Query,
     /// To close or reverse the trade.
@@ -67,7 +67,7 @@ pub(in crate::app) enum Ask {
     Reverse(RefundId),
 }
 
-impl Ask {
+impl UpstreamCall {
     /// How long after it was decided the call may still leave.
     const fn leaves_within(self) -> Duration {
         match self {
@@ -127,21 +127,21 @@ impl App {
     pub(in crate::app) async fn begin(
         &self,
         payment: Payment,
-        asker: Asker,
-        ask: Ask,
+        initiator: Initiator,
+        ask: UpstreamCall,
     ) -> Result<Beginning, Interrupted> {
         let account = self.account(&payment.partner)?;
         let decided = Stopwatch::start(&self.clock);
         let started = match ask {
-            Ask::Cancel(reason) => Some(PaymentEvent::CancelStarted {
+            UpstreamCall::Cancel(reason) => Some(PaymentEvent::CancelStarted {
                 reason,
                 reversal: None,
             }),
-            Ask::Reverse(refund_id) => Some(PaymentEvent::CancelStarted {
+            UpstreamCall::Reverse(refund_id) => Some(PaymentEvent::CancelStarted {
                 reason: CancelReason::Requested,
                 reversal: Some(refund_id),
             }),
-            Ask::Query => None,
+            UpstreamCall::Query => None,
         };
         // A cancel that is under way already is repeated without a change. The time of the change is
         // the statement's, and only then known.
@@ -152,18 +152,18 @@ impl App {
         let question = Question {
             merchant_id: payment.merchant_id,
             payment_id: payment.id,
-            actor: asker.actor,
-            fence: asker.fence,
+            actor: initiator.actor,
+            fence: initiator.fence,
             ensure_follow_up: after.as_ref().unwrap_or(&payment).owes_a_question()
                 || payment.inquiry.question_due_at.is_some(),
             attempt_id,
             kind: ask.kind(),
             // A caller's repeat changes nothing and has no claim to guard it.
-            unchanged: (asker.fence.is_none()
+            unchanged: (initiator.fence.is_none()
                 && ask.kind() == AttemptKind::Cancel
                 && after.is_none())
             .then_some(payment.version),
-            wakes: asker.fence.is_none()
+            wakes: initiator.fence.is_none()
                 && after.as_ref().unwrap_or(&payment).canceling == Some(CancelReason::Requested),
             change: after
                 .as_ref()
@@ -209,8 +209,8 @@ impl App {
     pub(in crate::app) async fn ask(
         &self,
         begun: Begun,
-        asker: Asker,
-        ask: Ask,
+        initiator: Initiator,
+        ask: UpstreamCall,
     ) -> Result<(Payment, Answer), RecordError> {
         let Begun {
             payment,
@@ -226,15 +226,15 @@ impl App {
         crashpoint!(self.db.failpoints, "ask.answered");
         let now = asked_at + started.elapsed();
         let update = Update {
-            actor: asker.actor,
+            actor: initiator.actor,
             answered: Some((attempt_id, &reply.answer)),
             told: Some(reply.told),
-            fence: asker.fence,
+            fence: initiator.fence,
             // A caller's query is besides the plan; his cancel is a step of it.
-            reschedule: asker.fence.is_some() || ask.kind() == AttemptKind::Cancel,
-            keep_to_cancel: ask == Ask::Query && payment.is_being_closed(now),
+            reschedule: initiator.fence.is_some() || ask.kind() == AttemptKind::Cancel,
+            keep_to_cancel: ask == UpstreamCall::Query && payment.is_being_closed(now),
             owed: answered(
-                ask == Ask::Query,
+                ask == UpstreamCall::Query,
                 &reply.answer,
                 payment.inquiry.question_due_at,
             ),
@@ -242,7 +242,7 @@ impl App {
             now,
         };
         // No schedule asks again for a caller at once.
-        let insist_for = match asker.fence {
+        let insist_for = match initiator.fence {
             Some(_) => INSIST_ON_RECORDING,
             None => create::INSIST_ON_RECORDING,
         };
@@ -252,7 +252,7 @@ impl App {
 }
 
 /// One upstream call.
-async fn call(alipay: &Alipay, begun: &Begun, ask: Ask) -> Reply {
+async fn call(alipay: &Alipay, begun: &Begun, ask: UpstreamCall) -> Reply {
     let Begun {
         payment,
         asked_at,
@@ -264,7 +264,7 @@ async fn call(alipay: &Alipay, begun: &Begun, ask: Ask) -> Reply {
     let partner_trans_id = payment.partner_trans_id.clone();
     let alipay_trans_id = payment.alipay_trans_id.clone();
     match ask {
-        Ask::Cancel(_) | Ask::Reverse(_) => {
+        UpstreamCall::Cancel(_) | UpstreamCall::Reverse(_) => {
             let request = CancelRequest {
                 partner_trans_id,
                 alipay_trans_id,
@@ -280,7 +280,7 @@ async fn call(alipay: &Alipay, begun: &Begun, ask: Ask) -> Reply {
                 answer: call.answer,
             }
         }
-        Ask::Query => {
+        UpstreamCall::Query => {
             let amount = payment.amount;
             let request = QueryRequest {
                 partner_trans_id,

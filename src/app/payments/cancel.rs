@@ -8,7 +8,7 @@ use tokio::{sync::oneshot, time::Instant};
 use tracing::Instrument;
 
 use super::{
-    ask::{Ask, Asker, Beginning},
+    ask::{Beginning, Initiator, UpstreamCall},
     create::ROUTE,
 };
 use crate::app::{
@@ -193,7 +193,7 @@ impl App {
             if may_skip(&payment, now) {
                 return Ok(Some(payment));
             }
-            let ask = Ask::Cancel(CancelReason::Requested);
+            let ask = UpstreamCall::Cancel(CancelReason::Requested);
             let ask = if payment.canceling == Some(CancelReason::Requested) {
                 repeated(&payment, now, ask)
             } else {
@@ -212,9 +212,9 @@ impl App {
         &self,
         principal: &Principal,
         payment: Payment,
-        ask: Ask,
+        ask: UpstreamCall,
     ) -> Result<Option<Payment>, Error> {
-        let asker = Asker {
+        let initiator = Initiator {
             actor: Actor::ApiKey(principal.api_key_id),
             fence: None,
         };
@@ -224,12 +224,12 @@ impl App {
         let work = async move {
             let _place = place;
             crashpoint!(app.db.failpoints, "cancel.accepted");
-            match app.begin(payment, asker, ask).await {
+            match app.begin(payment, initiator, ask).await {
                 Ok(Beginning::Begun(begun)) => {
                     // A failed send means the caller hung up, which changes nothing.
                     let _ = reply.send(Ok(Some(begun.payment.clone())));
                     let id = begun.payment.id;
-                    if let Err(error) = app.ask(*begun, asker, ask).await {
+                    if let Err(error) = app.ask(*begun, initiator, ask).await {
                         tracing::error!(payment.id = %id, error = %error, "the answer to a cancel was not recorded; the follow-up will ask again");
                     }
                 }
@@ -255,11 +255,15 @@ fn may_skip(payment: &Payment, now: DateTime<Utc>) -> bool {
 
 /// What is asked for a caller who repeats a wish that stands: the same again while Alipay takes a
 /// cancel, and after that the question that decides what becomes of the wish.
-pub(in crate::app) fn repeated(payment: &Payment, now: DateTime<Utc>, ask: Ask) -> Ask {
+pub(in crate::app) fn repeated(
+    payment: &Payment,
+    now: DateTime<Utc>,
+    ask: UpstreamCall,
+) -> UpstreamCall {
     if payment.cancel_window_is_open(now) {
         ask
     } else {
-        Ask::Query
+        UpstreamCall::Query
     }
 }
 

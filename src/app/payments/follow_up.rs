@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use super::{
-    ask::{Ask, Asker, Beginning},
+    ask::{Beginning, Initiator, UpstreamCall},
     outcome::Told,
     record::{RecordError, Update},
 };
@@ -89,7 +89,7 @@ impl App {
             }
             NextStep::Cancel => self.cancel(payment, fence, now).await,
             // However late the visit is, it asks before it gives up.
-            NextStep::GiveUp => match self.visit(payment, fence, now, Ask::Query).await? {
+            NextStep::GiveUp => match self.visit(payment, fence, now, UpstreamCall::Query).await? {
                 Some(payment) if matches!(payment.state, PaymentState::Processing(_)) => {
                     self.give_up(payment, fence, now).await
                 }
@@ -107,7 +107,7 @@ impl App {
         now: DateTime<Utc>,
     ) -> Result<(), Interrupted> {
         let started = Instant::now();
-        let Some(payment) = self.visit(payment, fence, now, Ask::Query).await? else {
+        let Some(payment) = self.visit(payment, fence, now, UpstreamCall::Query).await? else {
             return Ok(());
         };
         let answered_at = payment.inquiry.last_answered_at().unwrap_or(now);
@@ -135,7 +135,8 @@ impl App {
         let reason = payment
             .canceling
             .unwrap_or(CancelReason::BuyerDidNotConfirm);
-        self.visit(payment, fence, now, Ask::Cancel(reason)).await?;
+        self.visit(payment, fence, now, UpstreamCall::Cancel(reason))
+            .await?;
         Ok(())
     }
 
@@ -145,16 +146,16 @@ impl App {
         payment: Payment,
         fence: Fence,
         now: DateTime<Utc>,
-        ask: Ask,
+        ask: UpstreamCall,
     ) -> Result<Option<Payment>, Interrupted> {
         let (merchant_id, payment_id) = (payment.merchant_id, payment.id);
-        let asker = Asker {
+        let initiator = Initiator {
             actor: Actor::FollowUp(fence.follow_up_id),
             fence: Some(fence),
         };
-        match self.begin(payment, asker, ask).await? {
+        match self.begin(payment, initiator, ask).await? {
             Beginning::Begun(begun) => {
-                let recorded = self.ask(*begun, asker, ask).await;
+                let recorded = self.ask(*begun, initiator, ask).await;
                 unless_lost(recorded.map(|(payment, _)| payment))
             }
             Beginning::Changed => {

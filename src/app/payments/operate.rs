@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{
-    ask::{Ask, Asker, Beginning},
+    ask::{Beginning, Initiator, UpstreamCall},
     outcome::Told,
     record::{RecordError, Update},
 };
@@ -46,7 +46,7 @@ impl App {
             return Ok(None);
         };
         self.admit_question(&payment.partner)?;
-        let caller = Asker {
+        let caller = Initiator {
             actor: Actor::ApiKey(principal.api_key_id),
             fence: None,
         };
@@ -56,9 +56,9 @@ impl App {
         let work = async move {
             let _place = place;
             crashpoint!(app.db.failpoints, "refresh.accepted");
-            match app.begin(payment, caller, Ask::Query).await? {
+            match app.begin(payment, caller, UpstreamCall::Query).await? {
                 Beginning::Begun(begun) => app
-                    .ask(*begun, caller, Ask::Query)
+                    .ask(*begun, caller, UpstreamCall::Query)
                     .await
                     .map(Some)
                     .map_err(unrecorded),

@@ -22,7 +22,7 @@ use crate::{
         error::Error,
         notifier::Awaited as _,
         payments::{
-            ask::{Asker, INSIST_ON_RECORDING, answered},
+            ask::{INSIST_ON_RECORDING, Initiator, answered},
             follow_up::{Interrupted, settle},
             operate::{tells_something, unrecorded},
             record::RecordError,
@@ -56,7 +56,7 @@ pub(in crate::app) const SEND_WITHIN: Duration = Duration::from_secs(12);
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ask {
+enum UpstreamCall {
     /// To do it, under the id and with the amount it has.
     Submit,
     /// Where it stands.
@@ -100,7 +100,7 @@ impl App {
                 return Ok(None);
             };
             self.admit_question(&refund.partner)?;
-            let caller = Asker {
+            let caller = Initiator {
                 actor: Actor::ApiKey(principal.api_key_id),
                 fence: None,
             };
@@ -109,9 +109,12 @@ impl App {
             // Detached: a caller that hangs up must not leave an answer unrecorded.
             let work = async move {
                 let _place = place;
-                match app.begin_refund(refund, caller, Ask::Query).await? {
+                match app
+                    .begin_refund(refund, caller, UpstreamCall::Query)
+                    .await?
+                {
                     Beginning::Begun(begun) => app
-                        .ask_refund(*begun, caller, Ask::Query)
+                        .ask_refund(*begun, caller, UpstreamCall::Query)
                         .await
                         .map(Some)
                         .map_err(unrecorded),
@@ -167,8 +170,14 @@ impl App {
                 self.db.reschedule(merchant_id, fence, due).await?;
                 Ok(())
             }
-            RefundStep::Query => self.visit_refund(refund, fence, now, Ask::Query).await,
-            RefundStep::Submit => self.visit_refund(refund, fence, now, Ask::Submit).await,
+            RefundStep::Query => {
+                self.visit_refund(refund, fence, now, UpstreamCall::Query)
+                    .await
+            }
+            RefundStep::Submit => {
+                self.visit_refund(refund, fence, now, UpstreamCall::Submit)
+                    .await
+            }
             RefundStep::GiveUp => self.give_up_refund(refund, fence, now).await,
         }
     }
@@ -179,16 +188,16 @@ impl App {
         refund: Refund,
         fence: Fence,
         now: DateTime<Utc>,
-        ask: Ask,
+        ask: UpstreamCall,
     ) -> Result<(), Interrupted> {
         let (merchant_id, refund_id) = (refund.merchant_id, refund.id);
-        let asker = Asker {
+        let initiator = Initiator {
             actor: Actor::FollowUp(fence.follow_up_id),
             fence: Some(fence),
         };
-        match self.begin_refund(refund, asker, ask).await? {
+        match self.begin_refund(refund, initiator, ask).await? {
             Beginning::Begun(begun) => {
-                settle(self.ask_refund(*begun, asker, ask).await.map(|_| ()))
+                settle(self.ask_refund(*begun, initiator, ask).await.map(|_| ()))
             }
             Beginning::Changed => {
                 // Somebody settled or changed it meanwhile: look again at once.
@@ -235,19 +244,19 @@ impl App {
     async fn begin_refund(
         &self,
         mut refund: Refund,
-        asker: Asker,
-        ask: Ask,
+        initiator: Initiator,
+        ask: UpstreamCall,
     ) -> Result<Beginning, Interrupted> {
         let account = self.account(&refund.partner)?;
         let decided = Stopwatch::start(&self.clock);
         let attempt_id = AttemptId::mint();
         let kind = match ask {
-            Ask::Submit => AttemptKind::Refund,
-            Ask::Query => AttemptKind::RefundQuery,
+            UpstreamCall::Submit => AttemptKind::Refund,
+            UpstreamCall::Query => AttemptKind::RefundQuery,
         };
         let question = RefundQuestion {
             refund: &refund,
-            fence: asker.fence,
+            fence: initiator.fence,
             attempt_id,
             kind,
             deadline_ms: i64::try_from(self.deadlines.of(kind).as_millis()).unwrap_or(i64::MAX),
@@ -272,8 +281,8 @@ impl App {
     async fn ask_refund(
         &self,
         begun: Begun,
-        asker: Asker,
-        ask: Ask,
+        initiator: Initiator,
+        ask: UpstreamCall,
     ) -> Result<(Refund, Answer), RecordError> {
         let Begun {
             refund,
@@ -285,12 +294,12 @@ impl App {
         crashpoint!(self.db.failpoints, "refund_ask.begun");
         let started = Instant::now();
         let (told, of_payment, answer) = match ask {
-            Ask::Submit => {
+            UpstreamCall::Submit => {
                 let call = send_refund(&account, &refund, &decided).await;
                 let event = refund_event(call.outcome, &refund);
                 ((Some(event), None), None, call.answer)
             }
-            Ask::Query => {
+            UpstreamCall::Query => {
                 let request = RefundQueryRequest {
                     partner_trans_id: refund.partner_trans_id.clone(),
                     partner_refund_id: refund.partner_refund_id.clone(),
@@ -306,16 +315,20 @@ impl App {
         let (event, not_found) = told;
         crashpoint!(self.db.failpoints, "refund_ask.answered");
         let update = RefundUpdate {
-            actor: asker.actor,
+            actor: initiator.actor,
             answered: Some((attempt_id, &answer)),
             event,
-            asked_at: (ask == Ask::Query).then_some(asked_at),
+            asked_at: (ask == UpstreamCall::Query).then_some(asked_at),
             not_found,
             of_payment,
-            fence: asker.fence,
+            fence: initiator.fence,
             // A caller's query is besides the plan.
-            reschedule: asker.fence.is_some(),
-            owed: answered(ask == Ask::Query, &answer, refund.inquiry.question_due_at),
+            reschedule: initiator.fence.is_some(),
+            owed: answered(
+                ask == UpstreamCall::Query,
+                &answer,
+                refund.inquiry.question_due_at,
+            ),
             grounds: None,
             now: asked_at + started.elapsed(),
         };
@@ -376,15 +389,15 @@ fn refund_request(account: &Account, refund: &Refund) -> RefundRequest {
 
 /// Notes in memory what [`crate::db::Db::begin_refund_question`] has written, so that the answer is
 /// judged and the next question planned from it.
-fn count_question(refund: &mut Refund, ask: Ask, asked_at: DateTime<Utc>) {
+fn count_question(refund: &mut Refund, ask: UpstreamCall, asked_at: DateTime<Utc>) {
     let inquiry = &mut refund.inquiry;
     match ask {
-        Ask::Submit => {
+        UpstreamCall::Submit => {
             inquiry.submits += 1;
             inquiry.last_submit_at = Some(asked_at);
             inquiry.not_found = false;
         }
-        Ask::Query => {
+        UpstreamCall::Query => {
             inquiry.checks_done += 1;
             inquiry.last_check_at = Some(asked_at);
         }

@@ -18,7 +18,7 @@ use crate::{
         App,
         error::Error,
         payments::{
-            ask::Ask,
+            ask::UpstreamCall,
             cancel::{TRIES, check_cancelable, repeated},
             record::Update,
         },
@@ -194,7 +194,7 @@ impl App {
             let begun = if payment.reversal.is_some() && payment.cancel_is_repeated(now) {
                 Some(payment)
             } else {
-                let ask = Ask::Reverse(reversal_id);
+                let ask = UpstreamCall::Reverse(reversal_id);
                 let ask = match payment.reversal {
                     Some(_) => repeated(&payment, now, ask),
                     None => ask,

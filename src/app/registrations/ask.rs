@@ -50,7 +50,7 @@ const SEND_WITHIN: Duration = Duration::from_secs(12);
 
 /// Who asks, and in what standing.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asker {
+pub(super) struct Initiator {
     /// For the history.
     pub(super) actor: RegistrationActor,
     /// A worker's claim.
@@ -59,7 +59,7 @@ pub(super) struct Asker {
 
 /// What is asked.
 #[derive(Debug)]
-pub(super) enum Ask {
+pub(super) enum UpstreamCall {
     /// To register these people's shop.
     Submit(Box<PersonalData>),
     /// Where it stands.
@@ -75,7 +75,7 @@ pub(super) struct Begun {
     pub(super) decided: Stopwatch,
     /// Whom to ask: the account as it was when the intent was committed.
     pub(super) account: Arc<Account>,
-    pub(super) ask: Ask,
+    pub(super) ask: UpstreamCall,
 }
 
 /// What became of the intent to ask.
@@ -103,7 +103,7 @@ impl App {
                 return Ok(None);
             };
             let id = registration.id;
-            let asker = Asker {
+            let initiator = Initiator {
                 actor: RegistrationActor::ApiKey(identity.api_key_id),
                 fence: None,
             };
@@ -113,9 +113,12 @@ impl App {
             let work = async move {
                 let _place = place;
                 let kind = AttemptKind::StoreStatus;
-                match app.begin_registration(registration, asker, kind).await? {
+                match app
+                    .begin_registration(registration, initiator, kind)
+                    .await?
+                {
                     Beginning::Begun(begun) => app
-                        .ask_registration(*begun, asker)
+                        .ask_registration(*begun, initiator)
                         .await
                         .map(Some)
                         .map_err(unrecorded),
@@ -187,14 +190,17 @@ impl App {
         kind: AttemptKind,
     ) -> Result<(), Interrupted> {
         let (merchant_id, id) = (registration.merchant_id, registration.id);
-        let asker = Asker {
+        let initiator = Initiator {
             actor: RegistrationActor::FollowUp(fence.follow_up_id),
             fence: Some(fence),
         };
         let before = registration.clone();
-        match self.begin_registration(registration, asker, kind).await? {
+        match self
+            .begin_registration(registration, initiator, kind)
+            .await?
+        {
             Beginning::Begun(begun) => {
-                settle(self.ask_registration(*begun, asker).await.map(|_| ()))
+                settle(self.ask_registration(*begun, initiator).await.map(|_| ()))
             }
             Beginning::Changed => {
                 // Somebody changed it meanwhile: look again at once.
@@ -239,7 +245,7 @@ impl App {
     async fn begin_registration(
         &self,
         mut registration: Registration,
-        asker: Asker,
+        initiator: Initiator,
         kind: AttemptKind,
     ) -> Result<Beginning, Interrupted> {
         let account = self.account(&registration.partner)?;
@@ -247,7 +253,7 @@ impl App {
         let attempt_id = AttemptId::mint();
         let question = RegistrationQuestion {
             registration: &registration,
-            fence: asker.fence,
+            fence: initiator.fence,
             attempt_id,
             kind,
             deadline_ms: i64::try_from(self.deadlines.of(kind).as_millis()).unwrap_or(i64::MAX),
@@ -264,13 +270,13 @@ impl App {
             submission.to_send = false;
             let people = sealed.map(|sealed| self.secret.unseal_people(registration.id, &sealed));
             match people {
-                Some(Ok(people)) => Ask::Submit(Box::new(people)),
+                Some(Ok(people)) => UpstreamCall::Submit(Box::new(people)),
                 Some(Err(_)) | None => return Ok(Beginning::NothingToSend),
             }
         } else {
             submission.checks_done += 1;
             submission.last_check_at = Some(asked_at);
-            Ask::Status
+            UpstreamCall::Status
         };
         Ok(Beginning::Begun(Box::new(Begun {
             registration,
@@ -286,7 +292,7 @@ impl App {
     pub(super) async fn ask_registration(
         &self,
         begun: Begun,
-        asker: Asker,
+        initiator: Initiator,
     ) -> Result<Told, RecordError> {
         let Begun {
             registration,
@@ -297,17 +303,17 @@ impl App {
             ask,
         } = begun;
         let started = Instant::now();
-        let is_submission = matches!(ask, Ask::Submit(_));
+        let is_submission = matches!(ask, UpstreamCall::Submit(_));
         let (event, answer) = call(&account, &registration, ask, &decided).await;
         let tells_something = event.is_some();
         let update = RegistrationUpdate {
-            actor: asker.actor,
+            actor: initiator.actor,
             answered: Some((attempt_id, &answer)),
             event,
             about: sent(&registration),
-            fence: asker.fence,
+            fence: initiator.fence,
             // A caller's question is besides the plan; what was sent is its beginning.
-            reschedule: asker.fence.is_some() || is_submission,
+            reschedule: initiator.fence.is_some() || is_submission,
             now: asked_at + started.elapsed(),
         };
         let registration = self
@@ -332,13 +338,13 @@ pub(super) struct Told {
 async fn call(
     account: &Account,
     registration: &Registration,
-    ask: Ask,
+    ask: UpstreamCall,
     decided: &Stopwatch,
 ) -> (Option<RegistrationEvent>, Answer) {
     let secondary_merchant_id = registration.secondary_merchant_id.clone();
     let store_id = registration.store_id.clone();
     match ask {
-        Ask::Submit(people) => {
+        UpstreamCall::Submit(people) => {
             let request = MaintainStoreRequest {
                 secondary_merchant_id,
                 store_id,
@@ -349,7 +355,7 @@ async fn call(
             let call = account.alipay.maintain_store(&request, too_late).await;
             (Some(maintain_event(call.outcome)), call.answer)
         }
-        Ask::Status => {
+        UpstreamCall::Status => {
             let request = StoreStatusRequest {
                 secondary_merchant_id,
                 store_id,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Shop,
-    ask::{Ask, Asker, Begun, TRIES},
+    ask::{Begun, Initiator, TRIES, UpstreamCall},
     only,
 };
 use crate::{
@@ -131,12 +131,12 @@ impl App {
                 });
             }
         };
-        let asker = Asker {
+        let initiator = Initiator {
             actor: RegistrationActor::ApiKey(incoming.identity.api_key_id),
             fence: None,
         };
         let submitted = begun.registration.clone();
-        let registration = match self.ask_registration(*begun, asker).await {
+        let registration = match self.ask_registration(*begun, initiator).await {
             Ok(told) => told.registration,
             Err(error) => {
                 // Nothing is lost: the follow-up asks Alipay.
@@ -229,7 +229,7 @@ impl App {
             attempt_id,
             decided,
             account: Arc::clone(&incoming.account),
-            ask: Ask::Submit(Box::new(incoming.wish.personal.clone())),
+            ask: UpstreamCall::Submit(Box::new(incoming.wish.personal.clone())),
         }))
     }
 }
