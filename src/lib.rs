@@ -119,7 +119,7 @@
 //! 4. [`app::App::follow_up`] takes the claim and nothing else, so the path after a crash is the normal
 //!    path. [`domain::payments::plan::next_step`], a pure function of payment and time, says `Query`,
 //!    `Cancel`, `WaitUntil`, `GiveUp` or `Settled`.
-//! 5. `app::payments::ask`: [`db::Db::begin_question`] commits the attempt under the fence, the call is made,
+//! 5. `app::payments::ask`: [`db::Db::insert_attempt`] commits the attempt under the fence, the call is made,
 //!    and the answer goes through the same `app::payments::record` as in a payment, which also writes the
 //!    time of the next visit. Who lost the fence writes nothing (R10). A caller's cancel or refresh takes
 //!    the same path under the payment's version instead of a fence.
@@ -128,7 +128,7 @@
 //! A refund goes the same two ways, function to function: [`app::App::create_refund`],
 //! [`db::Db::insert_refund_intent`], [`alipay::client::Alipay::refund`], [`db::Db::record_refund`]; and
 //! [`db::Db::claim_due_refunds`], [`app::App::follow_up_refund`],
-//! [`domain::refunds::plan::next_step`], [`db::Db::begin_refund_question`]. What Alipay posts is a hint:
+//! [`domain::refunds::plan::next_step`], [`db::Db::insert_refund_attempt`]. What Alipay posts is a hint:
 //! [`app::App::receive_notification`] verifies it, [`db::Db::note_notification`] notes it together with the
 //! question that it raises, and only then it is acknowledged (V4); the next visit asks that question, whatever the
 //! plan says, also about what is settled. [`app::App::reverse_payment`] chooses between a

@@ -10,8 +10,8 @@ use crate::{
     db::{
         Db,
         error::Error as DbError,
-        payments::record::{Fence, Question, Recorded},
-        refunds::RefundQuestion,
+        payments::record::{Fence, NewAttempt, Recorded},
+        refunds::NewRefundAttempt,
     },
     domain::id::{AttemptId, MerchantId},
 };
@@ -91,7 +91,7 @@ pub(super) trait Intention: Sync {
     fn write(&self, db: &Db) -> impl Future<Output = Result<Recorded, DbError>> + Send;
 }
 
-impl Intention for Question<'_> {
+impl Intention for NewAttempt<'_> {
     fn attempt(&self) -> (MerchantId, AttemptId) {
         (self.merchant_id, self.attempt_id)
     }
@@ -101,11 +101,11 @@ impl Intention for Question<'_> {
     }
 
     async fn write(&self, db: &Db) -> Result<Recorded, DbError> {
-        db.begin_question(self).await
+        db.insert_attempt(self).await
     }
 }
 
-impl Intention for RefundQuestion<'_> {
+impl Intention for NewRefundAttempt<'_> {
     fn attempt(&self) -> (MerchantId, AttemptId) {
         (self.refund.merchant_id, self.attempt_id)
     }
@@ -115,7 +115,7 @@ impl Intention for RefundQuestion<'_> {
     }
 
     async fn write(&self, db: &Db) -> Result<Recorded, DbError> {
-        db.begin_refund_question(self).await
+        db.insert_refund_attempt(self).await
     }
 }
 

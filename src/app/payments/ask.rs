@@ -23,7 +23,7 @@ use crate::{
         client::Alipay,
         request::{CancelRequest, QueryRequest},
     },
-    db::payments::record::{Change, Fence, Owed, Question, Recorded},
+    db::payments::record::{Change, Fence, NewAttempt, Owed, Recorded},
     domain::{
         attempt::{Answer, AttemptKind},
         id::{AttemptId, RefundId},
@@ -149,7 +149,7 @@ impl App {
             .as_ref()
             .and_then(|event| payment.apply(event, payment.updated_at).unwrap_or_default());
         let attempt_id = AttemptId::mint();
-        let question = Question {
+        let question = NewAttempt {
             merchant_id: payment.merchant_id,
             payment_id: payment.id,
             actor: initiator.actor,
@@ -307,7 +307,7 @@ pub(in crate::app) fn answered(
         .map_or(Owed::AsBefore, Owed::Answered)
 }
 
-/// Notes in memory what [`crate::db::Db::begin_question`] has written, so that the next question is
+/// Notes in memory what [`crate::db::Db::insert_attempt`] has written, so that the next question is
 /// planned from it.
 fn count_question(
     payment: &mut Payment,

@@ -31,7 +31,7 @@ use crate::{
     db::{
         follow_ups::Claimed,
         payments::record::{Fence, Owed, Recorded},
-        refunds::RefundQuestion,
+        refunds::NewRefundAttempt,
     },
     domain::{
         access::principal::Principal,
@@ -254,7 +254,7 @@ impl App {
             UpstreamCall::Submit => AttemptKind::Refund,
             UpstreamCall::Query => AttemptKind::RefundQuery,
         };
-        let question = RefundQuestion {
+        let question = NewRefundAttempt {
             refund: &refund,
             fence: initiator.fence,
             attempt_id,
@@ -387,7 +387,7 @@ fn refund_request(account: &Account, refund: &Refund) -> RefundRequest {
     }
 }
 
-/// Notes in memory what [`crate::db::Db::begin_refund_question`] has written, so that the answer is
+/// Notes in memory what [`crate::db::Db::insert_refund_attempt`] has written, so that the answer is
 /// judged and the next question planned from it.
 fn count_question(refund: &mut Refund, ask: UpstreamCall, asked_at: DateTime<Utc>) {
     let inquiry = &mut refund.inquiry;

@@ -258,7 +258,7 @@ impl App {
             kind,
             deadline_ms: i64::try_from(self.deadlines.of(kind).as_millis()).unwrap_or(i64::MAX),
         };
-        let (asked_at, sealed) = match self.db.begin_registration_question(&question).await? {
+        let (asked_at, sealed) = match self.db.insert_registration_attempt(&question).await? {
             Asked::Begun { at, sealed } => (at, sealed),
             Asked::Stale => return Ok(Beginning::Changed),
             Asked::FenceLost => return Ok(Beginning::FenceLost),

@@ -130,7 +130,7 @@ pub enum Recorded {
 
 /// A question about to be asked, by a worker or by a caller.
 #[derive(Debug)]
-pub struct Question<'a> {
+pub struct NewAttempt<'a> {
     /// Whose it is.
     pub merchant_id: MerchantId,
     /// Which payment.
@@ -387,7 +387,7 @@ impl Db {
         reason = "one statement, and its parameters one by one"
     )]
     #[tracing::instrument(name = "db.attempt.insert", skip_all, fields(payment.id = %question.payment_id, otel.kind = "client", db.system = "postgresql"))]
-    pub async fn begin_question(&self, question: &Question<'_>) -> Result<Recorded, Error> {
+    pub async fn insert_attempt(&self, question: &NewAttempt<'_>) -> Result<Recorded, Error> {
         let change = question.change.as_ref();
         let actor = ActorColumns::of(question.actor);
         failpoint!(self.failpoints, "db.question.before");

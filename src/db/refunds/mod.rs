@@ -21,7 +21,7 @@ use crate::failpoint::failpoint;
 
 pub use intent::{CommittedRefund, ExistingRefund, Obstacle, RefundIntent, TurnedCancel};
 pub use portal::PortalRefund;
-pub use record::{RefundChange, RefundQuestion, RefundRecord};
+pub use record::{NewRefundAttempt, RefundChange, RefundRecord};
 
 /// A refund with its follow-up, as every reading statement returns it.
 #[derive(Debug)]

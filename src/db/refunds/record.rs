@@ -79,7 +79,7 @@ pub struct RefundRecord<'a> {
 
 /// A question about to be asked about a refund.
 #[derive(Debug)]
-pub struct RefundQuestion<'a> {
+pub struct NewRefundAttempt<'a> {
     /// The refund as it was read; its version guards the statement.
     pub refund: &'a Refund,
     /// The claim under which a worker asks; `None` for a caller's own request.
@@ -341,9 +341,9 @@ impl Db {
     /// the refund has changed since it was read, when a worker's claim is lost, or when its lease
     /// would not outlast the call (`docs/invariants.md` R10).
     #[tracing::instrument(name = "db.refund_attempt.insert", skip_all, fields(refund.id = %question.refund.id, otel.kind = "client", db.system = "postgresql"))]
-    pub async fn begin_refund_question(
+    pub async fn insert_refund_attempt(
         &self,
-        question: &RefundQuestion<'_>,
+        question: &NewRefundAttempt<'_>,
     ) -> Result<Recorded, Error> {
         let refund = question.refund;
         failpoint!(self.failpoints, "db.refund_question.before");

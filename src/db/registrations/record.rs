@@ -74,7 +74,7 @@ impl Db {
     /// registration has changed since it was read, when a worker's claim is lost, or when its lease
     /// would not outlast the call.
     #[tracing::instrument(name = "db.registration_attempt.insert", skip_all, fields(registration.id = %question.registration.id, otel.kind = "client", db.system = "postgresql"))]
-    pub async fn begin_registration_question(
+    pub async fn insert_registration_attempt(
         &self,
         question: &RegistrationQuestion<'_>,
     ) -> Result<Asked, Error> {
