@@ -217,7 +217,7 @@ impl Payment {
 impl Refund {
     /// Whether a question was asked since the contradiction.
     pub fn was_asked_since_contradicted(&self) -> bool {
-        self.was_contradicted_before(self.inquiry.last_check_at)
+        self.was_contradicted_before(self.poll.last_check_at)
     }
 
     /// Whether a question that was sent then was sent since the contradiction.

@@ -277,8 +277,7 @@ impl Payment {
     /// of a paid payment may go back.
     const fn cancel_is_open(&self) -> bool {
         self.canceling.is_some()
-            || (matches!(self.state, PaymentState::Succeeded)
-                && self.inquiry.open_cancel_at.is_some())
+            || (matches!(self.state, PaymentState::Succeeded) && self.poll.open_cancel_at.is_some())
     }
 }
 

@@ -158,7 +158,7 @@ fn nothing_is_final_while_a_cancel_may_still_act() {
             for unanswered in [false, true] {
                 let mut payment = payment(state.clone());
                 payment.canceling = canceling;
-                payment.inquiry.open_cancel_at = unanswered.then_some(payment.created_at);
+                payment.poll.open_cancel_at = unanswered.then_some(payment.created_at);
                 let standing = payment.standing();
                 assert_consistent(standing);
                 let may_move =

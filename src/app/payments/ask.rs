@@ -155,7 +155,7 @@ impl App {
             actor: initiator.actor,
             fence: initiator.fence,
             ensure_follow_up: after.as_ref().unwrap_or(&payment).owes_a_question()
-                || payment.inquiry.question_due_at.is_some(),
+                || payment.poll.question_due_at.is_some(),
             attempt_id,
             kind: ask.kind(),
             // A caller's repeat changes nothing and has no claim to guard it.
@@ -189,7 +189,7 @@ impl App {
                     self.waiters.announce(after);
                 }
                 let mut payment = after.unwrap_or(payment);
-                let earlier_may_act = payment.inquiry.cancel_may_act(asked_at);
+                let earlier_may_act = payment.poll.cancel_may_act(asked_at);
                 count_question(&mut payment, attempt_id, ask.kind(), asked_at);
                 Beginning::Begun(Box::new(Begun {
                     payment,
@@ -236,7 +236,7 @@ impl App {
             owed: answered(
                 ask == UpstreamCall::Query,
                 &reply.answer,
-                payment.inquiry.question_due_at,
+                payment.poll.question_due_at,
             ),
             grounds: None,
             now,
@@ -315,8 +315,8 @@ fn count_question(
     kind: AttemptKind,
     asked_at: DateTime<Utc>,
 ) {
-    let inquiry = &mut payment.inquiry;
-    inquiry.note(Asked {
+    let poll = &mut payment.poll;
+    poll.note(Asked {
         id,
         kind,
         sent_at: asked_at,
@@ -324,15 +324,15 @@ fn count_question(
     });
     match kind {
         AttemptKind::Query => {
-            inquiry.queries += 1;
-            inquiry.last_query_at = Some(asked_at);
+            poll.queries += 1;
+            poll.last_query_at = Some(asked_at);
         }
         AttemptKind::Cancel => {
-            inquiry.cancels += 1;
-            inquiry.confirming_until = None;
-            inquiry.last_cancel_at = Some(asked_at);
-            inquiry.open_cancel_at = Some(asked_at);
-            inquiry.cancel_refused = false;
+            poll.cancels += 1;
+            poll.confirming_until = None;
+            poll.last_cancel_at = Some(asked_at);
+            poll.open_cancel_at = Some(asked_at);
+            poll.cancel_refused = false;
         }
         AttemptKind::Pay
         | AttemptKind::Refund

@@ -40,7 +40,9 @@ use crate::{
         id::{AttemptId, PartnerTransId, PaymentId},
         idempotency::{IdempotencyKey, RequestFingerprint},
         payments::{
-            payment::{Inquiry, NewPayment, Payment, PaymentEvent, PaymentState, ProcessingReason},
+            payment::{
+                NewPayment, Payment, PaymentEvent, PaymentState, PollState, ProcessingReason,
+            },
             plan::SEND_WITHIN,
         },
         transition::Actor,
@@ -457,9 +459,9 @@ fn new_payment(incoming: &Incoming, committed: Committed) -> Payment {
         contradicted_at: None,
         proven_returned_minor: 0,
         decided_by_operator: false,
-        inquiry: Inquiry {
+        poll: PollState {
             next_check_at: Some(committed.due_at),
-            ..Inquiry::default()
+            ..PollState::default()
         },
         created_at: committed.created_at,
         updated_at: committed.created_at,

@@ -110,7 +110,7 @@ impl App {
         let Some(payment) = self.visit(payment, fence, now, UpstreamCall::Query).await? else {
             return Ok(());
         };
-        let answered_at = payment.inquiry.last_answered_at().unwrap_or(now);
+        let answered_at = payment.poll.last_answered_at().unwrap_or(now);
         let is_kept = payment.is_being_closed(answered_at)
             && next_step(&self.plan, &payment, answered_at) == NextStep::Cancel;
         if !is_kept {

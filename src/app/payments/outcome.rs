@@ -198,7 +198,7 @@ const fn ends_the_cancel(outcome: &CancelOutcome, payment: &Payment) -> bool {
 
 /// Whether no cancel left after what was asked then: an answer says nothing of one that did.
 fn speaks_of_every_cancel(payment: &Payment, asked_at: DateTime<Utc>) -> bool {
-    let last = payment.inquiry.last_cancel_at;
+    let last = payment.poll.last_cancel_at;
     last.is_none_or(|sent| sent <= asked_at)
 }
 
@@ -206,8 +206,8 @@ fn cancel_is_over(payment: &Payment, asked_at: DateTime<Utc>) -> bool {
     payment.state == PaymentState::Succeeded
         && payment.canceling.is_some()
         && speaks_of_every_cancel(payment, asked_at)
-        && (payment.inquiry.cancel_refused || !payment.cancel_window_is_open(asked_at))
-        && !payment.inquiry.cancel_may_act(asked_at)
+        && (payment.poll.cancel_refused || !payment.cancel_window_is_open(asked_at))
+        && !payment.poll.cancel_may_act(asked_at)
 }
 
 /// What the answer to a cancel says; `None` where the matter stays open. `earlier_may_act`: one that

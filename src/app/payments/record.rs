@@ -88,10 +88,10 @@ impl App {
         let mut insistence = Insistence::lasting(insist_for);
         loop {
             if let Some((id, answer)) = update.answered {
-                payment.inquiry.note_answer(id, answer.class, update.now);
+                payment.poll.note_answer(id, answer.class, update.now);
             }
             if let Some(refused) = update.cancel_refused(&payment) {
-                payment.inquiry.cancel_refused = refused;
+                payment.poll.cancel_refused = refused;
             }
             let (decision, agrees) = decide(&self.plan, &payment, update);
             let refusals = refusals_after(&payment, update);
@@ -128,11 +128,11 @@ impl App {
                 (Ok(Recorded::Written(at)), Decision::Becomes(mut after, event)) => {
                     crashpoint!(self.db.failpoints, "record.written");
                     if let Some(question_at) = payment.decision_is_checked_at(&event, update.now) {
-                        after.inquiry = payment.inquiry.clone();
-                        after.inquiry.question_due_at = Some(question_at);
-                        after.inquiry.next_check_at = Some(question_at);
+                        after.poll = payment.poll.clone();
+                        after.poll.question_due_at = Some(question_at);
+                        after.poll.next_check_at = Some(question_at);
                     }
-                    after.inquiry.access_refusals = refusals;
+                    after.poll.access_refusals = refusals;
                     after.updated_at = at;
                     if after.state.status() != payment.state.status() {
                         after.finalized_at = after.finalized_at.map(|_| at);
@@ -141,7 +141,7 @@ impl App {
                     return Ok(*after);
                 }
                 (Ok(Recorded::Written(_)), _) => {
-                    payment.inquiry.access_refusals = refusals;
+                    payment.poll.access_refusals = refusals;
                     if payment.contradicted_at.is_some() {
                         self.waiters.announce(&payment);
                     }
@@ -180,7 +180,7 @@ impl App {
         update: &Update<'_>,
     ) -> Result<Recorded, DbError> {
         let mut current = change.map_or(before, |(after, _)| after).clone();
-        current.inquiry.question_due_at = update.owed.left_of(current.inquiry.question_due_at);
+        current.poll.question_due_at = update.owed.left_of(current.poll.question_due_at);
         let change = change.map(|(after, event)| Change {
             before,
             after,
@@ -199,11 +199,11 @@ impl App {
                 fence: update.fence,
                 next_check_at: self.next_check_at(&current, update),
                 owed: update.owed,
-                question_due_at: before.inquiry.question_due_at,
+                question_due_at: before.poll.question_due_at,
                 cancel_refused: update.cancel_refused(before),
                 // Where nothing was refused before, nothing is to be forgotten.
                 lets_in: lets_in(update)
-                    .filter(|lets_in| !lets_in || before.inquiry.access_refusals > 0),
+                    .filter(|lets_in| !lets_in || before.poll.access_refusals > 0),
             })
             .await
     }
@@ -268,7 +268,7 @@ pub(in crate::app) fn describe_metrics() {
 
 /// How often in a row Alipay has refused at its door what was asked of the payment, after the update.
 fn refusals_after(payment: &Payment, update: &Update<'_>) -> i32 {
-    let before = payment.inquiry.access_refusals;
+    let before = payment.poll.access_refusals;
     match lets_in(update) {
         Some(true) => 0,
         Some(false) => before + 1,

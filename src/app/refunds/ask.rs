@@ -327,7 +327,7 @@ impl App {
             owed: answered(
                 ask == UpstreamCall::Query,
                 &answer,
-                refund.inquiry.question_due_at,
+                refund.poll.question_due_at,
             ),
             grounds: None,
             now: asked_at + started.elapsed(),
@@ -390,16 +390,16 @@ fn refund_request(account: &Account, refund: &Refund) -> RefundRequest {
 /// Notes in memory what [`crate::db::Db::insert_refund_attempt`] has written, so that the answer is
 /// judged and the next question planned from it.
 fn count_question(refund: &mut Refund, ask: UpstreamCall, asked_at: DateTime<Utc>) {
-    let inquiry = &mut refund.inquiry;
+    let poll = &mut refund.poll;
     match ask {
         UpstreamCall::Submit => {
-            inquiry.submits += 1;
-            inquiry.last_submit_at = Some(asked_at);
-            inquiry.not_found = false;
+            poll.submits += 1;
+            poll.last_submit_at = Some(asked_at);
+            poll.not_found = false;
         }
         UpstreamCall::Query => {
-            inquiry.checks_done += 1;
-            inquiry.last_check_at = Some(asked_at);
+            poll.checks_done += 1;
+            poll.last_check_at = Some(asked_at);
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::{
         money::Money,
         payments::payment::{Payment, PaymentState},
         refunds::refund::{
-            NewRefund, PendingReason, Refund, RefundInquiry, RefundOrigin, RefundState,
+            NewRefund, PendingReason, Refund, RefundOrigin, RefundPollState, RefundState,
         },
         transition::Actor,
     },
@@ -431,11 +431,11 @@ fn new_refund(incoming: &Incoming, committed: CommittedRefund) -> Refund {
         contradicted_at: None,
         decided_by_operator: false,
         failed_late: false,
-        inquiry: RefundInquiry {
+        poll: RefundPollState {
             next_check_at: Some(committed.due_at),
             submits: 1,
             last_submit_at: Some(committed.created_at),
-            ..RefundInquiry::default()
+            ..RefundPollState::default()
         },
         created_at: committed.created_at,
         updated_at: committed.created_at,

@@ -49,7 +49,7 @@ fn at(seconds: i64) -> DateTime<Utc> {
 /// A refund whose request was sent so many times, the last time at `at(0)`.
 fn refund(mode: RefundMode, submits: i32) -> Refund {
     let mut refund = new_refund(mode, at(0));
-    refund.inquiry.submits = submits;
+    refund.poll.submits = submits;
     refund
 }
 
@@ -80,8 +80,8 @@ fn after_failure(refund: &Refund, code: &str) -> Refund {
 /// The refund after a query a minute after its request found no such refund.
 fn after_not_found(refund: &Refund) -> Refund {
     let mut refund = refund.clone();
-    refund.inquiry.checks_done = 1;
-    refund.inquiry.last_check_at = Some(at(0) + TimeDelta::minutes(1));
+    refund.poll.checks_done = 1;
+    refund.poll.last_check_at = Some(at(0) + TimeDelta::minutes(1));
     let outcome = read_refund_query_answer(&[("response_code", "NOT_FOUND")]);
     let (event, not_found) = query_event(outcome, &refund);
     assert_eq!(not_found, Some(true));
@@ -187,7 +187,7 @@ fn s3_the_same_unknown_code_twice_is_a_refusal_and_one_alone_or_two_others_are_n
         let same_answer = after_failure(&once, "FANTASY");
         assert_eq!(standing(&same_answer), "pending/outcome_unknown");
         let mut repeated = after_not_found(&once);
-        repeated.inquiry.submits = 2;
+        repeated.poll.submits = 2;
         let other = after_failure(&repeated, "ANOTHER_FANTASY");
         assert_eq!(standing(&other), "pending/outcome_unknown");
         let still = after_not_found(&other);
@@ -195,7 +195,7 @@ fn s3_the_same_unknown_code_twice_is_a_refusal_and_one_alone_or_two_others_are_n
         let twice = after_failure(&repeated, "FANTASY");
         assert_eq!(standing(&twice), "pending/outcome_unknown?FANTASY");
         let mut early = twice.clone();
-        early.inquiry.last_check_at = Some(at(59));
+        early.poll.last_check_at = Some(at(59));
         let still = early.apply(&RefundEvent::NotFound, at(60)).expect("legal");
         assert_eq!(still, None);
         let failed = after_not_found(&twice);

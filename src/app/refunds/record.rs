@@ -111,8 +111,8 @@ impl App {
                     crashpoint!(self.db.failpoints, "record_refund.written");
                     note_plan(&mut after, next_check_at);
                     if let Some(question_at) = question_at {
-                        after.inquiry.question_due_at = Some(question_at);
-                        after.inquiry.next_check_at = Some(question_at);
+                        after.poll.question_due_at = Some(question_at);
+                        after.poll.next_check_at = Some(question_at);
                     }
                     let is_estimated = update
                         .event
@@ -182,7 +182,7 @@ impl App {
                 fence: update.fence,
                 next_check_at,
                 owed: update.owed,
-                question_due_at: before.inquiry.question_due_at,
+                question_due_at: before.poll.question_due_at,
             })
             .await
     }
@@ -198,11 +198,11 @@ impl App {
             return None;
         }
         let mut refund = refund.clone();
-        let inquiry = &mut refund.inquiry;
+        let poll = &mut refund.poll;
         if let Some(not_found) = update.not_found {
-            inquiry.not_found = not_found;
+            poll.not_found = not_found;
         }
-        inquiry.question_due_at = update.owed.left_of(inquiry.question_due_at);
+        poll.question_due_at = update.owed.left_of(poll.question_due_at);
         Some(plan::next_check_at(
             &self.accounts.refund_plan(&refund.partner),
             &refund,
@@ -263,7 +263,7 @@ fn question_besides(
 /// Whoever waits is told of the next question as it was written, not as it was read.
 fn note_plan(refund: &mut Refund, next_check_at: Option<DateTime<Utc>>) {
     if next_check_at.is_some() && !refund.state.is_final() {
-        refund.inquiry.next_check_at = next_check_at;
+        refund.poll.next_check_at = next_check_at;
     }
 }
 

@@ -418,7 +418,7 @@ fn choose(payment: &Payment, now: DateTime<Utc>) -> Result<ReversalAction, Error
 fn only_refund_is_left(payment: &Payment, now: DateTime<Utc>) -> bool {
     payment.state == PaymentState::Succeeded
         && payment.reversal.is_some()
-        && (payment.inquiry.cancel_refused || !payment.cancel_window_is_open(now))
+        && (payment.poll.cancel_refused || !payment.cancel_window_is_open(now))
 }
 
 fn reversal(action: ReversalAction, payment: Payment, refund: Option<Refund>) -> Reversal {

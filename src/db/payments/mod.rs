@@ -19,7 +19,7 @@ use crate::domain::{
         asked::Asked,
         buyer::{BuyerLoginId, BuyerUserId},
         payment::{
-            CancelReason, Charge, Failure, Inquiry, Payment, PaymentState, ProcessingReason,
+            CancelReason, Charge, Failure, Payment, PaymentState, PollState, ProcessingReason,
             RetryAdvice,
         },
     },
@@ -219,7 +219,7 @@ impl TryFrom<PaymentRow> for Payment {
             contradicted_at: row.contradicted_at,
             proven_returned_minor: row.proven_returned_minor,
             decided_by_operator: row.decided_by_operator,
-            inquiry: Inquiry {
+            poll: PollState {
                 next_check_at: row.next_check_at,
                 question_due_at: row.question_due_at,
                 queries: row.queries.unwrap_or(0),

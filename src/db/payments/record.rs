@@ -350,7 +350,7 @@ impl Db {
             grounds.map(|grounds| grounds.reason.as_str()),
             grounds.map(|grounds| grounds.ticket.as_str()),
             record.cancel_refused,
-            change.and_then(|change| change.before.inquiry.last_cancel_at),
+            change.and_then(|change| change.before.poll.last_cancel_at),
             change
                 .and_then(|change| change.after.reversal)
                 .map(RefundId::uuid),

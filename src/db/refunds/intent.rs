@@ -487,7 +487,7 @@ impl Db {
             answer.map(|answer| answer.duration_ms),
             RefundMode::Async.as_str(),
             answer.and_then(|answer| answer.detail.as_deref()),
-            payment.inquiry.last_cancel_at,
+            payment.poll.last_cancel_at,
         )
         .one(&self.writes)
         .await?;

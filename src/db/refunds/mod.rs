@@ -13,8 +13,8 @@ use crate::domain::{
     listing::{Page, RefundFilter},
     money::{Currency, Money},
     refunds::refund::{
-        PendingReason, Refund, RefundFailure, RefundInquiry, RefundMode, RefundOrigin, RefundState,
-        UnknownCode,
+        PendingReason, Refund, RefundFailure, RefundMode, RefundOrigin, RefundPollState,
+        RefundState, UnknownCode,
     },
 };
 use crate::failpoint::failpoint;
@@ -143,7 +143,7 @@ impl TryFrom<RefundRow> for Refund {
             contradicted_at: row.contradicted_at,
             decided_by_operator: row.decided_by_operator,
             failed_late: row.failed_late,
-            inquiry: RefundInquiry {
+            poll: RefundPollState {
                 next_check_at: row.next_check_at,
                 question_due_at: row.question_due_at,
                 submits: row.submits,

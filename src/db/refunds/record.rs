@@ -311,7 +311,7 @@ impl Db {
             answer.map(|answer| answer.duration_ms),
             record.owed.answered(),
             record.next_check_at,
-            change.map(|change| change.before.inquiry.submits),
+            change.map(|change| change.before.poll.submits),
             change.is_some_and(|change| change.acceptance_is_estimated),
             actor.statement_file_id,
             actor.statement_line,

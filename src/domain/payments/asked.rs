@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::payment::Inquiry;
+use super::payment::PollState;
 use crate::domain::{
     attempt::{AnswerClass, AttemptKind},
     id::AttemptId,
@@ -51,7 +51,7 @@ impl Asked {
     }
 }
 
-impl Inquiry {
+impl PollState {
     /// Notes a question, or its answer.
     pub fn note(&mut self, asked: Asked) {
         self.recent.retain(|known| known.id != asked.id);
@@ -133,12 +133,12 @@ mod tests {
         }
     }
 
-    fn inquiry(queries: &[(i64, Option<(AnswerClass, i64)>)]) -> Inquiry {
-        let mut inquiry = Inquiry::default();
+    fn poll(queries: &[(i64, Option<(AnswerClass, i64)>)]) -> PollState {
+        let mut poll = PollState::default();
         for (sent, answer) in queries {
-            inquiry.note(asked(AttemptKind::Query, *sent, *answer));
+            poll.note(asked(AttemptKind::Query, *sent, *answer));
         }
-        inquiry
+        poll
     }
 
     /// M10: at second 60 the buyer's time is over, and it is second 70.
@@ -205,7 +205,7 @@ mod tests {
                 false,
             ),
         ] {
-            let found = inquiry(&queries).allows_cancel(at(60), at(70));
+            let found = poll(&queries).allows_cancel(at(60), at(70));
             assert_eq!(found, allowed, "{queries:?}");
         }
     }
@@ -220,12 +220,12 @@ mod tests {
             (Some(A::Pending), false),
             (Some(A::Success), false),
         ] {
-            let mut inquiry = Inquiry::default();
-            inquiry.note(asked(AttemptKind::Cancel, 3, Some((A::NotFound, 4))));
+            let mut poll = PollState::default();
+            poll.note(asked(AttemptKind::Cancel, 3, Some((A::NotFound, 4))));
             if let Some(class) = seen {
-                inquiry.note(asked(AttemptKind::Query, 5, Some((class, 6))));
+                poll.note(asked(AttemptKind::Query, 5, Some((class, 6))));
             }
-            assert_eq!(inquiry.nothing_existed().is_some(), holds, "{seen:?}");
+            assert_eq!(poll.nothing_existed().is_some(), holds, "{seen:?}");
         }
     }
 }

@@ -151,7 +151,7 @@ pub struct Payment {
     /// Whether an operator decided the status it has; that yields to Alipay's word.
     pub decided_by_operator: bool,
     /// What was asked so far and when to ask next.
-    pub inquiry: Inquiry,
+    pub poll: PollState,
     /// When the intent was committed (database clock).
     pub created_at: DateTime<Utc>,
     /// When the row last changed (database clock).
@@ -292,7 +292,7 @@ pub enum OutcomeCertainty {
 /// What was asked of Alipay so far, and when it is asked next. Kept with the follow-up row; a lost
 /// row only makes the gateway ask again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Inquiry {
+pub struct PollState {
     /// When the next question is due; absent when nothing is planned.
     pub next_check_at: Option<DateTime<Utc>>,
     /// Since when a question is owed besides the plan, because something told us to look.
@@ -337,7 +337,7 @@ const REPEATED_WITHIN: TimeDelta = TimeDelta::minutes(1);
 /// How long after a person has decided Alipay is asked again: no answer that was on its way then comes later.
 const CHECKED_AFTER: TimeDelta = TimeDelta::seconds(10);
 
-impl Inquiry {
+impl PollState {
     /// Whether a cancel of ours may be on its way still.
     pub fn cancel_may_act(&self, now: DateTime<Utc>) -> bool {
         self.open_cancel_at
@@ -619,7 +619,7 @@ impl Payment {
         .filter(|_| canceling.is_some());
         if next.is_settled() {
             // Nothing more is asked: the follow-up goes, and what it counted with it.
-            next.inquiry = Inquiry::default();
+            next.poll = PollState::default();
         }
         next.learn(event);
         Ok(Some(next))
@@ -633,7 +633,7 @@ impl Payment {
         now: DateTime<Utc>,
     ) -> Option<DateTime<Utc>> {
         let acted = self
-            .inquiry
+            .poll
             .open_cancel_at
             .map_or(now, |sent| sent + CANCEL_ACTS_WITHIN);
         matches!(event, PaymentEvent::Resolved(_)).then(|| acted.max(now + CHECKED_AFTER))
@@ -763,7 +763,7 @@ impl Payment {
     ) -> Result<Option<Moved>, InvalidTransition> {
         // What was asked stays open, and whoever reads it learns that no waiting helps: once.
         if *event == PaymentEvent::AccessRefused {
-            let is_news = self.inquiry.access_refusals + 1 == REFUSALS_FOR_A_PERSON;
+            let is_news = self.poll.access_refusals + 1 == REFUSALS_FOR_A_PERSON;
             return Ok(
                 (is_news && !self.is_settled()).then(|| (self.state.clone(), self.canceling))
             );
@@ -799,7 +799,7 @@ impl Payment {
             // cancel is sent, and the queries go on until it is settled.
             PaymentEvent::Paid { .. }
                 if self.canceling == Some(CancelReason::BuyerDidNotConfirm)
-                    && self.inquiry.cancel_may_act(now) =>
+                    && self.poll.cancel_may_act(now) =>
             {
                 self.charge
                     .is_none()
@@ -1140,12 +1140,12 @@ impl Payment {
     /// follow-up is parked, was taken off the schedule, or is far off.
     pub fn cancel_is_repeated(&self, now: DateTime<Utc>) -> bool {
         let comes_soon = |due| due < now + REPEATED_WITHIN;
-        self.wish().is_some() && self.inquiry.next_check_at.is_some_and(comes_soon)
+        self.wish().is_some() && self.poll.next_check_at.is_some_and(comes_soon)
     }
 
     /// Whether Alipay refuses at its door whatever is asked of the open payment: no waiting helps.
     pub const fn is_refused_at_the_door(&self) -> bool {
-        !self.is_settled() && self.inquiry.access_refusals >= REFUSALS_FOR_A_PERSON
+        !self.is_settled() && self.poll.access_refusals >= REFUSALS_FOR_A_PERSON
     }
 
     /// Whether the payment, or the cancel of a paid one, has been open for longer than the plan takes
@@ -1290,7 +1290,7 @@ impl Payment {
     /// Whether nobody waits for the buyer any more, or a cancel is under way: its visits have no places
     /// of their own.
     pub fn is_being_closed(&self, now: DateTime<Utc>) -> bool {
-        let confirming_until = self.inquiry.confirming_until;
+        let confirming_until = self.poll.confirming_until;
         confirming_until.is_none_or(|until| until <= now)
     }
 

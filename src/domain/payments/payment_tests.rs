@@ -39,7 +39,7 @@ pub(crate) fn payment(state: PaymentState) -> Payment {
         contradicted_at: None,
         proven_returned_minor: 0,
         decided_by_operator: false,
-        inquiry: Inquiry::default(),
+        poll: PollState::default(),
         created_at: at(0),
         updated_at: at(1),
         finalized_at,
@@ -475,7 +475,7 @@ fn m6_a_paid_trade_is_not_believed_while_our_cancel_may_still_return_the_money()
         answered.map(|payment| payment.state),
         Some(PaymentState::Succeeded)
     );
-    canceling.inquiry.open_cancel_at = Some(at(15));
+    canceling.poll.open_cancel_at = Some(at(15));
     let held = canceling.apply(&paid, at(20)).expect("legal");
     let mut canceling = held.expect("the charge is news");
     assert_eq!(
@@ -588,7 +588,7 @@ fn s3_a_refusal_at_the_door_is_believed_of_no_payment() {
     for state in states() {
         let mut before = payment(state.clone());
         for (refusals, is_news) in [(0, false), (1, true), (2, false), (7, false)] {
-            before.inquiry.access_refusals = refusals;
+            before.poll.access_refusals = refusals;
             let after = before
                 .apply(&PaymentEvent::AccessRefused, at(9))
                 .expect("no contradiction");
@@ -651,7 +651,7 @@ fn a_person_decides_only_what_needs_one() {
         .expect("decided");
     assert_eq!(decided.state, PaymentState::Succeeded);
     let mut refused = open.clone();
-    refused.inquiry.access_refusals = 2;
+    refused.poll.access_refusals = 2;
     assert!(
         refused
             .apply(&stays, at(9))
@@ -698,7 +698,7 @@ fn a_cancel_is_repeated_only_where_the_schedule_comes_back_soon() {
         (None, Some(at(9)), false),
     ] {
         wished.canceling = canceling;
-        wished.inquiry.next_check_at = due;
+        wished.poll.next_check_at = due;
         assert_eq!(
             wished.cancel_is_repeated(at(20)),
             repeated,

@@ -3,7 +3,7 @@
 //!
 //! 1. No answer for [`Plan::first_query_after`]: query, then every [`Plan::query_interval`].
 //! 2. The buyer's time is over ([`Payment::cancel_at`]): query once more, and where the answer is that
-//!    the trade waits or does not exist, cancel under the same id at once ([`Inquiry::allows_cancel`]).
+//!    the trade waits or does not exist, cancel under the same id at once ([`PollState::allows_cancel`]).
 //!    However late the visit is, an old answer allows nothing: the buyer may have paid since. Where
 //!    Alipay is silent, [`SILENT_QUERIES`] fresh questions without an answer allow it too. The cancel
 //!    is repeated with growing pauses, each again after a query, while Alipay's cancel window is
@@ -23,7 +23,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::payment::{CANCEL_ACTS_WITHIN, CancelReason, Payment, PaymentState, ProcessingReason};
 #[cfg(doc)]
-use super::{asked::SILENT_QUERIES, payment::Inquiry};
+use super::{asked::SILENT_QUERIES, payment::PollState};
 use crate::domain::{attempt::AnswerClass, contradiction, follow_ups::question};
 
 /// How long after the request came in its pay may still leave. Less than the earliest cancel
@@ -94,8 +94,8 @@ pub enum NextStep {
 /// What the plan, and what is owed besides, asks for at `now` (the database's time).
 pub fn next_step(plan: &Plan, payment: &Payment, now: DateTime<Utc>) -> NextStep {
     let planned = planned_step(plan, payment, now);
-    let inquiry = &payment.inquiry;
-    match question::due_at(inquiry.question_due_at, inquiry.last_query_at) {
+    let poll = &payment.poll;
+    match question::due_at(poll.question_due_at, poll.last_query_at) {
         None => planned,
         Some(due) if due <= now => NextStep::Query,
         Some(due) => match planned {
@@ -116,7 +116,7 @@ fn planned_step(plan: &Plan, payment: &Payment, now: DateTime<Utc>) -> NextStep 
             let Some(contradicted_at) = payment.contradicted_at else {
                 return NextStep::Settled;
             };
-            let last_asked_at = payment.inquiry.last_query_at;
+            let last_asked_at = payment.poll.last_query_at;
             (
                 NextStep::Query,
                 contradiction::next_question(contradicted_at, last_asked_at),
@@ -171,7 +171,7 @@ pub fn pay_acts_until(plan: &Plan, payment: &Payment) -> DateTime<Utc> {
 /// Whether Alipay refused the request to pay in words that are not documented, so that it has come and
 /// gone, but it is not known what became of it.
 fn was_refused(payment: &Payment) -> bool {
-    payment.inquiry.pay_answer == Some(AnswerClass::UnknownCode)
+    payment.poll.pay_answer == Some(AnswerClass::UnknownCode)
 }
 
 /// Whether a query that was sent at `asked_at` and finds no trade proves that there never was one: a
@@ -182,7 +182,7 @@ pub fn never_existed(plan: &Plan, payment: &Payment, asked_at: DateTime<Utc>) ->
         PaymentState::Processing(_) | PaymentState::Unresolved
     );
     let was_seen = payment.charge.is_some() || payment.alipay_trans_id.is_some();
-    let denied = payment.inquiry.nothing_existed();
+    let denied = payment.poll.nothing_existed();
     is_open
         && !was_seen
         && denied.is_some_and(|cancel| cancel.sent_at <= asked_at)
@@ -196,9 +196,9 @@ fn next_before_cancel(
     now: DateTime<Utc>,
 ) -> (NextStep, DateTime<Utc>) {
     if payment.cancel_window_is_open(now) {
-        let inquiry = &payment.inquiry;
+        let poll = &payment.poll;
         // What was refused and is not there has no buyer who could confirm it.
-        let cancel_at = if was_refused(payment) && inquiry.last_query_found_nothing() {
+        let cancel_at = if was_refused(payment) && poll.last_query_found_nothing() {
             payment.created_at
         } else {
             payment.cancel_at()
@@ -206,7 +206,7 @@ fn next_before_cancel(
         if now >= cancel_at {
             return ask_then_cancel(plan, payment, cancel_at, now);
         }
-        let query_at = match inquiry.last_query_at {
+        let query_at = match poll.last_query_at {
             None => payment.created_at + delta(plan.first_query_after),
             Some(last) => last + delta(plan.query_interval),
         };
@@ -225,10 +225,10 @@ fn ask_then_cancel(
     since: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> (NextStep, DateTime<Utc>) {
-    if payment.inquiry.allows_cancel(since, now) {
+    if payment.poll.allows_cancel(since, now) {
         return (NextStep::Cancel, since);
     }
-    let asked = payment.inquiry.last_query_at.filter(|last| *last >= since);
+    let asked = payment.poll.last_query_at.filter(|last| *last >= since);
     let due = asked.map_or(since, |last| last + delta(plan.query_interval));
     (NextStep::Query, due)
 }
@@ -249,8 +249,8 @@ fn next_under_cancel(
     if payment.charge.is_some() && payment.canceling == Some(CancelReason::BuyerDidNotConfirm) {
         return (NextStep::Query, after_last_question(payment, slow));
     }
-    let inquiry = &payment.inquiry;
-    if let Some(denied) = inquiry.nothing_existed()
+    let poll = &payment.poll;
+    if let Some(denied) = poll.nothing_existed()
         && payment.charge.is_none()
     {
         // The first query from here on decides, if it finds none either.
@@ -261,7 +261,7 @@ fn next_under_cancel(
             soon.max(pay_acts_until(plan, payment))
         };
         let due = after_last_question(payment, slow);
-        let has_asked = inquiry.last_query_at >= Some(decides_from);
+        let has_asked = poll.last_query_at >= Some(decides_from);
         let due = if has_asked {
             due
         } else {
@@ -270,7 +270,7 @@ fn next_under_cancel(
         return (NextStep::Query, due);
     }
     let is_asked_for = payment.canceling == Some(CancelReason::Requested);
-    let Some(last_cancel) = inquiry.last_cancel_at else {
+    let Some(last_cancel) = poll.last_cancel_at else {
         // The schedule's row was lost, and its memory with it.
         return if is_asked_for {
             (NextStep::Cancel, now)
@@ -279,10 +279,10 @@ fn next_under_cancel(
         };
     };
     // 1, 2, 4, 8 ... seconds from one cancel to the next, never slower than the plan's pace.
-    let doublings = u32::try_from(inquiry.cancels.clamp(1, 12) - 1).unwrap_or(0);
+    let doublings = u32::try_from(poll.cancels.clamp(1, 12) - 1).unwrap_or(0);
     let pause = TimeDelta::seconds(1 << doublings).min(slow);
     let due = last_cancel + pause;
-    let asked = inquiry.last_query_at.filter(|query| *query > last_cancel);
+    let asked = poll.last_query_at.filter(|query| *query > last_cancel);
     match asked {
         None => (NextStep::Query, last_cancel + pause / 2),
         // Whatever is told, a caller wants it undone.
@@ -294,7 +294,7 @@ fn next_under_cancel(
             }
         }
         Some(_) if now < due => (NextStep::Query, due),
-        Some(_) if inquiry.allows_cancel(last_cancel, now) => (NextStep::Cancel, due),
+        Some(_) if poll.allows_cancel(last_cancel, now) => (NextStep::Cancel, due),
         Some(query) if query >= due => (NextStep::Query, query + delta(plan.query_interval)),
         Some(_) => (NextStep::Query, due),
     }
@@ -304,11 +304,11 @@ fn next_under_cancel(
 /// paid after its cancel window: at once, or as soon as no cancel is on its way. `None` once it was
 /// asked.
 fn unasked_since_paid(payment: &Payment) -> Option<DateTime<Utc>> {
-    let inquiry = &payment.inquiry;
+    let poll = &payment.poll;
     let paid = payment.finalized_at?;
-    let asked = inquiry.last_query_at.is_some_and(|at| at > paid);
-    let acts_until = inquiry.open_cancel_at.map(|sent| sent + CANCEL_ACTS_WITHIN);
-    let apart = inquiry.last_query_at.map(|at| at + TimeDelta::seconds(1));
+    let asked = poll.last_query_at.is_some_and(|at| at > paid);
+    let acts_until = poll.open_cancel_at.map(|sent| sent + CANCEL_ACTS_WITHIN);
+    let apart = poll.last_query_at.map(|at| at + TimeDelta::seconds(1));
     (!asked).then(|| acts_until.max(apart).map_or(paid, |due| due.max(paid)))
 }
 
@@ -328,10 +328,9 @@ fn slow_interval(age: TimeDelta) -> TimeDelta {
 }
 
 fn after_last_question(payment: &Payment, pause: TimeDelta) -> DateTime<Utc> {
-    let inquiry = &payment.inquiry;
-    inquiry
-        .last_query_at
-        .max(inquiry.last_cancel_at)
+    let poll = &payment.poll;
+    poll.last_query_at
+        .max(poll.last_cancel_at)
         .map_or(payment.created_at, |last| last + pause)
 }
 

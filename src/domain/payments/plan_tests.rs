@@ -9,7 +9,7 @@ use crate::domain::{
     money::{Currency, Money},
     payments::{
         asked::Asked,
-        payment::{CancelReason, Charge, Inquiry},
+        payment::{CancelReason, Charge, PollState},
     },
 };
 
@@ -46,7 +46,7 @@ fn open(reason: ProcessingReason, created_at: DateTime<Utc>) -> Payment {
         contradicted_at: None,
         proven_returned_minor: 0,
         decided_by_operator: false,
-        inquiry: Inquiry::default(),
+        poll: PollState::default(),
         created_at,
         updated_at: created_at,
         finalized_at: None,
@@ -55,19 +55,19 @@ fn open(reason: ProcessingReason, created_at: DateTime<Utc>) -> Payment {
 
 /// A question, and its answer at once.
 fn ask(payment: &mut Payment, kind: AttemptKind, at: DateTime<Utc>, class: AnswerClass) {
-    let inquiry = &mut payment.inquiry;
-    inquiry.note(Asked {
+    let poll = &mut payment.poll;
+    poll.note(Asked {
         id: AttemptId::mint(),
         kind,
         sent_at: at,
         answer: Some((class, at)),
     });
     if kind == AttemptKind::Query {
-        inquiry.queries += 1;
-        inquiry.last_query_at = Some(at);
+        poll.queries += 1;
+        poll.last_query_at = Some(at);
     } else {
-        inquiry.cancels += 1;
-        inquiry.last_cancel_at = Some(at);
+        poll.cancels += 1;
+        poll.last_cancel_at = Some(at);
     }
 }
 
@@ -218,7 +218,7 @@ fn a_wish_that_finds_a_paid_payment_too_late_for_a_cancel_is_decided_at_once() {
     payment.state = PaymentState::Succeeded;
     payment.canceling = Some(CancelReason::Requested);
     payment.finalized_at = Some(paid);
-    payment.inquiry.last_query_at = Some(paid - TimeDelta::seconds(1));
+    payment.poll.last_query_at = Some(paid - TimeDelta::seconds(1));
     let at = |seconds| {
         next_step(
             &Plan::default(),
@@ -227,7 +227,7 @@ fn a_wish_that_finds_a_paid_payment_too_late_for_a_cancel_is_decided_at_once() {
         )
     };
     assert_eq!(at(0), NextStep::Query);
-    payment.inquiry.open_cancel_at = Some(paid - TimeDelta::seconds(20));
+    payment.poll.open_cancel_at = Some(paid - TimeDelta::seconds(20));
     let at = |seconds| {
         next_step(
             &Plan::default(),
@@ -237,7 +237,7 @@ fn a_wish_that_finds_a_paid_payment_too_late_for_a_cancel_is_decided_at_once() {
     };
     assert_eq!(at(39), NextStep::WaitUntil(paid + TimeDelta::seconds(40)));
     assert_eq!(at(40), NextStep::Query);
-    payment.inquiry.last_query_at = Some(paid + TimeDelta::seconds(40));
+    payment.poll.last_query_at = Some(paid + TimeDelta::seconds(40));
     let at = |seconds| {
         next_step(
             &Plan::default(),
@@ -257,8 +257,8 @@ fn a_cancel_of_a_paid_payment_is_repeated_until_its_day_ends_then_a_query_decide
         next_step(&Plan::default(), &payment, noon()),
         NextStep::Cancel
     );
-    payment.inquiry.cancels = 3;
-    payment.inquiry.last_cancel_at = Some(noon());
+    payment.poll.cancels = 3;
+    payment.poll.last_cancel_at = Some(noon());
     let midnight: DateTime<Utc> = "2026-01-02T16:00:00Z".parse().expect("an RFC 3339 instant");
     assert_eq!(
         next_step(&Plan::default(), &payment, midnight),
@@ -277,12 +277,12 @@ fn a_payment_that_turned_out_paid_is_not_canceled_again_unless_a_caller_wants_it
     payment.canceling = Some(CancelReason::BuyerDidNotConfirm);
     payment.charge = Some(Charge::default());
     let asked_at = noon() + TimeDelta::seconds(61);
-    payment.inquiry = Inquiry {
+    payment.poll = PollState {
         cancels: 1,
         last_cancel_at: Some(asked_at - TimeDelta::seconds(1)),
         queries: 19,
         last_query_at: Some(asked_at),
-        ..Inquiry::default()
+        ..PollState::default()
     };
     let steps = |payment: &Payment| {
         let after = (1..3600).map(|second| asked_at + TimeDelta::seconds(second));
@@ -474,7 +474,7 @@ fn r13_a_lost_pay_that_a_cancel_did_not_find_is_asked_about_until_it_cannot_arri
 fn r13_a_refused_pay_that_is_not_found_is_closed_in_seconds() {
     let plan = Plan::default();
     let mut payment = open(ProcessingReason::OutcomeUnknown, noon());
-    payment.inquiry.pay_answer = Some(AnswerClass::UnknownCode);
+    payment.poll.pay_answer = Some(AnswerClass::UnknownCode);
     let after = |seconds| noon() + TimeDelta::seconds(seconds);
     assert_eq!(next_step(&plan, &payment, after(5)), NextStep::Query);
     ask(

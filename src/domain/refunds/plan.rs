@@ -99,8 +99,8 @@ pub fn next_check_at(plan: &RefundPlan, refund: &Refund, now: DateTime<Utc>) -> 
 
 /// What is owed next, by the plan or besides it, and when.
 fn owed(plan: &RefundPlan, refund: &Refund) -> Option<(RefundStep, DateTime<Utc>)> {
-    let inquiry = &refund.inquiry;
-    let question = question::due_at(inquiry.question_due_at, inquiry.last_check_at)
+    let poll = &refund.poll;
+    let question = question::due_at(poll.question_due_at, poll.last_check_at)
         .map(|due| (RefundStep::Query, due));
     match (planned(plan, refund), question) {
         (Some(planned), Some(question)) if planned.1 < question.1 => Some(planned),
@@ -112,7 +112,7 @@ fn owed(plan: &RefundPlan, refund: &Refund) -> Option<(RefundStep, DateTime<Utc>
 fn planned(plan: &RefundPlan, refund: &Refund) -> Option<(RefundStep, DateTime<Utc>)> {
     match &refund.state {
         RefundState::Succeeded | RefundState::Failed(_) => {
-            let last_asked_at = refund.inquiry.last_check_at;
+            let last_asked_at = refund.poll.last_check_at;
             let due = contradiction::next_question(refund.contradicted_at?, last_asked_at);
             Some((RefundStep::Query, due))
         }
@@ -156,7 +156,7 @@ pub fn window(plan: &RefundPlan, refund: &Refund) -> Option<BatchWindow> {
     let is_waiting = refund.mode == RefundMode::Async && is_pending;
     let accepted_at = refund.accepted_at.filter(|_| is_waiting)?;
     let mut window = plan.hours.first_after(accepted_at);
-    if let Some(next) = refund.inquiry.next_check_at {
+    if let Some(next) = refund.poll.next_check_at {
         let tonight = plan.hours.first_after(next - TimeDelta::days(1));
         // The check after the end of a batch is still about that batch.
         let latest = if next > tonight.closes_at + settling(&tonight) + spread(&tonight) {
@@ -173,13 +173,13 @@ pub fn window(plan: &RefundPlan, refund: &Refund) -> Option<BatchWindow> {
 
 /// The next question about a pending refund, and when it is due.
 fn next_question(plan: &RefundPlan, refund: &Refund) -> (RefundStep, DateTime<Utc>) {
-    let inquiry = &refund.inquiry;
-    let Some(last_submit_at) = inquiry.last_submit_at else {
+    let poll = &refund.poll;
+    let Some(last_submit_at) = poll.last_submit_at else {
         return (RefundStep::Submit, refund.created_at);
     };
-    if inquiry.not_found && refund.refusal.is_none() {
-        let asked_at = inquiry.last_check_at.unwrap_or(last_submit_at);
-        let due = asked_at + before_submit(inquiry.submits);
+    if poll.not_found && refund.refusal.is_none() {
+        let asked_at = poll.last_check_at.unwrap_or(last_submit_at);
+        let due = asked_at + before_submit(poll.submits);
         // The same refusal counts only where the request before it cannot act any more.
         let counts_at = match refund.unknown_code {
             Some(_) => last_submit_at + CONFIRM_AFTER,
@@ -188,17 +188,17 @@ fn next_question(plan: &RefundPlan, refund: &Refund) -> (RefundStep, DateTime<Ut
         return (RefundStep::Submit, due.max(counts_at));
     }
     if let Some(accepted_at) = refund.accepted_at {
-        let asked_at = inquiry.last_check_at.map(|at| at + APART);
+        let asked_at = poll.last_check_at.map(|at| at + APART);
         let after = last_question(refund).max(asked_at.unwrap_or(last_submit_at));
         return (
             RefundStep::Query,
             batch_check(plan, refund, accepted_at, after),
         );
     }
-    let due = last_question(refund) + before_check(inquiry.checks_done);
+    let due = last_question(refund) + before_check(poll.checks_done);
     // A refusal is settled by an answer that comes late enough; asking earlier would not settle it.
     let settles_at = match refund.refusal {
-        Some(_) if inquiry.not_found => last_submit_at + CONFIRM_AFTER,
+        Some(_) if poll.not_found => last_submit_at + CONFIRM_AFTER,
         _ => due,
     };
     (RefundStep::Query, due.max(settles_at))
@@ -231,10 +231,9 @@ fn before_submit(submits: i32) -> TimeDelta {
 }
 
 fn last_question(refund: &Refund) -> DateTime<Utc> {
-    let inquiry = &refund.inquiry;
-    inquiry
-        .last_check_at
-        .max(inquiry.last_submit_at)
+    let poll = &refund.poll;
+    poll.last_check_at
+        .max(poll.last_submit_at)
         .unwrap_or(refund.created_at)
 }
 

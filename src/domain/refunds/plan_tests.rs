@@ -107,18 +107,18 @@ fn follow(
             }
             RefundStep::GiveUp => Some(RefundEvent::PlanExhausted),
             RefundStep::Query => {
-                refund.inquiry.checks_done += 1;
-                refund.inquiry.last_check_at = Some(now);
+                refund.poll.checks_done += 1;
+                refund.poll.last_check_at = Some(now);
                 let event = answer(step, now);
                 if let Some(event) = &event {
-                    refund.inquiry.not_found = *event == RefundEvent::NotFound;
+                    refund.poll.not_found = *event == RefundEvent::NotFound;
                 }
                 event
             }
             RefundStep::Submit => {
-                refund.inquiry.submits += 1;
-                refund.inquiry.last_submit_at = Some(now);
-                refund.inquiry.not_found = false;
+                refund.poll.submits += 1;
+                refund.poll.last_submit_at = Some(now);
+                refund.poll.not_found = false;
                 answer(step, now).or(Some(RefundEvent::OutcomeBecameUnknown))
             }
         };
@@ -134,7 +134,7 @@ fn follow(
                 _ => next <= now,
             };
             assert!(expected, "planned for {}", shown(next));
-            refund.inquiry.next_check_at = Some(next);
+            refund.poll.next_check_at = Some(next);
         }
     }
 }
@@ -218,7 +218,7 @@ fn r11_the_request_is_sent_again_only_where_a_query_found_none() {
 fn a_request_that_was_never_sent_is_sent_at_once() {
     let noon = local("2026-11-22 12:00:00");
     let mut refund = placed(RefundMode::Sync, noon, 0);
-    refund.inquiry = crate::domain::refunds::refund::RefundInquiry::default();
+    refund.poll = crate::domain::refunds::refund::RefundPollState::default();
     let plan = RefundPlan::default();
     assert_eq!(next_step(&plan, &refund, noon), RefundStep::Submit);
     let before = noon - TimeDelta::seconds(2);
@@ -438,8 +438,8 @@ fn t3_a_callers_question_takes_no_check_after_a_batch_away() {
         ] {
             let mut refund = accepted(local("2026-11-22 12:00:00"), 0);
             refund.state = state;
-            refund.inquiry.checks_done = 30;
-            refund.inquiry.last_check_at = Some(local(asked_at));
+            refund.poll.checks_done = 30;
+            refund.poll.last_check_at = Some(local(asked_at));
             let due = next_check_at(&plan, &refund, local(asked_at));
             assert_eq!(shown(due), next, "{asked_at}, {:?}", refund.state);
         }
@@ -481,14 +481,14 @@ fn the_window_is_that_of_the_batch_the_next_check_is_about() {
         ),
     ] {
         let mut refund = accepted(local(accepted_at), 0);
-        refund.inquiry.next_check_at = Some(local(next_check_at));
+        refund.poll.next_check_at = Some(local(next_check_at));
         let window = window(&plan, &refund).expect("it waits for a batch");
         let found = shown(window.opens_at);
         assert_eq!(found[..11], *opens, "{accepted_at}, then {next_check_at}");
         assert_eq!(window.closes_at - window.opens_at, TimeDelta::hours(6));
     }
     let mut refund = accepted(local("2026-11-22 12:00:00"), 0);
-    refund.inquiry.next_check_at = None;
+    refund.poll.next_check_at = None;
     let first = window(&plan, &refund).map(|window| window.opens_at);
     assert_eq!(first, Some(local("2026-11-22 23:00:00")));
 }
@@ -548,11 +548,11 @@ fn t3_after_180_days_a_refund_is_unresolved_and_asked_for_nightly() {
 fn t3_nothing_is_given_up_before_the_last_question_was_asked() {
     let plan = RefundPlan::default();
     let mut refund = accepted(local("2026-11-22 12:00:00"), 0);
-    refund.inquiry.checks_done = 100;
-    refund.inquiry.last_check_at = Some(local("2027-05-10 05:01:00"));
+    refund.poll.checks_done = 100;
+    refund.poll.last_check_at = Some(local("2027-05-10 05:01:00"));
     let late = local("2027-06-20 09:00:00");
     assert_eq!(next_step(&plan, &refund, late), RefundStep::Query);
-    refund.inquiry.last_check_at = Some(late);
+    refund.poll.last_check_at = Some(late);
     assert_eq!(next_step(&plan, &refund, late), RefundStep::GiveUp);
     // Planned for when it was due: the answer to the question took a while.
     let answered = late + TimeDelta::seconds(5);
@@ -563,8 +563,8 @@ fn t3_nothing_is_given_up_before_the_last_question_was_asked() {
     let mut refund = placed(RefundMode::Async, noon, 0);
     let late = noon + TimeDelta::days(30);
     assert_eq!(next_step(&plan, &refund, late), RefundStep::Query);
-    refund.inquiry.checks_done = 1;
-    refund.inquiry.last_check_at = Some(late);
+    refund.poll.checks_done = 1;
+    refund.poll.last_check_at = Some(late);
     assert_eq!(next_step(&plan, &refund, late), RefundStep::GiveUp);
 }
 
@@ -710,8 +710,8 @@ fn t6_the_checks_of_ten_thousand_refunds_are_spread_over_half_an_hour() {
             for (milliseconds, place) in (0_i64..).zip(&places) {
                 let mut refund =
                     accepted(start + TimeDelta::milliseconds(milliseconds / 10), *place);
-                refund.inquiry.checks_done = 4;
-                refund.inquiry.last_check_at = Some(local(last_check_at));
+                refund.poll.checks_done = 4;
+                refund.poll.last_check_at = Some(local(last_check_at));
                 let now = local(last_check_at);
                 let due = next_check_at(&plan, &refund, now);
                 let second = usize::try_from((due - first).num_seconds()).expect("not before");
@@ -1151,8 +1151,8 @@ fn t7_a_clock_set_back_by_two_seconds_changes_nothing() {
             assert_eq!(next_step(&plan, &refund, due), RefundStep::Query);
             // And the one after it, too: it was asked by then.
             now = *at;
-            refund.inquiry.checks_done += 1;
-            refund.inquiry.last_check_at = Some(now);
+            refund.poll.checks_done += 1;
+            refund.poll.last_check_at = Some(now);
         }
     }
     assert!(stories_played > 50, "{stories_played}");

@@ -130,7 +130,7 @@ pub struct Refund {
     /// and a person must see to it.
     pub failed_late: bool,
     /// What was asked so far and when to ask next.
-    pub inquiry: RefundInquiry,
+    pub poll: RefundPollState,
     /// When the intent was committed (database clock).
     pub created_at: DateTime<Utc>,
     /// When the state last changed (database clock).
@@ -187,7 +187,7 @@ pub struct UnknownCode {
 
 /// What was asked of Alipay so far, and when it is asked next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RefundInquiry {
+pub struct RefundPollState {
     /// When the next question is due; absent when nothing is planned.
     pub next_check_at: Option<DateTime<Utc>>,
     /// Since when a question is owed besides the plan, because something told us to look.
@@ -399,7 +399,7 @@ impl Refund {
         if next.state.is_final() {
             next.refusal = None;
             next.unknown_code = None;
-            next.inquiry.next_check_at = None;
+            next.poll.next_check_at = None;
         }
         Ok(Some(next))
     }
@@ -410,7 +410,7 @@ impl Refund {
     pub fn refusal_is_asked_about_at(&self, event: &RefundEvent) -> Option<DateTime<Utc>> {
         let was_refused = matches!(event, RefundEvent::Refused(_) | RefundEvent::FundsShort(_));
         let is_over = matches!(self.state, RefundState::Failed(_)) && was_refused;
-        self.inquiry
+        self.poll
             .last_submit_at
             .filter(|_| is_over)
             .map(|sent| sent + ASKED_AFTER)
@@ -423,7 +423,7 @@ impl Refund {
         event: &RefundEvent,
         now: DateTime<Utc>,
     ) -> Option<DateTime<Utc>> {
-        self.inquiry
+        self.poll
             .next_check_at
             .filter(|_| matches!(event, RefundEvent::Resolved(_)))
             .map(|_| now + ASKED_AFTER)
@@ -440,7 +440,7 @@ impl Refund {
     fn fails_late(&self, after: &RefundState) -> bool {
         let was_told = match &self.state {
             RefundState::Pending(PendingReason::Submitting) => {
-                let sent_at = self.inquiry.last_submit_at;
+                let sent_at = self.poll.last_submit_at;
                 sent_at.is_some_and(|sent| sent > self.created_at)
             }
             RefundState::Pending(
@@ -496,8 +496,8 @@ impl Refund {
 
     /// Whether "no such refund", answered to a query that was sent at `asked_at`, settles a refusal.
     fn confirms_refusal(&self) -> Option<&RefundFailure> {
-        let asked_at = self.inquiry.last_check_at?;
-        let sent_at = self.inquiry.last_submit_at?;
+        let asked_at = self.poll.last_check_at?;
+        let sent_at = self.poll.last_submit_at?;
         let late_enough = asked_at - sent_at >= CONFIRM_AFTER;
         self.refusal.as_ref().filter(|_| late_enough)
     }
@@ -579,11 +579,11 @@ impl Refund {
                 (None, RefundMode::Async) => R::AwaitingBatch,
             }),
             // Only where nobody else can have been heard under this id is a no the last word.
-            RefundEvent::Refused(failure) if self.inquiry.submits <= 1 => {
+            RefundEvent::Refused(failure) if self.poll.submits <= 1 => {
                 Some(RefundState::Failed(failure.clone()))
             }
             RefundEvent::FundsShort(failure)
-                if self.mode == RefundMode::Sync && self.inquiry.submits <= 1 =>
+                if self.mode == RefundMode::Sync && self.poll.submits <= 1 =>
             {
                 Some(RefundState::Failed(failure.clone()))
             }
@@ -664,7 +664,7 @@ impl Refund {
                 } else if !self.is_refused_so(&failure.code) {
                     self.unknown_code = Some(UnknownCode {
                         code: failure.code.clone(),
-                        submits: self.inquiry.submits,
+                        submits: self.poll.submits,
                     });
                 }
             }
@@ -698,7 +698,7 @@ impl Refund {
     /// Whether an earlier request than the last one was.
     fn was_refused_so_before(&self, code: &str) -> bool {
         let known = self.unknown_code.as_ref();
-        self.is_refused_so(code) && known.is_some_and(|known| known.submits < self.inquiry.submits)
+        self.is_refused_so(code) && known.is_some_and(|known| known.submits < self.poll.submits)
     }
 
     /// Keeps when Alipay accepted it: the earliest that can be true. Its own word replaces our

@@ -35,11 +35,11 @@ pub(crate) fn refund(mode: RefundMode, created_at: DateTime<Utc>) -> Refund {
         contradicted_at: None,
         decided_by_operator: false,
         failed_late: false,
-        inquiry: RefundInquiry {
+        poll: RefundPollState {
             next_check_at: Some(created_at + TimeDelta::seconds(10)),
             submits: 1,
             last_submit_at: Some(created_at),
-            ..RefundInquiry::default()
+            ..RefundPollState::default()
         },
         created_at,
         updated_at: created_at,
@@ -86,7 +86,7 @@ fn standings() -> Vec<(&'static str, Refund)> {
         refund.succeeded_at = (state == RefundState::Succeeded).then(|| at(4_000));
         refund.finalized_at = state.is_final().then(|| at(4_000));
         if state.is_final() {
-            refund.inquiry.next_check_at = None;
+            refund.poll.next_check_at = None;
         }
         refund.state = state;
         refund
@@ -199,8 +199,8 @@ fn told_failure(event: &RefundEvent) -> RefundFailure {
 fn outcome(before: &Refund, told: &Told) -> String {
     let (event, asked_after) = told;
     let mut before = before.clone();
-    before.inquiry.checks_done = 1;
-    before.inquiry.last_check_at = Some(at(*asked_after));
+    before.poll.checks_done = 1;
+    before.poll.last_check_at = Some(at(*asked_after));
     let now = at(90_000);
     let after = match before.apply(event, now) {
         Ok(None) => return "-".to_owned(),
@@ -222,9 +222,9 @@ fn outcome(before: &Refund, told: &Told) -> String {
     };
     assert_eq!(after.succeeded_at, succeeded_at);
     if is_final {
-        assert_eq!(after.inquiry.next_check_at, None, "nothing more is asked");
+        assert_eq!(after.poll.next_check_at, None, "nothing more is asked");
     } else {
-        assert_eq!(after.inquiry, before.inquiry);
+        assert_eq!(after.poll, before.poll);
     }
     let amount = before.amount.minor();
     let books = match (&before.state, &after.state) {
@@ -264,7 +264,7 @@ fn assert_row(name: &str, before: &Refund, events: &[Told], expected: &str) {
         assert_eq!(
             found, expected,
             "{name} on {event} ({:?}, sent {} times)",
-            before.mode, before.inquiry.submits
+            before.mode, before.poll.submits
         );
     }
 }
@@ -296,7 +296,7 @@ fn s1_every_standing_answers_every_event_as_the_table_says() {
             for ((name, before), row) in standings.iter().zip(table) {
                 let mut before = before.clone();
                 before.mode = mode;
-                before.inquiry.submits = submits;
+                before.poll.submits = submits;
                 assert_row(name, &before, &events(), row);
             }
         }
@@ -316,11 +316,11 @@ fn s1_a_failed_refund_that_alipay_shows_done_is_believed_when_it_says_so_again()
     failed.finalized_at = Some(at(1));
     assert!(failed.apply(&done, at(2)).is_err());
     failed.contradicted_at = Some(at(2));
-    failed.inquiry.last_check_at = Some(at(2));
+    failed.poll.last_check_at = Some(at(2));
     assert!(failed.apply(&done, at(3)).is_err(), "the same answer");
     let resolved = RefundEvent::Resolved(RefundResolution::Succeeded);
     let mut asked = failed.clone();
-    asked.inquiry.last_check_at = Some(at(3));
+    asked.poll.last_check_at = Some(at(3));
     let mut decided = failed.clone();
     decided.decided_by_operator = true;
     for (before, event) in [(&asked, &done), (&decided, &done), (&failed, &resolved)] {
@@ -363,7 +363,7 @@ fn s3_a_no_to_the_request_counts_by_mode_and_by_who_may_have_been_heard() {
         for ((mode, submits), row) in contexts.into_iter().zip(rows) {
             let mut before = before.clone();
             before.mode = mode;
-            before.inquiry.submits = submits;
+            before.poll.submits = submits;
             assert_row(name, &before, &answers(), row);
         }
     }
@@ -374,7 +374,7 @@ fn s3_a_no_to_the_request_counts_by_mode_and_by_who_may_have_been_heard() {
 #[test]
 fn a_no_is_also_the_last_word_where_no_request_was_counted() {
     let mut unsent = refund(RefundMode::Sync, at(0));
-    unsent.inquiry = RefundInquiry::default();
+    unsent.poll = RefundPollState::default();
     let refused = unsent.apply(&RefundEvent::Refused(failure(REFUSED)), at(1));
     let refused = refused.expect("a legal move").expect("and new");
     assert_eq!(refused.state, RefundState::Failed(failure(REFUSED)));
@@ -430,9 +430,9 @@ fn t2_the_acceptance_is_alipays_word_where_that_can_be_true() {
 fn m3_no_answer_to_a_repeat_fails_what_alipay_has() {
     for mode in [RefundMode::Sync, RefundMode::Async] {
         let mut refund = apply(&refund(mode, at(0)), &waiting(None), at(11_000));
-        refund.inquiry.submits = 2;
-        refund.inquiry.last_submit_at = Some(at(10_000));
-        refund.inquiry.last_check_at = Some(at(100_000));
+        refund.poll.submits = 2;
+        refund.poll.last_submit_at = Some(at(10_000));
+        refund.poll.last_check_at = Some(at(100_000));
         for event in [
             RefundEvent::Refused(failure(REFUSED)),
             RefundEvent::Doubted(failure(DOUBTED)),
@@ -520,16 +520,16 @@ fn happening() -> impl Strategy<Value = Happening> {
 /// Whether Alipay, or an operator, has said of a pending or unresolved refund that it fails.
 fn is_definite(before: &Refund, event: &RefundEvent) -> bool {
     let unresolved = before.state == RefundState::Unresolved;
-    let only_one_was_sent = !unresolved && before.inquiry.submits <= 1;
+    let only_one_was_sent = !unresolved && before.poll.submits <= 1;
     match event {
         RefundEvent::FailedAtAlipay(_) | RefundEvent::ReversedByAlipay(_) => true,
         RefundEvent::Refused(_) => only_one_was_sent,
         RefundEvent::FundsShort(_) => only_one_was_sent && before.mode == RefundMode::Sync,
         RefundEvent::Resolved(RefundResolution::Failed) => unresolved,
         RefundEvent::NotFound => {
-            let sent_at = before.inquiry.last_submit_at.expect("it was sent");
+            let sent_at = before.poll.last_submit_at.expect("it was sent");
             let asked_late = before
-                .inquiry
+                .poll
                 .last_check_at
                 .is_some_and(|asked_at| asked_at >= sent_at + TimeDelta::seconds(60));
             before.refusal.is_some() && before.accepted_at.is_none() && asked_late
@@ -556,13 +556,13 @@ proptest! {
             now += pause;
             let event = match happening {
                 Happening::Sent => {
-                    refund.inquiry.submits += 1;
-                    refund.inquiry.last_submit_at = Some(at(now));
+                    refund.poll.submits += 1;
+                    refund.poll.last_submit_at = Some(at(now));
                     continue;
                 }
                 Happening::Asked => {
-                    refund.inquiry.checks_done += 1;
-                    refund.inquiry.last_check_at = Some(at(now));
+                    refund.poll.checks_done += 1;
+                    refund.poll.last_check_at = Some(at(now));
                     continue;
                 }
                 Happening::Learnt(event) => event,
@@ -674,7 +674,7 @@ fn a_failure_is_late_unless_it_answers_the_request() {
     let person = RefundEvent::Resolved(RefundResolution::Failed);
     let submitting = standing(RefundState::Pending(PendingReason::Submitting));
     let mut of_a_reversal = submitting.clone();
-    of_a_reversal.inquiry.last_submit_at = Some(at(1));
+    of_a_reversal.poll.last_submit_at = Some(at(1));
     let accepted = standing(RefundState::Pending(PendingReason::AwaitingBatch));
     let done = standing(RefundState::Succeeded);
     let unresolved = standing(RefundState::Unresolved);

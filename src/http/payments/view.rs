@@ -226,7 +226,7 @@ impl From<&Payment> for PaymentView {
             refunds: refunds(payment),
             cancelable_until: payment.cancelable_until().map(timestamp),
             next_action: standing.into(),
-            next_check_at: payment.inquiry.next_check_at.map(timestamp),
+            next_check_at: payment.poll.next_check_at.map(timestamp),
             metadata: payment.metadata.clone(),
             business_date: payment.business_date().to_string(),
             created_at: timestamp(payment.created_at),
@@ -291,7 +291,7 @@ pub(in crate::http) mod tests {
         money::{Currency, Money},
         payments::{
             buyer::{BuyerLoginId, BuyerUserId},
-            payment::{Charge, Inquiry},
+            payment::{Charge, PollState},
         },
     };
     use chrono::{DateTime, Utc};
@@ -332,7 +332,7 @@ pub(in crate::http) mod tests {
             contradicted_at: None,
             proven_returned_minor: 0,
             decided_by_operator: false,
-            inquiry: Inquiry::default(),
+            poll: PollState::default(),
             created_at: at,
             updated_at: at,
             finalized_at: Some(at),

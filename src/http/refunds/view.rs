@@ -149,7 +149,7 @@ pub struct RefundView {
 impl RefundView {
     /// The refund with what the plan says of it.
     pub fn new(refund: &Refund, outlook: RefundOutlook) -> Self {
-        let inquiry = &refund.inquiry;
+        let poll = &refund.poll;
         Self {
             id: refund.id.to_string(),
             object: "refund",
@@ -166,8 +166,8 @@ impl RefundView {
             failure: failure(&refund.state),
             next_action: refund.standing().into(),
             window: outlook.window.map(BatchWindowView::from),
-            checks_done: inquiry.checks_done,
-            next_check_at: inquiry.next_check_at.map(timestamp),
+            checks_done: poll.checks_done,
+            next_check_at: poll.next_check_at.map(timestamp),
             gives_up_at: outlook.gives_up_at.map(timestamp),
             created_at: timestamp(refund.created_at),
             accepted_at: refund.accepted_at.map(timestamp),
