@@ -115,7 +115,7 @@ impl App {
         let settlement = Settlement {
             actor: update.actor,
             attempt_id: update.attempt_id(),
-            grounds: None,
+            justification: None,
             gateway_at: self.clock.now(),
         };
         self.db
@@ -143,7 +143,7 @@ impl App {
         let settlement = Settlement {
             actor,
             attempt_id,
-            grounds: None,
+            justification: None,
             gateway_at: self.clock.now(),
         };
         self.db

@@ -58,7 +58,7 @@ use crate::{
     oidc::Issuer,
 };
 pub use crate::{
-    db::{Availability, payments::record::Grounds},
+    db::{Availability, payments::record::Justification},
     domain::listing::{Page, PaymentFilter, RefundFilter},
 };
 pub use notifications::{Notified, Posted};

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     Db,
     error::Error,
-    payments::record::{ActorColumns, Grounds},
+    payments::record::{ActorColumns, Justification},
     reconciliation::{Candidate, CandidateRow},
     run::Statement as _,
 };
@@ -60,14 +60,14 @@ pub struct Settlement<'a> {
     pub attempt_id: Option<AttemptId>,
     /// What a person gave as grounds; `None` where an answer of Alipay settles it. A person settles all
     /// there is, an answer only what it speaks of.
-    pub grounds: Option<&'a Grounds>,
+    pub justification: Option<&'a Justification>,
     /// The replica's clock.
     pub gateway_at: DateTime<Utc>,
 }
 
 impl Settlement<'_> {
     const fn settled_by(&self) -> &'static str {
-        match self.grounds {
+        match self.justification {
             Some(_) => SettledBy::Person.as_str(),
             None => SettledBy::Answer.as_str(),
         }
@@ -317,8 +317,8 @@ impl Db {
             actor.follow_up_id,
             settlement.attempt_id.map(AttemptId::uuid),
             settlement.gateway_at,
-            settlement.grounds.map(|grounds| grounds.reason.as_str()),
-            settlement.grounds.map(|grounds| grounds.ticket.as_str()),
+            settlement.justification.map(|justification| justification.reason.as_str()),
+            settlement.justification.map(|justification| justification.ticket.as_str()),
         )
         .one(&self.writes)
         .await?;
@@ -406,8 +406,12 @@ impl Db {
             actor.follow_up_id,
             settlement.attempt_id.map(AttemptId::uuid),
             settlement.gateway_at,
-            settlement.grounds.map(|grounds| grounds.reason.as_str()),
-            settlement.grounds.map(|grounds| grounds.ticket.as_str()),
+            settlement
+                .justification
+                .map(|justification| justification.reason.as_str()),
+            settlement
+                .justification
+                .map(|justification| justification.ticket.as_str()),
             refund.payment_id.uuid(),
             actor.statement_file_id,
             actor.statement_line,

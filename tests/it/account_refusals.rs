@@ -256,7 +256,7 @@ async fn the_schema_takes_no_decision_about_a_young_payment(pool: PgPool) {
     let world = world(pool).await;
     let open = world.till.pay_without_waiting("0102").await;
     world.settle_calls().await;
-    for (grounds, refused_by) in [
+    for (justification, refused_by) in [
         ("null, null", "payment_resolution_grounds"),
         ("'because', 'OPS-1'", "payment_resolution_time"),
     ] {
@@ -264,7 +264,7 @@ async fn the_schema_takes_no_decision_about_a_young_payment(pool: PgPool) {
             "insert into payment_transition (merchant_id, payment_id, version, event, from_status,
                 to_status, gateway_at, api_key_id, reason, ticket)
             select merchant_id, payment_id, 99, 'resolved', 'processing', 'failed', now(),
-                gen_random_uuid(), {grounds}
+                gen_random_uuid(), {justification}
             from payment"
         );
         let statement = sqlx::AssertSqlSafe(statement);

@@ -240,7 +240,7 @@ async fn what_an_operator_asked_for_and_was_not_answered_is_found_or_in_doubt(po
     let open = world.pay("0102").await;
     world.advance(TimeDelta::minutes(11)).await;
     let resolve = format!("/v1/payments/{}/resolve", open.id());
-    let grounds = json!({"status": "failed", "reason": "doubted decision", "ticket": "T-1"});
+    let justification = json!({"status": "failed", "reason": "doubted decision", "ticket": "T-1"});
     let key = json!({"name": "doubted key", "operator": true, "scopes": ["operations"]});
     let merchant = json!({
         "external_id": "DOUBT-7", "name": "Doubted Tea", "partner": PARTNER,
@@ -251,7 +251,7 @@ async fn what_an_operator_asked_for_and_was_not_answered_is_found_or_in_doubt(po
     let operator = world.operator_at(0);
     let overseer = world.overseer(&[Scope::Admin]).await;
     for (path, body, text) in [
-        (resolve.as_str(), &grounds, "doubted decision"),
+        (resolve.as_str(), &justification, "doubted decision"),
         ("/v1/admin/api-keys", &key, "doubted key"),
         ("/v1/admin/merchants", &merchant, "DOUBT-7"),
     ] {

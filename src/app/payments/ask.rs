@@ -173,7 +173,7 @@ impl App {
                     after,
                     event: event.name(),
                     gateway_at: self.clock.now(),
-                    grounds: None,
+                    justification: None,
                     question_at: None,
                 }),
             deadline_ms: i64::try_from(self.deadlines.of(ask.kind()).as_millis())
@@ -238,7 +238,7 @@ impl App {
                 &reply.answer,
                 payment.poll.question_due_at,
             ),
-            grounds: None,
+            justification: None,
             now,
         };
         // No schedule asks again for a caller at once.

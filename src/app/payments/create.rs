@@ -232,7 +232,7 @@ impl App {
             reschedule: false,
             keep_to_cancel: false,
             owed: Owed::AsBefore,
-            grounds: None,
+            justification: None,
             now: payment.created_at,
         };
         if let Err(error) = self.record(payment, &update, INSIST_ON_RECORDING).await {
@@ -413,7 +413,7 @@ impl App {
             reschedule: false,
             keep_to_cancel: false,
             owed,
-            grounds: None,
+            justification: None,
             now: payment.created_at + started.elapsed(),
         };
         let id = payment.id;

@@ -187,7 +187,7 @@ impl App {
             reschedule: true,
             keep_to_cancel: false,
             owed: Owed::AsBefore,
-            grounds: None,
+            justification: None,
             now,
         };
         settle(

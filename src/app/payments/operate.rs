@@ -15,7 +15,7 @@ use crate::app::{App, error::Error, notifier::Awaited as _};
 use crate::{
     db::{
         contradictions::Settlement,
-        payments::record::{Grounds, Owed},
+        payments::record::{Justification, Owed},
     },
     domain::{
         access::principal::{Identity, Principal, Reach},
@@ -133,7 +133,7 @@ impl App {
         identity: &Identity,
         id: PaymentId,
         resolution: Resolution,
-        grounds: &Grounds,
+        justification: &Justification,
     ) -> Result<Option<Payment>, Error> {
         let subject = Subject::Payment(id);
         let Some(merchant_id) = self.merchant_of(identity.reach, subject).await? else {
@@ -149,7 +149,9 @@ impl App {
         }
         let stands = resolution.says_what_is(&payment.state) && payment.canceling.is_none();
         if payment.contradicted_at.is_some() && stands {
-            return self.let_books_stand(identity, &payment, grounds).await;
+            return self
+                .let_books_stand(identity, &payment, justification)
+                .await;
         }
         let update = Update {
             actor: Actor::ApiKey(identity.api_key_id),
@@ -159,7 +161,7 @@ impl App {
             reschedule: false,
             keep_to_cancel: false,
             owed: Owed::AsBefore,
-            grounds: Some(grounds),
+            justification: Some(justification),
             now,
         };
         let before = payment.version;
@@ -172,7 +174,7 @@ impl App {
         if payment.version == before || !is_decided {
             return Err(not_decided(&payment, now));
         }
-        tracing::warn!(payment.id = %id, api_key.id = %identity.api_key_id, ticket = %grounds.ticket, status = payment.state.status(), "an operator resolved a payment");
+        tracing::warn!(payment.id = %id, api_key.id = %identity.api_key_id, ticket = %justification.ticket, status = payment.state.status(), "an operator resolved a payment");
         Ok(Some(waiter.newest(payment)))
     }
 
@@ -181,12 +183,12 @@ impl App {
         &self,
         identity: &Identity,
         payment: &Payment,
-        grounds: &Grounds,
+        justification: &Justification,
     ) -> Result<Option<Payment>, Error> {
         let settlement = Settlement {
             actor: Actor::ApiKey(identity.api_key_id),
             attempt_id: None,
-            grounds: Some(grounds),
+            justification: Some(justification),
             gateway_at: self.clock.now(),
         };
         let settled = self
@@ -196,7 +198,7 @@ impl App {
         if !settled {
             return Err(needs_nobody(payment.id));
         }
-        tracing::warn!(payment.id = %payment.id, api_key.id = %identity.api_key_id, ticket = %grounds.ticket, "an operator settled what contradicts a payment: the books stand");
+        tracing::warn!(payment.id = %payment.id, api_key.id = %identity.api_key_id, ticket = %justification.ticket, "an operator settled what contradicts a payment: the books stand");
         let read = self.db.payment(payment.merchant_id, payment.id).await;
         read.map_err(|error| Error::from(error).after_begin())
     }

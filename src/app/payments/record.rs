@@ -10,7 +10,7 @@ use crate::{
     db::{
         contradictions::Opened,
         error::Error as DbError,
-        payments::record::{Change, Fence, Grounds, Owed, Record, Recorded},
+        payments::record::{Change, Fence, Justification, Owed, Record, Recorded},
     },
     domain::{
         attempt::Answer,
@@ -43,7 +43,7 @@ pub(in crate::app) struct Update<'a> {
     /// What it does to the question that is owed besides the plan.
     pub(in crate::app) owed: Owed,
     /// What an operator gave as grounds.
-    pub(in crate::app) grounds: Option<&'a Grounds>,
+    pub(in crate::app) justification: Option<&'a Justification>,
     /// The time of the update, near the database's clock: plans the next question.
     pub(in crate::app) now: DateTime<Utc>,
 }
@@ -186,7 +186,7 @@ impl App {
             after,
             event: event.name(),
             gateway_at: self.clock.now(),
-            grounds: update.grounds,
+            justification: update.justification,
             question_at: before.decision_is_checked_at(event, update.now),
         });
         self.db

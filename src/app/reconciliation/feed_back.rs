@@ -105,7 +105,7 @@ impl App {
             reschedule: false,
             keep_to_cancel: false,
             owed: Owed::AsBefore,
-            grounds: None,
+            justification: None,
             now: self.db.now().await?,
         };
         let was_settled = payment.is_settled();
@@ -151,7 +151,7 @@ impl App {
             fence: None,
             reschedule: false,
             owed: Owed::AsBefore,
-            grounds: None,
+            justification: None,
             now: self.db.now().await?,
         };
         let after = self.record_refund(refund, &update, INSIST_FOR).await?;

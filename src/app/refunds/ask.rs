@@ -230,7 +230,7 @@ impl App {
             fence: Some(fence),
             reschedule: true,
             owed: Owed::AsBefore,
-            grounds: None,
+            justification: None,
             now,
         };
         settle(
@@ -329,7 +329,7 @@ impl App {
                 &answer,
                 refund.poll.question_due_at,
             ),
-            grounds: None,
+            justification: None,
             now: asked_at + started.elapsed(),
         };
         let refund = self

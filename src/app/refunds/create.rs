@@ -293,7 +293,7 @@ impl App {
             fence: None,
             reschedule: true,
             owed: Owed::AsBefore,
-            grounds: None,
+            justification: None,
             now: refund.created_at + started.elapsed(),
         };
         let id = refund.id;

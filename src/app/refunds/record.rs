@@ -10,7 +10,7 @@ use crate::{
     db::{
         contradictions::Opened,
         error::Error as DbError,
-        payments::record::{Fence, Grounds, Owed, Recorded},
+        payments::record::{Fence, Justification, Owed, Recorded},
         refunds::{RefundChange, RefundRecord},
     },
     domain::{
@@ -48,7 +48,7 @@ pub(in crate::app) struct RefundUpdate<'a> {
     /// What it does to the question that is owed besides the plan.
     pub(in crate::app) owed: Owed,
     /// What an operator gave as grounds.
-    pub(in crate::app) grounds: Option<&'a Grounds>,
+    pub(in crate::app) justification: Option<&'a Justification>,
     /// The time of the update, near the database's clock: plans the next question.
     pub(in crate::app) now: DateTime<Utc>,
 }
@@ -168,7 +168,7 @@ impl App {
                 acceptance_is_estimated: event.accepts_without_a_time(),
                 question_at,
                 gateway_at: self.clock.now(),
-                grounds: update.grounds,
+                justification: update.justification,
             });
         self.db
             .record_refund(&RefundRecord {

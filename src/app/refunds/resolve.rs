@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::record::RefundUpdate;
 use crate::{
-    app::{App, Grounds, error::Error, payments::operate::unrecorded},
+    app::{App, Justification, error::Error, payments::operate::unrecorded},
     db::{contradictions::Settlement, payments::record::Owed},
     domain::{
         access::principal::Identity,
@@ -23,7 +23,7 @@ impl App {
         identity: &Identity,
         id: RefundId,
         resolution: RefundResolution,
-        grounds: &Grounds,
+        justification: &Justification,
     ) -> Result<Option<Refund>, Error> {
         let subject = Subject::Refund(id);
         let Some(merchant_id) = self.merchant_of(identity.reach, subject).await? else {
@@ -49,7 +49,7 @@ impl App {
             let settlement = Settlement {
                 actor: Actor::ApiKey(identity.api_key_id),
                 attempt_id: None,
-                grounds: Some(grounds),
+                justification: Some(justification),
                 gateway_at: self.clock.now(),
             };
             return if self
@@ -57,7 +57,7 @@ impl App {
                 .settle_refund_contradictions(&refund, &settlement)
                 .await?
             {
-                tracing::warn!(refund.id = %id, api_key.id = %identity.api_key_id, ticket = %grounds.ticket, "an operator settled what contradicts a refund: the books stand");
+                tracing::warn!(refund.id = %id, api_key.id = %identity.api_key_id, ticket = %justification.ticket, "an operator settled what contradicts a refund: the books stand");
                 Ok(self.db.refund(merchant_id, id).await?)
             } else {
                 Err(not_unresolved())
@@ -73,7 +73,7 @@ impl App {
             fence: None,
             reschedule: false,
             owed: Owed::AsBefore,
-            grounds: Some(grounds),
+            justification: Some(justification),
             now: self.db.now().await?,
         };
         let before = refund.version;
@@ -85,7 +85,7 @@ impl App {
         if refund.version == before || !refund.state.is_final() {
             return Err(not_unresolved());
         }
-        tracing::warn!(refund.id = %id, api_key.id = %identity.api_key_id, ticket = %grounds.ticket, status = refund.state.status(), "an operator resolved a refund");
+        tracing::warn!(refund.id = %id, api_key.id = %identity.api_key_id, ticket = %justification.ticket, status = refund.state.status(), "an operator resolved a refund");
         Ok(Some(waiter.newest(refund)))
     }
 }

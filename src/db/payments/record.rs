@@ -30,7 +30,7 @@ pub struct Change<'a> {
     /// The replica's clock.
     pub gateway_at: DateTime<Utc>,
     /// What an operator gave as grounds.
-    pub grounds: Option<&'a Grounds>,
+    pub justification: Option<&'a Justification>,
     /// When Alipay is asked again whatever was decided; it keeps the follow-up of what is settled.
     pub question_at: Option<DateTime<Utc>>,
 }
@@ -44,7 +44,7 @@ impl Change<'_> {
 
 /// An operator's grounds for a decision; kept in the transition for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grounds {
+pub struct Justification {
     /// Why.
     pub reason: String,
     /// Where the case is documented.
@@ -173,7 +173,7 @@ impl Db {
             .map(|change| Columns::of(change.after));
         let columns = columns.as_ref();
         let change = record.change.as_ref();
-        let grounds = change.and_then(|change| change.grounds);
+        let justification = change.and_then(|change| change.justification);
         let actor = ActorColumns::of(record.actor);
         failpoint!(self.failpoints, "db.record.before");
         let row = sqlx::query!(
@@ -347,8 +347,8 @@ impl Db {
             change
                 .and_then(|change| change.after.canceling)
                 .map(CancelReason::as_str),
-            grounds.map(|grounds| grounds.reason.as_str()),
-            grounds.map(|grounds| grounds.ticket.as_str()),
+            justification.map(|justification| justification.reason.as_str()),
+            justification.map(|justification| justification.ticket.as_str()),
             record.cancel_refused,
             change.and_then(|change| change.before.poll.last_cancel_at),
             change

@@ -7,7 +7,7 @@ use crate::{
     db::{
         Db,
         error::Error,
-        payments::record::{ActorColumns, Fence, Grounds, Owed, Recorded},
+        payments::record::{ActorColumns, Fence, Justification, Owed, Recorded},
         run::Statement as _,
     },
     domain::{
@@ -35,7 +35,7 @@ pub struct RefundChange<'a> {
     /// The replica's clock.
     pub gateway_at: DateTime<Utc>,
     /// What an operator gave as grounds.
-    pub grounds: Option<&'a Grounds>,
+    pub justification: Option<&'a Justification>,
 }
 
 impl RefundChange<'_> {
@@ -114,7 +114,7 @@ impl Db {
             .map(|change| change.before.book_change(change.after))
             .unwrap_or_default();
         let unknown_code = after.and_then(|after| after.unknown_code.as_ref());
-        let grounds = change.and_then(|change| change.grounds);
+        let justification = change.and_then(|change| change.justification);
         let actor = ActorColumns::of(record.actor);
         failpoint!(self.failpoints, "db.record_refund.before");
         let row = sqlx::query!(
@@ -301,8 +301,8 @@ impl Db {
                 .map(PendingReason::as_str),
             attempt_id.map(AttemptId::uuid),
             change.map(|change| change.gateway_at),
-            grounds.map(|grounds| grounds.reason.as_str()),
-            grounds.map(|grounds| grounds.ticket.as_str()),
+            justification.map(|justification| justification.reason.as_str()),
+            justification.map(|justification| justification.ticket.as_str()),
             books.reserved_minor,
             books.refunded_minor,
             answer.map(|answer| answer.class.as_str()),

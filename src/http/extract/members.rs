@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::ObjectReader;
 use crate::{
-    app::Grounds,
+    app::Justification,
     domain::{
         id::MerchantReference,
         money::{Currency, Money},
@@ -123,12 +123,12 @@ pub fn ascii_name(reader: &mut ObjectReader, field: &'static str) -> Option<Stri
 }
 
 /// On what an operator decides: `reason` and `ticket`, both required.
-pub fn grounds(reader: &mut ObjectReader) -> Option<Grounds> {
+pub fn justification(reader: &mut ObjectReader) -> Option<Justification> {
     let reason = reader.bounded_text("reason", MAX_REASON);
     reader.require("reason");
     let ticket = reader.bounded_text("ticket", MAX_TICKET);
     reader.require("ticket");
-    Some(Grounds {
+    Some(Justification {
         reason: reason?.to_owned(),
         ticket: ticket?.to_owned(),
     })

@@ -6,12 +6,12 @@ use utoipa::ToSchema;
 
 use super::{represent, view::PaymentView};
 use crate::{
-    app::{App, Grounds},
+    app::{App, Justification},
     domain::{id::PaymentId, payments::payment::Resolution},
     http::{
         answer::Resource,
         extract::{
-            Id, JsonBody, Operate, Overseer, json::Json, members::grounds, query::RawPairs,
+            Id, JsonBody, Operate, Overseer, json::Json, members::justification, query::RawPairs,
             read_fields,
         },
         problem::Problem,
@@ -75,21 +75,21 @@ pub async fn resolve(
     JsonBody(body): JsonBody,
 ) -> Result<Resource<PaymentView>, Problem> {
     query.reader().finish()?;
-    let (resolution, grounds) = read(&body)?;
+    let (resolution, justification) = read(&body)?;
     facts.learn_payment(id);
     let payment = app
-        .resolve_payment(&identity, id, resolution, &grounds)
+        .resolve_payment(&identity, id, resolution, &justification)
         .await?
         .ok_or_else(Problem::payment_not_found)?;
     Ok(represent(&payment))
 }
 
-fn read(body: &Json) -> Result<(Resolution, Grounds), Problem> {
+fn read(body: &Json) -> Result<(Resolution, Justification), Problem> {
     read_fields(body, |reader| {
         let status = reader.text("status");
         reader.require("status");
         let money_returned = reader.boolean("money_returned");
-        let grounds = grounds(reader);
+        let justification = justification(reader);
         let resolution = match (status?, money_returned) {
             ("succeeded", None) => Resolution::Succeeded,
             ("failed", None) => Resolution::Failed,
@@ -115,6 +115,6 @@ fn read(body: &Json) -> Result<(Resolution, Grounds), Problem> {
                 return None;
             }
         };
-        Some((resolution, grounds?))
+        Some((resolution, justification?))
     })
 }

@@ -6,12 +6,12 @@ use utoipa::ToSchema;
 
 use super::{represent, view::RefundView};
 use crate::{
-    app::{App, Grounds},
+    app::{App, Justification},
     domain::{id::RefundId, refunds::refund::RefundResolution},
     http::{
         answer::Resource,
         extract::{
-            Id, JsonBody, Operate, Overseer, json::Json, members::grounds, query::RawPairs,
+            Id, JsonBody, Operate, Overseer, json::Json, members::justification, query::RawPairs,
             read_fields,
         },
         problem::Problem,
@@ -69,21 +69,21 @@ pub async fn resolve(
     JsonBody(body): JsonBody,
 ) -> Result<Resource<RefundView>, Problem> {
     query.reader().finish()?;
-    let (resolution, grounds) = read(&body)?;
+    let (resolution, justification) = read(&body)?;
     facts.learn_refund(id);
     let refund = app
-        .resolve_refund(&identity, id, resolution, &grounds)
+        .resolve_refund(&identity, id, resolution, &justification)
         .await?
         .ok_or_else(Problem::refund_not_found)?;
     facts.learn_payment(refund.payment_id);
     Ok(represent(&app, &refund))
 }
 
-fn read(body: &Json) -> Result<(RefundResolution, Grounds), Problem> {
+fn read(body: &Json) -> Result<(RefundResolution, Justification), Problem> {
     read_fields(body, |reader| {
         let status = reader.text("status");
         reader.require("status");
-        let grounds = grounds(reader);
+        let justification = justification(reader);
         let resolution = match status? {
             "succeeded" => RefundResolution::Succeeded,
             "failed" => RefundResolution::Failed,
@@ -92,6 +92,6 @@ fn read(body: &Json) -> Result<(RefundResolution, Grounds), Problem> {
                 return None;
             }
         };
-        Some((resolution, grounds?))
+        Some((resolution, justification?))
     })
 }

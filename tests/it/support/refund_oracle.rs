@@ -560,8 +560,8 @@ fn causes(case: &Case<'_>, found: &mut Findings) {
         }
         let by_operator = step.event == "refund_resolved";
         if by_operator {
-            let grounds = step.reason.is_some() && step.ticket.is_some();
-            found.check("S8", grounds && step.api_key_id.is_some(), || {
+            let justification = step.reason.is_some() && step.ticket.is_some();
+            found.check("S8", justification && step.api_key_id.is_some(), || {
                 format!("{}: resolved without grounds", case.name())
             });
             continue;
