@@ -20,7 +20,7 @@ use crate::{
     domain::{
         access::principal::{Identity, Principal, Reach},
         attempt::AnswerClass,
-        follow_ups::schedule::{FollowUp, FollowUpFilter, Steering, Subject, Unsettled},
+        follow_ups::schedule::{FollowUp, FollowUpAction, FollowUpFilter, Subject, Unsettled},
         id::{FollowUpId, MerchantId, PaymentId},
         listing::Page,
         payments::payment::{Payment, PaymentEvent, PaymentState, Resolution},
@@ -101,7 +101,7 @@ impl App {
         &self,
         identity: &Identity,
         id: FollowUpId,
-        steering: &Steering,
+        steering: &FollowUpAction,
     ) -> Result<Option<FollowUp>, Error> {
         let steered = self
             .db

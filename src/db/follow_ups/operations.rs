@@ -16,7 +16,9 @@ use crate::db::{
 use crate::domain::{
     access::principal::Reach,
     contradiction::Contradiction,
-    follow_ups::schedule::{FollowUp, FollowUpFilter, Steering, Subject, Unsettled, UnsettledCase},
+    follow_ups::schedule::{
+        FollowUp, FollowUpAction, FollowUpFilter, Subject, Unsettled, UnsettledCase,
+    },
     id::{ApiKeyId, FollowUpId, MerchantId},
     payments::payment::Payment,
     refunds::refund::Refund,
@@ -124,12 +126,12 @@ impl Db {
         reach: Reach,
         api_key_id: ApiKeyId,
         id: FollowUpId,
-        steering: &Steering,
+        steering: &FollowUpAction,
     ) -> Result<Option<FollowUp>, Error> {
         let (due_at, abandoned_reason) = match steering {
-            Steering::Run => (None, None),
-            Steering::Snooze(until) => (Some(*until), None),
-            Steering::Abandon { reason } => (None, Some(reason.as_str())),
+            FollowUpAction::Run => (None, None),
+            FollowUpAction::Snooze(until) => (Some(*until), None),
+            FollowUpAction::Abandon { reason } => (None, Some(reason.as_str())),
         };
         failpoint!(self.failpoints, "db.steer.before");
         let row = sqlx::query_as!(

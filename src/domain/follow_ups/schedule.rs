@@ -128,7 +128,7 @@ pub struct FollowUpFilter {
 
 /// What an operator does with a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Steering {
+pub enum FollowUpAction {
     /// Visit it now, also when it was parked or abandoned.
     Run,
     /// Not before this instant.
@@ -140,7 +140,7 @@ pub enum Steering {
     },
 }
 
-impl Steering {
+impl FollowUpAction {
     /// The name in logs.
     pub const fn name(&self) -> &'static str {
         match self {

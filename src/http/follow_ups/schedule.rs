@@ -10,7 +10,7 @@ use crate::{
     app::App,
     domain::{
         access::principal::Identity,
-        follow_ups::schedule::{FollowUpFilter, Steering, Subject},
+        follow_ups::schedule::{FollowUpAction, FollowUpFilter, Subject},
         id::FollowUpId,
     },
     http::{
@@ -122,7 +122,7 @@ pub async fn run(
     query: RawPairs,
 ) -> Result<JsonAnswer<FollowUpView>, Problem> {
     query.reader().finish()?;
-    steer(&app, &identity, id, Steering::Run).await
+    steer(&app, &identity, id, FollowUpAction::Run).await
 }
 
 /// Snooze a follow-up
@@ -151,7 +151,7 @@ pub async fn snooze(
         reader.require("until");
         until
     })?;
-    steer(&app, &identity, id, Steering::Snooze(until)).await
+    steer(&app, &identity, id, FollowUpAction::Snooze(until)).await
 }
 
 /// Abandon a follow-up
@@ -181,14 +181,14 @@ pub async fn abandon(
         reader.require("reason");
         reason.map(str::to_owned)
     })?;
-    steer(&app, &identity, id, Steering::Abandon { reason }).await
+    steer(&app, &identity, id, FollowUpAction::Abandon { reason }).await
 }
 
 async fn steer(
     app: &App,
     identity: &Identity,
     id: FollowUpId,
-    steering: Steering,
+    steering: FollowUpAction,
 ) -> Result<JsonAnswer<FollowUpView>, Problem> {
     let row = app
         .steer_follow_up(identity, id, &steering)
