@@ -29,7 +29,7 @@ use crate::{
         Db,
         error::Error as DbError,
         payments::{
-            intent::{Committed, Existing, Intent, Owner},
+            intent::{Committed, Conflict, Intent, Owner},
             record::Owed,
         },
     },
@@ -69,7 +69,7 @@ pub struct Created {
 }
 
 /// What the first database round trip led to.
-enum Intake {
+enum IntentOutcome {
     /// The payment exists from here on, and this request sends it.
     New(Box<Payment>),
     /// An earlier request made it.
@@ -138,7 +138,7 @@ impl App {
         crashpoint!(self.db.failpoints, "create.received");
         // Held by the work, not by the caller: hanging up makes no room.
         let place = self.gate.enter(principal.merchant_id)?;
-        let (reply, intake) = oneshot::channel();
+        let (reply, outcome) = oneshot::channel();
         let app = self.clone();
         let work = async move {
             let _place = place;
@@ -146,11 +146,11 @@ impl App {
         }
         .in_current_span();
         self.tasks.spawn(work);
-        let intake = intake
+        let outcome = outcome
             .await
             .map_err(|_| Error::Internal("the payment's task ended early".into()))??;
-        match intake {
-            Intake::New(payment) => {
+        match outcome {
+            IntentOutcome::New(payment) => {
                 let payment = self
                     .wait_until(waiter, *payment, deadline, is_settled)
                     .await;
@@ -159,7 +159,7 @@ impl App {
                     replayed: false,
                 })
             }
-            Intake::Replay(id) => {
+            IntentOutcome::Replay(id) => {
                 let waiter = self.waiters.listen(id);
                 let payment = self
                     .db
@@ -177,18 +177,18 @@ impl App {
     }
 
     /// The detached work: writes the intent, answers the caller, calls Alipay, records.
-    async fn take(&self, incoming: Incoming, reply: oneshot::Sender<Result<Intake, Error>>) {
+    async fn take(&self, incoming: Incoming, reply: oneshot::Sender<Result<IntentOutcome, Error>>) {
         crashpoint!(self.db.failpoints, "pay.accepted");
         // A database that hangs must not let the request be sent long after the caller was told
         // something: the same deadline bounds both.
-        let intake = timeout(INTENT_DEADLINE, self.write_intent(&incoming))
+        let outcome = timeout(INTENT_DEADLINE, self.write_intent(&incoming))
             .await
             .unwrap_or_else(|_| Err(Error::InDoubt("the intent took too long".into())));
         crashpoint!(self.db.failpoints, "pay.intent_known");
         // A failed send means the caller hung up, which changes nothing.
-        let payment = match intake {
-            Ok(Intake::New(payment)) => {
-                let _ = reply.send(Ok(Intake::New(payment.clone())));
+        let payment = match outcome {
+            Ok(IntentOutcome::New(payment)) => {
+                let _ = reply.send(Ok(IntentOutcome::New(payment.clone())));
                 *payment
             }
             other => {
@@ -242,12 +242,12 @@ impl App {
 
     /// Commits the intent or finds what stands in its way. A commit in doubt is resolved by reading
     /// (`docs/invariants.md` R8): the ids were minted by us, so finding them means it is ours.
-    async fn write_intent(&self, incoming: &Incoming) -> Result<Intake, Error> {
+    async fn write_intent(&self, incoming: &Incoming) -> Result<IntentOutcome, Error> {
         if let Err(refusal) = self.may_be_sent(incoming) {
             // A repeat is answered whatever stands in the way of a new payment.
             let existing = self.existing(&self.db, incoming).await?;
-            return match self.judge(incoming, existing).await? {
-                Some(intake) => Ok(intake),
+            return match self.resolve_conflict(incoming, existing).await? {
+                Some(outcome) => Ok(outcome),
                 None => Err(refusal),
             };
         }
@@ -258,7 +258,9 @@ impl App {
         while collisions < INTENT_TRIES {
             match db.insert_intent(&intent).await {
                 Ok(Some(committed)) => {
-                    return Ok(Intake::New(Box::new(new_payment(incoming, committed))));
+                    return Ok(IntentOutcome::New(Box::new(new_payment(
+                        incoming, committed,
+                    ))));
                 }
                 Ok(None) | Err(DbError::Constraint(_)) => collisions += 1,
                 Err(error) => {
@@ -273,8 +275,8 @@ impl App {
                     continue;
                 }
             };
-            if let Some(intake) = self.judge(incoming, existing).await? {
-                return Ok(intake);
+            if let Some(outcome) = self.resolve_conflict(incoming, existing).await? {
+                return Ok(outcome);
             }
             // Nothing stands in the way any more: what did was undone. Try again.
         }
@@ -307,7 +309,7 @@ impl App {
         }
     }
 
-    async fn existing(&self, db: &Db, incoming: &Incoming) -> Result<Existing, DbError> {
+    async fn existing(&self, db: &Db, incoming: &Incoming) -> Result<Conflict, DbError> {
         db.existing(
             incoming.principal.merchant_id,
             ROUTE,
@@ -319,11 +321,11 @@ impl App {
     }
 
     /// Decides what an existing payment means for this request; `None` when nothing is there.
-    async fn judge(
+    async fn resolve_conflict(
         &self,
         incoming: &Incoming,
-        existing: Existing,
-    ) -> Result<Option<Intake>, Error> {
+        existing: Conflict,
+    ) -> Result<Option<IntentOutcome>, Error> {
         if let Some((owner, fingerprint)) = existing.by_key {
             let Owner::Payment(payment_id) = owner else {
                 return Err(Error::CanceledBeforeCreation);
@@ -335,11 +337,11 @@ impl App {
                     .payment(incoming.principal.merchant_id, payment_id)
                     .await
                     .map_err(|error| Error::from(error).after_begin())?;
-                return Ok(payment.map(|payment| Intake::New(Box::new(payment))));
+                return Ok(payment.map(|payment| IntentOutcome::New(Box::new(payment))));
             }
             let fields = incoming.fingerprint.differing_fields(&fingerprint);
             return if fields.is_empty() {
-                Ok(Some(Intake::Replay(payment_id)))
+                Ok(Some(IntentOutcome::Replay(payment_id)))
             } else {
                 Err(Error::IdempotencyKeyReused {
                     subject: Subject::Payment(payment_id),

@@ -21,7 +21,7 @@ use crate::{
         Db,
         error::Error as DbError,
         payments::record::Owed,
-        refunds::{CommittedRefund, Obstacle, RefundIntent},
+        refunds::{CommittedRefund, RefundConflict, RefundIntent},
     },
     domain::{
         access::principal::Principal,
@@ -54,7 +54,7 @@ pub struct CreatedRefund {
 }
 
 /// What the first database round trip led to.
-enum Intake {
+enum IntentOutcome {
     /// The refund exists from here on, and this request sends it.
     New(Box<Refund>),
     /// An earlier request made it.
@@ -119,19 +119,19 @@ impl App {
         // Listen before the work starts, so that no change is missed.
         let waiter = self.refund_waiters.listen(refund_id);
         let place = self.gate.enter(principal.merchant_id)?;
-        let (reply, intake) = oneshot::channel();
+        let (reply, outcome) = oneshot::channel();
         let app = self.clone();
         let work = async move {
             let _place = place;
             app.take_refund(incoming, reply).await;
         };
         self.tasks.spawn(work.in_current_span());
-        let intake = intake
+        let outcome = outcome
             .await
             .map_err(|_| Error::Internal("the refund's task ended early".into()))??;
-        let (waiter, refund, replayed) = match intake {
-            Intake::New(refund) => (waiter, *refund, false),
-            Intake::Replay(id) => {
+        let (waiter, refund, replayed) = match outcome {
+            IntentOutcome::New(refund) => (waiter, *refund, false),
+            IntentOutcome::Replay(id) => {
                 let waiter = self.refund_waiters.listen(id);
                 let refund = self
                     .db
@@ -141,7 +141,7 @@ impl App {
                     .ok_or_else(|| Error::Internal("a key without its refund".into()))?;
                 (waiter, refund, true)
             }
-            Intake::NoPayment => return Ok(None),
+            IntentOutcome::NoPayment => return Ok(None),
         };
         let answered = |refund: &Refund| refund.standing().is_settled() || is_with_alipay(refund);
         let refund = self.wait_until(waiter, refund, deadline, answered).await;
@@ -149,17 +149,21 @@ impl App {
     }
 
     /// The detached work: writes the intent, answers the caller, calls Alipay, records.
-    async fn take_refund(&self, incoming: Incoming, reply: oneshot::Sender<Result<Intake, Error>>) {
+    async fn take_refund(
+        &self,
+        incoming: Incoming,
+        reply: oneshot::Sender<Result<IntentOutcome, Error>>,
+    ) {
         crashpoint!(self.db.failpoints, "refund.accepted");
         let decided = Stopwatch::start(&self.clock);
-        let intake = timeout(INTENT_DEADLINE, self.write_refund_intent(&incoming))
+        let outcome = timeout(INTENT_DEADLINE, self.write_refund_intent(&incoming))
             .await
             .unwrap_or_else(|_| Err(Error::InDoubt("the intent took too long".into())));
         crashpoint!(self.db.failpoints, "refund.intent_known");
         // A failed send means the caller hung up, which changes nothing.
-        let refund = match intake {
-            Ok(Intake::New(refund)) => {
-                let _ = reply.send(Ok(Intake::New(refund.clone())));
+        let refund = match outcome {
+            Ok(IntentOutcome::New(refund)) => {
+                let _ = reply.send(Ok(IntentOutcome::New(refund.clone())));
                 *refund
             }
             other => {
@@ -172,10 +176,10 @@ impl App {
 
     /// Commits the intent or finds what stands in its way. A commit in doubt is resolved by reading
     /// (`docs/invariants.md` R8): the ids were minted by us, so finding them means it is ours.
-    async fn write_refund_intent(&self, incoming: &Incoming) -> Result<Intake, Error> {
+    async fn write_refund_intent(&self, incoming: &Incoming) -> Result<IntentOutcome, Error> {
         let intent = self.refund_intent(incoming);
-        if let Some(intake) = self.refuse_while_silent(incoming, &intent).await? {
-            return Ok(intake);
+        if let Some(outcome) = self.refuse_while_silent(incoming, &intent).await? {
+            return Ok(outcome);
         }
         let db = self.db.by(Instant::now() + INTENT_DEADLINE);
         let mut insistence = Insistence::lasting(INTENT_DEADLINE);
@@ -184,7 +188,9 @@ impl App {
             match db.insert_refund_intent(&intent).await {
                 Ok(Some(committed)) => {
                     limits::watch_for_bursts(intent.merchant_id, &committed);
-                    return Ok(Intake::New(Box::new(new_refund(incoming, committed))));
+                    return Ok(IntentOutcome::New(Box::new(new_refund(
+                        incoming, committed,
+                    ))));
                 }
                 Ok(None) | Err(DbError::Constraint(_)) => collisions += 1,
                 Err(error) => {
@@ -193,10 +199,10 @@ impl App {
                 }
             }
             match self
-                .look_for_obstacle(&db, incoming, &intent, insistence.was_in_doubt())
+                .look_for_conflict(&db, incoming, &intent, insistence.was_in_doubt())
                 .await
             {
-                Ok(Some(intake)) => return Ok(intake),
+                Ok(Some(outcome)) => return Ok(outcome),
                 // Nothing stands in the way any more: what did was undone. Try again.
                 Ok(None) => {}
                 Err(Lookup::Refused(error)) => return Err(error),
@@ -212,17 +218,17 @@ impl App {
         &self,
         incoming: &Incoming,
         intent: &RefundIntent<'_>,
-    ) -> Result<Option<Intake>, Error> {
+    ) -> Result<Option<IntentOutcome>, Error> {
         if !self.accounts.any_is_held_back() {
             return Ok(None);
         }
-        let obstacle = self.db.refund_obstacle(intent).await?;
-        let partner = match &obstacle {
-            Obstacle::Existing(_, payment) => Some(payment.partner.clone()),
-            Obstacle::NoPayment => None,
+        let conflict = self.db.refund_conflict(intent).await?;
+        let partner = match &conflict {
+            RefundConflict::Conflict(_, payment) => Some(payment.partner.clone()),
+            RefundConflict::NoPayment => None,
         };
-        if let Some(intake) = judge(incoming, obstacle)? {
-            return Ok(Some(intake));
+        if let Some(outcome) = resolve_conflict(incoming, conflict)? {
+            return Ok(Some(outcome));
         }
         partner.map_or(Ok(None), |partner| {
             self.admit_new_work(&partner).map(|()| None)
@@ -231,26 +237,26 @@ impl App {
 
     /// What an intent that was not written, or may have been, means for the request. `None`: nothing
     /// stands in its way.
-    async fn look_for_obstacle(
+    async fn look_for_conflict(
         &self,
         db: &Db,
         incoming: &Incoming,
         intent: &RefundIntent<'_>,
         was_in_doubt: bool,
-    ) -> Result<Option<Intake>, Lookup> {
+    ) -> Result<Option<IntentOutcome>, Lookup> {
         if was_in_doubt {
             let merchant_id = incoming.principal.merchant_id;
             if let Some(refund) = db.refund(merchant_id, incoming.refund_id).await? {
                 // The commit in doubt had taken effect.
-                return Ok(Some(Intake::New(Box::new(refund))));
+                return Ok(Some(IntentOutcome::New(Box::new(refund))));
             }
         }
-        let mut obstacle = db.refund_obstacle(intent).await?;
-        if let Obstacle::Existing(existing, payment) = &mut obstacle {
+        let mut conflict = db.refund_conflict(intent).await?;
+        if let RefundConflict::Conflict(existing, payment) = &mut conflict {
             let default = self.accounts.limits_of(&payment.partner);
             existing.allowance.limits = existing.allowance.limits.or(default);
         }
-        judge(incoming, obstacle).map_err(Lookup::Refused)
+        resolve_conflict(incoming, conflict).map_err(Lookup::Refused)
     }
 
     fn refund_intent<'a>(&self, incoming: &'a Incoming) -> RefundIntent<'a> {
@@ -309,14 +315,17 @@ impl App {
 }
 
 /// Decides what stands in the way of a request; `None` when nothing does.
-fn judge(incoming: &Incoming, obstacle: Obstacle) -> Result<Option<Intake>, Error> {
-    let Obstacle::Existing(existing, payment) = obstacle else {
-        return Ok(Some(Intake::NoPayment));
+fn resolve_conflict(
+    incoming: &Incoming,
+    conflict: RefundConflict,
+) -> Result<Option<IntentOutcome>, Error> {
+    let RefundConflict::Conflict(existing, payment) = conflict else {
+        return Ok(Some(IntentOutcome::NoPayment));
     };
     if let Some((refund_id, fingerprint)) = existing.by_key {
         let fields = incoming.fingerprint.differing_fields(&fingerprint);
         return if fields.is_empty() {
-            Ok(Some(Intake::Replay(refund_id)))
+            Ok(Some(IntentOutcome::Replay(refund_id)))
         } else {
             Err(Error::IdempotencyKeyReused {
                 subject: Subject::Refund(refund_id),

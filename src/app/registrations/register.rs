@@ -67,7 +67,7 @@ struct Incoming {
 }
 
 /// What the database says of a wish.
-enum Intake {
+enum IntentOutcome {
     /// Committed, and to be sent.
     New(Box<Begun>),
     /// What was sent last is just this.
@@ -123,8 +123,8 @@ impl App {
         _place: Place,
     ) -> Result<Registered, Error> {
         let begun = match self.write_submission(&incoming).await? {
-            Intake::New(begun) => begun,
-            Intake::Unchanged(registration) => {
+            IntentOutcome::New(begun) => begun,
+            IntentOutcome::Unchanged(registration) => {
                 return Ok(Registered {
                     registration: *registration,
                     is_unchanged: true,
@@ -151,7 +151,7 @@ impl App {
     }
 
     /// Commits the intent, or finds that nothing is to be done, or what stands in its way.
-    async fn write_submission(&self, incoming: &Incoming) -> Result<Intake, Error> {
+    async fn write_submission(&self, incoming: &Incoming) -> Result<IntentOutcome, Error> {
         let merchant = Reach::Merchant(incoming.owner.merchant_id);
         let shop = Shop {
             secondary_merchant_id: &incoming.secondary_merchant_id,
@@ -164,9 +164,9 @@ impl App {
             let existing = self.find_registration(merchant, shop).await?;
             if let Some(existing) = &existing {
                 let subject = Subject::Registration(existing.id);
-                match existing.judge(&incoming.fingerprint, incoming.drivers.as_ref()) {
+                match existing.resolve_conflict(&incoming.fingerprint, incoming.drivers.as_ref()) {
                     Wish::Unchanged => {
-                        return Ok(Intake::Unchanged(Box::new(existing.clone())));
+                        return Ok(IntentOutcome::Unchanged(Box::new(existing.clone())));
                     }
                     Wish::ReviewUnderWay => return Err(Error::ReviewUnderWay { subject }),
                     Wish::DriversAreFixed => return Err(Error::DriversAreFixed { subject }),
@@ -174,7 +174,7 @@ impl App {
                 }
             }
             match self.submit_once(incoming, existing.as_ref()).await {
-                Ok(Some(begun)) => return Ok(Intake::New(Box::new(begun))),
+                Ok(Some(begun)) => return Ok(IntentOutcome::New(Box::new(begun))),
                 Ok(None) => changes += 1,
                 Err(DbError::Constraint(name)) if name == "store_registration_partner_key" => {
                     return Err(Error::RegisteredForAnother);

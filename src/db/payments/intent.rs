@@ -74,7 +74,7 @@ impl Owner {
 
 /// Why an intent was not written: what was there before.
 #[derive(Debug)]
-pub struct Existing {
+pub struct Conflict {
     /// What the caller's key belongs to, with its fingerprint.
     pub by_key: Option<(Owner, RequestFingerprint)>,
     /// What has the merchant reference.
@@ -215,7 +215,7 @@ impl Db {
         key: &IdempotencyKey,
         merchant_reference: &str,
         scan_hash: &[u8],
-    ) -> Result<Existing, Error> {
+    ) -> Result<Conflict, Error> {
         failpoint!(self.failpoints, "db.existing.before");
         let row = sqlx::query!(
             r#"select key_owner.payment_id as "key_payment_id?",
@@ -243,7 +243,7 @@ impl Db {
         .one(&self.reads)
         .await?;
         failpoint!(self.failpoints, "db.existing.after");
-        Ok(Existing {
+        Ok(Conflict {
             by_key: row.fingerprint.map(|fingerprint| {
                 (
                     Owner::of(row.key_payment_id),

@@ -85,7 +85,7 @@ pub struct CommittedRefund {
 
 /// What owns a key or a reference.
 #[derive(Debug)]
-pub struct ExistingRefund {
+pub struct ConflictingRefund {
     /// What the caller's key made, with its fingerprint.
     pub by_key: Option<(RefundId, RequestFingerprint)>,
     /// The refund that has the merchant reference.
@@ -101,11 +101,11 @@ pub struct ExistingRefund {
 
 /// Why an intent was not written.
 #[derive(Debug)]
-pub enum Obstacle {
+pub enum RefundConflict {
     /// There is no such payment.
     NoPayment,
     /// An earlier request, or the payment's state or books.
-    Existing(Box<ExistingRefund>, Box<Payment>),
+    Conflict(Box<ConflictingRefund>, Box<Payment>),
 }
 
 /// A cancel that was refused and whose reversal goes on as a refund.
@@ -131,7 +131,7 @@ pub struct TurnedCancel<'a> {
 
 impl Db {
     /// Commits an intent. `Ok(None)`, or a constraint error, means that something stood in its way:
-    /// ask [`Db::refund_obstacle`]. An error in doubt means it may have been committed.
+    /// ask [`Db::refund_conflict`]. An error in doubt means it may have been committed.
     #[tracing::instrument(name = "db.refund_intent.insert", skip_all, fields(refund.id = %intent.refund_id, otel.kind = "client", db.system = "postgresql"))]
     #[expect(clippy::too_many_lines, reason = "one statement and its parameters")]
     pub async fn insert_refund_intent(
@@ -295,7 +295,10 @@ impl Db {
 
     /// What stands in the way of an intent, read afresh.
     #[tracing::instrument(name = "db.refund_intent.obstacle", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
-    pub async fn refund_obstacle(&self, intent: &RefundIntent<'_>) -> Result<Obstacle, Error> {
+    pub async fn refund_conflict(
+        &self,
+        intent: &RefundIntent<'_>,
+    ) -> Result<RefundConflict, Error> {
         failpoint!(self.failpoints, "db.refund_obstacle.before");
         let row = sqlx::query!(
             r#"select key_owner.refund_id as "key_refund_id?",
@@ -336,13 +339,13 @@ impl Db {
         let payment = self.payment(intent.merchant_id, intent.payment_id).await?;
         failpoint!(self.failpoints, "db.refund_obstacle.after");
         let Some(payment) = payment else {
-            return Ok(Obstacle::NoPayment);
+            return Ok(RefundConflict::NoPayment);
         };
         let by_key = row
             .key_refund_id
             .zip(row.fingerprint)
             .map(|(id, fingerprint)| (id.into(), RequestFingerprint(fingerprint.0)));
-        let existing = ExistingRefund {
+        let existing = ConflictingRefund {
             by_key,
             by_reference: row.reference_refund_id.map(RefundId::from),
             by_amount: row.duplicate_refund_id.map(RefundId::from),
@@ -355,7 +358,10 @@ impl Db {
                 row.refunded_today_minor,
             ),
         };
-        Ok(Obstacle::Existing(Box::new(existing), Box::new(payment)))
+        Ok(RefundConflict::Conflict(
+            Box::new(existing),
+            Box::new(payment),
+        ))
     }
 
     /// What a merchant's own limits leave of this GMT+8 day; what its account's limits are is

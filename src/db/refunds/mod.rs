@@ -19,7 +19,7 @@ use crate::domain::{
 };
 use crate::failpoint::failpoint;
 
-pub use intent::{CommittedRefund, ExistingRefund, Obstacle, RefundIntent, TurnedCancel};
+pub use intent::{CommittedRefund, ConflictingRefund, RefundConflict, RefundIntent, TurnedCancel};
 pub use portal::PortalRefund;
 pub use record::{NewRefundAttempt, RefundChange, RefundRecord};
 

@@ -177,7 +177,11 @@ pub enum Wish {
 
 impl Registration {
     /// What a wish to register data with these fingerprints comes to.
-    pub fn judge(&self, fingerprint: &Fingerprint, drivers: Option<&Fingerprint>) -> Wish {
+    pub fn resolve_conflict(
+        &self,
+        fingerprint: &Fingerprint,
+        drivers: Option<&Fingerprint>,
+    ) -> Wish {
         let same = self.submission.fingerprint == *fingerprint;
         match self.status {
             RegistrationStatus::Submitting

@@ -296,12 +296,12 @@ fn unresolved_still_takes_the_truth() {
 #[test]
 fn the_same_data_ask_nothing_and_others_wait_for_the_review() {
     let (same, other) = (fingerprint(1), fingerprint(9));
-    let judge = |status, fingerprint: &Fingerprint| {
+    let resolve_conflict = |status, fingerprint: &Fingerprint| {
         Registration {
             status,
             ..submitting()
         }
-        .judge(fingerprint, None)
+        .resolve_conflict(fingerprint, None)
     };
     for status in [
         Status::Submitting,
@@ -309,24 +309,35 @@ fn the_same_data_ask_nothing_and_others_wait_for_the_review() {
         Status::UnderReview,
         Status::ModificationReview,
     ] {
-        assert_eq!(judge(status, &same), Wish::Unchanged, "{status:?}");
-        assert_eq!(judge(status, &other), Wish::ReviewUnderWay, "{status:?}");
+        assert_eq!(
+            resolve_conflict(status, &same),
+            Wish::Unchanged,
+            "{status:?}"
+        );
+        assert_eq!(
+            resolve_conflict(status, &other),
+            Wish::ReviewUnderWay,
+            "{status:?}"
+        );
     }
-    assert_eq!(judge(Status::Approved, &same), Wish::Unchanged);
-    assert_eq!(judge(Status::Approved, &other), Wish::Submit);
+    assert_eq!(resolve_conflict(Status::Approved, &same), Wish::Unchanged);
+    assert_eq!(resolve_conflict(Status::Approved, &other), Wish::Submit);
     for status in [Status::Rejected, Status::Unresolved] {
-        assert_eq!(judge(status, &same), Wish::Submit, "{status:?}");
-        assert_eq!(judge(status, &other), Wish::Submit, "{status:?}");
+        assert_eq!(resolve_conflict(status, &same), Wish::Submit, "{status:?}");
+        assert_eq!(resolve_conflict(status, &other), Wish::Submit, "{status:?}");
     }
     let mut taxi = submitting();
     taxi.status = Status::Approved;
     taxi.submission.drivers = Some(fingerprint(3));
-    assert_eq!(taxi.judge(&other, Some(&fingerprint(3))), Wish::Submit);
     assert_eq!(
-        taxi.judge(&other, Some(&fingerprint(4))),
+        taxi.resolve_conflict(&other, Some(&fingerprint(3))),
+        Wish::Submit
+    );
+    assert_eq!(
+        taxi.resolve_conflict(&other, Some(&fingerprint(4))),
         Wish::DriversAreFixed
     );
-    assert_eq!(taxi.judge(&other, None), Wish::DriversAreFixed);
+    assert_eq!(taxi.resolve_conflict(&other, None), Wish::DriversAreFixed);
 }
 
 /// What the plan does with a registration whose every question is answered "under review".
