@@ -227,8 +227,8 @@ async fn what_a_silent_database_was_asked_for_is_in_doubt(pool: PgPool) {
     let refunded = world.till.get_refund(refunding.id()).await;
     assert_eq!(refunded["status"], "succeeded", "{refunded}");
     assert_eq!(world.simulator.count(REFUND).await, 1);
-    let entombed = world.till.post("/v1/payments/cancel", &unheard).await;
-    assert_eq!(entombed.status, 200, "{entombed:?}");
+    let blocked = world.till.post("/v1/payments/cancel", &unheard).await;
+    assert_eq!(blocked.status, 200, "{blocked:?}");
     world.finish().await;
 }
 

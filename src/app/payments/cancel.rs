@@ -137,7 +137,7 @@ impl App {
         wait: Duration,
     ) -> Result<Canceled, Error> {
         let merchant_id = principal.merchant_id;
-        match self.entomb(merchant_id, known).await? {
+        match self.block_creation(merchant_id, known).await? {
             Owner::Tombstone => Ok(Canceled::BeforeCreation),
             Owner::Payment(id) => {
                 let canceled = self.cancel_payment(principal, id, wait).await?;
@@ -150,17 +150,17 @@ impl App {
 
     /// Makes sure that nothing new is ever created under what a till knows; says what was. A
     /// tombstone whose commit is in doubt is looked for on another connection.
-    async fn entomb(&self, merchant_id: MerchantId, known: &Known) -> Result<Owner, Error> {
+    async fn block_creation(&self, merchant_id: MerchantId, known: &Known) -> Result<Owner, Error> {
         let db = self.db.by(Instant::now() + INTENT_DEADLINE);
         let mut insistence = Insistence::lasting(INTENT_DEADLINE);
         loop {
-            let entombed = match known {
+            let blocked = match known {
                 Known::Reference(reference) => {
-                    db.entomb_reference(merchant_id, reference.as_str()).await
+                    db.block_reference(merchant_id, reference.as_str()).await
                 }
-                Known::Key(key) => db.entomb_key(merchant_id, ROUTE, key).await,
+                Known::Key(key) => db.block_key(merchant_id, ROUTE, key).await,
             };
-            match entombed {
+            match blocked {
                 Ok(owner) => return Ok(owner),
                 Err(error) => insistence.outlast(error).await?,
             }

@@ -260,7 +260,7 @@ impl Db {
     /// Takes a merchant reference out of use for ever, unless something owns it already; returns
     /// who owns it now.
     #[tracing::instrument(name = "db.tombstone.reference", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
-    pub async fn entomb_reference(
+    pub async fn block_reference(
         &self,
         merchant_id: MerchantId,
         merchant_reference: &str,
@@ -312,7 +312,7 @@ impl Db {
     /// Takes an idempotency key out of use, unless something owns it already; returns who owns it
     /// now.
     #[tracing::instrument(name = "db.tombstone.key", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
-    pub async fn entomb_key(
+    pub async fn block_key(
         &self,
         merchant_id: MerchantId,
         route: &str,

@@ -606,7 +606,7 @@ async fn d7_a_tombstone_that_stands_is_never_called_not_attempted(pool: PgPool) 
 async fn m7_creates_and_cancels_at_once_have_one_outcome(pool: PgPool) {
     let mut world = three(pool).await;
     let mut ear = Ear::default();
-    let (mut existed, mut entombed) = (vec![], 0);
+    let (mut existed, mut blocked) = (vec![], 0);
     for round in 0..rounds() * 10 {
         let (key, reference) = (format!("key-{round}"), format!("order-{round}"));
         let request = order("0001", &reference);
@@ -656,14 +656,14 @@ async fn m7_creates_and_cancels_at_once_have_one_outcome(pool: PgPool) {
                 reference.clone(),
                 ids.first().copied().unwrap_or_default().to_owned(),
             )),
-            (0, 2, 2) => entombed += 1,
+            (0, 2, 2) => blocked += 1,
             _ => panic!("no one outcome: {created:?} {canceled:?}"),
         }
         world.quiet_down().await;
     }
     publish(
         "races-tombstones",
-        &json!({"rounds": rounds() * 10, "payments": existed.len(), "tombstones": entombed}),
+        &json!({"rounds": rounds() * 10, "payments": existed.len(), "tombstones": blocked}),
     );
     settle(&mut world).await;
     for (case, id) in &existed {

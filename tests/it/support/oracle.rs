@@ -489,11 +489,11 @@ fn tombstones(evidence: &Evidence, found: &mut Findings) {
             }
             Asked::Create { key, reference, .. } => {
                 let reference = reference.as_deref().unwrap_or_default();
-                let entombed =
+                let blocked =
                     is_tomb(&evidence.keys, key) || is_tomb(&evidence.references, reference);
                 match (status, body["code"].as_str()) {
-                    (409, Some("canceled_before_creation")) => entombed,
-                    (200..300, _) => !entombed,
+                    (409, Some("canceled_before_creation")) => blocked,
+                    (200..300, _) => !blocked,
                     _ => true,
                 }
             }
