@@ -31,7 +31,7 @@ const LOOK_UPS_WAITING: usize = 1024;
 
 /// The bounds of one replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct LoadLimits {
     /// Requests of one API key in a second; 0 does not limit.
     pub requests_per_second: u32,
     /// Requests of one API key that may come at once.
@@ -46,7 +46,7 @@ pub struct Bounds {
     pub notifications: usize,
 }
 
-impl Default for Bounds {
+impl Default for LoadLimits {
     fn default() -> Self {
         Self {
             requests_per_second: 200,
@@ -61,7 +61,7 @@ impl Default for Bounds {
 
 /// Who is let in.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct AdmissionControl {
     rates: Option<DefaultKeyedRateLimiter<ApiKeyId>>,
     clock: DefaultClock,
     work: Arc<Semaphore>,
@@ -76,13 +76,13 @@ pub(super) struct Gate {
 /// A place among the work under way; given up when dropped, which is when the work ends, whether or
 /// not anybody still waits for it.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Permit {
     _of_all: OwnedSemaphorePermit,
     merchant_id: MerchantId,
     by_merchant: Arc<Mutex<HashMap<MerchantId, usize>>>,
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut by_merchant = self
             .by_merchant
@@ -97,8 +97,8 @@ impl Drop for Place {
     }
 }
 
-impl Gate {
-    pub(super) fn new(bounds: Bounds) -> Self {
+impl AdmissionControl {
+    pub(super) fn new(bounds: LoadLimits) -> Self {
         let rate = NonZeroU32::new(bounds.requests_per_second);
         let burst = NonZeroU32::new(bounds.burst);
         Self {
@@ -136,7 +136,7 @@ impl Gate {
     }
 
     /// A place for work of a merchant that is about to begin.
-    pub(super) fn enter(&self, merchant_id: MerchantId) -> Result<Place, Error> {
+    pub(super) fn enter(&self, merchant_id: MerchantId) -> Result<Permit, Error> {
         let of_all = Arc::clone(&self.work)
             .try_acquire_owned()
             .map_err(|_| refused("overloaded", Error::Overloaded))?;
@@ -149,7 +149,7 @@ impl Gate {
             return Err(refused("merchant_busy", Error::MerchantBusy));
         }
         *count += 1;
-        Ok(Place {
+        Ok(Permit {
             _of_all: of_all,
             merchant_id,
             by_merchant: Arc::clone(&self.by_merchant),
@@ -186,7 +186,7 @@ fn refused(why: &'static str, error: Error) -> Error {
 impl App {
     /// Lets a request of a known caller in, or says when to come again.
     pub fn admit(&self, identity: &Identity) -> Result<(), Error> {
-        self.gate.count(identity.api_key_id).map_err(|wait| {
+        self.admission.count(identity.api_key_id).map_err(|wait| {
             // Whole seconds, rounded up: earlier would be in vain.
             let retry_after_seconds = u32::try_from(wait.as_secs())
                 .unwrap_or(u32::MAX)
@@ -200,7 +200,7 @@ impl App {
 
     /// What is to be done now and then: idle keys are forgotten.
     pub fn upkeep(&self) {
-        self.gate.forget_idle_keys();
+        self.admission.forget_idle_keys();
     }
 }
 
@@ -216,72 +216,78 @@ pub(super) fn describe_metrics() {
 mod tests {
     use super::*;
 
-    fn gate(work: usize, work_per_merchant: usize, burst: u32) -> Gate {
-        Gate::new(Bounds {
+    fn admission(work: usize, work_per_merchant: usize, burst: u32) -> AdmissionControl {
+        AdmissionControl::new(LoadLimits {
             requests_per_second: 1,
             burst,
             work,
             work_per_merchant,
-            ..Bounds::default()
+            ..LoadLimits::default()
         })
     }
 
     #[test]
     fn q8_a_place_is_given_up_when_the_work_ends() {
-        let gate = gate(3, 2, 1);
+        let admission = admission(3, 2, 1);
         let (one, other) = (MerchantId::mint(), MerchantId::mint());
-        let first = gate.enter(one).expect("a place");
-        let _second = gate.enter(one).expect("a place");
-        assert!(matches!(gate.enter(one), Err(Error::MerchantBusy)));
-        let _third = gate.enter(other).expect("another merchant's place");
-        assert!(matches!(gate.enter(other), Err(Error::Overloaded)));
+        let first = admission.enter(one).expect("a place");
+        let _second = admission.enter(one).expect("a place");
+        assert!(matches!(admission.enter(one), Err(Error::MerchantBusy)));
+        let _third = admission.enter(other).expect("another merchant's place");
+        assert!(matches!(admission.enter(other), Err(Error::Overloaded)));
         drop(first);
-        let _again = gate.enter(one).expect("the place that was given up");
-        assert!(matches!(gate.enter(other), Err(Error::Overloaded)));
+        let _again = admission.enter(one).expect("the place that was given up");
+        assert!(matches!(admission.enter(other), Err(Error::Overloaded)));
     }
 
     #[test]
     fn q8_a_busy_merchant_leaves_no_place_behind() {
-        let gate = gate(2, 1, 1);
+        let admission = admission(2, 1, 1);
         let merchant = MerchantId::mint();
-        let place = gate.enter(merchant).expect("a place");
+        let place = admission.enter(merchant).expect("a place");
         for _ in 0..10 {
-            assert!(matches!(gate.enter(merchant), Err(Error::MerchantBusy)));
+            assert!(matches!(
+                admission.enter(merchant),
+                Err(Error::MerchantBusy)
+            ));
         }
         drop(place);
-        assert_eq!(gate.work.available_permits(), 2);
-        assert!(gate.by_merchant.lock().expect("free").is_empty());
+        assert_eq!(admission.work.available_permits(), 2);
+        assert!(admission.by_merchant.lock().expect("free").is_empty());
     }
 
     #[tokio::test]
     async fn q8_look_ups_of_invented_keys_wait_in_a_bounded_queue() {
-        let gate = gate(1, 1, 1);
+        let admission = admission(1, 1, 1);
         let mut turns = vec![];
         for _ in 0..LOOK_UPS {
-            turns.push(gate.look_up().await.expect("a turn"));
+            turns.push(admission.look_up().await.expect("a turn"));
         }
-        let places = gate
+        let places = admission
             .look_ups_waiting
             .try_acquire_many(u32::try_from(LOOK_UPS_WAITING).expect("a small number"))
             .expect("nobody waits");
-        assert!(matches!(gate.look_up().await, Err(Error::Overloaded)));
+        assert!(matches!(admission.look_up().await, Err(Error::Overloaded)));
         drop(places);
         drop(turns.pop());
-        let _turn = gate.look_up().await.expect("the turn that was given up");
+        let _turn = admission
+            .look_up()
+            .await
+            .expect("the turn that was given up");
     }
 
     #[test]
     fn q8_each_key_has_a_rate_of_its_own_and_zero_does_not_limit() {
-        let limited = gate(1, 1, 2);
+        let limited = admission(1, 1, 2);
         let (one, other) = (ApiKeyId::mint(), ApiKeyId::mint());
         assert_eq!(limited.count(one), Ok(()));
         assert_eq!(limited.count(one), Ok(()));
         let wait = limited.count(one).expect_err("too many");
         assert!(wait <= Duration::from_secs(1), "{wait:?}");
         assert_eq!(limited.count(other), Ok(()));
-        let unlimited = Gate::new(Bounds {
+        let unlimited = AdmissionControl::new(LoadLimits {
             requests_per_second: 0,
-            ..Bounds::default()
+            ..LoadLimits::default()
         });
         for _ in 0..1_000 {
             assert_eq!(unlimited.count(one), Ok(()));

@@ -65,7 +65,7 @@ impl App {
         let _turn = if made_here {
             None
         } else {
-            Some(self.gate.look_up().await?)
+            Some(self.admission.look_up().await?)
         };
         let asked = self.directory.identities.ask();
         let found = self.db.find_api_key(&hash).await?;

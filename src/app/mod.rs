@@ -94,7 +94,7 @@ pub struct Inner {
     deadlines: Deadlines,
     directory: cache::Directory,
     issuer: Option<Issuer>,
-    gate: admission::Gate,
+    admission: admission::AdmissionControl,
     waiters: notifier::Waiters<Payment>,
     refund_waiters: notifier::Waiters<Refund>,
     workers_running: AtomicBool,
@@ -120,7 +120,7 @@ pub struct Parts {
     /// How long the calls of a follow-up may take.
     pub deadlines: Deadlines,
     /// How much this replica lets in.
-    pub bounds: admission::Bounds,
+    pub bounds: admission::LoadLimits,
     /// Whose access tokens are believed, if anybody's.
     pub issuer: Option<Issuer>,
 }
@@ -195,7 +195,7 @@ impl App {
                 deadlines,
                 directory: cache::Directory::default(),
                 issuer,
-                gate: admission::Gate::new(bounds),
+                admission: admission::AdmissionControl::new(bounds),
                 waiters: notifier::Waiters::default(),
                 refund_waiters: notifier::Waiters::default(),
                 workers_running: AtomicBool::new(false),

@@ -70,7 +70,7 @@ impl Notified {
 impl App {
     /// Takes a notification. An error means that nothing of it is committed: Alipay repeats it.
     pub async fn receive_notification(&self, posted: Posted<'_>) -> Result<Notified, Error> {
-        let received = match self.gate.take_notification() {
+        let received = match self.admission.take_notification() {
             Ok(_place) => self.judge_notification(posted).await,
             Err(error) => Err(error),
         };

@@ -182,7 +182,7 @@ impl App {
     ) -> T {
         seen = waiter.newest(seen);
         // Where too many wait, the answer is what is known now.
-        let Some(_place) = self.gate.wait() else {
+        let Some(_place) = self.admission.wait() else {
             return seen;
         };
         let mut pause = FIRST_LOOK_AFTER;

@@ -35,7 +35,7 @@ pub use codes::{Code, CodeMeaning, CodeOf, CodeRetry};
 pub use oidc::{Oidc, OidcKeys};
 pub use read::{ConfigError, Fault, is_https_or_loopback, is_loopback};
 pub use sections::{
-    Alipay, Bounds, Database, FeeOfRefunds, FirstMerchant, FollowUp, Http, LogFormat, Owner,
+    Alipay, Database, FeeOfRefunds, FirstMerchant, FollowUp, Http, LoadLimits, LogFormat, Owner,
     Reconciliation, RefundBatch, SecretKey, SignType, Strictness, Telemetry, Timeouts,
 };
 pub use sftp::{HostKeyPin, Sftp, SftpHabits, SftpLogin};
@@ -48,7 +48,7 @@ pub struct Config {
     /// Where to listen, and how to stop.
     pub http: Http,
     /// Limits of load.
-    pub bounds: Bounds,
+    pub bounds: LoadLimits,
     /// The database.
     pub database: Database,
     /// How to reach Alipay.
@@ -129,7 +129,7 @@ impl Config {
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(&lookup);
         let http = Http::read(&mut reader);
-        let bounds = Bounds::read(&mut reader);
+        let bounds = LoadLimits::read(&mut reader);
         let database = Database::read(&mut reader);
         let refund_batch = RefundBatch::read(&mut reader);
         let alipay = Alipay::read(&mut reader, refund_batch);

@@ -56,7 +56,7 @@ impl Http {
 
 /// How much one replica lets in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct LoadLimits {
     /// Requests of one API key in a second; 0 does not limit.
     pub requests_per_second: u32,
     /// Requests of one API key that may come at once.
@@ -69,7 +69,7 @@ pub struct Bounds {
     pub waiting: usize,
 }
 
-impl Bounds {
+impl LoadLimits {
     pub(super) fn read(reader: &mut Reader) -> Option<Self> {
         let requests_per_second = reader.number("RATE_LIMIT_PER_SECOND", 0, 1_000_000);
         let burst = reader.number("RATE_LIMIT_BURST", 1, 1_000_000);

@@ -29,7 +29,7 @@ use crate::{
     app::{
         App, Deadlines, Parts,
         accounts::{Account, Accounts, Fetching},
-        admission::Bounds,
+        admission::LoadLimits,
         hashing::SecretKey,
     },
     clock::{Clock, SystemClock},
@@ -250,13 +250,13 @@ fn assemble(config: &Config, shutdown: &Shutdown) -> anyhow::Result<App> {
             query_interval: config.follow_up.query_interval,
             pay_acts_within: Plan::pay_acts_within(timeouts.pay),
         },
-        bounds: Bounds {
+        bounds: LoadLimits {
             requests_per_second: config.bounds.requests_per_second,
             burst: config.bounds.burst,
             work: config.bounds.work,
             work_per_merchant: config.bounds.work_per_merchant,
             waiting: config.bounds.waiting,
-            ..Bounds::default()
+            ..LoadLimits::default()
         },
         deadlines: Deadlines {
             query: timeouts.query,

@@ -1,7 +1,7 @@
 //! How much is let in: what is refused was not begun, and what was begun is not touched
 //! (`docs/invariants.md` Q8).
 
-use alipayhk_gateway::app::admission::Bounds;
+use alipayhk_gateway::app::admission::LoadLimits;
 use reqwest::Method;
 use serde_json::Value;
 use sqlx::PgPool;
@@ -17,7 +17,7 @@ use crate::support::{
     program::Stage,
 };
 
-fn bounded(bounds: Bounds) -> Options {
+fn bounded(bounds: LoadLimits) -> Options {
     Options {
         bounds,
         ..Options::default()
@@ -27,7 +27,7 @@ fn bounded(bounds: Bounds) -> Options {
 /// Q8: a key that calls too fast is told when to come again; another key of the same merchant is not.
 #[sqlx::test]
 async fn q8_a_key_that_calls_too_fast_is_refused_and_another_is_not(pool: PgPool) {
-    let options = bounded(Bounds {
+    let options = bounded(LoadLimits {
         requests_per_second: 1,
         burst: 2,
         ..Options::default().bounds
@@ -64,7 +64,7 @@ async fn q8_a_key_that_calls_too_fast_is_refused_and_another_is_not(pool: PgPool
 /// well, also where its caller hung up, and makes room when it ends.
 #[sqlx::test]
 async fn q8_work_beyond_the_bound_is_refused_and_work_under_way_is_not_touched(pool: PgPool) {
-    let options = bounded(Bounds {
+    let options = bounded(LoadLimits {
         work: 2,
         ..Options::default().bounds
     });
@@ -108,7 +108,7 @@ async fn q8_work_beyond_the_bound_is_refused_and_work_under_way_is_not_touched(p
 #[sqlx::test]
 async fn q8_at_ten_times_the_bound_what_began_ends_well_and_the_rest_was_not_begun(pool: PgPool) {
     const PLACES: usize = 8;
-    let options = bounded(Bounds {
+    let options = bounded(LoadLimits {
         work: PLACES,
         work_per_merchant: PLACES - 2,
         waiting: PLACES,
@@ -189,7 +189,7 @@ async fn q8_at_ten_times_the_bound_what_began_ends_well_and_the_rest_was_not_beg
 /// Q8: one merchant cannot take all places.
 #[sqlx::test]
 async fn q8_a_busy_merchant_leaves_room_for_another(pool: PgPool) {
-    let options = bounded(Bounds {
+    let options = bounded(LoadLimits {
         work_per_merchant: 1,
         ..Options::default().bounds
     });
@@ -214,7 +214,7 @@ async fn q8_a_busy_merchant_leaves_room_for_another(pool: PgPool) {
 /// Q8: where too many wait already, the answer is what is known now.
 #[sqlx::test]
 async fn q8_beyond_the_bound_of_held_answers_nobody_is_held(pool: PgPool) {
-    let options = bounded(Bounds {
+    let options = bounded(LoadLimits {
         waiting: 0,
         ..Options::default().bounds
     });

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use alipayhk_gateway::{
-    app::{admission::Bounds, audit::check},
+    app::{admission::LoadLimits, audit::check},
     clock::{Clock as _, SystemClock},
     domain::{
         access::{principal::Scope, token::TokenFault},
@@ -512,7 +512,7 @@ async fn q8_a_subject_that_calls_too_fast_is_refused_and_another_is_not(pool: Pg
     let issuer = Issuer::start(&[&key]).await;
     let options = Options {
         issuer: Some(issuer.settings()),
-        bounds: Bounds {
+        bounds: LoadLimits {
             requests_per_second: 1,
             burst: 2,
             ..Options::default().bounds

@@ -218,7 +218,7 @@ impl App {
             actor: Actor::ApiKey(principal.api_key_id),
             fence: None,
         };
-        let place = self.gate.enter(principal.merchant_id)?;
+        let place = self.admission.enter(principal.merchant_id)?;
         let (reply, begun_reply) = oneshot::channel();
         let app = self.clone();
         let work = async move {

@@ -137,7 +137,7 @@ impl App {
         let waiter = self.waiters.listen(payment_id);
         crashpoint!(self.db.failpoints, "create.received");
         // Held by the work, not by the caller: hanging up makes no room.
-        let place = self.gate.enter(principal.merchant_id)?;
+        let place = self.admission.enter(principal.merchant_id)?;
         let (reply, outcome) = oneshot::channel();
         let app = self.clone();
         let work = async move {

@@ -50,7 +50,7 @@ impl App {
             actor: Actor::ApiKey(principal.api_key_id),
             fence: None,
         };
-        let place = self.gate.enter(principal.merchant_id)?;
+        let place = self.admission.enter(principal.merchant_id)?;
         let app = self.clone();
         // Detached: a caller that hangs up must not leave an answer unrecorded.
         let work = async move {

@@ -118,7 +118,7 @@ impl App {
         };
         // Listen before the work starts, so that no change is missed.
         let waiter = self.refund_waiters.listen(refund_id);
-        let place = self.gate.enter(principal.merchant_id)?;
+        let place = self.admission.enter(principal.merchant_id)?;
         let (reply, outcome) = oneshot::channel();
         let app = self.clone();
         let work = async move {

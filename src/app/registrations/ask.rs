@@ -107,7 +107,7 @@ impl App {
                 actor: RegistrationActor::ApiKey(identity.api_key_id),
                 fence: None,
             };
-            let place = self.gate.enter(registration.merchant_id)?;
+            let place = self.admission.enter(registration.merchant_id)?;
             let app = self.clone();
             // Detached: a caller that hangs up must not leave an answer unrecorded.
             let work = async move {

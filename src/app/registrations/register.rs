@@ -12,7 +12,7 @@ use crate::{
     app::{
         App,
         accounts::Account,
-        admission::Place,
+        admission::Permit,
         deadline::Stopwatch,
         error::Error,
         insistence::{INTENT_DEADLINE, Insistence},
@@ -107,7 +107,7 @@ impl App {
             identity: identity.clone(),
             by: by.clone(),
         };
-        let place = self.gate.enter(incoming.owner.merchant_id)?;
+        let place = self.admission.enter(incoming.owner.merchant_id)?;
         let app = self.clone();
         let registered = self
             .run_detached(async move { app.take_registration(incoming, place).await })
@@ -120,7 +120,7 @@ impl App {
     async fn take_registration(
         &self,
         incoming: Incoming,
-        _place: Place,
+        _place: Permit,
     ) -> Result<Registered, Error> {
         let begun = match self.write_submission(&incoming).await? {
             IntentOutcome::New(begun) => begun,

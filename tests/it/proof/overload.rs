@@ -2,7 +2,7 @@
 //! Q8): what is refused was not begun, what was begun ends in its true state, whatever its answer was
 //! worth, the other merchant is served, and when it is over every place is free again.
 
-use alipayhk_gateway::app::admission::Bounds;
+use alipayhk_gateway::app::admission::LoadLimits;
 use chrono::TimeDelta;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -129,7 +129,7 @@ async fn q8_m6_m7_an_overload_begins_nothing_halfway_and_ends_in_the_truth(pool:
     let options = Options {
         replicas: REPLICAS,
         connections: 6,
-        bounds: Bounds {
+        bounds: LoadLimits {
             work: PLACES,
             work_per_merchant: PER_MERCHANT,
             waiting: PLACES,

@@ -36,7 +36,7 @@ use alipayhk_gateway::{
         App, Deadlines, Parts,
         access::api_keys,
         accounts::{Account, Accounts, Fetching},
-        admission::Bounds,
+        admission::LoadLimits,
         hashing::SecretKey,
     },
     clock::ManualClock,
@@ -118,7 +118,7 @@ pub(crate) struct Options {
     /// How open payments are followed up.
     pub(crate) plan: Plan,
     /// How much each gateway lets in.
-    pub(crate) bounds: Bounds,
+    pub(crate) bounds: LoadLimits,
     /// How many calls without an answer stop new work; none do, unless a test is about that: others
     /// script silence to see what follows from it.
     pub(crate) breaker_calls: u32,
@@ -145,12 +145,12 @@ impl Default for Options {
             database_port: None,
             plan: Plan::default(),
             // Tests call as fast as they can; those of the bounds set their own.
-            bounds: Bounds {
+            bounds: LoadLimits {
                 requests_per_second: 0,
                 work: 100_000,
                 work_per_merchant: 100_000,
                 waiting: 100_000,
-                ..Bounds::default()
+                ..LoadLimits::default()
             },
             breaker_calls: 0,
             access_refusals: 0,
