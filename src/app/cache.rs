@@ -29,7 +29,7 @@ const MAX_API_KEY: usize = 512;
 
 /// What was looked up lately. Only what exists is remembered, so a new key or store works at once.
 #[derive(Debug, Default)]
-pub(super) struct Directory {
+pub(super) struct LookupCache {
     identities: Remembered<[u8; 32], Identity>,
     used: Used,
     shops: Remembered<(MerchantId, Option<String>), Shop>,
