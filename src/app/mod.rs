@@ -95,8 +95,8 @@ pub struct Inner {
     directory: cache::LookupCache,
     issuer: Option<Issuer>,
     admission: admission::AdmissionControl,
-    waiters: notifier::Waiters<Payment>,
-    refund_waiters: notifier::Waiters<Refund>,
+    notifier: notifier::ChangeNotifier<Payment>,
+    refund_notifier: notifier::ChangeNotifier<Refund>,
     workers_running: AtomicBool,
 }
 
@@ -196,8 +196,8 @@ impl App {
                 directory: cache::LookupCache::default(),
                 issuer,
                 admission: admission::AdmissionControl::new(bounds),
-                waiters: notifier::Waiters::default(),
-                refund_waiters: notifier::Waiters::default(),
+                notifier: notifier::ChangeNotifier::default(),
+                refund_notifier: notifier::ChangeNotifier::default(),
                 workers_running: AtomicBool::new(false),
             }),
         }

@@ -85,9 +85,9 @@ type Channels<T> = Mutex<HashMap<<T as Awaited>::Id, watch::Sender<Option<T>>>>;
 
 /// What somebody waits for.
 #[derive(Debug)]
-pub(super) struct Waiters<T: Awaited>(Arc<Channels<T>>);
+pub(super) struct ChangeNotifier<T: Awaited>(Arc<Channels<T>>);
 
-impl<T: Awaited> Default for Waiters<T> {
+impl<T: Awaited> Default for ChangeNotifier<T> {
     fn default() -> Self {
         Self(Arc::default())
     }
@@ -101,7 +101,7 @@ pub(super) struct Waiter<T: Awaited> {
     changes: watch::Receiver<Option<T>>,
 }
 
-impl<T: Awaited> Waiters<T> {
+impl<T: Awaited> ChangeNotifier<T> {
     /// Starts to listen for changes.
     pub(super) fn listen(&self, id: T::Id) -> Waiter<T> {
         let mut channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -151,9 +151,9 @@ impl<T: Awaited> Waiters<T> {
 }
 
 impl<T: Awaited> Waiter<T> {
-    /// [`Waiters::newest`] of what is listened to.
+    /// [`ChangeNotifier::newest`] of what is listened to.
     pub(super) fn newest(&self, read: T) -> T {
-        Waiters(Arc::clone(&self.channels)).newest(read)
+        ChangeNotifier(Arc::clone(&self.channels)).newest(read)
     }
 }
 
@@ -221,18 +221,18 @@ mod tests {
 
     #[test]
     fn nobody_who_listens_shows_an_older_version_than_was_shown() {
-        let waiters = Waiters::<Payment>::default();
+        let notifier = ChangeNotifier::<Payment>::default();
         let payment = payment(PaymentState::Succeeded);
         let two = version_of(&payment, 2);
         let four = version_of(&payment, 4);
-        let waiter = waiters.listen(payment.id);
+        let waiter = notifier.listen(payment.id);
         assert_eq!(waiter.newest(two.clone()), two);
-        assert_eq!(waiters.newest(four.clone()), four, "read by somebody else");
+        assert_eq!(notifier.newest(four.clone()), four, "read by somebody else");
         assert_eq!(waiter.newest(two.clone()), four);
-        waiters.announce(&version_of(&payment, 3));
+        notifier.announce(&version_of(&payment, 3));
         assert_eq!(waiter.newest(two.clone()), four, "a late announcement");
         drop(waiter);
-        assert!(waiters.0.lock().expect("a lock").is_empty());
-        assert_eq!(waiters.newest(two.clone()), two, "nothing is remembered");
+        assert!(notifier.0.lock().expect("a lock").is_empty());
+        assert_eq!(notifier.newest(two.clone()), two, "nothing is remembered");
     }
 }

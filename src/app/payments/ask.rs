@@ -186,7 +186,7 @@ impl App {
                     ..after
                 });
                 if let Some(after) = &after {
-                    self.waiters.announce(after);
+                    self.notifier.announce(after);
                 }
                 let mut payment = after.unwrap_or(payment);
                 let earlier_may_act = payment.poll.cancel_may_act(asked_at);

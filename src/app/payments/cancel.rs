@@ -63,7 +63,7 @@ impl App {
         wait: Duration,
     ) -> Result<Option<Payment>, Error> {
         let deadline = Instant::now() + wait;
-        let waiter = self.waiters.listen(id);
+        let waiter = self.notifier.listen(id);
         crashpoint!(self.db.failpoints, "cancel.received");
         let Some(payment) = self.start_cancel(principal, id).await? else {
             return Ok(None);

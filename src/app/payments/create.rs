@@ -134,7 +134,7 @@ impl App {
             new,
         };
         // Listen before the work starts, so that no change is missed.
-        let waiter = self.waiters.listen(payment_id);
+        let waiter = self.notifier.listen(payment_id);
         crashpoint!(self.db.failpoints, "create.received");
         // Held by the work, not by the caller: hanging up makes no room.
         let place = self.admission.enter(principal.merchant_id)?;
@@ -160,7 +160,7 @@ impl App {
                 })
             }
             IntentOutcome::Replay(id) => {
-                let waiter = self.waiters.listen(id);
+                let waiter = self.notifier.listen(id);
                 let payment = self
                     .db
                     .payment(principal.merchant_id, id)

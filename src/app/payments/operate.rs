@@ -41,7 +41,7 @@ impl App {
         id: PaymentId,
     ) -> Result<Option<Payment>, Error> {
         // Listen before reading, so that the answer is no older than what others were told meanwhile.
-        let waiter = self.waiters.listen(id);
+        let waiter = self.notifier.listen(id);
         let Some(payment) = self.db.payment(principal.merchant_id, id).await? else {
             return Ok(None);
         };
@@ -139,7 +139,7 @@ impl App {
         let Some(merchant_id) = self.merchant_of(identity.reach, subject).await? else {
             return Ok(None);
         };
-        let waiter = self.waiters.listen(id);
+        let waiter = self.notifier.listen(id);
         let Some(payment) = self.db.payment(merchant_id, id).await? else {
             return Ok(None);
         };

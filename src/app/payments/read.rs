@@ -43,7 +43,7 @@ impl App {
         id: PaymentId,
         wait: Option<Wait>,
     ) -> Result<Option<Payment>, Error> {
-        let waiter = self.waiters.listen(id);
+        let waiter = self.notifier.listen(id);
         let Some(payment) = self.db.payment(merchant_id, id).await? else {
             return Ok(None);
         };
@@ -71,7 +71,7 @@ impl App {
             .db
             .list_payments(merchant_id, filter, after, limit)
             .await?;
-        Ok(page.map(|payment| self.waiters.newest(payment)))
+        Ok(page.map(|payment| self.notifier.newest(payment)))
     }
 
     /// Everything that happened to a payment.

@@ -143,7 +143,7 @@ impl App {
                 (Ok(Recorded::Written(_)), _) => {
                     payment.poll.access_refusals = refusals;
                     if payment.contradicted_at.is_some() {
-                        self.waiters.announce(&payment);
+                        self.notifier.announce(&payment);
                     }
                     return Ok(payment);
                 }
@@ -169,7 +169,7 @@ impl App {
         let payment = self.db.payment(before.merchant_id, before.id).await?;
         let payment = payment.ok_or(RecordError::Missing)?;
         tracing::info!(payment.id = %payment.id, "the cancel came too late; the payment is refunded instead");
-        self.waiters.announce(&payment);
+        self.notifier.announce(&payment);
         Ok(payment)
     }
 
@@ -238,7 +238,7 @@ impl App {
                 "the payment was made from a wallet that its merchant does not accept; it stays paid until somebody refunds it"
             );
         }
-        self.waiters.announce(after);
+        self.notifier.announce(after);
     }
 }
 

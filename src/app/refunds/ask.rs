@@ -93,7 +93,7 @@ impl App {
         id: RefundId,
     ) -> Result<Option<Refund>, Error> {
         // Listen before reading, so that the answer is no older than what others were told meanwhile.
-        let waiter = self.refund_waiters.listen(id);
+        let waiter = self.refund_notifier.listen(id);
         let mut contradicted = None;
         for _ in 0..TRIES {
             let Some(refund) = self.db.refund(principal.merchant_id, id).await? else {

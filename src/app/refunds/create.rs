@@ -117,7 +117,7 @@ impl App {
             new,
         };
         // Listen before the work starts, so that no change is missed.
-        let waiter = self.refund_waiters.listen(refund_id);
+        let waiter = self.refund_notifier.listen(refund_id);
         let place = self.admission.enter(principal.merchant_id)?;
         let (reply, outcome) = oneshot::channel();
         let app = self.clone();
@@ -132,7 +132,7 @@ impl App {
         let (waiter, refund, replayed) = match outcome {
             IntentOutcome::New(refund) => (waiter, *refund, false),
             IntentOutcome::Replay(id) => {
-                let waiter = self.refund_waiters.listen(id);
+                let waiter = self.refund_notifier.listen(id);
                 let refund = self
                     .db
                     .refund(principal.merchant_id, id)

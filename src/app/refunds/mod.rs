@@ -69,7 +69,7 @@ impl App {
         id: RefundId,
         wait: Option<Wait>,
     ) -> Result<Option<Refund>, Error> {
-        let waiter = self.refund_waiters.listen(id);
+        let waiter = self.refund_notifier.listen(id);
         let Some(refund) = self.db.refund(merchant_id, id).await? else {
             return Ok(None);
         };
@@ -98,6 +98,6 @@ impl App {
             .db
             .list_refunds(merchant_id, filter, after, limit)
             .await?;
-        Ok(page.map(|refund| self.refund_waiters.newest(refund)))
+        Ok(page.map(|refund| self.refund_notifier.newest(refund)))
     }
 }

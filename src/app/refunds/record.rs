@@ -104,7 +104,7 @@ impl App {
                     let Some(mut after) = after else {
                         note_plan(&mut refund, next_check_at);
                         if refund.contradicted_at.is_some() {
-                            self.refund_waiters.announce(&refund);
+                            self.refund_notifier.announce(&refund);
                         }
                         return Ok(refund);
                     };
@@ -224,7 +224,7 @@ impl App {
                 "a refund failed after callers were told that it is under way; a person must see to it"
             );
         }
-        self.refund_waiters.announce(after);
+        self.refund_notifier.announce(after);
     }
 }
 

@@ -29,7 +29,7 @@ impl App {
         let Some(merchant_id) = self.merchant_of(identity.reach, subject).await? else {
             return Ok(None);
         };
-        let waiter = self.refund_waiters.listen(id);
+        let waiter = self.refund_notifier.listen(id);
         let Some(refund) = self.db.refund(merchant_id, id).await? else {
             return Ok(None);
         };

@@ -170,7 +170,7 @@ impl App {
     ) -> Result<Option<Reversal>, Error> {
         let deadline = Instant::now() + wait;
         for _ in 0..TRIES {
-            let waiter = self.waiters.listen(id);
+            let waiter = self.notifier.listen(id);
             let Some(payment) = self.db.payment(principal.merchant_id, id).await? else {
                 return Ok(None);
             };
@@ -224,7 +224,7 @@ impl App {
             return choose(&payment, payment.updated_at)
                 .map(|action| reversal(action, payment, None));
         }
-        let waiter = self.refund_waiters.listen(reversal_id);
+        let waiter = self.refund_notifier.listen(reversal_id);
         let refund = self.db.refund(payment.merchant_id, reversal_id).await?;
         let Some(refund) = refund else {
             // The cancel was wished for by somebody else first, without a reversal.
