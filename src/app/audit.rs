@@ -4,7 +4,7 @@ use super::{App, error::Error};
 use crate::{
     db::{self, Db},
     domain::{
-        access::principal::Reach,
+        access::principal::TenantScope,
         audit::{AuditFilter, AuditItem, Break, Chain},
         listing::Page,
     },
@@ -14,12 +14,15 @@ impl App {
     /// Lists entries, newest first, before number `before`.
     pub async fn list_audit_log(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         filter: &AuditFilter,
         before: Option<i64>,
         limit: u16,
     ) -> Result<Page<AuditItem, i64>, Error> {
-        let items = self.db.list_audit_log(reach, filter, before, limit).await?;
+        let items = self
+            .db
+            .list_audit_log(tenant_scope, filter, before, limit)
+            .await?;
         Ok(Page::cut(items, limit, |item| item.entry_no))
     }
 }

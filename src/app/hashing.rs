@@ -13,7 +13,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::domain::{
-    access::{principal::Reach, token::Bearer},
+    access::{principal::TenantScope, token::Bearer},
     id::{MerchantReference, PaymentId},
     idempotency::RequestFingerprint,
     payments::payment::NewPayment,
@@ -110,9 +110,9 @@ impl SecretKey {
 
     /// What a token's subject is remembered by.
     pub fn subject_hash(&self, bearer: &Bearer) -> [u8; 32] {
-        let whose = match bearer.reach {
-            Reach::Merchant(id) => id.to_string(),
-            Reach::Operator => "operator".to_owned(),
+        let whose = match bearer.tenant_scope {
+            TenantScope::Merchant(id) => id.to_string(),
+            TenantScope::Operator => "operator".to_owned(),
         };
         self.hash("subject", &[&whose, &bearer.issuer, &bearer.subject])
     }

@@ -16,7 +16,7 @@ use crate::{
             api_key::{
                 ApiKey, ApiKeyFilter, MAX_NAME, MAX_OVERLAP_SECONDS, NewApiKey, Rotated, Rotation,
             },
-            principal::{Reach, Scope},
+            principal::{Scope, TenantScope},
         },
         id::{ApiKeyId, MerchantId},
         text::is_deceptive,
@@ -134,7 +134,7 @@ async fn create(args: CreateArgs) -> anyhow::Result<Report> {
         "the name must have 1 to {MAX_NAME} characters and no control characters"
     );
     if args.operator {
-        let out_of_reach: Vec<&str> = Scope::out_of_reach(Reach::Operator, &args.scopes)
+        let out_of_reach: Vec<&str> = Scope::out_of_reach(TenantScope::Operator, &args.scopes)
             .iter()
             .map(|scope| scope.as_str())
             .collect();
@@ -147,7 +147,7 @@ async fn create(args: CreateArgs) -> anyhow::Result<Report> {
     let config = ApiKeyConfig::read(process_environment)?;
     let db = connect(&config.database)?;
     let new = NewApiKey {
-        reach: owner(&args, &db).await?,
+        tenant_scope: owner(&args, &db).await?,
         name: args.name.trim().to_owned(),
         scopes: args.scopes,
         expires_at: args.expires_at,
@@ -160,19 +160,19 @@ async fn create(args: CreateArgs) -> anyhow::Result<Report> {
     Ok(handed_out(&made, args.json))
 }
 
-async fn owner(args: &CreateArgs, db: &Db) -> anyhow::Result<Reach> {
+async fn owner(args: &CreateArgs, db: &Db) -> anyhow::Result<TenantScope> {
     if args.operator {
-        return Ok(Reach::Operator);
+        return Ok(TenantScope::Operator);
     }
     if let Some(id) = args.merchant {
-        return Ok(Reach::Merchant(id));
+        return Ok(TenantScope::Merchant(id));
     }
     let id = db
         .default_merchant()
         .await
         .context("the default merchant could not be looked up")?
         .context("there is no merchant yet: run `alipayhk-gateway migrate` first")?;
-    Ok(Reach::Merchant(id))
+    Ok(TenantScope::Merchant(id))
 }
 
 async fn list(args: &ListArgs) -> anyhow::Result<Report> {
@@ -186,7 +186,7 @@ async fn list(args: &ListArgs) -> anyhow::Result<Report> {
     let mut after = None;
     loop {
         let keys = db
-            .list_api_keys(Reach::Operator, filter, after, PAGE)
+            .list_api_keys(TenantScope::Operator, filter, after, PAGE)
             .await
             .context("the API keys could not be read")?;
         let more = keys.len() > usize::from(PAGE);
@@ -213,7 +213,7 @@ async fn revoke(args: &RevokeArgs) -> anyhow::Result<Report> {
     let config = DatabaseConfig::read(process_environment)?;
     let db = connect(&config.database)?;
     let key = db
-        .revoke_api_key(Reach::Operator, args.id, &somebody())
+        .revoke_api_key(TenantScope::Operator, args.id, &somebody())
         .await
         .context("the API key could not be revoked")?
         .with_context(|| format!("there is no API key {}", args.id))?;
@@ -233,7 +233,7 @@ async fn rotate(args: &RotateArgs) -> anyhow::Result<Report> {
         overlap_seconds: args.overlap_seconds,
         expires_at: args.expires_at,
     };
-    let old = (Reach::Operator, args.id);
+    let old = (TenantScope::Operator, args.id);
     let replaced = api_keys::rotate(&db, &secret, old, rotation, &somebody())
         .await
         .context("the API key could not be replaced")?;
@@ -263,7 +263,7 @@ fn as_json(key: &ApiKey) -> Value {
     let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
     json!({
         "id": key.id.to_string(),
-        "merchant_id": key.reach.merchant_id().map(|id| id.to_string()),
+        "merchant_id": key.tenant_scope.merchant_id().map(|id| id.to_string()),
         "name": key.name,
         "prefix": key.prefix,
         "issuer": key.subject.as_ref().map(|of| &of.issuer),
@@ -282,7 +282,7 @@ fn as_json(key: &ApiKey) -> Value {
 fn in_words(key: &ApiKey) -> String {
     let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
     let owner = key
-        .reach
+        .tenant_scope
         .merchant_id()
         .map_or_else(|| "operator".to_owned(), |id| id.to_string());
     let mut line = format!(

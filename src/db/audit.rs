@@ -4,7 +4,7 @@ use sqlx::types::Json;
 
 use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
-    access::principal::Reach,
+    access::principal::TenantScope,
     audit::{AuditFilter, AuditItem, Head, Sealed},
     id::MerchantId,
 };
@@ -15,7 +15,7 @@ impl Db {
     #[tracing::instrument(name = "db.audit.list", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn list_audit_log(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         filter: &AuditFilter,
         before: Option<i64>,
         limit: u16,
@@ -36,7 +36,7 @@ impl Db {
                 and ($8::bigint is null or entry_no < $8)
             order by entry_no desc
             limit $9"#,
-            reach.merchant_id().map(MerchantId::uuid),
+            tenant_scope.merchant_id().map(MerchantId::uuid),
             filter.merchant_id.map(MerchantId::uuid),
             filter.subject,
             filter.by,

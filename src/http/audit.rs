@@ -14,7 +14,7 @@ use crate::{
     },
     http::{
         answer::timestamp,
-        extract::{Administer, Overseer, query::RawPairs},
+        extract::{AdminCaller, Administer, query::RawPairs},
         paging::{Paging, cursor_after},
         problem::Problem,
     },
@@ -123,7 +123,7 @@ impl From<Uuid> for EntryNo {
 )]
 pub async fn list(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Administer>,
+    AdminCaller { identity, .. }: AdminCaller<Administer>,
     query: RawPairs,
 ) -> Result<Json<AuditLog>, Problem> {
     let mut reader = query.reader();
@@ -140,7 +140,7 @@ pub async fn list(
     let Paging { after, limit } = Paging::<EntryNo>::read(reader)?;
     let before = after.map(|entry| entry.0);
     let page = app
-        .list_audit_log(identity.reach, &filter, before, limit)
+        .list_audit_log(identity.tenant_scope, &filter, before, limit)
         .await?;
     Ok(Json(AuditLog {
         items: page.items.iter().map(AuditEntryView::from).collect(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use alipayhk_gateway::{
     domain::{
-        access::principal::{Reach, Scope},
+        access::principal::{Scope, TenantScope},
         id::MerchantId,
     },
     http::openapi,
@@ -206,7 +206,7 @@ impl Stage {
         let world = World::start_with(pool, options).await;
         let owner = world.caller(0, &Scope::ALL).await;
         let other = world.other_merchant().await;
-        let key = api_key(&world.db, Reach::Merchant(other), &Scope::ALL).await;
+        let key = api_key(&world.db, TenantScope::Merchant(other), &Scope::ALL).await;
         let token = signer.token(&issuer.claims_of(world.now(), other, &Scope::ALL));
         let strangers = [key, token].map(|key| Caller::new(&world.replicas[0].url, &key));
         for stranger in &strangers {

@@ -8,7 +8,7 @@ use alipayhk_gateway::{
         reconciliation::{DEFAULT_RULES, Order, ReconcileError, Reconciled, StagedFile},
     },
     domain::{
-        access::principal::Reach,
+        access::principal::TenantScope,
         audit::By,
         listing::Page,
         reconciliation::{
@@ -89,7 +89,7 @@ async fn differences(world: &World, found: &Reconciled) -> Vec<Difference> {
     let Page { items, .. } = world.replicas[0]
         .app
         .list_differences(
-            Reach::Operator,
+            TenantScope::Operator,
             found.report.item.id.expect("an id"),
             DifferenceFilter::default(),
             None,

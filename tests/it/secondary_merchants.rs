@@ -12,7 +12,7 @@ use alipayhk_gateway::{
     },
     clock::ManualClock,
     domain::{
-        access::principal::{Reach, Scope},
+        access::principal::{Scope, TenantScope},
         registrations::{MerchantType, PersonalData, ShopFacts},
     },
 };
@@ -703,8 +703,8 @@ async fn q7_a_merchant_registers_its_own_shops_and_the_operator_anybodys(pool: P
     let stranger = world.stranger().await;
     let paid = stranger.pay("0001").await;
     let merchant_id = paid.body["merchant_id"].as_str().expect("an id").to_owned();
-    let reach = Reach::Merchant(merchant_id.parse().expect("an id"));
-    let key = api_key(&world.db, reach, &[Scope::Admin]).await;
+    let tenant_scope = TenantScope::Merchant(merchant_id.parse().expect("an id"));
+    let key = api_key(&world.db, tenant_scope, &[Scope::Admin]).await;
     let stranger = Caller::new(&world.replicas[0].url, &key);
 
     let put = operator.put(SHOP, &shop()).await;

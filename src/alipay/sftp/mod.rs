@@ -119,7 +119,7 @@ impl SftpServer {
     /// Connects, checks the host key, logs in, and looks which of the directories are there.
     pub async fn connect(&self) -> Result<SftpConnection, FetchError> {
         let settings = &self.settings;
-        let stream = self.reach().await?;
+        let stream = self.tenant_scope().await?;
         let checks = Checks {
             pins: settings.host_keys.clone(),
         };
@@ -153,7 +153,7 @@ impl SftpServer {
     }
 
     /// A TCP connection to the first of the server's addresses that takes one.
-    async fn reach(&self) -> Result<TcpStream, FetchError> {
+    async fn tenant_scope(&self) -> Result<TcpStream, FetchError> {
         let settings = &self.settings;
         let (host, port) = (settings.host.as_str(), settings.port);
         let resolving = lookup_host((host, port));

@@ -12,7 +12,7 @@ use crate::{
     domain::{
         access::{
             api_key::{ApiKey, ApiKeyFilter, NewApiKey, Rotated, Rotation},
-            principal::Reach,
+            principal::TenantScope,
         },
         audit::By,
         id::ApiKeyId,
@@ -54,29 +54,36 @@ impl App {
     /// Lists API keys, newest first.
     pub async fn list_api_keys(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         filter: ApiKeyFilter,
         after: Option<ApiKeyId>,
         limit: u16,
     ) -> Result<Page<ApiKey, ApiKeyId>, Error> {
-        let items = self.db.list_api_keys(reach, filter, after, limit).await?;
+        let items = self
+            .db
+            .list_api_keys(tenant_scope, filter, after, limit)
+            .await?;
         Ok(Page::cut(items, limit, |item| item.id))
     }
 
     /// Reads an API key. `None`: no such key.
-    pub async fn api_key(&self, reach: Reach, id: ApiKeyId) -> Result<Option<ApiKey>, Error> {
-        Ok(self.db.api_key(reach, id).await?)
+    pub async fn api_key(
+        &self,
+        tenant_scope: TenantScope,
+        id: ApiKeyId,
+    ) -> Result<Option<ApiKey>, Error> {
+        Ok(self.db.api_key(tenant_scope, id).await?)
     }
 
     /// Revokes an API key: refused at once by this replica, within ten seconds by the others.
     /// `None`: no such key.
     pub async fn revoke_api_key(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         id: ApiKeyId,
         by: &By,
     ) -> Result<Option<ApiKey>, Error> {
-        let revoked = self.db.revoke_api_key(reach, id, by).await?;
+        let revoked = self.db.revoke_api_key(tenant_scope, id, by).await?;
         self.forget_api_key(id);
         Ok(revoked)
     }
@@ -84,12 +91,12 @@ impl App {
     /// Puts a new key in the place of another, which is accepted for a while longer.
     pub async fn rotate_api_key(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         id: ApiKeyId,
         rotation: Rotation,
         by: &By,
     ) -> Result<Rotated<MadeApiKey>, Error> {
-        let replaced = rotate(&self.db, &self.secret, (reach, id), rotation, by).await?;
+        let replaced = rotate(&self.db, &self.secret, (tenant_scope, id), rotation, by).await?;
         self.forget_api_key(id);
         Ok(replaced)
     }
@@ -117,7 +124,7 @@ pub async fn create(
 pub async fn rotate(
     db: &Db,
     secret: &SecretKey,
-    (reach, old): (Reach, ApiKeyId),
+    (tenant_scope, old): (TenantScope, ApiKeyId),
     rotation: Rotation,
     by: &By,
 ) -> Result<Rotated<MadeApiKey>, db::error::Error> {
@@ -125,7 +132,7 @@ pub async fn rotate(
     let hash = secret.api_key_hash(&key);
     let new = ApiKeyId::mint();
     let rotated = db
-        .rotate_api_key(reach, old, new, stored(&key, &hash), rotation, by)
+        .rotate_api_key(tenant_scope, old, new, stored(&key, &hash), rotation, by)
         .await?;
     Ok(match rotated {
         Rotated::Made(api_key) => Rotated::Made(MadeApiKey {

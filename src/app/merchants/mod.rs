@@ -6,7 +6,7 @@ use super::{App, error::Error};
 use crate::{
     db,
     domain::{
-        access::principal::Reach,
+        access::principal::TenantScope,
         audit::By,
         id::MerchantId,
         listing::Page,
@@ -70,7 +70,7 @@ impl App {
         };
         let found = self
             .db
-            .list_merchants(Reach::Operator, &filter, None, 1)
+            .list_merchants(TenantScope::Operator, &filter, None, 1)
             .await?;
         // Merchants are never deleted.
         let found = found
@@ -90,18 +90,25 @@ impl App {
     /// Lists merchants, newest first.
     pub async fn list_merchants(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         filter: &MerchantFilter,
         after: Option<MerchantId>,
         limit: u16,
     ) -> Result<Page<Merchant, MerchantId>, Error> {
-        let items = self.db.list_merchants(reach, filter, after, limit).await?;
+        let items = self
+            .db
+            .list_merchants(tenant_scope, filter, after, limit)
+            .await?;
         Ok(Page::cut(items, limit, |merchant| merchant.id))
     }
 
     /// Reads a merchant. `None`: no such merchant.
-    pub async fn merchant(&self, reach: Reach, id: MerchantId) -> Result<Option<Merchant>, Error> {
-        Ok(self.db.merchant(reach, id).await?)
+    pub async fn merchant(
+        &self,
+        tenant_scope: TenantScope,
+        id: MerchantId,
+    ) -> Result<Option<Merchant>, Error> {
+        Ok(self.db.merchant(tenant_scope, id).await?)
     }
 
     /// Changes a merchant where it has one of the `known` versions, if any are given.
@@ -113,7 +120,7 @@ impl App {
         by: &By,
     ) -> Result<Changed<Merchant>, Error> {
         for _ in 0..TRIES {
-            let Some(before) = self.db.merchant(Reach::Operator, id).await? else {
+            let Some(before) = self.db.merchant(TenantScope::Operator, id).await? else {
                 return Ok(Changed::Missing);
             };
             if known.is_some_and(|known| !known.contains(&before.version)) {
@@ -159,7 +166,7 @@ impl App {
         by: &By,
     ) -> Result<Option<Merchant>, Error> {
         for _ in 0..TRIES {
-            let Some(before) = self.db.merchant(Reach::Operator, id).await? else {
+            let Some(before) = self.db.merchant(TenantScope::Operator, id).await? else {
                 return Ok(None);
             };
             if before.disabled_at.is_some() == (act == MerchantAct::Disabled) {
@@ -205,12 +212,12 @@ impl App {
     /// Lists the stores of a merchant by their ids. `None`: no such merchant.
     pub async fn list_stores(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         merchant_id: MerchantId,
         after: Option<&str>,
         limit: u16,
     ) -> Result<Option<Page<MerchantStore, String>>, Error> {
-        if self.db.merchant(reach, merchant_id).await?.is_none() {
+        if self.db.merchant(tenant_scope, merchant_id).await?.is_none() {
             return Ok(None);
         }
         let items = self.db.list_stores(merchant_id, after, limit).await?;
@@ -263,7 +270,7 @@ impl App {
 
     /// Whether a store is the one of the configuration.
     async fn is_configured(&self, id: MerchantId, store_id: &str) -> Result<bool, Error> {
-        let merchant = self.db.merchant(Reach::Operator, id).await?;
+        let merchant = self.db.merchant(TenantScope::Operator, id).await?;
         Ok(merchant.is_some_and(|merchant| {
             merchant.is_configured && merchant.profile.default_store_id == store_id
         }))

@@ -18,7 +18,7 @@ use crate::{
         payments::record::{Justification, Owed},
     },
     domain::{
-        access::principal::{Identity, Principal, Reach},
+        access::principal::{Identity, Principal, TenantScope},
         attempt::AnswerClass,
         follow_ups::schedule::{FollowUp, FollowUpAction, FollowUpFilter, Subject, Unsettled},
         id::{FollowUpId, MerchantId, PaymentId},
@@ -87,12 +87,15 @@ impl App {
     /// Lists the schedule of a merchant, or of all, newest first.
     pub async fn list_follow_ups(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         filter: &FollowUpFilter,
         after: Option<FollowUpId>,
         limit: u16,
     ) -> Result<Page<FollowUp, FollowUpId>, Error> {
-        let items = self.db.list_follow_ups(reach, filter, after, limit).await?;
+        let items = self
+            .db
+            .list_follow_ups(tenant_scope, filter, after, limit)
+            .await?;
         Ok(Page::cut(items, limit, |item| item.id))
     }
 
@@ -105,7 +108,7 @@ impl App {
     ) -> Result<Option<FollowUp>, Error> {
         let steered = self
             .db
-            .steer_follow_up(identity.reach, identity.api_key_id, id, steering)
+            .steer_follow_up(identity.tenant_scope, identity.api_key_id, id, steering)
             .await?;
         if steered.is_some() {
             tracing::info!(follow_up.id = %id, api_key.id = %identity.api_key_id, steering = steering.name(), "an operator steered a follow-up");
@@ -117,11 +120,11 @@ impl App {
     /// which they do.
     pub async fn list_unsettled(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         after: Option<Uuid>,
         limit: u16,
     ) -> Result<(Page<Unsettled, Uuid>, DateTime<Utc>), Error> {
-        let items = self.db.list_unsettled(reach, after, limit).await?;
+        let items = self.db.list_unsettled(tenant_scope, after, limit).await?;
         let now = self.db.now().await?;
         Ok((Page::cut(items, limit, |item| item.case.id()), now))
     }
@@ -136,7 +139,7 @@ impl App {
         justification: &Justification,
     ) -> Result<Option<Payment>, Error> {
         let subject = Subject::Payment(id);
-        let Some(merchant_id) = self.merchant_of(identity.reach, subject).await? else {
+        let Some(merchant_id) = self.merchant_of(identity.tenant_scope, subject).await? else {
             return Ok(None);
         };
         let waiter = self.notifier.listen(id);
@@ -207,12 +210,12 @@ impl App {
     /// A merchant can only mean its own: whether it has it shows when it is read.
     pub(in crate::app) async fn merchant_of(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         subject: Subject,
     ) -> Result<Option<MerchantId>, Error> {
-        match reach {
-            Reach::Merchant(id) => Ok(Some(id)),
-            Reach::Operator => Ok(self.db.merchant_of(subject).await?),
+        match tenant_scope {
+            TenantScope::Merchant(id) => Ok(Some(id)),
+            TenantScope::Operator => Ok(self.db.merchant_of(subject).await?),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
     app::App,
     db::reconciliation::{Books, FileEnd, FileRef},
     domain::{
-        access::principal::Reach,
+        access::principal::TenantScope,
         id::{FileId, ReconciliationId},
         reconciliation::{
             Difference, DifferenceFilter, Reconciliation, Source,
@@ -234,7 +234,7 @@ impl App {
         is_replay: bool,
         order: &Order,
     ) -> Result<Reconciled, ReconcileError> {
-        let report = books.reconciliation(Reach::Operator, id).await?;
+        let report = books.reconciliation(TenantScope::Operator, id).await?;
         let mut report = report.ok_or_else(|| {
             ReconcileError::Db(crate::db::error::Error::Inconsistent {
                 table: "reconciliation",
@@ -289,7 +289,7 @@ async fn differences_of_dry_run(
 ) -> Result<(Vec<Difference>, bool), ReconcileError> {
     let mut kept = vec![];
     let filter = DifferenceFilter::default();
-    let are_all = each_difference(books, Reach::Operator, id, filter, |difference| {
+    let are_all = each_difference(books, TenantScope::Operator, id, filter, |difference| {
         let fits = kept.len() < at_most;
         if fits {
             kept.push(difference);

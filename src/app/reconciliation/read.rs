@@ -4,7 +4,7 @@ use crate::{
     app::{App, error::Error},
     db::{error::Error as DbError, reconciliation::Books},
     domain::{
-        access::principal::Reach,
+        access::principal::TenantScope,
         audit::By,
         id::{DifferenceId, ReconciliationId},
         listing::Page,
@@ -22,7 +22,7 @@ const PAGE: u16 = 5_000;
 /// whether it took all.
 pub(super) async fn each_difference(
     books: &mut Books,
-    reach: Reach,
+    tenant_scope: TenantScope,
     id: ReconciliationId,
     filter: DifferenceFilter<'_>,
     mut take: impl FnMut(Difference) -> bool,
@@ -30,7 +30,7 @@ pub(super) async fn each_difference(
     let mut after = None;
     loop {
         let items = books
-            .list_differences(reach, id, filter, after, PAGE)
+            .list_differences(tenant_scope, id, filter, after, PAGE)
             .await?;
         let page = Page::cut(items, PAGE, |difference| difference.id);
         for difference in page.items {
@@ -49,14 +49,14 @@ impl App {
     /// Lists reconciliations, newest first.
     pub async fn list_reconciliations(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         filter: ReconciliationFilter<'_>,
         after: Option<ReconciliationId>,
         limit: u16,
     ) -> Result<Page<ReconciliationItem, ReconciliationId>, Error> {
         let mut books = self.db.books();
         let items = books
-            .list_reconciliations(reach, filter, after, limit)
+            .list_reconciliations(tenant_scope, filter, after, limit)
             .await?;
         let id = |item: &ReconciliationItem| item.id.unwrap_or_else(ReconciliationId::mint);
         Ok(Page::cut(items, limit, id))
@@ -65,27 +65,27 @@ impl App {
     /// Reads a reconciliation in reach.
     pub async fn reconciliation(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         id: ReconciliationId,
     ) -> Result<Option<Reconciliation>, Error> {
-        Ok(self.db.books().reconciliation(reach, id).await?)
+        Ok(self.db.books().reconciliation(tenant_scope, id).await?)
     }
 
     /// Lists a reconciliation's differences, by file and line. `None`: no such reconciliation in reach.
     pub async fn list_differences(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         id: ReconciliationId,
         filter: DifferenceFilter<'_>,
         after: Option<DifferenceId>,
         limit: u16,
     ) -> Result<Option<Page<Difference, DifferenceId>>, Error> {
         let mut books = self.db.books();
-        if !books.has_reconciliation(reach, id).await? {
+        if !books.has_reconciliation(tenant_scope, id).await? {
             return Ok(None);
         }
         let items = books
-            .list_differences(reach, id, filter, after, limit)
+            .list_differences(tenant_scope, id, filter, after, limit)
             .await?;
         Ok(Some(Page::cut(items, limit, |difference| difference.id)))
     }
@@ -93,16 +93,16 @@ impl App {
     /// All differences of a reconciliation as CSV. `None`: no such reconciliation in reach.
     pub async fn differences_as_csv(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         id: ReconciliationId,
         filter: DifferenceFilter<'_>,
     ) -> Result<Option<String>, Error> {
         let mut books = self.db.books();
-        if !books.has_reconciliation(reach, id).await? {
+        if !books.has_reconciliation(tenant_scope, id).await? {
             return Ok(None);
         }
         let mut text = csv::HEAD.to_owned();
-        each_difference(&mut books, reach, id, filter, |difference| {
+        each_difference(&mut books, tenant_scope, id, filter, |difference| {
             csv::line(&mut text, &difference);
             true
         })
@@ -113,16 +113,16 @@ impl App {
     /// A reconciliation as a page to print. `None`: no such reconciliation in reach.
     pub async fn statement(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         id: ReconciliationId,
     ) -> Result<Option<String>, Error> {
         let mut books = self.db.books();
-        let Some(report) = books.reconciliation(reach, id).await? else {
+        let Some(report) = books.reconciliation(tenant_scope, id).await? else {
             return Ok(None);
         };
         let most = statement::MOST_DIFFERENCES;
         let items = books
-            .list_differences(reach, id, DifferenceFilter::default(), None, most)
+            .list_differences(tenant_scope, id, DifferenceFilter::default(), None, most)
             .await?;
         let page = Page::cut(items, most, |difference| difference.id);
         let are_all = page.next.is_none();
@@ -132,7 +132,7 @@ impl App {
     /// Notes that somebody took note of a difference, and why; the first note stays.
     pub async fn acknowledge_difference(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         reconciliation: ReconciliationId,
         id: DifferenceId,
         reason: &str,
@@ -140,7 +140,7 @@ impl App {
     ) -> Result<Option<Difference>, Error> {
         let mut books = self.db.books();
         Ok(books
-            .acknowledge(reach, reconciliation, id, reason, by)
+            .acknowledge(tenant_scope, reconciliation, id, reason, by)
             .await?)
     }
 }

@@ -26,7 +26,7 @@ impl App {
         justification: &Justification,
     ) -> Result<Option<Refund>, Error> {
         let subject = Subject::Refund(id);
-        let Some(merchant_id) = self.merchant_of(identity.reach, subject).await? else {
+        let Some(merchant_id) = self.merchant_of(identity.tenant_scope, subject).await? else {
             return Ok(None);
         };
         let waiter = self.refund_notifier.listen(id);

@@ -99,7 +99,8 @@ impl App {
         shop: Shop<'_>,
     ) -> Result<Option<Registration>, Error> {
         for _ in 0..TRIES {
-            let Some(registration) = self.find_registration(identity.reach, shop).await? else {
+            let Some(registration) = self.find_registration(identity.tenant_scope, shop).await?
+            else {
                 return Ok(None);
             };
             let id = registration.id;

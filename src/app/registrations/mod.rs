@@ -17,7 +17,7 @@ use super::{App, Page, error::Error};
 use crate::{
     alipay::request::drivers_text,
     domain::{
-        access::principal::Reach,
+        access::principal::TenantScope,
         id::{MerchantId, RegistrationId},
         registrations::{
             self, Driver, Registration, RegistrationChange, RegistrationFilter, RegistrationStatus,
@@ -55,16 +55,16 @@ impl App {
         is_open.then(|| registrations::gives_up_at(registration))
     }
 
-    /// Reads the registration of a shop. `Ok(None)`: there is none within `reach`.
+    /// Reads the registration of a shop. `Ok(None)`: there is none within `tenant_scope`.
     pub async fn find_registration(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         shop: Shop<'_>,
     ) -> Result<Option<Registration>, Error> {
         let found = self
             .db
             .registrations_of_store(
-                reach,
+                tenant_scope,
                 shop.merchant_id,
                 shop.secondary_merchant_id,
                 shop.store_id,
@@ -85,14 +85,14 @@ impl App {
     /// Lists registrations, newest first, from after `after`.
     pub async fn list_registrations(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         filter: &RegistrationFilter,
         after: Option<RegistrationId>,
         limit: u16,
     ) -> Result<Page<Registration, RegistrationId>, Error> {
         let items = self
             .db
-            .list_registrations(reach, filter, after, limit)
+            .list_registrations(tenant_scope, filter, after, limit)
             .await?;
         Ok(Page::cut(items, limit, |item| item.id))
     }

@@ -22,7 +22,7 @@ use crate::{
         registrations::{SecondaryMerchantOwner, SubmissionIntent},
     },
     domain::{
-        access::principal::{Identity, Reach},
+        access::principal::{Identity, TenantScope},
         audit::By,
         follow_ups::schedule::Subject,
         id::{AttemptId, RegistrationId},
@@ -87,7 +87,11 @@ impl App {
     ) -> Result<Option<Registered>, Error> {
         let found = self
             .db
-            .secondary_merchant(identity.reach, shop.merchant_id, shop.secondary_merchant_id)
+            .secondary_merchant(
+                identity.tenant_scope,
+                shop.merchant_id,
+                shop.secondary_merchant_id,
+            )
             .await?;
         let Some(owner) = only(found)? else {
             return Ok(None);
@@ -152,7 +156,7 @@ impl App {
 
     /// Commits the intent, or finds that nothing is to be done, or what stands in its way.
     async fn write_submission(&self, incoming: &Incoming) -> Result<IntentOutcome, Error> {
-        let merchant = Reach::Merchant(incoming.owner.merchant_id);
+        let merchant = TenantScope::Merchant(incoming.owner.merchant_id);
         let shop = Shop {
             secondary_merchant_id: &incoming.secondary_merchant_id,
             store_id: &incoming.store_id,

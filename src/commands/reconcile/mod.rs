@@ -17,7 +17,7 @@ use crate::{
     app::reconciliation::{Order, Reconciled, StagedFile, Watch},
     config::{Config, process_environment, variables},
     domain::{
-        access::principal::Reach,
+        access::principal::TenantScope,
         reconciliation::{Difference, DifferenceFilter, Source, csv, statement},
     },
     startup::for_command,
@@ -89,7 +89,7 @@ pub async fn run(args: ReconcileArgs) -> anyhow::Result<Report> {
         None => done.differences.clone(),
         Some(id) => app
             .list_differences(
-                Reach::Operator,
+                TenantScope::Operator,
                 id,
                 DifferenceFilter::default(),
                 None,
@@ -103,7 +103,7 @@ pub async fn run(args: ReconcileArgs) -> anyhow::Result<Report> {
         let text = match done.report.item.id {
             None => csv::of(&done.differences),
             Some(id) => app
-                .differences_as_csv(Reach::Operator, id, DifferenceFilter::default())
+                .differences_as_csv(TenantScope::Operator, id, DifferenceFilter::default())
                 .await?
                 .unwrap_or_default(),
         };
@@ -113,7 +113,7 @@ pub async fn run(args: ReconcileArgs) -> anyhow::Result<Report> {
         let text = match done.report.item.id {
             None => statement::page(&done.report, &done.differences, done.are_all),
             Some(id) => app
-                .statement(Reach::Operator, id)
+                .statement(TenantScope::Operator, id)
                 .await?
                 .unwrap_or_default(),
         };

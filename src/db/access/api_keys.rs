@@ -12,7 +12,7 @@ use crate::db::{
 use crate::domain::{
     access::{
         api_key::{ApiKey, ApiKeyFilter, ApiKeyStatus, NewApiKey, Rotated, Rotation, TokenSubject},
-        principal::{Credential, Identity, Reach, Scope},
+        principal::{Credential, Identity, Scope, TenantScope},
         token::{Bearer, Recorded},
     },
     audit::By,
@@ -57,7 +57,7 @@ impl From<ApiKeyRow> for ApiKey {
         };
         Self {
             id: row.api_key_id.into(),
-            reach: reach(row.merchant_id),
+            tenant_scope: tenant_scope(row.merchant_id),
             name: row.name,
             prefix: row.key_prefix,
             subject: row
@@ -75,8 +75,8 @@ impl From<ApiKeyRow> for ApiKey {
     }
 }
 
-fn reach(merchant_id: Option<Uuid>) -> Reach {
-    merchant_id.map_or(Reach::Operator, |id| Reach::Merchant(id.into()))
+fn tenant_scope(merchant_id: Option<Uuid>) -> TenantScope {
+    merchant_id.map_or(TenantScope::Operator, |id| TenantScope::Merchant(id.into()))
 }
 
 /// A name that this program does not know gives no right.
@@ -113,7 +113,7 @@ impl Db {
             credential: Credential::ApiKey,
             api_key_id: row.api_key_id.into(),
             name: row.name,
-            reach: reach(row.merchant_id),
+            tenant_scope: tenant_scope(row.merchant_id),
             scopes: scopes(&row.scopes),
         }))
     }
@@ -143,7 +143,7 @@ impl Db {
             select merchant_id, api_key_id, name, key_prefix, issuer, subject, scopes, created_at,
                 expires_at, revoked_at, last_used_at, replaces, db_now() as "now!"
             from made"#,
-            new.reach.merchant_id().map(MerchantId::uuid),
+            new.tenant_scope.merchant_id().map(MerchantId::uuid),
             id.uuid(),
             new.name,
             secret.hash,
@@ -161,7 +161,7 @@ impl Db {
     #[tracing::instrument(name = "db.api_key.list", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn list_api_keys(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         filter: ApiKeyFilter,
         after: Option<ApiKeyId>,
         limit: u16,
@@ -178,7 +178,7 @@ impl Db {
                 and ($4::uuid is null or api_key_id < $4)
             order by api_key_id desc
             limit $5"#,
-            reach.merchant_id().map(MerchantId::uuid),
+            tenant_scope.merchant_id().map(MerchantId::uuid),
             filter.merchant_id.map(MerchantId::uuid),
             filter.active,
             after.map(ApiKeyId::uuid),
@@ -191,14 +191,18 @@ impl Db {
 
     /// Reads an API key.
     #[tracing::instrument(name = "db.api_key.read", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
-    pub async fn api_key(&self, reach: Reach, id: ApiKeyId) -> Result<Option<ApiKey>, Error> {
+    pub async fn api_key(
+        &self,
+        tenant_scope: TenantScope,
+        id: ApiKeyId,
+    ) -> Result<Option<ApiKey>, Error> {
         let row = sqlx::query_as!(
             ApiKeyRow,
             r#"select merchant_id, api_key_id, name, key_prefix, issuer, subject, scopes, created_at,
                 expires_at, revoked_at, last_used_at, replaces, db_now() as "now!"
             from api_key
             where ($1::uuid is null or merchant_id = $1) and api_key_id = $2"#,
-            reach.merchant_id().map(MerchantId::uuid),
+            tenant_scope.merchant_id().map(MerchantId::uuid),
             id.uuid(),
         )
         .optional(&self.reads)
@@ -210,7 +214,7 @@ impl Db {
     #[tracing::instrument(name = "db.api_key.revoke", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn revoke_api_key(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         id: ApiKeyId,
         by: &By,
     ) -> Result<Option<ApiKey>, Error> {
@@ -239,7 +243,7 @@ impl Db {
                 coalesce(revoked_at, (select revoked_at from revoked)) as "revoked_at?",
                 last_used_at, replaces, db_now() as "now!"
             from old"#,
-            reach.merchant_id().map(MerchantId::uuid),
+            tenant_scope.merchant_id().map(MerchantId::uuid),
             id.uuid(),
             Json(by) as _,
         )
@@ -253,7 +257,7 @@ impl Db {
     #[tracing::instrument(name = "db.api_key.rotate", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn rotate_api_key(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         old: ApiKeyId,
         new: ApiKeyId,
         secret: StoredSecret<'_>,
@@ -292,7 +296,7 @@ impl Db {
             select merchant_id, api_key_id, name, key_prefix, issuer, subject, scopes, created_at,
                 expires_at, revoked_at, last_used_at, replaces, db_now() as "now!"
             from made"#,
-            reach.merchant_id().map(MerchantId::uuid),
+            tenant_scope.merchant_id().map(MerchantId::uuid),
             old.uuid(),
             new.uuid(),
             secret.hash,
@@ -305,7 +309,7 @@ impl Db {
         .await?;
         Ok(match row {
             Some(row) => Rotated::Made(row.into()),
-            None if self.api_key(reach, old).await?.is_some() => Rotated::NotActive,
+            None if self.api_key(tenant_scope, old).await?.is_some() => Rotated::NotActive,
             None => Rotated::Missing,
         })
     }
@@ -334,7 +338,7 @@ impl Db {
                 from known
                 union all
                 select api_key_id, name, false from made"#,
-                bearer.reach.merchant_id().map(MerchantId::uuid),
+                bearer.tenant_scope.merchant_id().map(MerchantId::uuid),
                 bearer.issuer,
                 bearer.subject,
                 new.uuid(),
@@ -349,7 +353,7 @@ impl Db {
                         credential: Credential::Token,
                         api_key_id: row.api_key_id.into(),
                         name: row.name,
-                        reach: bearer.reach,
+                        tenant_scope: bearer.tenant_scope,
                         scopes: Vec::new(),
                     }));
                 }

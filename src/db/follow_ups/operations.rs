@@ -14,7 +14,7 @@ use crate::db::{
     run::Statement as _,
 };
 use crate::domain::{
-    access::principal::Reach,
+    access::principal::TenantScope,
     contradiction::Contradiction,
     follow_ups::schedule::{
         FollowUp, FollowUpAction, FollowUpFilter, Subject, Unsettled, UnsettledCase,
@@ -80,7 +80,7 @@ impl Db {
     #[tracing::instrument(name = "db.follow_up.list", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn list_follow_ups(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         filter: &FollowUpFilter,
         after: Option<FollowUpId>,
         limit: u16,
@@ -106,7 +106,7 @@ impl Db {
             where ($1::uuid is null or merchant.merchant_id = $1)
             order by row.follow_up_id desc
             limit $7",
-            reach.merchant_id().map(MerchantId::uuid),
+            tenant_scope.merchant_id().map(MerchantId::uuid),
             after.map(FollowUpId::uuid),
             filter.due_before,
             filter.kind.as_deref(),
@@ -123,7 +123,7 @@ impl Db {
     #[tracing::instrument(name = "db.follow_up.steer", skip_all, fields(follow_up.id = %id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn steer_follow_up(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         api_key_id: ApiKeyId,
         id: FollowUpId,
         steering: &FollowUpAction,
@@ -174,7 +174,7 @@ impl Db {
                 error_count, last_error, parked_at, abandoned_reason, queries, cancels,
                 access_refusals, created_at
             from steered"#,
-            reach.merchant_id().map(MerchantId::uuid),
+            tenant_scope.merchant_id().map(MerchantId::uuid),
             id.uuid(),
             due_at,
             abandoned_reason,
@@ -192,12 +192,12 @@ impl Db {
     #[tracing::instrument(name = "db.unsettled.list", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn list_unsettled(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         after: Option<Uuid>,
         limit: u16,
     ) -> Result<Vec<Unsettled>, Error> {
         let at_most = i64::from(limit) + 1;
-        let merchant_id = reach.merchant_id().map(MerchantId::uuid);
+        let merchant_id = tenant_scope.merchant_id().map(MerchantId::uuid);
         let payments = select_payment!(
             "",
             "left join follow_up on follow_up.merchant_id = payment.merchant_id

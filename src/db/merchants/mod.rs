@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
-    access::principal::Reach,
+    access::principal::TenantScope,
     audit::By,
     id::MerchantId,
     merchants::{
@@ -184,7 +184,7 @@ impl Db {
     #[tracing::instrument(name = "db.merchant.list", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn list_merchants(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         filter: &MerchantFilter,
         after: Option<MerchantId>,
         limit: u16,
@@ -199,7 +199,7 @@ impl Db {
                 and ($5::uuid is null or merchant_id < $5)
             order by merchant_id desc
             limit $6",
-            reach.merchant_id().map(MerchantId::uuid),
+            tenant_scope.merchant_id().map(MerchantId::uuid),
             filter.external_id.as_deref(),
             filter.partner.as_deref(),
             filter.active,
@@ -213,12 +213,16 @@ impl Db {
 
     /// Reads a merchant.
     #[tracing::instrument(name = "db.merchant.read", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
-    pub async fn merchant(&self, reach: Reach, id: MerchantId) -> Result<Option<Merchant>, Error> {
+    pub async fn merchant(
+        &self,
+        tenant_scope: TenantScope,
+        id: MerchantId,
+    ) -> Result<Option<Merchant>, Error> {
         let row = select_merchant!(
             "",
             "from merchant
             where ($1::uuid is null or merchant_id = $1) and merchant_id = $2",
-            reach.merchant_id().map(MerchantId::uuid),
+            tenant_scope.merchant_id().map(MerchantId::uuid),
             id.uuid(),
         )
         .optional(&self.reads)

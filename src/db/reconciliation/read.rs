@@ -14,7 +14,7 @@ use crate::{
         run::{Command as _, Statement as _},
     },
     domain::{
-        access::principal::Reach,
+        access::principal::TenantScope,
         audit::By,
         id::{DifferenceId, MerchantId, PaymentId, ReconciliationId, RefundId},
         money::{Currency, Money},
@@ -34,7 +34,7 @@ impl Books {
     #[tracing::instrument(name = "db.reconciliation.list", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn list_reconciliations(
         &mut self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         filter: ReconciliationFilter<'_>,
         after: Option<ReconciliationId>,
         limit: u16,
@@ -142,7 +142,7 @@ impl Books {
                     and ($7::uuid is null or r.reconciliation_id = $7)
                 order by r.reconciliation_id desc
                 limit $8"#,
-                reach.merchant_id().map(MerchantId::uuid),
+                tenant_scope.merchant_id().map(MerchantId::uuid),
                 after.map(ReconciliationId::uuid),
                 filter.partner,
                 filter.status.map(ReconciliationStatus::as_str),
@@ -159,7 +159,7 @@ impl Books {
     /// Whether there is such a reconciliation in reach: of a merchant, one that has rows of it.
     pub async fn has_reconciliation(
         &mut self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         id: ReconciliationId,
     ) -> Result<bool, Error> {
         Ok(run!(
@@ -173,7 +173,7 @@ impl Books {
                             where t.merchant_id = $2 and t.reconciliation_id = $1))
                 ) as "found!""#,
                 id.uuid(),
-                reach.merchant_id().map(MerchantId::uuid),
+                tenant_scope.merchant_id().map(MerchantId::uuid),
             ),
             fetch_one
         )?)
@@ -183,23 +183,25 @@ impl Books {
     #[tracing::instrument(name = "db.reconciliation.get", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn reconciliation(
         &mut self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         id: ReconciliationId,
     ) -> Result<Option<Reconciliation>, Error> {
         let filter = ReconciliationFilter {
             id: Some(id),
             ..ReconciliationFilter::default()
         };
-        let mut items = self.list_reconciliations(reach, filter, None, 1).await?;
+        let mut items = self
+            .list_reconciliations(tenant_scope, filter, None, 1)
+            .await?;
         let Some(item) = items.pop() else {
             return Ok(None);
         };
-        let faults = match reach {
+        let faults = match tenant_scope {
             // Which lines are whose cannot be told.
-            Reach::Merchant(_) => vec![],
-            Reach::Operator => self.faults(&item.partner, id).await?,
+            TenantScope::Merchant(_) => vec![],
+            TenantScope::Operator => self.faults(&item.partner, id).await?,
         };
-        let totals = self.totals(&item.partner, id, reach).await?;
+        let totals = self.totals(&item.partner, id, tenant_scope).await?;
         Ok(Some(Reconciliation {
             item,
             faults,
@@ -236,7 +238,7 @@ impl Books {
         &mut self,
         partner: &str,
         id: ReconciliationId,
-        reach: Reach,
+        tenant_scope: TenantScope,
     ) -> Result<Vec<Total>, Error> {
         let rows = run!(
             self,
@@ -250,7 +252,7 @@ impl Books {
                 order by f.kind desc, t.day, t.store, t.wallet, t.currency, t.merchant_id"#,
                 partner,
                 id.uuid(),
-                reach.merchant_id().map(MerchantId::uuid),
+                tenant_scope.merchant_id().map(MerchantId::uuid),
             ),
             fetch_all
         )?;
@@ -278,7 +280,7 @@ impl Books {
     #[tracing::instrument(name = "db.difference.list", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn list_differences(
         &mut self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         id: ReconciliationId,
         filter: DifferenceFilter<'_>,
         after: Option<DifferenceId>,
@@ -308,7 +310,7 @@ impl Books {
                 order by d.difference_id
                 limit $8"#,
                 id.uuid(),
-                reach.merchant_id().map(MerchantId::uuid),
+                tenant_scope.merchant_id().map(MerchantId::uuid),
                 after.map(DifferenceId::uuid),
                 filter.class.map(DifferenceClass::as_str),
                 filter.merchant_id.map(MerchantId::uuid),
@@ -326,7 +328,7 @@ impl Books {
     #[tracing::instrument(name = "db.difference.acknowledge", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn acknowledge(
         &mut self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         reconciliation: ReconciliationId,
         id: DifferenceId,
         reason: &str,
@@ -354,7 +356,7 @@ impl Books {
                 from noted"#,
                 reconciliation.uuid(),
                 id.uuid(),
-                reach.merchant_id().map(MerchantId::uuid),
+                tenant_scope.merchant_id().map(MerchantId::uuid),
                 Json(by) as _,
                 reason,
             ),
@@ -363,7 +365,7 @@ impl Books {
         let before = DifferenceId::from(Uuid::from_u128(id.uuid().as_u128().wrapping_sub(1)));
         let found = self
             .list_differences(
-                reach,
+                tenant_scope,
                 reconciliation,
                 DifferenceFilter::default(),
                 Some(before),

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
-    access::principal::Reach,
+    access::principal::TenantScope,
     id::{MerchantId, RegistrationId},
     registrations::{
         Fingerprint, InForce, PersonalData, Registration, RegistrationActor, RegistrationChange,
@@ -174,12 +174,12 @@ pub struct SecondaryMerchantOwner {
 }
 
 impl Db {
-    /// The merchants within `reach` that are this secondary merchant at Alipay; at most two, which is
+    /// The merchants within `tenant_scope` that are this secondary merchant at Alipay; at most two, which is
     /// enough to see that more must be said.
     #[tracing::instrument(name = "db.secondary_merchant.find", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn secondary_merchant(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         merchant_id: Option<MerchantId>,
         secondary_merchant_id: &str,
     ) -> Result<Vec<SecondaryMerchantOwner>, Error> {
@@ -190,7 +190,7 @@ impl Db {
                 and secondary_merchant_id = $3
             order by merchant_id
             limit 2",
-            reach.merchant_id().map(MerchantId::uuid),
+            tenant_scope.merchant_id().map(MerchantId::uuid),
             merchant_id.map(MerchantId::uuid),
             secondary_merchant_id,
         )
@@ -205,11 +205,11 @@ impl Db {
             .collect())
     }
 
-    /// The registrations within `reach` of this shop; at most two.
+    /// The registrations within `tenant_scope` of this shop; at most two.
     #[tracing::instrument(name = "db.registration.find", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn registrations_of_store(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         merchant_id: Option<MerchantId>,
         secondary_merchant_id: &str,
         store_id: &str,
@@ -225,7 +225,7 @@ impl Db {
                 and store_registration.store_id = $4
             order by store_registration.merchant_id
             limit 2",
-            reach.merchant_id().map(MerchantId::uuid),
+            tenant_scope.merchant_id().map(MerchantId::uuid),
             merchant_id.map(MerchantId::uuid),
             secondary_merchant_id,
             store_id,
@@ -261,7 +261,7 @@ impl Db {
     #[tracing::instrument(name = "db.registration.list", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn list_registrations(
         &self,
-        reach: Reach,
+        tenant_scope: TenantScope,
         filter: &RegistrationFilter,
         after: Option<RegistrationId>,
         limit: u16,
@@ -279,7 +279,7 @@ impl Db {
                 and ($6::uuid is null or store_registration.registration_id < $6)
             order by store_registration.registration_id desc
             limit $7",
-            reach.merchant_id().map(MerchantId::uuid),
+            tenant_scope.merchant_id().map(MerchantId::uuid),
             filter.merchant_id.map(MerchantId::uuid),
             filter.secondary_merchant_id.as_deref(),
             filter.store_id.as_deref(),

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::principal::{Credential, Reach, Scope};
+use super::principal::{Credential, Scope, TenantScope};
 use crate::domain::id::ApiKeyId;
 
 /// What people call a key: at most this many characters.
@@ -16,7 +16,7 @@ pub struct ApiKey {
     /// Its id; not the secret.
     pub id: ApiKeyId,
     /// Whose objects it may touch.
-    pub reach: Reach,
+    pub tenant_scope: TenantScope,
     /// What people call it, for example `till-1`.
     pub name: String,
     /// Its first characters, by which people tell keys apart; absent of the oldest keys.
@@ -79,7 +79,7 @@ stored_names!(ApiKeyStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewApiKey {
     /// Whose objects it may touch.
-    pub reach: Reach,
+    pub tenant_scope: TenantScope,
     /// What people call it.
     pub name: String,
     /// What it may do.
@@ -120,10 +120,10 @@ pub struct ApiKeyFilter {
 impl Scope {
     /// The scopes of `wanted` that no key with this reach may carry: payments and refunds are a
     /// merchant's, the operator looks after them.
-    pub fn out_of_reach(reach: Reach, wanted: &[Self]) -> Vec<Self> {
-        match reach {
-            Reach::Merchant(_) => Vec::new(),
-            Reach::Operator => wanted
+    pub fn out_of_reach(tenant_scope: TenantScope, wanted: &[Self]) -> Vec<Self> {
+        match tenant_scope {
+            TenantScope::Merchant(_) => Vec::new(),
+            TenantScope::Operator => wanted
                 .iter()
                 .copied()
                 .filter(|scope| !Self::OF_OPERATOR.contains(scope))

@@ -53,14 +53,14 @@ impl Scope {
 
 /// Whose objects somebody may touch: what the SQL filters by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reach {
+pub enum TenantScope {
     /// One merchant's.
     Merchant(MerchantId),
     /// Every merchant's: the operator of the gateway.
     Operator,
 }
 
-impl Reach {
+impl TenantScope {
     /// The merchant to filter by; `None` where nothing is filtered.
     pub const fn merchant_id(self) -> Option<MerchantId> {
         match self {
@@ -94,7 +94,7 @@ pub struct Identity {
     /// The key's name, for example `till-1`.
     pub name: String,
     /// Whose objects it may touch.
-    pub reach: Reach,
+    pub tenant_scope: TenantScope,
     /// What it may do.
     pub scopes: Vec<Scope>,
 }
@@ -109,7 +109,7 @@ impl Identity {
     pub fn into_principal(self) -> Option<Principal> {
         Some(Principal {
             api_key_id: self.api_key_id,
-            merchant_id: self.reach.merchant_id()?,
+            merchant_id: self.tenant_scope.merchant_id()?,
             name: self.name,
         })
     }

@@ -7,7 +7,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
-use super::principal::{Identity, Reach, Scope};
+use super::principal::{Identity, Scope, TenantScope};
 use crate::domain::id::MerchantId;
 
 /// Longest subject, in characters (OpenID Connect Core 2).
@@ -112,7 +112,7 @@ pub struct Bearer {
     /// For whom, by the issuer's own name.
     pub subject: String,
     /// Whose objects may be touched.
-    pub reach: Reach,
+    pub tenant_scope: TenantScope,
     /// What may be done.
     pub scopes: Vec<Scope>,
 }
@@ -143,15 +143,15 @@ impl TokenRules {
         let subject = text(claims, "sub")
             .filter(|subject| is_subject(subject))
             .ok_or(TokenFault::Subject)?;
-        let reach = self.reach(claims).ok_or(TokenFault::Merchant)?;
+        let tenant_scope = self.tenant_scope(claims).ok_or(TokenFault::Merchant)?;
         let mut scopes = self.scopes(claims);
         // Payments and refunds are a merchant's, whatever the token says.
-        let out_of_reach = Scope::out_of_reach(reach, &scopes);
+        let out_of_reach = Scope::out_of_reach(tenant_scope, &scopes);
         scopes.retain(|scope| !out_of_reach.contains(scope));
         Ok(Bearer {
             issuer: issuer.to_owned(),
             subject: subject.to_owned(),
-            reach,
+            tenant_scope,
             scopes,
         })
     }
@@ -177,13 +177,13 @@ impl TokenRules {
     }
 
     /// Never the operator's by leaving something out.
-    fn reach(&self, claims: &Claims) -> Option<Reach> {
+    fn tenant_scope(&self, claims: &Claims) -> Option<TenantScope> {
         let named = text(claims, &self.merchant_claim)?;
         if self.operator_value.as_deref() == Some(named) {
-            return Some(Reach::Operator);
+            return Some(TenantScope::Operator);
         }
         let id: MerchantId = named.parse().ok()?;
-        Some(Reach::Merchant(id))
+        Some(TenantScope::Merchant(id))
     }
 
     /// Names that are not ours, such as `openid`, give no right.
@@ -272,7 +272,7 @@ mod tests {
     fn q6_a_good_token_is_its_subject_with_its_merchant_and_its_scopes() {
         let bearer = judged(&[]).expect("good");
         assert_eq!(bearer.subject, "till-service");
-        assert_eq!(bearer.reach, Reach::Merchant(merchant()));
+        assert_eq!(bearer.tenant_scope, TenantScope::Merchant(merchant()));
         assert_eq!(bearer.scopes, [Scope::PaymentsWrite, Scope::PaymentsRead]);
         assert_eq!(bearer.name(), "till-service of https://issuer.example");
         let list = json!(["payments:read", 7, "payments:read", "all"]);
@@ -369,7 +369,7 @@ mod tests {
             ("scope", json!("payments:write refunds:write admin")),
         ])
         .expect("good");
-        assert_eq!(bearer.reach, Reach::Operator);
+        assert_eq!(bearer.tenant_scope, TenantScope::Operator);
         assert_eq!(bearer.scopes, [Scope::Admin]);
     }
 

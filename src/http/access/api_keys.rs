@@ -17,14 +17,14 @@ use crate::{
             api_key::{
                 ApiKey, ApiKeyFilter, MAX_NAME, MAX_OVERLAP_SECONDS, NewApiKey, Rotated, Rotation,
             },
-            principal::{Identity, Reach, Scope},
+            principal::{Identity, Scope, TenantScope},
         },
         id::{ApiKeyId, MerchantId},
     },
     http::{
         answer::timestamp,
         extract::{
-            Administer, Id, JsonBody, ObjectReader, Overseer, json::Json, query::RawPairs,
+            AdminCaller, Administer, Id, JsonBody, ObjectReader, json::Json, query::RawPairs,
             read_fields,
         },
         paging::{Paging, cursor_after},
@@ -134,7 +134,7 @@ impl From<&ApiKey> for ApiKeyView {
         Self {
             id: key.id.to_string(),
             object: "api_key",
-            merchant_id: key.reach.merchant_id().map(|id| id.to_string()),
+            merchant_id: key.tenant_scope.merchant_id().map(|id| id.to_string()),
             name: key.name.clone(),
             prefix: key.prefix.clone(),
             kind: key.credential().as_str(),
@@ -190,7 +190,7 @@ pub struct ApiKeyList {
 )]
 pub async fn create(
     State(app): State<App>,
-    overseer: Overseer<Administer>,
+    overseer: AdminCaller<Administer>,
     query: RawPairs,
     JsonBody(body): JsonBody,
 ) -> Result<impl IntoResponse, Problem> {
@@ -219,7 +219,7 @@ pub async fn create(
 )]
 pub async fn list(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Administer>,
+    AdminCaller { identity, .. }: AdminCaller<Administer>,
     query: RawPairs,
 ) -> Result<JsonAnswer<ApiKeyList>, Problem> {
     let mut reader = query.reader();
@@ -231,7 +231,7 @@ pub async fn list(
     };
     let Paging { after, limit } = Paging::read(reader)?;
     let page = app
-        .list_api_keys(identity.reach, filter, after, limit)
+        .list_api_keys(identity.tenant_scope, filter, after, limit)
         .await?;
     Ok(JsonAnswer(ApiKeyList {
         items: page.items.iter().map(ApiKeyView::from).collect(),
@@ -253,13 +253,13 @@ pub async fn list(
 )]
 pub async fn read(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Administer>,
+    AdminCaller { identity, .. }: AdminCaller<Administer>,
     Id(id): Id<ApiKeyId>,
     query: RawPairs,
 ) -> Result<JsonAnswer<ApiKeyView>, Problem> {
     query.reader().finish()?;
     let key = app
-        .api_key(identity.reach, id)
+        .api_key(identity.tenant_scope, id)
         .await?
         .ok_or_else(Problem::api_key_not_found)?;
     Ok(JsonAnswer(ApiKeyView::from(&key)))
@@ -280,13 +280,13 @@ pub async fn read(
 )]
 pub async fn revoke(
     State(app): State<App>,
-    overseer: Overseer<Administer>,
+    overseer: AdminCaller<Administer>,
     Id(id): Id<ApiKeyId>,
     query: RawPairs,
 ) -> Result<JsonAnswer<ApiKeyView>, Problem> {
     query.reader().finish()?;
     let key = app
-        .revoke_api_key(overseer.identity.reach, id, &overseer.by())
+        .revoke_api_key(overseer.identity.tenant_scope, id, &overseer.by())
         .await?
         .ok_or_else(Problem::api_key_not_found)?;
     Ok(JsonAnswer(ApiKeyView::from(&key)))
@@ -311,7 +311,7 @@ pub async fn revoke(
 )]
 pub async fn rotate(
     State(app): State<App>,
-    overseer: Overseer<Administer>,
+    overseer: AdminCaller<Administer>,
     Id(id): Id<ApiKeyId>,
     query: RawPairs,
     JsonBody(body): JsonBody,
@@ -325,7 +325,7 @@ pub async fn rotate(
         })
     })?;
     let old = app
-        .api_key(overseer.identity.reach, id)
+        .api_key(overseer.identity.tenant_scope, id)
         .await?
         .ok_or_else(Problem::api_key_not_found)?;
     // Who replaces a key gets all that it may do.
@@ -337,7 +337,7 @@ pub async fn rotate(
         return Err(Problem::insufficient_scope(&old.scopes));
     }
     let replaced = app
-        .rotate_api_key(overseer.identity.reach, id, rotation, &overseer.by())
+        .rotate_api_key(overseer.identity.tenant_scope, id, rotation, &overseer.by())
         .await?;
     match replaced {
         Rotated::Made(made) => Ok(handed_out(&made)),
@@ -348,47 +348,47 @@ pub async fn rotate(
 
 /// A merchant's administrator gives what it has; the operator's, all.
 fn may_give(giver: &Identity, scope: Scope) -> bool {
-    giver.reach == Reach::Operator || giver.may(scope)
+    giver.tenant_scope == TenantScope::Operator || giver.may(scope)
 }
 
-fn read_new(overseer: &Overseer<Administer>, body: &Json) -> Result<NewApiKey, Problem> {
+fn read_new(overseer: &AdminCaller<Administer>, body: &Json) -> Result<NewApiKey, Problem> {
     let giver = &overseer.identity;
-    let (reach, new) = read_fields(body, |reader| {
-        let reach = read_reach(giver, reader);
+    let (tenant_scope, new) = read_fields(body, |reader| {
+        let tenant_scope = read_reach(giver, reader);
         let name = reader.bounded_text("name", MAX_NAME);
         reader.require("name");
         let scopes = reader.list("scopes", Scope::ALL.len(), "is no scope", Scope::from_name);
         reader.require("scopes");
-        if let (Some(scopes), Some(reach)) = (&scopes, reach) {
-            refuse_scopes(giver, reach, scopes, reader);
+        if let (Some(scopes), Some(tenant_scope)) = (&scopes, tenant_scope) {
+            refuse_scopes(giver, tenant_scope, scopes, reader);
         }
         let expires_at = reader.instant("expires_at");
-        let (mut scopes, reach) = (scopes?, reach?);
+        let (mut scopes, tenant_scope) = (scopes?, tenant_scope?);
         scopes.sort();
         scopes.dedup();
         let name = name?.to_owned();
         Some((
-            reach,
+            tenant_scope,
             NewApiKey {
-                reach,
+                tenant_scope,
                 name,
                 scopes,
                 expires_at,
             },
         ))
     })?;
-    if reach != giver.reach {
+    if tenant_scope != giver.tenant_scope {
         overseer.operator_only()?;
     }
     Ok(new)
 }
 
 /// Whose the new key is to be. Whether the giver may say so is decided afterwards.
-fn read_reach(giver: &Identity, reader: &mut ObjectReader) -> Option<Reach> {
+fn read_reach(giver: &Identity, reader: &mut ObjectReader) -> Option<TenantScope> {
     let merchant_id = reader.text("merchant_id").map(str::parse::<MerchantId>);
     let operator = reader.boolean("operator").unwrap_or(false);
-    match (merchant_id, operator, giver.reach) {
-        (Some(Ok(id)), false, _) => Some(Reach::Merchant(id)),
+    match (merchant_id, operator, giver.tenant_scope) {
+        (Some(Ok(id)), false, _) => Some(TenantScope::Merchant(id)),
         (Some(Err(_)), _, _) => {
             reader.fault("merchant_id", "invalid_format", "must be a merchant's id");
             None
@@ -398,9 +398,9 @@ fn read_reach(giver: &Identity, reader: &mut ObjectReader) -> Option<Reach> {
             reader.fault("operator", "not_together", detail);
             None
         }
-        (None, true, _) => Some(Reach::Operator),
-        (None, false, own @ Reach::Merchant(_)) => Some(own),
-        (None, false, Reach::Operator) => {
+        (None, true, _) => Some(TenantScope::Operator),
+        (None, false, own @ TenantScope::Merchant(_)) => Some(own),
+        (None, false, TenantScope::Operator) => {
             let detail = "say whose key it is, or `\"operator\": true`";
             reader.fault("merchant_id", "required", detail);
             None
@@ -408,8 +408,13 @@ fn read_reach(giver: &Identity, reader: &mut ObjectReader) -> Option<Reach> {
     }
 }
 
-fn refuse_scopes(giver: &Identity, reach: Reach, scopes: &[Scope], reader: &mut ObjectReader) {
-    let out_of_reach = Scope::out_of_reach(reach, scopes);
+fn refuse_scopes(
+    giver: &Identity,
+    tenant_scope: TenantScope,
+    scopes: &[Scope],
+    reader: &mut ObjectReader,
+) {
+    let out_of_reach = Scope::out_of_reach(tenant_scope, scopes);
     for scope in scopes {
         let name = scope.as_str();
         if out_of_reach.contains(scope) {

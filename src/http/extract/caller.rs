@@ -9,7 +9,7 @@ use axum::{
 
 use crate::{
     domain::{
-        access::principal::{Identity, Principal, Reach, Scope},
+        access::principal::{Identity, Principal, Scope, TenantScope},
         audit::By,
     },
     http::{HttpState, problem::Problem, trace::Facts},
@@ -88,9 +88,9 @@ pub struct Caller<S> {
 
 /// A merchant's caller or the operator, whose live API key carries the scopes `S`: for what the
 /// operator does for all merchants and a merchant for itself. Whose objects are meant is in
-/// `identity.reach`, and every statement filters by it.
+/// `identity.tenant_scope`, and every statement filters by it.
 #[derive(Debug)]
-pub struct Overseer<S> {
+pub struct AdminCaller<S> {
     /// Who it is.
     pub identity: Identity,
     request_id: String,
@@ -113,7 +113,7 @@ impl<S: RequiredScopes> FromRequestParts<HttpState> for Caller<S> {
     }
 }
 
-impl<S: RequiredScopes> FromRequestParts<HttpState> for Overseer<S> {
+impl<S: RequiredScopes> FromRequestParts<HttpState> for AdminCaller<S> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, Problem> {
@@ -127,7 +127,7 @@ impl<S: RequiredScopes> FromRequestParts<HttpState> for Overseer<S> {
     }
 }
 
-impl<S> Overseer<S> {
+impl<S> AdminCaller<S> {
     /// Who does what is audited, and in which request.
     pub fn by(&self) -> By {
         By::identity(&self.identity).in_request(&self.request_id)
@@ -135,9 +135,9 @@ impl<S> Overseer<S> {
 
     /// Refuses whoever is not the operator: for what is nobody else's.
     pub fn operator_only(&self) -> Result<(), Problem> {
-        match self.identity.reach {
-            Reach::Operator => Ok(()),
-            Reach::Merchant(_) => Err(Problem::operator_required()),
+        match self.identity.tenant_scope {
+            TenantScope::Operator => Ok(()),
+            TenantScope::Merchant(_) => Err(Problem::operator_required()),
         }
     }
 }

@@ -24,7 +24,7 @@ pub mod query;
 
 pub use body::JsonBody;
 pub use caller::{
-    Administer, Caller, Operate, Overseer, ReadPayments, Reconcile, Reverse, WritePayments,
+    AdminCaller, Administer, Caller, Operate, ReadPayments, Reconcile, Reverse, WritePayments,
     WriteRefunds,
 };
 pub use conditional::{Conditional, IfMatch};

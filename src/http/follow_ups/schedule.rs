@@ -15,7 +15,7 @@ use crate::{
     },
     http::{
         extract::{
-            Id, JsonBody, Operate, Overseer, members::MAX_REASON, query::RawPairs, read_fields,
+            AdminCaller, Id, JsonBody, Operate, members::MAX_REASON, query::RawPairs, read_fields,
         },
         paging::{Paging, cursor_after},
         problem::Problem,
@@ -75,7 +75,7 @@ pub struct AbandonRequest {
 )]
 pub async fn list(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Operate>,
+    AdminCaller { identity, .. }: AdminCaller<Operate>,
     query: RawPairs,
 ) -> Result<JsonAnswer<FollowUpList>, Problem> {
     let mut reader = query.reader();
@@ -95,7 +95,7 @@ pub async fn list(
     };
     let Paging { after, limit } = Paging::read(reader)?;
     let page = app
-        .list_follow_ups(identity.reach, &filter, after, limit)
+        .list_follow_ups(identity.tenant_scope, &filter, after, limit)
         .await?;
     Ok(JsonAnswer(FollowUpList {
         items: page.items.iter().map(FollowUpView::from).collect(),
@@ -117,7 +117,7 @@ pub async fn list(
 )]
 pub async fn run(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Operate>,
+    AdminCaller { identity, .. }: AdminCaller<Operate>,
     Id(id): Id<FollowUpId>,
     query: RawPairs,
 ) -> Result<JsonAnswer<FollowUpView>, Problem> {
@@ -140,7 +140,7 @@ pub async fn run(
 )]
 pub async fn snooze(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Operate>,
+    AdminCaller { identity, .. }: AdminCaller<Operate>,
     Id(id): Id<FollowUpId>,
     query: RawPairs,
     JsonBody(body): JsonBody,
@@ -170,7 +170,7 @@ pub async fn snooze(
 )]
 pub async fn abandon(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Operate>,
+    AdminCaller { identity, .. }: AdminCaller<Operate>,
     Id(id): Id<FollowUpId>,
     query: RawPairs,
     JsonBody(body): JsonBody,

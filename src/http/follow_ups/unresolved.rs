@@ -16,7 +16,7 @@ use crate::{
     },
     http::{
         answer::timestamp,
-        extract::{Operate, Overseer, query::RawPairs},
+        extract::{AdminCaller, Operate, query::RawPairs},
         paging::{Paging, cursor_after},
         payments::view::PaymentView,
         problem::Problem,
@@ -196,11 +196,13 @@ impl UnresolvedView {
 )]
 pub async fn list(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Operate>,
+    AdminCaller { identity, .. }: AdminCaller<Operate>,
     query: RawPairs,
 ) -> Result<Json<UnresolvedList>, Problem> {
     let Paging { after, limit } = Paging::read(query.reader())?;
-    let (page, now) = app.list_unsettled(identity.reach, after, limit).await?;
+    let (page, now) = app
+        .list_unsettled(identity.tenant_scope, after, limit)
+        .await?;
     Ok(Json(UnresolvedList {
         items: page
             .items

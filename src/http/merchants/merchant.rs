@@ -25,7 +25,7 @@ use crate::{
     http::{
         answer::{Resource, timestamp},
         extract::{
-            Administer, Faults, Id, IfMatch, JsonBody, Overseer,
+            AdminCaller, Administer, Faults, Id, IfMatch, JsonBody,
             json::Json,
             members::{MAX_REASON, MAX_TICKET},
             query::RawPairs,
@@ -286,7 +286,7 @@ pub struct MerchantList {
 )]
 pub async fn create(
     State(app): State<App>,
-    overseer: Overseer<Administer>,
+    overseer: AdminCaller<Administer>,
     query: RawPairs,
     JsonBody(body): JsonBody,
 ) -> Result<(StatusCode, Resource<MerchantView>), Problem> {
@@ -324,7 +324,7 @@ pub async fn create(
 )]
 pub async fn list(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Administer>,
+    AdminCaller { identity, .. }: AdminCaller<Administer>,
     query: RawPairs,
 ) -> Result<JsonAnswer<MerchantList>, Problem> {
     let mut reader = query.reader();
@@ -342,7 +342,7 @@ pub async fn list(
     };
     let Paging { after, limit } = Paging::read(reader)?;
     let page = app
-        .list_merchants(identity.reach, &filter, after, limit)
+        .list_merchants(identity.tenant_scope, &filter, after, limit)
         .await?;
     Ok(JsonAnswer(MerchantList {
         items: page.items.iter().map(MerchantView::from).collect(),
@@ -365,12 +365,12 @@ pub async fn list(
 )]
 pub async fn read(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Administer>,
+    AdminCaller { identity, .. }: AdminCaller<Administer>,
     Id(id): Id<MerchantId>,
     query: RawPairs,
 ) -> Result<Resource<MerchantView>, Problem> {
     query.reader().finish()?;
-    let merchant = app.merchant(identity.reach, id).await?;
+    let merchant = app.merchant(identity.tenant_scope, id).await?;
     let merchant = merchant.ok_or_else(Problem::merchant_not_found)?;
     Ok(represent(&merchant))
 }
@@ -396,7 +396,7 @@ pub async fn read(
 )]
 pub async fn change(
     State(app): State<App>,
-    overseer: Overseer<Administer>,
+    overseer: AdminCaller<Administer>,
     Id(id): Id<MerchantId>,
     known: IfMatch,
     query: RawPairs,
@@ -429,7 +429,7 @@ pub async fn change(
 )]
 pub async fn disable(
     State(app): State<App>,
-    overseer: Overseer<Administer>,
+    overseer: AdminCaller<Administer>,
     Id(id): Id<MerchantId>,
     query: RawPairs,
     JsonBody(body): JsonBody,
@@ -454,7 +454,7 @@ pub async fn disable(
 )]
 pub async fn enable(
     State(app): State<App>,
-    overseer: Overseer<Administer>,
+    overseer: AdminCaller<Administer>,
     Id(id): Id<MerchantId>,
     query: RawPairs,
     JsonBody(body): JsonBody,
@@ -465,7 +465,7 @@ pub async fn enable(
 
 async fn switch(
     app: &App,
-    overseer: &Overseer<Administer>,
+    overseer: &AdminCaller<Administer>,
     id: MerchantId,
     act: MerchantAct,
     body: &Json,

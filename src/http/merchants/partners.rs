@@ -11,7 +11,7 @@ use crate::{
     },
     http::{
         answer::timestamp,
-        extract::{Administer, Overseer, query::RawPairs},
+        extract::{AdminCaller, Administer, query::RawPairs},
         problem::Problem,
     },
 };
@@ -160,7 +160,7 @@ pub struct LimitsView {
 )]
 pub async fn list(
     State(app): State<App>,
-    overseer: Overseer<Administer>,
+    overseer: AdminCaller<Administer>,
     query: RawPairs,
 ) -> Result<Json<PartnerList>, Problem> {
     query.reader().finish()?;

@@ -15,7 +15,7 @@ use crate::{
     http::{
         answer::{Resource, timestamp},
         extract::{
-            Administer, Id, IfMatch, JsonBody, Overseer, StoreOf, query::RawPairs, read_fields,
+            AdminCaller, Administer, Id, IfMatch, JsonBody, StoreOf, query::RawPairs, read_fields,
         },
         paging::{Paging, cursor_after_name},
         problem::Problem,
@@ -144,7 +144,7 @@ pub struct StoreList {
 )]
 pub async fn create(
     State(app): State<App>,
-    overseer: Overseer<Administer>,
+    overseer: AdminCaller<Administer>,
     Id(id): Id<MerchantId>,
     query: RawPairs,
     JsonBody(body): JsonBody,
@@ -181,13 +181,13 @@ pub async fn create(
 )]
 pub async fn list(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Administer>,
+    AdminCaller { identity, .. }: AdminCaller<Administer>,
     Id(id): Id<MerchantId>,
     query: RawPairs,
 ) -> Result<JsonAnswer<StoreList>, Problem> {
     let Paging { after, limit } = Paging::by_name(query.reader())?;
     let page = app
-        .list_stores(identity.reach, id, after.as_deref(), limit)
+        .list_stores(identity.tenant_scope, id, after.as_deref(), limit)
         .await?
         .ok_or_else(Problem::merchant_not_found)?;
     Ok(JsonAnswer(StoreList {
@@ -213,7 +213,7 @@ pub async fn list(
 )]
 pub async fn read(
     State(app): State<App>,
-    overseer: Overseer<Administer>,
+    overseer: AdminCaller<Administer>,
     StoreOf(id, store_id): StoreOf,
     query: RawPairs,
 ) -> Result<Resource<StoreView>, Problem> {
@@ -243,7 +243,7 @@ pub async fn read(
 )]
 pub async fn change(
     State(app): State<App>,
-    overseer: Overseer<Administer>,
+    overseer: AdminCaller<Administer>,
     StoreOf(id, store_id): StoreOf,
     known: IfMatch,
     query: RawPairs,
@@ -259,8 +259,8 @@ pub async fn change(
 }
 
 /// Another merchant is answered like a missing one (`docs/invariants.md` Q7).
-fn within_reach(overseer: &Overseer<Administer>, id: MerchantId) -> Result<(), Problem> {
-    let own = overseer.identity.reach.merchant_id();
+fn within_reach(overseer: &AdminCaller<Administer>, id: MerchantId) -> Result<(), Problem> {
+    let own = overseer.identity.tenant_scope.merchant_id();
     if own.is_none_or(|own| own == id) {
         Ok(())
     } else {

@@ -11,7 +11,7 @@ use crate::{
     app::App,
     domain::id::ReconciliationId,
     http::{
-        extract::{Id, Overseer, Reconcile, query::RawPairs},
+        extract::{AdminCaller, Id, Reconcile, query::RawPairs},
         problem::Problem,
     },
 };
@@ -36,7 +36,7 @@ use crate::{
 )]
 pub async fn download(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Reconcile>,
+    AdminCaller { identity, .. }: AdminCaller<Reconcile>,
     Id(id): Id<ReconciliationId>,
     query: RawPairs,
 ) -> Result<Response, Problem> {
@@ -44,7 +44,7 @@ pub async fn download(
     let filter = filter(&mut reader);
     reader.finish()?;
     let text = app
-        .differences_as_csv(identity.reach, id, filter)
+        .differences_as_csv(identity.tenant_scope, id, filter)
         .await?
         .ok_or_else(Problem::reconciliation_not_found)?;
     let name = format!("attachment; filename=\"{id}.csv\"");

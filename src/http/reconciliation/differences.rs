@@ -16,7 +16,7 @@ use crate::{
     },
     http::{
         extract::{
-            Id, JsonBody, Overseer, Reconcile,
+            AdminCaller, Id, JsonBody, Reconcile,
             members::MAX_REASON,
             query::{QueryReader, RawPairs},
             read_fields,
@@ -89,7 +89,7 @@ pub(super) fn filter<'q>(reader: &mut QueryReader<'q>) -> DifferenceFilter<'q> {
 )]
 pub async fn list(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Reconcile>,
+    AdminCaller { identity, .. }: AdminCaller<Reconcile>,
     Id(id): Id<ReconciliationId>,
     query: RawPairs,
 ) -> Result<Json<DifferenceList>, Problem> {
@@ -97,7 +97,7 @@ pub async fn list(
     let filter = filter(&mut reader);
     let Paging { after, limit } = Paging::<DifferenceId>::read(reader)?;
     let page = app
-        .list_differences(identity.reach, id, filter, after, limit)
+        .list_differences(identity.tenant_scope, id, filter, after, limit)
         .await?
         .ok_or_else(Problem::reconciliation_not_found)?;
     Ok(Json(DifferenceList {
@@ -125,7 +125,7 @@ pub async fn list(
 )]
 pub async fn acknowledge(
     State(app): State<App>,
-    caller: Overseer<Reconcile>,
+    caller: AdminCaller<Reconcile>,
     path: Result<Path<(String, String)>, axum::extract::rejection::PathRejection>,
     query: RawPairs,
     JsonBody(body): JsonBody,
@@ -145,7 +145,7 @@ pub async fn acknowledge(
     let (id, difference) = ids.ok_or_else(Problem::reconciliation_not_found)?;
     let by = caller.by().because(reason.clone());
     let difference = app
-        .acknowledge_difference(caller.identity.reach, id, difference, &reason, &by)
+        .acknowledge_difference(caller.identity.tenant_scope, id, difference, &reason, &by)
         .await?
         .ok_or_else(Problem::reconciliation_not_found)?;
     Ok(Json((&difference).into()))

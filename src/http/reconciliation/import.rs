@@ -21,7 +21,7 @@ use crate::{
     },
     domain::{id::ReconciliationId, reconciliation::Source},
     http::{
-        extract::{Overseer, PreferWait, Reconcile, query::RawPairs},
+        extract::{AdminCaller, PreferWait, Reconcile, query::RawPairs},
         problem::{FieldFault, Kind, Problem},
     },
 };
@@ -55,7 +55,7 @@ const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
 )]
 pub async fn create(
     State(app): State<App>,
-    caller: Overseer<Reconcile>,
+    caller: AdminCaller<Reconcile>,
     prefer: PreferWait,
     query: RawPairs,
     multipart: Result<Multipart, MultipartRejection>,
@@ -80,7 +80,7 @@ pub async fn create(
         .start_reconciliation(files, order)
         .await
         .map_err(problem)?;
-    let reach = caller.identity.reach;
+    let tenant_scope = caller.identity.tenant_scope;
     // A dry run is in its answer alone, so it is waited for.
     let ended = if dry_run {
         Ok((&mut started.work).await)
@@ -98,7 +98,7 @@ pub async fn create(
         return Ok(answer(status, done.report.item.id, view));
     }
     let report = app
-        .reconciliation(reach, started.id)
+        .reconciliation(tenant_scope, started.id)
         .await?
         .ok_or_else(Problem::reconciliation_not_found)?;
     let view = ReconciliationView::new(&report, &[]);

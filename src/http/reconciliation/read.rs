@@ -13,7 +13,7 @@ use crate::{
         reconciliation::{ReconciliationFilter, ReconciliationStatus, daily_file::FileKind},
     },
     http::{
-        extract::{Id, Overseer, Reconcile, query::RawPairs},
+        extract::{AdminCaller, Id, Reconcile, query::RawPairs},
         paging::{Paging, cursor_after},
         problem::Problem,
     },
@@ -50,7 +50,7 @@ pub struct ReconciliationList {
 )]
 pub async fn list(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Reconcile>,
+    AdminCaller { identity, .. }: AdminCaller<Reconcile>,
     query: RawPairs,
 ) -> Result<Json<ReconciliationList>, Problem> {
     let mut reader = query.reader();
@@ -73,7 +73,7 @@ pub async fn list(
     };
     let Paging { after, limit } = Paging::<ReconciliationId>::read(reader)?;
     let page = app
-        .list_reconciliations(identity.reach, filter, after, limit)
+        .list_reconciliations(identity.tenant_scope, filter, after, limit)
         .await?;
     Ok(Json(ReconciliationList {
         items: page.items.iter().map(SummaryView::from).collect(),
@@ -96,13 +96,13 @@ pub async fn list(
 )]
 pub async fn read(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Reconcile>,
+    AdminCaller { identity, .. }: AdminCaller<Reconcile>,
     Id(id): Id<ReconciliationId>,
     query: RawPairs,
 ) -> Result<Json<ReconciliationView>, Problem> {
     query.reader().finish()?;
     let report = app
-        .reconciliation(identity.reach, id)
+        .reconciliation(identity.tenant_scope, id)
         .await?
         .ok_or_else(Problem::reconciliation_not_found)?;
     Ok(Json(ReconciliationView::new(&report, &[])))

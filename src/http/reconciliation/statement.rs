@@ -12,7 +12,7 @@ use crate::{
     app::App,
     domain::{id::ReconciliationId, reconciliation::statement::STYLE},
     http::{
-        extract::{Id, Overseer, Reconcile, query::RawPairs},
+        extract::{AdminCaller, Id, Reconcile, query::RawPairs},
         problem::Problem,
     },
 };
@@ -34,13 +34,13 @@ use crate::{
 )]
 pub async fn print(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Reconcile>,
+    AdminCaller { identity, .. }: AdminCaller<Reconcile>,
     Id(id): Id<ReconciliationId>,
     query: RawPairs,
 ) -> Result<Response, Problem> {
     query.reader().finish()?;
     let page = app
-        .statement(identity.reach, id)
+        .statement(identity.tenant_scope, id)
         .await?
         .ok_or_else(Problem::reconciliation_not_found)?;
     let headers = [

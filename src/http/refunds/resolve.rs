@@ -11,8 +11,8 @@ use crate::{
     http::{
         answer::Resource,
         extract::{
-            Id, JsonBody, Operate, Overseer, json::Json, members::justification, query::RawPairs,
-            read_fields,
+            AdminCaller, Id, JsonBody, Operate, json::Json, members::justification,
+            query::RawPairs, read_fields,
         },
         problem::Problem,
         trace::Facts,
@@ -62,7 +62,7 @@ pub struct ResolveRefundRequest {
 )]
 pub async fn resolve(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Operate>,
+    AdminCaller { identity, .. }: AdminCaller<Operate>,
     facts: Facts,
     Id(id): Id<RefundId>,
     query: RawPairs,

@@ -13,7 +13,7 @@ use crate::{
     },
     http::{
         answer::Resource,
-        extract::{Administer, Overseer, query::RawPairs},
+        extract::{AdminCaller, Administer, query::RawPairs},
         paging::{Paging, cursor_after},
         problem::Problem,
     },
@@ -50,13 +50,13 @@ pub struct StoreRegistrationList {
 )]
 pub async fn read(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Administer>,
+    AdminCaller { identity, .. }: AdminCaller<Administer>,
     path: StorePath,
     query: RawPairs,
 ) -> Result<Resource<StoreRegistrationView>, Problem> {
     let shop = path.shop(&query)?;
     let registration = app
-        .find_registration(identity.reach, shop)
+        .find_registration(identity.tenant_scope, shop)
         .await?
         .ok_or_else(Problem::registration_not_found)?;
     let (_, resource) = represent(&app, &registration).await?;
@@ -84,7 +84,7 @@ pub async fn read(
 )]
 pub async fn list(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Administer>,
+    AdminCaller { identity, .. }: AdminCaller<Administer>,
     query: RawPairs,
 ) -> Result<Json<StoreRegistrationList>, Problem> {
     let mut reader = query.reader();
@@ -102,7 +102,7 @@ pub async fn list(
     };
     let Paging { after, limit } = Paging::read(reader)?;
     let page = app
-        .list_registrations(identity.reach, &filter, after, limit)
+        .list_registrations(identity.tenant_scope, &filter, after, limit)
         .await?;
     Ok(Json(StoreRegistrationList {
         items: page

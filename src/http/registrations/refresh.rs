@@ -7,7 +7,7 @@ use crate::{
     app::App,
     http::{
         answer::Resource,
-        extract::{Administer, Overseer, query::RawPairs},
+        extract::{AdminCaller, Administer, query::RawPairs},
         problem::Problem,
     },
 };
@@ -34,7 +34,7 @@ use crate::{
 )]
 pub async fn refresh(
     State(app): State<App>,
-    Overseer { identity, .. }: Overseer<Administer>,
+    AdminCaller { identity, .. }: AdminCaller<Administer>,
     path: StorePath,
     query: RawPairs,
 ) -> Result<Resource<StoreRegistrationView>, Problem> {

@@ -12,7 +12,7 @@ use crate::{
     app::App,
     http::{
         answer::Resource,
-        extract::{Administer, JsonBody, Overseer, query::RawPairs},
+        extract::{AdminCaller, Administer, JsonBody, query::RawPairs},
         problem::Problem,
     },
 };
@@ -52,7 +52,7 @@ use crate::{
 )]
 pub async fn register(
     State(app): State<App>,
-    overseer: Overseer<Administer>,
+    overseer: AdminCaller<Administer>,
     path: StorePath,
     query: RawPairs,
     JsonBody(body): JsonBody,

@@ -3,7 +3,7 @@
 use alipayhk_gateway::{
     app::accounts::Account,
     domain::{
-        access::principal::{Reach, Scope},
+        access::principal::{Scope, TenantScope},
         merchants::limits::Limits,
     },
 };
@@ -591,8 +591,8 @@ async fn q7_limits_are_a_merchants_own(pool: PgPool) {
         Scope::PaymentsRead,
         Scope::RefundsWrite,
     ];
-    let reach = Reach::Merchant(id.expect("an id"));
-    let key = api_key(&world.db, reach, &scopes).await;
+    let tenant_scope = TenantScope::Merchant(id.expect("an id"));
+    let key = api_key(&world.db, tenant_scope, &scopes).await;
     let theirs = Caller::new(&world.replicas[0].url, &key);
     let paid = theirs.pay("0001").await;
     let refund = theirs.refund(paid.id(), &json!({}), 5).await;

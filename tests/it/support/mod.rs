@@ -44,7 +44,7 @@ use alipayhk_gateway::{
     domain::{
         access::{
             api_key::NewApiKey,
-            principal::{Reach, Scope},
+            principal::{Scope, TenantScope},
         },
         audit::By,
         id::MerchantId,
@@ -257,7 +257,7 @@ impl World {
         }
         let key = api_key(
             &db,
-            Reach::Merchant(merchant_id),
+            TenantScope::Merchant(merchant_id),
             &[
                 Scope::PaymentsWrite,
                 Scope::PaymentsRead,
@@ -267,7 +267,12 @@ impl World {
         .await;
         let till = Caller::new(&replicas[0].url, &key);
         let operator = {
-            let key = api_key(&db, Reach::Merchant(merchant_id), &[Scope::Operations]).await;
+            let key = api_key(
+                &db,
+                TenantScope::Merchant(merchant_id),
+                &[Scope::Operations],
+            )
+            .await;
             Caller::new(&replicas[0].url, &key)
         };
         sqlx::raw_sql(CLOCK_OF_TEST)
@@ -304,13 +309,13 @@ impl World {
 
     /// A caller of a replica with scopes of its own.
     pub(crate) async fn caller(&self, replica: usize, scopes: &[Scope]) -> Caller {
-        let key = api_key(&self.db, Reach::Merchant(self.merchant_id), scopes).await;
+        let key = api_key(&self.db, TenantScope::Merchant(self.merchant_id), scopes).await;
         Caller::new(&self.replicas[replica].url, &key)
     }
 
     /// The operator of the gateway, who sees all merchants, with scopes of its own.
     pub(crate) async fn overseer(&self, scopes: &[Scope]) -> Caller {
-        let key = api_key(&self.db, Reach::Operator, scopes).await;
+        let key = api_key(&self.db, TenantScope::Operator, scopes).await;
         Caller::new(&self.replicas[0].url, &key)
     }
 
@@ -539,7 +544,7 @@ impl World {
             Scope::PaymentsRead,
             Scope::RefundsWrite,
         ];
-        let key = api_key(&self.db, Reach::Merchant(merchant_id), &scopes).await;
+        let key = api_key(&self.db, TenantScope::Merchant(merchant_id), &scopes).await;
         Caller::new(&self.replicas[0].url, &key)
     }
 
@@ -748,9 +753,9 @@ fn secret() -> SecretKey {
     SecretKey::new(SECRET.to_vec()).expect("32 bytes suffice")
 }
 
-pub(crate) async fn api_key(db: &Db, reach: Reach, scopes: &[Scope]) -> String {
+pub(crate) async fn api_key(db: &Db, tenant_scope: TenantScope, scopes: &[Scope]) -> String {
     let new = NewApiKey {
-        reach,
+        tenant_scope,
         name: "test".to_owned(),
         scopes: scopes.to_vec(),
         expires_at: None,

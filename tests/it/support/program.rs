@@ -12,7 +12,7 @@ use std::{
 use alipayhk_gateway::alipay::sign::SignType;
 use alipayhk_gateway::{
     db::Db,
-    domain::access::principal::{Reach, Scope},
+    domain::access::principal::{Scope, TenantScope},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::TimeDelta;
@@ -63,7 +63,7 @@ impl Stage {
         let connect = as_service(&pool).await;
         let db = Db::with_options(connect.clone(), 2);
         let scopes = [Scope::PaymentsWrite, Scope::PaymentsRead];
-        let key = api_key(&db, Reach::Merchant(merchant_id), &scopes).await;
+        let key = api_key(&db, TenantScope::Merchant(merchant_id), &scopes).await;
         Self {
             simulator: Simulator::start(None, SignType::Rsa2).await,
             key,
@@ -115,7 +115,7 @@ impl Stage {
 
     /// The operator with these scopes, at one program.
     pub(crate) async fn operator(&self, program: &Program, scopes: &[Scope]) -> Caller {
-        let key = api_key(&self.db, Reach::Operator, scopes).await;
+        let key = api_key(&self.db, TenantScope::Operator, scopes).await;
         Caller::new(&program.url, &key)
     }
 
