@@ -24,7 +24,7 @@ const MAX_HEADERS: usize = 64;
 
 /// How far the doors are open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Doors {
+pub struct ConnectionLimits {
     /// How long a client may take from one answer (or from connecting) to the end of its next request
     /// head. A connection that idles for longer is closed.
     pub header_timeout: Duration,
@@ -32,7 +32,7 @@ pub struct Doors {
     pub max_connections: usize,
 }
 
-impl Default for Doors {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(30),
@@ -46,7 +46,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts connections until the soft stop; those then open finish their request. Each is a task of
 /// `shutdown.tasks`, and each ends at the hard stop whatever it does.
-pub async fn serve(listener: TcpListener, router: Router, doors: Doors, shutdown: &Shutdown) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    doors: ConnectionLimits,
+    shutdown: &Shutdown,
+) {
     let places = Arc::new(Semaphore::new(doors.max_connections));
     let accept = async || {
         let place = Arc::clone(&places).acquire_owned().await;
@@ -83,7 +88,12 @@ async fn pause_after(error: &io::Error) {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, doors: Doors, shutdown: Shutdown) {
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    doors: ConnectionLimits,
+    shutdown: Shutdown,
+) {
     // Answers are small: waiting to fill a packet only delays the till.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot switch off Nagle's algorithm");
@@ -142,7 +152,7 @@ mod tests {
         let request = b"GET /stop HTTP/1.1\r\nHost: gateway\r\n\r\n";
         client.write_all(request).await.expect("sent");
 
-        serve(listener, router, Doors::default(), &shutdown).await;
+        serve(listener, router, ConnectionLimits::default(), &shutdown).await;
         assert!(
             shutdown.drain(Duration::from_secs(5)).await,
             "idle connections are closed"

@@ -47,7 +47,7 @@ pub const UNMATCHED: &str = "unmatched";
 
 /// What handlers learn and the wide event shows.
 #[derive(Clone, Debug, Default)]
-pub struct Facts(Arc<FactsInner>);
+pub struct RequestContext(Arc<FactsInner>);
 
 #[derive(Debug, Default)]
 struct FactsInner {
@@ -57,7 +57,7 @@ struct FactsInner {
     refund: OnceLock<RefundId>,
 }
 
-impl Facts {
+impl RequestContext {
     fn of_request(request_id: &str) -> Self {
         Self(Arc::new(FactsInner {
             request_id: request_id.to_owned(),
@@ -86,7 +86,7 @@ impl Facts {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Facts {
+impl<S: Send + Sync> FromRequestParts<S> for RequestContext {
     type Rejection = Infallible;
 
     /// The facts of this request; without the middleware, facts that nobody reads.
@@ -133,7 +133,7 @@ struct Observed {
     request_id: String,
     method: &'static str,
     route: String,
-    facts: Facts,
+    facts: RequestContext,
     started: Instant,
     finished: bool,
 }
@@ -143,7 +143,7 @@ impl Observed {
         let request_id = request_id(request.headers());
         let method = method_label(request.method());
         let route = route_of(request);
-        let facts = Facts::of_request(&request_id);
+        let facts = RequestContext::of_request(&request_id);
         request.extensions_mut().insert(facts.clone());
         let span = tracing::info_span!(
             "http.request",

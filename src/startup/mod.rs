@@ -46,7 +46,7 @@ use crate::{
     },
     http::{
         Draining, HttpState, metrics, router,
-        serve::{self, Doors},
+        serve::{self, ConnectionLimits},
     },
     jobs::{
         fetcher::Fetcher,
@@ -98,7 +98,7 @@ pub struct Gateway {
     metrics: Recorder,
     draining: Draining,
     grace: Duration,
-    doors: Doors,
+    doors: ConnectionLimits,
     app: App,
 }
 
@@ -154,7 +154,7 @@ impl Gateway {
             metrics: Recorder(recorder),
             draining,
             grace: config.http.shutdown_grace,
-            doors: Doors {
+            doors: ConnectionLimits {
                 header_timeout: config.http.header_timeout,
                 max_connections: config.http.max_connections,
             },

@@ -12,7 +12,7 @@ use crate::{
         access::principal::{Identity, Principal, Scope, TenantScope},
         audit::By,
     },
-    http::{HttpState, problem::Problem, trace::Facts},
+    http::{HttpState, problem::Problem, trace::RequestContext},
 };
 
 /// Scopes as a type, so that a handler's signature says what it needs.
@@ -118,7 +118,7 @@ impl<S: RequiredScopes> FromRequestParts<HttpState> for AdminCaller<S> {
 
     async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, Problem> {
         let identity = identify(parts, state, S::SCOPES).await?;
-        let facts = parts.extensions.get::<Facts>();
+        let facts = parts.extensions.get::<RequestContext>();
         Ok(Self {
             identity,
             request_id: facts.map_or_else(String::new, |facts| facts.request_id().to_owned()),
@@ -150,7 +150,7 @@ async fn identify(parts: &Parts, state: &HttpState, scopes: &[Scope]) -> Result<
         .authenticate(token)
         .await?
         .ok_or_else(Problem::invalid_api_key)?;
-    if let Some(facts) = parts.extensions.get::<Facts>() {
+    if let Some(facts) = parts.extensions.get::<RequestContext>() {
         facts.learn_api_key(identity.api_key_id);
     }
     state.app.admit(&identity)?;

@@ -19,7 +19,7 @@ use crate::{
             read_fields,
         },
         problem::Problem,
-        trace::Facts,
+        trace::RequestContext,
     },
 };
 
@@ -106,7 +106,7 @@ pub enum CanceledView {
 pub async fn cancel(
     State(app): State<App>,
     Caller { principal, .. }: Caller<WritePayments>,
-    facts: Facts,
+    facts: RequestContext,
     Id(id): Id<PaymentId>,
     prefer: PreferWait,
     query: RawPairs,
@@ -148,7 +148,7 @@ pub async fn cancel(
 pub async fn cancel_known(
     State(app): State<App>,
     Caller { principal, .. }: Caller<WritePayments>,
-    facts: Facts,
+    facts: RequestContext,
     prefer: PreferWait,
     query: RawPairs,
     JsonBody(body): JsonBody,

@@ -17,7 +17,7 @@ use crate::{
         answer::{Made, Resource},
         extract::{Caller, Faults, JsonBody, Key, PreferWait, WritePayments, query::RawPairs},
         problem::{Kind, Problem},
-        trace::Facts,
+        trace::RequestContext,
     },
 };
 
@@ -73,7 +73,7 @@ use crate::{
 pub async fn create(
     State(app): State<App>,
     Caller { principal, .. }: Caller<WritePayments>,
-    facts: Facts,
+    facts: RequestContext,
     Key(key): Key,
     prefer: PreferWait,
     query: RawPairs,

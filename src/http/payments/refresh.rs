@@ -10,7 +10,7 @@ use crate::{
         answer::Resource,
         extract::{Caller, Id, WritePayments, query::RawPairs},
         problem::Problem,
-        trace::Facts,
+        trace::RequestContext,
     },
 };
 
@@ -35,7 +35,7 @@ use crate::{
 pub async fn refresh(
     State(app): State<App>,
     Caller { principal, .. }: Caller<WritePayments>,
-    facts: Facts,
+    facts: RequestContext,
     Id(id): Id<PaymentId>,
     query: RawPairs,
 ) -> Result<Resource<PaymentView>, Problem> {

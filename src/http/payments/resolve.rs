@@ -15,7 +15,7 @@ use crate::{
             query::RawPairs, read_fields,
         },
         problem::Problem,
-        trace::Facts,
+        trace::RequestContext,
     },
 };
 
@@ -69,7 +69,7 @@ pub struct ResolveRequest {
 pub async fn resolve(
     State(app): State<App>,
     AdminCaller { identity, .. }: AdminCaller<Operate>,
-    facts: Facts,
+    facts: RequestContext,
     Id(id): Id<PaymentId>,
     query: RawPairs,
     JsonBody(body): JsonBody,

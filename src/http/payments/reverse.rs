@@ -20,7 +20,7 @@ use crate::{
         extract::{Caller, Id, PreferWait, Reverse, query::RawPairs},
         problem::Problem,
         refunds::{self, view::RefundView},
-        trace::Facts,
+        trace::RequestContext,
     },
 };
 
@@ -109,7 +109,7 @@ impl ReversalView {
 pub async fn reverse(
     State(app): State<App>,
     Caller { principal, .. }: Caller<Reverse>,
-    facts: Facts,
+    facts: RequestContext,
     Id(id): Id<PaymentId>,
     prefer: PreferWait,
     query: RawPairs,

@@ -16,7 +16,7 @@ use crate::{
         answer::timestamp,
         extract::{Caller, Id, ReadPayments, query::RawPairs},
         problem::Problem,
-        trace::Facts,
+        trace::RequestContext,
     },
 };
 
@@ -206,7 +206,7 @@ pub struct ActorView {
 pub async fn timeline(
     State(app): State<App>,
     Caller { principal, .. }: Caller<ReadPayments>,
-    facts: Facts,
+    facts: RequestContext,
     Id(id): Id<PaymentId>,
     query: RawPairs,
 ) -> Result<Json<TimelineView>, Problem> {

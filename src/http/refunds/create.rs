@@ -22,7 +22,7 @@ use crate::{
             read_fields,
         },
         problem::Problem,
-        trace::Facts,
+        trace::RequestContext,
     },
 };
 
@@ -125,7 +125,7 @@ pub struct CreateRefundRequest {
 pub async fn create(
     State(app): State<App>,
     Caller { principal, .. }: Caller<WriteRefunds>,
-    facts: Facts,
+    facts: RequestContext,
     Id(payment_id): Id<PaymentId>,
     Key(key): Key,
     prefer: PreferWait,

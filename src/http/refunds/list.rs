@@ -18,7 +18,7 @@ use crate::{
         },
         paging::{Paging, cursor_after},
         problem::Problem,
-        trace::Facts,
+        trace::RequestContext,
     },
 };
 
@@ -92,7 +92,7 @@ pub async fn list(
 pub async fn list_of_payment(
     State(app): State<App>,
     Caller { principal, .. }: Caller<ReadPayments>,
-    facts: Facts,
+    facts: RequestContext,
     Id(payment_id): Id<PaymentId>,
     query: RawPairs,
 ) -> Result<Json<RefundList>, Problem> {

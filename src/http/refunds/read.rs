@@ -9,7 +9,7 @@ use crate::{
     http::{
         extract::{Caller, Conditional, Id, ReadPayments},
         problem::Problem,
-        trace::Facts,
+        trace::RequestContext,
     },
 };
 
@@ -40,7 +40,7 @@ use crate::{
 pub async fn read(
     State(app): State<App>,
     Caller { principal, .. }: Caller<ReadPayments>,
-    facts: Facts,
+    facts: RequestContext,
     Id(id): Id<RefundId>,
     conditional: Conditional,
 ) -> Result<Response, Problem> {

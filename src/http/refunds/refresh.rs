@@ -10,7 +10,7 @@ use crate::{
         answer::Resource,
         extract::{Caller, Id, WriteRefunds, query::RawPairs},
         problem::Problem,
-        trace::Facts,
+        trace::RequestContext,
     },
 };
 
@@ -36,7 +36,7 @@ use crate::{
 pub async fn refresh(
     State(app): State<App>,
     Caller { principal, .. }: Caller<WriteRefunds>,
-    facts: Facts,
+    facts: RequestContext,
     Id(id): Id<RefundId>,
     query: RawPairs,
 ) -> Result<Resource<RefundView>, Problem> {

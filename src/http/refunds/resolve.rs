@@ -15,7 +15,7 @@ use crate::{
             query::RawPairs, read_fields,
         },
         problem::Problem,
-        trace::Facts,
+        trace::RequestContext,
     },
 };
 
@@ -63,7 +63,7 @@ pub struct ResolveRefundRequest {
 pub async fn resolve(
     State(app): State<App>,
     AdminCaller { identity, .. }: AdminCaller<Operate>,
-    facts: Facts,
+    facts: RequestContext,
     Id(id): Id<RefundId>,
     query: RawPairs,
     JsonBody(body): JsonBody,

@@ -55,7 +55,7 @@ use alipayhk_gateway::{
     http::{
         Draining, HttpState, metrics,
         router::router,
-        serve::{Doors, serve},
+        serve::{ConnectionLimits, serve},
     },
     jobs::worker::{Worker, WorkerSettings},
     oidc::{Issuer, IssuerSettings},
@@ -840,8 +840,15 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
         draining: Draining::default(),
     };
     let serving = shutdown.clone();
-    TaskTracker::new()
-        .spawn(async move { serve(listener, router(state), Doors::default(), &serving).await });
+    TaskTracker::new().spawn(async move {
+        serve(
+            listener,
+            router(state),
+            ConnectionLimits::default(),
+            &serving,
+        )
+        .await
+    });
     Replica {
         app,
         worker,
