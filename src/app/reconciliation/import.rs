@@ -12,7 +12,7 @@ use super::{
 use crate::{
     alipay::files::Entry,
     app::App,
-    db::reconciliation::{Books, FileEnd, FileRef},
+    db::reconciliation::{FileEnd, FileRef, ReconciliationStore},
     domain::{
         access::principal::TenantScope,
         id::{FileId, ReconciliationId},
@@ -167,7 +167,7 @@ impl App {
                         books.compare(at, place.kind, rules).await?;
                         crashpoint!(self.db.failpoints, "import.compared");
                     } else if !is_dry_run {
-                        self.feed_back(&mut books, at, place.kind).await?;
+                        self.settle_from_file(&mut books, at, place.kind).await?;
                     }
                 }
             }
@@ -182,7 +182,7 @@ impl App {
     /// takes the place of its earlier version.
     async fn import(
         &self,
-        books: &mut Books,
+        books: &mut ReconciliationStore,
         id: ReconciliationId,
         files: Vec<Known>,
         watch: Option<Watch>,
@@ -229,7 +229,7 @@ impl App {
 
     async fn report(
         &self,
-        mut books: Books,
+        mut books: ReconciliationStore,
         id: ReconciliationId,
         is_replay: bool,
         order: &Order,
@@ -262,7 +262,7 @@ impl App {
     /// Reads a file on a thread of its own and loads it, at most a few batches ahead.
     async fn load(
         &self,
-        books: &mut Books,
+        books: &mut ReconciliationStore,
         at: FileRef<'_>,
         known: Known,
         watch: Option<std::sync::Arc<Watch>>,
@@ -283,7 +283,7 @@ impl App {
 
 /// The first differences of a dry run, before it is undone, and whether they are all.
 async fn differences_of_dry_run(
-    books: &mut Books,
+    books: &mut ReconciliationStore,
     id: ReconciliationId,
     at_most: usize,
 ) -> Result<(Vec<Difference>, bool), ReconcileError> {
@@ -311,7 +311,7 @@ pub struct Started {
 
 /// A reconciliation that was begun, and where its statements go.
 struct Begun {
-    books: Books,
+    books: ReconciliationStore,
     id: ReconciliationId,
     is_known: bool,
     is_complete: bool,

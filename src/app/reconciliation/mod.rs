@@ -5,10 +5,10 @@
 //! reads the files, takes what they prove into the books, and compares. The same files again are the
 //! same reconciliation; one that was cut is continued by bringing them again.
 
-mod feed_back;
 mod fetch;
 mod import;
 mod read;
+mod settle_from_file;
 mod staged;
 
 use crate::domain::{

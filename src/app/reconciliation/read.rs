@@ -2,7 +2,7 @@
 
 use crate::{
     app::{App, error::Error},
-    db::{error::Error as DbError, reconciliation::Books},
+    db::{error::Error as DbError, reconciliation::ReconciliationStore},
     domain::{
         access::principal::TenantScope,
         audit::By,
@@ -21,7 +21,7 @@ const PAGE: u16 = 5_000;
 /// Hands over the differences of a reconciliation, by file and line, for as long as `take` takes them; says
 /// whether it took all.
 pub(super) async fn each_difference(
-    books: &mut Books,
+    books: &mut ReconciliationStore,
     tenant_scope: TenantScope,
     id: ReconciliationId,
     filter: DifferenceFilter<'_>,

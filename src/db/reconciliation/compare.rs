@@ -1,6 +1,6 @@
 //! One file against the books, as one statement: every difference and every sum at once, or nothing.
 
-use super::{Books, FileRef, run};
+use super::{FileRef, ReconciliationStore, run};
 use chrono::NaiveTime;
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-impl Books {
+impl ReconciliationStore {
     /// Compares a file with the books. Does nothing where that was done.
     ///
     /// - A row is ours by our id, or by Alipay's; what it should say is in the payment or the refund.

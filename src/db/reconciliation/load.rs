@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Books, FileRef, run};
+use super::{FileRef, ReconciliationStore, run};
 use crate::{
     db::{
         error::Error,
@@ -59,7 +59,7 @@ pub struct Candidate {
     pub companions: Companions,
 }
 
-impl Books {
+impl ReconciliationStore {
     /// Adds rows, each with the order that it is about. Rows that are there already stay.
     #[tracing::instrument(name = "db.statement.load", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn add_rows(

@@ -59,7 +59,7 @@ use run;
 
 /// Where files are loaded and compared.
 #[derive(Debug)]
-pub struct Books {
+pub struct ReconciliationStore {
     db: Db,
     /// The connection with the transaction of a dry run, which is no pool's: dropped, it ends with
     /// whatever it wrote.
@@ -88,26 +88,26 @@ pub struct BegunFile {
 
 impl Db {
     /// The books as they are, where each statement commits.
-    pub fn books(&self) -> Books {
-        Books {
+    pub fn books(&self) -> ReconciliationStore {
+        ReconciliationStore {
             db: self.clone(),
             dry_run: None,
         }
     }
 
     /// The books for an import that changes nothing.
-    pub async fn books_for_dry_run(&self) -> Result<Books, Error> {
+    pub async fn books_for_dry_run(&self) -> Result<ReconciliationStore, Error> {
         let mut connection = self.bulk.connection_of_its_own().await?;
         let begin = sqlx::raw_sql("begin").execute(&mut connection);
         within(self.bulk.limits(), begin).await?;
-        Ok(Books {
+        Ok(ReconciliationStore {
             db: self.clone(),
             dry_run: Some(Box::new(connection)),
         })
     }
 }
 
-impl Books {
+impl ReconciliationStore {
     /// Whether nothing of what is written stays.
     pub const fn is_dry_run(&self) -> bool {
         self.dry_run.is_some()

@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{Books, run};
+use super::{ReconciliationStore, run};
 use crate::{
     db::{
         Db,
@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-impl Books {
+impl ReconciliationStore {
     /// Lists reconciliations, newest first, after `after`; one more than `limit` where there are more. A
     /// merchant's reach is what has rows of it.
     #[expect(clippy::too_many_lines, reason = "one statement")]

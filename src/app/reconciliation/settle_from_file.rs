@@ -17,7 +17,7 @@ use crate::{
         contradictions::Opened,
         error::Error as DbError,
         payments::record::{Owed, Recorded},
-        reconciliation::{Books, Candidate, FileRef, Pass},
+        reconciliation::{Candidate, FileRef, Pass, ReconciliationStore},
         refunds::PortalRefund,
     },
     domain::{
@@ -40,9 +40,9 @@ impl App {
     /// Settles what a file's rows prove: payments first, then refunds. The file is believed at once, with
     /// no further question to Alipay: it is Alipay's own book of a day that is over. A worker that asks at
     /// the same moment meets the version's guard, and one of the two truths finds itself known.
-    pub(super) async fn feed_back(
+    pub(super) async fn settle_from_file(
         &self,
-        books: &mut Books,
+        books: &mut ReconciliationStore,
         at: FileRef<'_>,
         kind: FileKind,
     ) -> Result<(), ReconcileError> {
