@@ -11,13 +11,13 @@ use crate::clock::Clock;
 /// Runs from a decision on, by the clock that cannot be set and by the one that goes on while the
 /// machine sleeps; the longer time counts.
 #[derive(Clone, Debug)]
-pub(super) struct Stopwatch {
+pub(super) struct Deadline {
     clock: Arc<dyn Clock>,
     instant: Instant,
     at: DateTime<Utc>,
 }
 
-impl Stopwatch {
+impl Deadline {
     pub(super) fn start(clock: &Arc<dyn Clock>) -> Self {
         Self {
             clock: Arc::clone(clock),
@@ -27,7 +27,7 @@ impl Stopwatch {
     }
 
     /// Whether more than `limit` has passed.
-    pub(super) fn is_over(&self, limit: Duration) -> bool {
+    pub(super) fn expired(&self, limit: Duration) -> bool {
         let by_the_wall = (self.clock.now() - self.at).to_std().unwrap_or_default();
         self.instant.elapsed().max(by_the_wall) > limit
     }

@@ -17,7 +17,7 @@ use super::{
     outcome::Told,
     record::{RecordError, Update},
 };
-use crate::app::{App, accounts::Account, deadline::Stopwatch};
+use crate::app::{App, accounts::Account, deadline::Deadline};
 use crate::{
     alipay::{
         client::Alipay,
@@ -100,7 +100,7 @@ pub(in crate::app) struct Begun {
     /// Whether a cancel that was sent before may take effect still.
     earlier_may_act: bool,
     /// Runs since before the intent was committed.
-    decided: Stopwatch,
+    decided: Deadline,
     /// Whom to ask: the account as it was when the intent was committed.
     account: Arc<Account>,
 }
@@ -131,7 +131,7 @@ impl App {
         ask: UpstreamCall,
     ) -> Result<Beginning, Interrupted> {
         let account = self.account(&payment.partner)?;
-        let decided = Stopwatch::start(&self.clock);
+        let decided = Deadline::start(&self.clock);
         let started = match ask {
             UpstreamCall::Cancel(reason) => Some(PaymentEvent::CancelStarted {
                 reason,
@@ -269,7 +269,7 @@ async fn call(alipay: &Alipay, begun: &Begun, ask: UpstreamCall) -> Reply {
                 partner_trans_id,
                 alipay_trans_id,
             };
-            let too_late = || decided.is_over(ask.leaves_within());
+            let too_late = || decided.expired(ask.leaves_within());
             let call = alipay.cancel(&request, too_late).await;
             Reply {
                 told: Told::Cancel {

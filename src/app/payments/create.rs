@@ -16,7 +16,7 @@ use super::{
 use crate::app::{
     App,
     accounts::Account,
-    deadline::Stopwatch,
+    deadline::Deadline,
     error::Error,
     insistence::{INTENT_DEADLINE, Insistence, LOOK_FOR_INTENT},
 };
@@ -88,7 +88,7 @@ struct Incoming {
     fingerprint: RequestFingerprint,
     scan_hash: [u8; 32],
     /// Runs since the request came in.
-    accepted: Stopwatch,
+    accepted: Deadline,
     /// Whom to pay; absent where no such account is configured.
     account: Option<Arc<Account>>,
 }
@@ -125,7 +125,7 @@ impl App {
             attempt_id: AttemptId::mint(),
             fingerprint: self.secret.fingerprint(&new),
             scan_hash: self.secret.scan_hash(&new),
-            accepted: Stopwatch::start(&self.clock),
+            accepted: Deadline::start(&self.clock),
             account: self
                 .account(&new.store.partner)
                 .ok()
@@ -392,7 +392,7 @@ impl App {
         let started = Instant::now();
         // Not sent, it fails at once: whatever another replica has asked meanwhile, there is no
         // trade, and there will be none.
-        let too_late = || incoming.accepted.is_over(SEND_WITHIN);
+        let too_late = || incoming.accepted.expired(SEND_WITHIN);
         let Some(account) = &incoming.account else {
             return;
         };

@@ -18,7 +18,7 @@ use crate::{
     app::{
         App,
         accounts::Account,
-        deadline::Stopwatch,
+        deadline::Deadline,
         error::Error,
         notifier::Awaited as _,
         payments::{
@@ -69,7 +69,7 @@ struct Begun {
     attempt_id: AttemptId,
     asked_at: DateTime<Utc>,
     /// Runs since before the intent was committed.
-    decided: Stopwatch,
+    decided: Deadline,
     /// Whom to ask: the account as it was when the intent was committed.
     account: Arc<Account>,
 }
@@ -248,7 +248,7 @@ impl App {
         ask: UpstreamCall,
     ) -> Result<Beginning, Interrupted> {
         let account = self.account(&refund.partner)?;
-        let decided = Stopwatch::start(&self.clock);
+        let decided = Deadline::start(&self.clock);
         let attempt_id = AttemptId::mint();
         let kind = match ask {
             UpstreamCall::Submit => AttemptKind::Refund,
@@ -363,10 +363,10 @@ impl App {
 pub(super) async fn send_refund(
     account: &Account,
     refund: &Refund,
-    decided: &Stopwatch,
+    decided: &Deadline,
 ) -> Call<RefundOutcome> {
     let request = refund_request(account, refund);
-    let too_late = || decided.is_over(SEND_WITHIN);
+    let too_late = || decided.expired(SEND_WITHIN);
     account.alipay.refund(&request, too_late).await
 }
 

@@ -12,7 +12,7 @@ use super::{ask::send_refund, limits, outcome::refund_event, record::RefundUpdat
 use crate::{
     app::{
         App,
-        deadline::Stopwatch,
+        deadline::Deadline,
         error::Error,
         insistence::{INTENT_DEADLINE, Insistence},
         payments::create::{INSIST_ON_RECORDING, INTENT_TRIES},
@@ -155,7 +155,7 @@ impl App {
         reply: oneshot::Sender<Result<IntentOutcome, Error>>,
     ) {
         crashpoint!(self.db.failpoints, "refund.accepted");
-        let decided = Stopwatch::start(&self.clock);
+        let decided = Deadline::start(&self.clock);
         let outcome = timeout(INTENT_DEADLINE, self.write_refund_intent(&incoming))
             .await
             .unwrap_or_else(|_| Err(Error::InDoubt("the intent took too long".into())));
@@ -279,7 +279,7 @@ impl App {
 
     /// Sends the request and records what came back. No database connection is held during the
     /// call.
-    async fn submit_refund(&self, refund: Refund, incoming: &Incoming, decided: &Stopwatch) {
+    async fn submit_refund(&self, refund: Refund, incoming: &Incoming, decided: &Deadline) {
         crashpoint!(self.db.failpoints, "refund.replied");
         let started = Instant::now();
         let Ok(account) = self.account(&refund.partner) else {

@@ -16,7 +16,7 @@ use crate::{
     app::{
         App,
         accounts::Account,
-        deadline::Stopwatch,
+        deadline::Deadline,
         error::Error,
         payments::{
             ask::INSIST_ON_RECORDING,
@@ -72,7 +72,7 @@ pub(super) struct Begun {
     pub(super) attempt_id: AttemptId,
     pub(super) asked_at: DateTime<Utc>,
     /// Runs since before the intent was committed.
-    pub(super) decided: Stopwatch,
+    pub(super) decided: Deadline,
     /// Whom to ask: the account as it was when the intent was committed.
     pub(super) account: Arc<Account>,
     pub(super) ask: UpstreamCall,
@@ -250,7 +250,7 @@ impl App {
         kind: AttemptKind,
     ) -> Result<Beginning, Interrupted> {
         let account = self.account(&registration.partner)?;
-        let decided = Stopwatch::start(&self.clock);
+        let decided = Deadline::start(&self.clock);
         let attempt_id = AttemptId::mint();
         let question = RegistrationQuestion {
             registration: &registration,
@@ -340,7 +340,7 @@ async fn call(
     account: &Account,
     registration: &Registration,
     ask: UpstreamCall,
-    decided: &Stopwatch,
+    decided: &Deadline,
 ) -> (Option<RegistrationEvent>, Answer) {
     let secondary_merchant_id = registration.secondary_merchant_id.clone();
     let store_id = registration.store_id.clone();
@@ -352,7 +352,7 @@ async fn call(
                 facts: registration.facts.clone(),
                 personal: *people,
             };
-            let too_late = || decided.is_over(SEND_WITHIN);
+            let too_late = || decided.expired(SEND_WITHIN);
             let call = account.alipay.maintain_store(&request, too_late).await;
             (Some(maintain_event(call.outcome)), call.answer)
         }

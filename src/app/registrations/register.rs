@@ -13,7 +13,7 @@ use crate::{
         App,
         accounts::Account,
         admission::Permit,
-        deadline::Stopwatch,
+        deadline::Deadline,
         error::Error,
         insistence::{INTENT_DEADLINE, Insistence},
     },
@@ -196,7 +196,7 @@ impl App {
         incoming: &Incoming,
         existing: Option<&Registration>,
     ) -> Result<Option<Begun>, DbError> {
-        let decided = Stopwatch::start(&self.clock);
+        let decided = Deadline::start(&self.clock);
         let attempt_id = AttemptId::mint();
         let new_id = existing.map_or_else(RegistrationId::mint, |existing| existing.id);
         let sealed = self.secret.seal_people(new_id, &incoming.wish.personal);
