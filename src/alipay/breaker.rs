@@ -12,7 +12,7 @@ use crate::domain::{
     door::{Closed, Door, Refusal},
 };
 
-pub(super) struct Switch {
+pub(super) struct CircuitBreaker {
     partner: String,
     state: Mutex<State>,
 }
@@ -65,7 +65,7 @@ impl State {
     }
 }
 
-impl Switch {
+impl CircuitBreaker {
     pub(super) fn new(partner: &str, silent_calls: u32, access_refusals: u32) -> Self {
         // So that it is shown from the start.
         held_back().increment(0.0);
@@ -102,8 +102,8 @@ impl Switch {
         self.lock().breaker.admit(now)
     }
 
-    pub(super) fn heard(&self, at: DateTime<Utc>) {
-        if self.change(|state| state.breaker.heard(at)) {
+    pub(super) fn record_success(&self, at: DateTime<Utc>) {
+        if self.change(|state| state.breaker.record_success(at)) {
             tracing::info!(
                 alipay.partner = self.partner,
                 "Alipay answers again: new payments and refunds are taken"
@@ -111,8 +111,8 @@ impl Switch {
         }
     }
 
-    pub(super) fn silent(&self, begun: DateTime<Utc>, at: DateTime<Utc>) {
-        if self.change(|state| state.breaker.silent(begun, at)) {
+    pub(super) fn record_failure(&self, begun: DateTime<Utc>, at: DateTime<Utc>) {
+        if self.change(|state| state.breaker.record_failure(begun, at)) {
             metrics::counter!("alipay_breaker_openings_total").increment(1);
             tracing::error!(
                 alipay.partner = self.partner,
@@ -160,7 +160,7 @@ impl Switch {
 }
 
 /// An account that is read again begins anew: what was held back no longer is.
-impl Drop for Switch {
+impl Drop for CircuitBreaker {
     fn drop(&mut self) {
         if self.held_back().is_some() {
             held_back().decrement(1.0);

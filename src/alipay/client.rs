@@ -8,7 +8,7 @@ use tracing::{Instrument as _, Span, field};
 use url::Url;
 
 use super::{
-    breaker::{self, HeldBack, NotAdmitted, Switch},
+    breaker::{self, CircuitBreaker, HeldBack, NotAdmitted},
     error::{Fault, SetupError},
     keyring::Keyring,
     notification::{NotificationError, VerifiedNotification},
@@ -108,7 +108,7 @@ pub struct Alipay(Arc<Inner>);
 struct Inner {
     settings: AlipaySettings,
     transport: Transport,
-    switch: Switch,
+    switch: CircuitBreaker,
     clock: Arc<dyn Clock>,
 }
 
@@ -124,7 +124,7 @@ impl Alipay {
             settings.connect_timeout,
             &settings.extra_root_certificates,
         )?;
-        let switch = Switch::new(partner, settings.breaker_calls, settings.access_refusals);
+        let switch = CircuitBreaker::new(partner, settings.breaker_calls, settings.access_refusals);
         Ok(Self(Arc::new(Inner {
             settings,
             transport,
@@ -384,8 +384,8 @@ impl Alipay {
         let posted = self.0.transport.post(form, deadline).await;
         let ended = self.0.clock.now();
         match &posted {
-            Err(fault) if fault.is_outage => self.0.switch.silent(begun, ended),
-            _ => self.0.switch.heard(ended),
+            Err(fault) if fault.is_outage => self.0.switch.record_failure(begun, ended),
+            _ => self.0.switch.record_success(ended),
         }
         let body = posted?;
         failpoint!(

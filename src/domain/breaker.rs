@@ -81,7 +81,7 @@ impl Breaker {
     }
 
     /// A call was answered. `true`: this closed the breaker.
-    pub fn heard(&mut self, at: DateTime<Utc>) -> bool {
+    pub fn record_success(&mut self, at: DateTime<Utc>) -> bool {
         let was_open = self.is_open();
         self.heard_at = self.heard_at.max(Some(at));
         self.state = State::Closed { run: 0, last: None };
@@ -89,8 +89,10 @@ impl Breaker {
     }
 
     /// A call that was begun at `begun` ended without an answer. `true`: this opened the breaker.
-    pub fn silent(&mut self, begun: DateTime<Utc>, at: DateTime<Utc>) -> bool {
-        let is_stale = self.heard_at.is_some_and(|heard| begun < heard);
+    pub fn record_failure(&mut self, begun: DateTime<Utc>, at: DateTime<Utc>) -> bool {
+        let is_stale = self
+            .heard_at
+            .is_some_and(|record_success| begun < record_success);
         if self.opens_after == 0 || is_stale {
             return false;
         }
@@ -141,10 +143,10 @@ mod tests {
             let now = second(*at);
             match step {
                 Heard => {
-                    breaker.heard(now);
+                    breaker.record_success(now);
                 }
                 Silent(begun) => {
-                    breaker.silent(second(*begun), now);
+                    breaker.record_failure(second(*begun), now);
                 }
                 Admit(expected) => assert_eq!(breaker.admit(now), *expected, "{at}: {steps:?}"),
             }
