@@ -147,7 +147,7 @@ struct Looks {
 }
 
 /// What a worker visits.
-trait Visited: Debug + Send + 'static {
+trait Job: Debug + Send + 'static {
     /// Whose it is.
     fn merchant_id(&self) -> MerchantId;
 
@@ -163,7 +163,7 @@ trait Visited: Debug + Send + 'static {
         Self: Sized;
 }
 
-impl Visited for Payment {
+impl Job for Payment {
     fn merchant_id(&self) -> MerchantId {
         self.merchant_id
     }
@@ -177,7 +177,7 @@ impl Visited for Payment {
     }
 }
 
-impl Visited for Refund {
+impl Job for Refund {
     fn merchant_id(&self) -> MerchantId {
         self.merchant_id
     }
@@ -192,7 +192,7 @@ impl Visited for Refund {
     }
 }
 
-impl Visited for Registration {
+impl Job for Registration {
     fn merchant_id(&self) -> MerchantId {
         self.merchant_id
     }
@@ -288,7 +288,7 @@ impl Worker {
         let mut housekeeping_at = Instant::now();
         while !stop.is_cancelled() {
             if Instant::now() >= housekeeping_at {
-                self.keep_house().await;
+                self.run_maintenance().await;
                 housekeeping_at = Instant::now() + HOUSEKEEPING_INTERVAL;
             }
             let looks = self.visit_due(&stop).await;
@@ -378,7 +378,7 @@ impl Worker {
     }
 
     /// Claims what is due for a lane and starts the visits.
-    async fn look<T: Visited>(
+    async fn look<T: Job>(
         &self,
         lane: &Lane,
         stop: &CancellationToken,
@@ -416,7 +416,7 @@ impl Worker {
         }
     }
 
-    async fn start_all<T: Visited>(&self, claims: Claims<T>, places: Vec<OwnedSemaphorePermit>) {
+    async fn start_all<T: Job>(&self, claims: Claims<T>, places: Vec<OwnedSemaphorePermit>) {
         for (claim, place) in claims.into_iter().zip(places) {
             match claim {
                 Ok(claimed) => self.start(claimed, place),
@@ -426,7 +426,7 @@ impl Worker {
     }
 
     /// Runs one visit on the tracker, for no longer than its lease.
-    fn start<T: Visited>(&self, claimed: Claimed<T>, place: OwnedSemaphorePermit) {
+    fn start<T: Job>(&self, claimed: Claimed<T>, place: OwnedSemaphorePermit) {
         let (app, lease) = (self.app.clone(), self.settings.lease);
         let hard_stop = self.hard_stop.clone();
         let span = tracing::info_span!(
@@ -463,7 +463,7 @@ impl Worker {
     }
 
     /// What keeps the schedule whole: whatever is open has a row (R12).
-    pub async fn keep_house(&self) {
+    pub async fn run_maintenance(&self) {
         let db = &self.app.db;
         crashpoint!(db.failpoints, "worker.keeping_house");
         if let Err(error) = db.recreate_missing_follow_ups().await {
@@ -511,7 +511,7 @@ impl Problem {
 }
 
 /// One visit with its errors handled: an error or a panic parks or delays this row alone (C10).
-async fn visit<T: Visited>(
+async fn visit<T: Job>(
     app: &App,
     claimed: Claimed<T>,
     lease: Duration,

@@ -324,7 +324,7 @@ impl History<'_> {
             }
             Operation::KeepHouse => {
                 let replica = self.replica();
-                let house = self.world.replicas[replica].worker.keep_house();
+                let house = self.world.replicas[replica].worker.run_maintenance();
                 unless_stopped(self.world, replica, house).await;
             }
             Operation::GiveBack => {
