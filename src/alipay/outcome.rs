@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use crate::domain::{
     attempt::Answer,
     payments::payment::{Charge, Failure},
-    registrations::Echo,
+    registrations::RegisteredData,
 };
 
 /// One call: what it means, and the record for the attempt's row.
@@ -211,26 +211,26 @@ pub enum StoreStatusOutcome {
     /// Approved.
     Approved {
         /// What is registered.
-        echo: Box<Echo>,
+        echo: Box<RegisteredData>,
         /// `ARCHIVED`, `ACTIVATED`, `INACTIVATE`, or a value not yet known to us.
         store_status: Option<String>,
     },
     /// The first registration is under review.
     UnderReview {
         /// What is registered.
-        echo: Box<Echo>,
+        echo: Box<RegisteredData>,
     },
     /// A change is under review; what was approved before holds.
     ModificationUnderReview {
         /// What is registered.
-        echo: Box<Echo>,
+        echo: Box<RegisteredData>,
     },
     /// Refused.
     Rejected {
         /// Alipay's reason.
         reason: Option<String>,
         /// What is registered.
-        echo: Box<Echo>,
+        echo: Box<RegisteredData>,
     },
     /// No such merchant and store.
     NotRegistered,

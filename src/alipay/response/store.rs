@@ -12,7 +12,7 @@ use crate::{
         request::{IN_STORE, MaintainStoreRequest, Service, StoreStatusRequest},
         result_code::{self, Codes, Meaning},
     },
-    domain::{attempt::AnswerClass, registrations::Echo, text::is_deceptive},
+    domain::{attempt::AnswerClass, registrations::RegisteredData, text::is_deceptive},
 };
 
 /// What only the answers of other services name; their signatures would be just as good.
@@ -202,9 +202,9 @@ fn read_status_failure(fields: &Fields, codes: &Codes) -> Reading<StoreStatusOut
 }
 
 /// What the answer repeats of the registered data, people left out.
-fn echo(fields: &Fields) -> Echo {
+fn echo(fields: &Fields) -> RegisteredData {
     let text = |name| fields.owned(name);
-    Echo {
+    RegisteredData {
         secondary_merchant_name: text("secondary_merchant_name"),
         secondary_merchant_type: text("secondary_merchant_type"),
         store_name: text("store_name"),

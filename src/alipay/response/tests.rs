@@ -27,7 +27,7 @@ use crate::{
             buyer::{BuyerLoginId, BuyerUserId},
             payment::{Charge, RetryAdvice},
         },
-        registrations::Echo,
+        registrations::RegisteredData,
     },
 };
 
@@ -1134,9 +1134,9 @@ fn read_status(fields: &[(&'static str, &'static str)]) -> Result<StoreStatusOut
 #[test]
 fn a_registrations_status_comes_with_what_is_registered() {
     let named = ("store_name", "Demo Cafe Central");
-    let echo = Box::new(Echo {
+    let echo = Box::new(RegisteredData {
         store_name: Some("Demo Cafe Central".to_owned()),
-        ..Echo::default()
+        ..RegisteredData::default()
     });
     assert_eq!(
         read_status(&[("status", "FAILED"), ("reject_reason", "High risk"), named]),

@@ -12,7 +12,7 @@ use crate::{
             payment::{CancelReason, Payment, PaymentEvent, PaymentState},
             plan::{Plan, never_existed, pay_acts_until},
         },
-        reconciliation::{Companions, Verdict, daily_file::FileRow, judge_payment},
+        reconciliation::{SiblingRows, Verdict, daily_file::FileRow, judge_payment},
     },
 };
 
@@ -68,7 +68,7 @@ pub(in crate::app) enum Told {
         earlier_may_act: bool,
     },
     /// A row of a daily file, and what else files say.
-    File(Box<FileRow>, FileId, Companions),
+    File(Box<FileRow>, FileId, SiblingRows),
 }
 
 impl Told {
@@ -84,8 +84,8 @@ impl Told {
                 asked_at,
                 earlier_may_act,
             } => cancel_event(outcome.clone(), plan, payment, *earlier_may_act, *asked_at),
-            Self::File(row, file, companions) => {
-                return match judge_payment(row, *file, payment, *companions) {
+            Self::File(row, file, sibling_rows) => {
+                return match judge_payment(row, *file, payment, *sibling_rows) {
                     Verdict::Settles(event) => Meaning::Event(event),
                     Verdict::Claims(event) => Meaning::Claim(event),
                     Verdict::Agrees | Verdict::Contradicts => Meaning::Nothing,

@@ -99,7 +99,7 @@ impl App {
             told: Some(Told::File(
                 Box::new(candidate.row.clone()),
                 line.file_id,
-                candidate.companions,
+                candidate.sibling_rows,
             )),
             fence: None,
             reschedule: false,
@@ -132,7 +132,7 @@ impl App {
             .payment(refund.merchant_id, refund.payment_id)
             .await?;
         let payment = payment.ok_or(RecordError::Missing)?;
-        if tells_of_another(&candidate.row, &payment, candidate.companions) {
+        if tells_of_another(&candidate.row, &payment, candidate.sibling_rows) {
             return Ok(());
         }
         let event = match judge_refund(&candidate.row, &refund) {
@@ -198,7 +198,7 @@ impl App {
                 .payment(subject.merchant_id, subject.payment_id)
                 .await?;
             let payment = payment.ok_or(RecordError::Missing)?;
-            match judge_portal_refund(&candidate.row, &payment, candidate.companions) {
+            match judge_portal_refund(&candidate.row, &payment, candidate.sibling_rows) {
                 Verdict::Settles(()) => {}
                 Verdict::Claims(()) => {
                     let minor = candidate.row.amount.minor();

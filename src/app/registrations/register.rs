@@ -27,7 +27,7 @@ use crate::{
         follow_ups::schedule::Subject,
         id::{AttemptId, RegistrationId},
         registrations::{
-            Fingerprint, PersonalData, Registration, RegistrationActor, ShopFacts, Wish,
+            Decision, Fingerprint, PersonalData, Registration, RegistrationActor, ShopFacts,
         },
     },
 };
@@ -169,12 +169,12 @@ impl App {
             if let Some(existing) = &existing {
                 let subject = Subject::Registration(existing.id);
                 match existing.resolve_conflict(&incoming.fingerprint, incoming.drivers.as_ref()) {
-                    Wish::Unchanged => {
+                    Decision::Unchanged => {
                         return Ok(IntentOutcome::Unchanged(Box::new(existing.clone())));
                     }
-                    Wish::ReviewUnderWay => return Err(Error::ReviewUnderWay { subject }),
-                    Wish::DriversAreFixed => return Err(Error::DriversAreFixed { subject }),
-                    Wish::Submit => {}
+                    Decision::ReviewUnderWay => return Err(Error::ReviewUnderWay { subject }),
+                    Decision::DriversAreFixed => return Err(Error::DriversAreFixed { subject }),
+                    Decision::Submit => {}
                 }
             }
             match self.submit_once(incoming, existing.as_ref()).await {

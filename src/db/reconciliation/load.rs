@@ -13,7 +13,7 @@ use crate::{
         id::{MerchantId, PaymentId, RefundId},
         money::{Currency, Money},
         reconciliation::{
-            Companions,
+            SiblingRows,
             daily_file::{FileKind, FileRow, FileSummary, RowFault, RowType, Settlement},
         },
     },
@@ -56,7 +56,7 @@ pub struct Candidate {
     /// The order.
     pub subject: SubjectIds,
     /// What else is known of it.
-    pub companions: Companions,
+    pub sibling_rows: SiblingRows,
 }
 
 impl ReconciliationStore {
@@ -438,7 +438,7 @@ impl TryFrom<CandidateRow> for Candidate {
                 payment_id: row.payment_id.into(),
                 refund_id: row.refund_id.map(RefundId::from),
             },
-            companions: Companions {
+            sibling_rows: SiblingRows {
                 canceled: row.canceled,
                 other_merchant: row.other_merchant,
                 corrects_wallet: row.corrects_wallet,

@@ -12,7 +12,7 @@ use crate::domain::{
     access::principal::TenantScope,
     id::{MerchantId, RegistrationId},
     registrations::{
-        Fingerprint, InForce, PersonalData, Registration, RegistrationActor, RegistrationChange,
+        Approved, Fingerprint, PersonalData, Registration, RegistrationActor, RegistrationChange,
         RegistrationFilter, RegistrationStatus, Rejection, ShopFacts, Submission,
     },
 };
@@ -118,7 +118,7 @@ impl TryFrom<RegistrationRow> for Registration {
             row.approved_at,
         ) {
             (Some(secondary_merchant_name), Some(store_name), Some(store_industry), Some(at)) => {
-                Some(InForce {
+                Some(Approved {
                     secondary_merchant_name,
                     store_name,
                     store_industry,

@@ -22,7 +22,7 @@ pub enum Verdict<E> {
 
 /// What the files say of the same payment besides the row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Companions {
+pub struct SiblingRows {
     /// There is a row that all of the money went back by a cancel. A payment that was paid and
     /// cancelled must never be read as paid in between (`docs/invariants.md` M6).
     pub canceled: bool,
@@ -37,9 +37,9 @@ pub fn judge_payment(
     row: &FileRow,
     file: FileId,
     payment: &Payment,
-    companions: Companions,
+    sibling_rows: SiblingRows,
 ) -> Verdict<PaymentEvent> {
-    if tells_of_another(row, payment, companions) {
+    if tells_of_another(row, payment, sibling_rows) {
         return Verdict::Contradicts;
     }
     if row.amount != payment.amount {
@@ -54,7 +54,7 @@ pub fn judge_payment(
             _ => Verdict::Contradicts,
         };
     }
-    let went_back = row.row_type.gives_back() || companions.canceled;
+    let went_back = row.row_type.gives_back() || sibling_rows.canceled;
     match (&payment.state, row.row_type.gives_back()) {
         (PaymentState::Processing(_) | PaymentState::Unresolved, _) if went_back => {
             Verdict::Settles(closed(row, file, payment))
@@ -125,7 +125,7 @@ pub fn judge_refund(row: &FileRow, refund: &Refund) -> Verdict<RefundEvent> {
 pub fn judge_portal_refund(
     row: &FileRow,
     payment: &Payment,
-    companions: Companions,
+    sibling_rows: SiblingRows,
 ) -> Verdict<()> {
     let is_sane = row.amount.currency() == payment.amount.currency()
         && row.amount.minor() >= 1
@@ -135,7 +135,7 @@ pub fn judge_portal_refund(
         .partner_transaction_id
         .as_deref()
         .is_some_and(|id| id != payment.partner_trans_id.as_str());
-    if !is_sane || !is_new_id || tells_of_another(row, payment, companions) {
+    if !is_sane || !is_new_id || tells_of_another(row, payment, sibling_rows) {
         Verdict::Contradicts
     } else if fits {
         Verdict::Settles(())
@@ -154,7 +154,7 @@ fn returns_a_part(row: &FileRow, payment: &Payment) -> bool {
 /// Whether a row was found by one id of a payment, or of a refund of it, and names another trade, another
 /// wallet or another merchant beside it: two ids that were swapped, or that a spreadsheet rounded. It
 /// proves nothing of the payment. The comparison of the file tells the same (`identity_differs`).
-pub fn tells_of_another(row: &FileRow, payment: &Payment, companions: Companions) -> bool {
+pub fn tells_of_another(row: &FileRow, payment: &Payment, sibling_rows: SiblingRows) -> bool {
     let told_trade = row.alipay_trans_id.as_deref();
     // A refund has an id of its own, and a settlement names a cancelled trade by Alipay's.
     let told_payment = row
@@ -163,8 +163,8 @@ pub fn tells_of_another(row: &FileRow, payment: &Payment, companions: Companions
         .filter(|id| row.row_type != RowType::Refund && Some(*id) != told_trade);
     differ(told_trade, payment.alipay_trans_id.as_deref())
         || differ(told_payment, Some(payment.partner_trans_id.as_str()))
-        || (differs_in_wallet(row, payment) && !corrects_the_wallet(payment, companions))
-        || companions.other_merchant
+        || (differs_in_wallet(row, payment) && !corrects_the_wallet(payment, sibling_rows))
+        || sibling_rows.other_merchant
 }
 
 fn differ(told: Option<&str>, known: Option<&str>) -> bool {
@@ -177,9 +177,9 @@ fn differs_in_wallet(row: &FileRow, payment: &Payment) -> bool {
 }
 
 /// Whether nobody but an earlier version of the file has named the wallet; meanwhile an answer may have.
-fn corrects_the_wallet(payment: &Payment, companions: Companions) -> bool {
+fn corrects_the_wallet(payment: &Payment, sibling_rows: SiblingRows) -> bool {
     let by_file = payment.charge.as_ref();
-    companions.corrects_wallet && by_file.is_some_and(|charge| charge.wallet_file.is_some())
+    sibling_rows.corrects_wallet && by_file.is_some_and(|charge| charge.wallet_file.is_some())
 }
 
 fn paid(row: &FileRow, file: FileId, payment: &Payment) -> PaymentEvent {

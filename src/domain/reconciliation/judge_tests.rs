@@ -44,9 +44,9 @@ fn file() -> FileId {
 fn judge_payment(
     row: &FileRow,
     payment: &Payment,
-    companions: Companions,
+    sibling_rows: SiblingRows,
 ) -> Verdict<PaymentEvent> {
-    super::judge_payment(row, file(), payment, companions)
+    super::judge_payment(row, file(), payment, sibling_rows)
 }
 
 fn failed() -> PaymentState {
@@ -78,10 +78,10 @@ fn told(verdict: &Verdict<PaymentEvent>) -> &'static str {
 
 #[test]
 fn m6_each_row_against_each_state_of_a_payment() {
-    let none = Companions::default();
-    let with_cancel = Companions {
+    let none = SiblingRows::default();
+    let with_cancel = SiblingRows {
         canceled: true,
-        ..Companions::default()
+        ..SiblingRows::default()
     };
     let states = [
         PaymentState::Processing(ProcessingReason::Submitting),
@@ -142,14 +142,14 @@ fn m12_a_cancel_of_what_refunds_left_is_asked_about() {
         let part = |minor| Money::new(minor, Currency::HKD);
         for row_type in [RowType::Cancel, RowType::Reversal] {
             let rest = row(row_type, part(minor - 1));
-            let verdict = judge_payment(&rest, &payment, Companions::default());
+            let verdict = judge_payment(&rest, &payment, SiblingRows::default());
             assert_eq!(told(&verdict), expected, "{:?}", payment.state);
         }
         for wrong in [
             row(RowType::Cancel, part(minor + 1)),
             row(RowType::Payment, part(minor - 1)),
         ] {
-            let verdict = judge_payment(&wrong, &payment, Companions::default());
+            let verdict = judge_payment(&wrong, &payment, SiblingRows::default());
             assert_eq!(told(&verdict), "contradicts", "{:?}", payment.state);
         }
     }
@@ -167,7 +167,7 @@ fn what_settles_a_payment_is_a_legal_event_of_it() {
             (RowType::Cancel, "canceled"),
         ] {
             let row = row(row_type, payment.amount);
-            let Verdict::Settles(event) = judge_payment(&row, &payment, Companions::default())
+            let Verdict::Settles(event) = judge_payment(&row, &payment, SiblingRows::default())
             else {
                 panic!("{row_type:?} settles {:?}", payment.state);
             };
@@ -182,7 +182,7 @@ fn a_cancel_that_is_under_way_is_ended_by_its_row_unless_refunds_hold_money() {
     let mut payment = payment(PaymentState::Succeeded);
     payment.canceling = Some(CancelReason::Requested);
     let row = row(RowType::Cancel, payment.amount);
-    let none = Companions::default();
+    let none = SiblingRows::default();
     assert_eq!(told(&judge_payment(&row, &payment, none)), "closed");
     payment.refund_reserved_minor = 1;
     assert_eq!(told(&judge_payment(&row, &payment, none)), "claims_closed");
@@ -191,7 +191,7 @@ fn a_cancel_that_is_under_way_is_ended_by_its_row_unless_refunds_hold_money() {
 #[test]
 fn another_amount_currency_or_trade_settles_nothing() {
     let mut payment = payment(PaymentState::Unresolved);
-    let none = Companions::default();
+    let none = SiblingRows::default();
     let usd = Currency::from_code("USD").expect("a currency");
     for amount in [
         Money::new(payment.amount.minor() + 1, Currency::HKD),
@@ -213,7 +213,7 @@ fn a_row_that_names_another_trade_wallet_or_merchant_settles_nothing() {
         wallet: Some("ALIPAYHK".to_owned()),
         ..Charge::default()
     });
-    let none = Companions::default();
+    let none = SiblingRows::default();
     let our_id = Some(known.partner_trans_id.as_str().to_owned());
     let row = |change: fn(&mut FileRow)| {
         let mut row = row(RowType::Payment, known.amount);
@@ -222,7 +222,7 @@ fn a_row_that_names_another_trade_wallet_or_merchant_settles_nothing() {
         row
     };
     let text = |text: &str| Some(text.to_owned());
-    for (what, row, companions, is_another) in [
+    for (what, row, sibling_rows, is_another) in [
         ("the same", row(|_| {}), none, false),
         (
             "less is said",
@@ -263,7 +263,7 @@ fn a_row_that_names_another_trade_wallet_or_merchant_settles_nothing() {
         (
             "another merchant",
             row(|_| {}),
-            Companions {
+            SiblingRows {
                 other_merchant: true,
                 ..none
             },
@@ -271,13 +271,13 @@ fn a_row_that_names_another_trade_wallet_or_merchant_settles_nothing() {
         ),
     ] {
         assert_eq!(
-            tells_of_another(&row, &known, companions),
+            tells_of_another(&row, &known, sibling_rows),
             is_another,
             "{what}"
         );
         let expected = if is_another { "contradicts" } else { "paid" };
         assert_eq!(
-            told(&judge_payment(&row, &known, companions)),
+            told(&judge_payment(&row, &known, sibling_rows)),
             expected,
             "{what}"
         );
@@ -335,7 +335,7 @@ fn m3_a_portal_refund_is_taken_up_to_what_is_left_of_a_paid_payment() {
         judge_portal_refund(
             &row(RowType::Refund, Money::new(minor, Currency::HKD)),
             payment,
-            Companions::default(),
+            SiblingRows::default(),
         )
     };
     assert_eq!(of(left, &payment), Verdict::Settles(()));
@@ -361,15 +361,15 @@ fn m3_a_portal_refund_is_taken_up_to_what_is_left_of_a_paid_payment() {
 /// has said gives way to the whole one.
 #[test]
 fn a_wallet_is_corrected_where_only_an_earlier_version_of_the_file_named_it() {
-    let corrects = Companions {
+    let corrects = SiblingRows {
         corrects_wallet: true,
-        ..Companions::default()
+        ..SiblingRows::default()
     };
     let earlier = Some(FileId::from(uuid::Uuid::from_u128(6)));
     for state in [PaymentState::Succeeded, canceled(true)] {
-        for (wallet_file, companions, expected) in [
+        for (wallet_file, sibling_rows, expected) in [
             (earlier, corrects, "wallet_named"),
-            (earlier, Companions::default(), "contradicts"),
+            (earlier, SiblingRows::default(), "contradicts"),
             // An answer has named it since the file was looked at.
             (None, corrects, "contradicts"),
         ] {
@@ -380,7 +380,7 @@ fn a_wallet_is_corrected_where_only_an_earlier_version_of_the_file_named_it() {
                 ..Charge::default()
             });
             let row = row(RowType::Payment, known.amount);
-            let verdict = judge_payment(&row, &known, companions);
+            let verdict = judge_payment(&row, &known, sibling_rows);
             assert_eq!(told(&verdict), expected, "{state:?} {wallet_file:?}");
             let Verdict::Settles(event) = verdict else {
                 continue;
@@ -410,12 +410,12 @@ fn a_row_with_another_wallet_than_the_unpaid_trade_had_settles_nothing() {
     waits.unpaid_wallet = Some("ALIPAYCN".to_owned());
     let mut row = row(RowType::Payment, waits.amount);
     assert_eq!(
-        told(&judge_payment(&row, &waits, Companions::default())),
+        told(&judge_payment(&row, &waits, SiblingRows::default())),
         "contradicts"
     );
     row.wallet = None;
     let Verdict::Settles(PaymentEvent::Paid { charge, .. }) =
-        judge_payment(&row, &waits, Companions::default())
+        judge_payment(&row, &waits, SiblingRows::default())
     else {
         panic!("it was paid");
     };

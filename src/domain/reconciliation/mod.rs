@@ -13,7 +13,7 @@ mod report;
 pub mod statement;
 
 pub use judge::{
-    Companions, Verdict, judge_payment, judge_portal_refund, judge_refund, tells_of_another,
+    SiblingRows, Verdict, judge_payment, judge_portal_refund, judge_refund, tells_of_another,
 };
 pub use report::{
     Counts, Difference, DifferenceClass, DifferenceFilter, ReconciledFile, Reconciliation,

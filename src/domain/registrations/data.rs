@@ -168,7 +168,7 @@ impl fmt::Debug for Driver {
 /// What Alipay says is registered, as far as its answer says it. Nothing in it names people but the
 /// merchant's own name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Echo {
+pub struct RegisteredData {
     pub secondary_merchant_name: Option<String>,
     pub secondary_merchant_type: Option<String>,
     pub store_name: Option<String>,
@@ -191,7 +191,7 @@ pub enum Agreement {
     Silent,
 }
 
-impl Echo {
+impl RegisteredData {
     /// Compares with what was sent. Blanks and capitals are Alipay's to change.
     pub fn compare(&self, sent: &ShopFacts) -> Agreement {
         let registration_no = sent.registration_no.as_deref();
@@ -286,15 +286,15 @@ mod tests {
     #[test]
     fn an_echo_agrees_differs_or_says_nothing() {
         let sent = super::super::tests::facts();
-        let echo = |store_name: &str| Echo {
+        let echo = |store_name: &str| RegisteredData {
             store_name: Some(store_name.to_owned()),
-            ..Echo::default()
+            ..RegisteredData::default()
         };
-        assert_eq!(Echo::default().compare(&sent), Agreement::Silent);
+        assert_eq!(RegisteredData::default().compare(&sent), Agreement::Silent);
         let respelled = echo(" demo  Cafe central ");
         assert_eq!(respelled.compare(&sent), Agreement::Agrees);
         assert_eq!(echo("Other Cafe").compare(&sent), Agreement::Differs);
-        let unsent = Echo {
+        let unsent = RegisteredData {
             registration_no: Some("BR1".to_owned()),
             ..echo("Demo Cafe Central")
         };

@@ -20,7 +20,7 @@ use chrono::{DateTime, Utc};
 use super::id::{ApiKeyId, FollowUpId, MerchantId, RegistrationId};
 
 pub use data::{
-    Agreement, Driver, Echo, MAX_DRIVERS, MerchantType, PersonalData, ShopFacts, TAXI,
+    Agreement, Driver, MAX_DRIVERS, MerchantType, PersonalData, RegisteredData, ShopFacts, TAXI,
     is_alipay_id, is_same_plate,
 };
 pub use plan::{RegistrationStep, gives_up_at, next_check_at, next_step};
@@ -114,7 +114,7 @@ pub struct Rejection {
 
 /// What was approved last: what payments say of the shop.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InForce {
+pub struct Approved {
     /// The merchant's legal name.
     pub secondary_merchant_name: String,
     /// The shop's name.
@@ -151,7 +151,7 @@ pub struct Registration {
     /// The submission of these data.
     pub submission: Submission,
     /// What was approved last, if anything is.
-    pub in_force: Option<InForce>,
+    pub in_force: Option<Approved>,
     /// `ARCHIVED`, `ACTIVATED`, `INACTIVATE` or another word of Alipay's.
     pub store_status: Option<String>,
     /// When Alipay is asked next; absent where that is not planned.
@@ -164,7 +164,7 @@ pub struct Registration {
 
 /// What a wish to register these data comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum Decision {
     /// To be sent.
     Submit,
     /// What was sent last, and is under review or approved: nothing is asked.
@@ -181,7 +181,7 @@ impl Registration {
         &self,
         fingerprint: &Fingerprint,
         drivers: Option<&Fingerprint>,
-    ) -> Wish {
+    ) -> Decision {
         let same = self.submission.fingerprint == *fingerprint;
         match self.status {
             RegistrationStatus::Submitting
@@ -191,21 +191,21 @@ impl Registration {
             | RegistrationStatus::Approved
                 if same =>
             {
-                Wish::Unchanged
+                Decision::Unchanged
             }
             RegistrationStatus::Submitting
             | RegistrationStatus::Unknown
             | RegistrationStatus::UnderReview
-            | RegistrationStatus::ModificationReview => Wish::ReviewUnderWay,
+            | RegistrationStatus::ModificationReview => Decision::ReviewUnderWay,
             RegistrationStatus::Approved
                 if self.submission.drivers.is_some()
                     && self.submission.drivers.as_ref() != drivers =>
             {
-                Wish::DriversAreFixed
+                Decision::DriversAreFixed
             }
             RegistrationStatus::Approved
             | RegistrationStatus::Rejected
-            | RegistrationStatus::Unresolved => Wish::Submit,
+            | RegistrationStatus::Unresolved => Decision::Submit,
         }
     }
 }

@@ -3,8 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    InForce, Registration, RegistrationStatus as Status, Rejection,
-    data::{Agreement, Echo, plain},
+    Approved, Registration, RegistrationStatus as Status, Rejection,
+    data::{Agreement, RegisteredData, plain},
 };
 
 /// How long after Alipay has accepted a registration it may still say that it does not know it.
@@ -29,12 +29,12 @@ pub enum RegistrationEvent {
         /// Whether it is a change of what was approved before.
         is_change: bool,
         /// What Alipay says is registered.
-        echo: Echo,
+        echo: RegisteredData,
     },
     /// Alipay has approved.
     Approved {
         /// What Alipay says is registered.
-        echo: Echo,
+        echo: RegisteredData,
         /// Alipay's word for the shop's own state.
         store_status: Option<String>,
     },
@@ -43,7 +43,7 @@ pub enum RegistrationEvent {
         /// Alipay's words.
         reason: Option<String>,
         /// What Alipay says was submitted.
-        echo: Echo,
+        echo: RegisteredData,
     },
     /// Alipay knows no such merchant and store.
     NotRegistered,
@@ -144,7 +144,7 @@ impl Registration {
         (self.status == Status::Submitting).then(|| self.standing(Status::Unknown))
     }
 
-    fn under_review(&self, is_change: bool, echo: &Echo, now: DateTime<Utc>) -> Self {
+    fn under_review(&self, is_change: bool, echo: &RegisteredData, now: DateTime<Utc>) -> Self {
         let status = if is_change {
             Status::ModificationReview
         } else {
@@ -173,7 +173,7 @@ impl Registration {
 
     fn approved(
         &self,
-        echo: &Echo,
+        echo: &RegisteredData,
         store_status: Option<&str>,
         now: DateTime<Utc>,
     ) -> Option<Self> {
@@ -207,7 +207,7 @@ impl Registration {
         Some(after)
     }
 
-    fn rejected(&self, reason: Option<&str>, echo: &Echo) -> Option<Self> {
+    fn rejected(&self, reason: Option<&str>, echo: &RegisteredData) -> Option<Self> {
         let rejection = Rejection {
             code: None,
             reason: reason.map(str::to_owned),
@@ -277,7 +277,7 @@ impl Registration {
     }
 
     /// Whether an approval is the one of what is in force already, while a change is reviewed.
-    fn is_stale(&self, echo: &Echo, agreement: Agreement) -> bool {
+    fn is_stale(&self, echo: &RegisteredData, agreement: Agreement) -> bool {
         let Some(before) = &self.in_force else {
             return false;
         };
@@ -296,7 +296,7 @@ impl Registration {
     }
 
     /// What is approved: Alipay's own words where it says them.
-    fn in_force_by(&self, echo: &Echo, now: DateTime<Utc>) -> InForce {
+    fn in_force_by(&self, echo: &RegisteredData, now: DateTime<Utc>) -> Approved {
         let said = |theirs: &Option<String>, ours: &str| {
             theirs
                 .as_deref()
@@ -305,7 +305,7 @@ impl Registration {
                 .to_owned()
         };
         let facts = &self.facts;
-        let named = InForce {
+        let named = Approved {
             secondary_merchant_name: said(
                 &echo.secondary_merchant_name,
                 &facts.secondary_merchant_name,
@@ -316,7 +316,7 @@ impl Registration {
         };
         // What holds unchanged has held since then.
         match &self.in_force {
-            Some(before) if self.status == Status::Approved => InForce {
+            Some(before) if self.status == Status::Approved => Approved {
                 approved_at: before.approved_at,
                 ..named
             },

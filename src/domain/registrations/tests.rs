@@ -3,9 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    Echo, Fingerprint, MerchantType, PersonalData, Registration, RegistrationEvent as Event,
-    RegistrationStatus as Status, RegistrationStep as Step, ShopFacts, Submission, Wish,
-    gives_up_at, next_step,
+    Decision, Fingerprint, MerchantType, PersonalData, RegisteredData, Registration,
+    RegistrationEvent as Event, RegistrationStatus as Status, RegistrationStep as Step, ShopFacts,
+    Submission, gives_up_at, next_step,
 };
 use crate::domain::id::{MerchantId, RegistrationId};
 
@@ -87,42 +87,42 @@ fn unchanged(registration: &Registration, event: &Event) {
     assert_eq!(registration.apply(event, start()), None, "{event:?}");
 }
 
-fn echo_of(facts: &ShopFacts) -> Echo {
-    Echo {
+fn echo_of(facts: &ShopFacts) -> RegisteredData {
+    RegisteredData {
         secondary_merchant_name: Some(facts.secondary_merchant_name.clone()),
         store_name: Some(facts.store_name.clone()),
         store_industry: Some(facts.store_industry.clone()),
         store_address: Some(facts.store_address.clone()),
-        ..Echo::default()
+        ..RegisteredData::default()
     }
 }
 
-fn ours() -> Echo {
+fn ours() -> RegisteredData {
     echo_of(&facts())
 }
 
-fn theirs() -> Echo {
-    Echo {
+fn theirs() -> RegisteredData {
+    RegisteredData {
         store_name: Some("Somebody Else".to_owned()),
         ..ours()
     }
 }
 
-fn approved(echo: Echo) -> Event {
+fn approved(echo: RegisteredData) -> Event {
     Event::Approved {
         echo,
         store_status: Some("ACTIVATED".to_owned()),
     }
 }
 
-fn rejected(echo: Echo) -> Event {
+fn rejected(echo: RegisteredData) -> Event {
     Event::Rejected {
         reason: Some("High risk merchant, registration reject.".to_owned()),
         echo,
     }
 }
 
-fn reviewing(echo: Echo) -> Event {
+fn reviewing(echo: RegisteredData) -> Event {
     Event::UnderReview {
         is_change: false,
         echo,
@@ -165,7 +165,7 @@ fn what_alipay_registered_is_what_holds() {
     let renamed = after(&accepted, &approved(theirs()));
     let in_force = renamed.in_force.expect("approved");
     assert_eq!(in_force.store_name, "Somebody Else");
-    let silent = after(&accepted, &approved(Echo::default()));
+    let silent = after(&accepted, &approved(RegisteredData::default()));
     assert_eq!(
         silent.in_force.expect("approved").store_name,
         "Demo Cafe Central"
@@ -188,7 +188,7 @@ fn a_change_under_review_leaves_in_force_what_was_approved() {
         (done.status, holds(&done)),
         (Status::Approved, "Demo Cafe Peak".to_owned())
     );
-    let refused = after(&accepted, &rejected(Echo::default()));
+    let refused = after(&accepted, &rejected(RegisteredData::default()));
     assert_eq!(
         (refused.status, holds(&refused)),
         (Status::Rejected, "Demo Cafe Central".to_owned())
@@ -202,9 +202,9 @@ fn after_a_lost_answer_only_what_is_surely_about_it_counts() {
     assert_eq!(after(&lost, &approved(ours())).status, Status::Approved);
     assert_eq!(after(&lost, &rejected(ours())).status, Status::Rejected);
     for event in [
-        approved(Echo::default()),
+        approved(RegisteredData::default()),
         approved(theirs()),
-        rejected(Echo::default()),
+        rejected(RegisteredData::default()),
         rejected(theirs()),
         Event::NotRegistered,
     ] {
@@ -225,7 +225,7 @@ fn after_a_lost_answer_only_what_is_surely_about_it_counts() {
         assert_eq!(again.status, Status::Unknown);
     }
     // What is under review is a change that was heard: no other one was made here.
-    let heard = after(&lost, &reviewing(Echo::default()));
+    let heard = after(&lost, &reviewing(RegisteredData::default()));
     assert!(heard.submission.accepted_at.is_some() && !heard.submission.to_send);
 }
 
@@ -235,7 +235,7 @@ fn an_earlier_review_is_waited_for_and_then_it_is_sent_again() {
     assert_eq!(behind.status, Status::UnderReview);
     assert!(behind.submission.after_earlier);
     unchanged(&behind, &reviewing(theirs()));
-    unchanged(&behind, &reviewing(Echo::default()));
+    unchanged(&behind, &reviewing(RegisteredData::default()));
     // It was this one that Alipay had: the answer to an earlier request was lost.
     let own = after(&behind, &reviewing(ours()));
     assert!(own.submission.accepted_at.is_some());
@@ -311,33 +311,47 @@ fn the_same_data_ask_nothing_and_others_wait_for_the_review() {
     ] {
         assert_eq!(
             resolve_conflict(status, &same),
-            Wish::Unchanged,
+            Decision::Unchanged,
             "{status:?}"
         );
         assert_eq!(
             resolve_conflict(status, &other),
-            Wish::ReviewUnderWay,
+            Decision::ReviewUnderWay,
             "{status:?}"
         );
     }
-    assert_eq!(resolve_conflict(Status::Approved, &same), Wish::Unchanged);
-    assert_eq!(resolve_conflict(Status::Approved, &other), Wish::Submit);
+    assert_eq!(
+        resolve_conflict(Status::Approved, &same),
+        Decision::Unchanged
+    );
+    assert_eq!(resolve_conflict(Status::Approved, &other), Decision::Submit);
     for status in [Status::Rejected, Status::Unresolved] {
-        assert_eq!(resolve_conflict(status, &same), Wish::Submit, "{status:?}");
-        assert_eq!(resolve_conflict(status, &other), Wish::Submit, "{status:?}");
+        assert_eq!(
+            resolve_conflict(status, &same),
+            Decision::Submit,
+            "{status:?}"
+        );
+        assert_eq!(
+            resolve_conflict(status, &other),
+            Decision::Submit,
+            "{status:?}"
+        );
     }
     let mut taxi = submitting();
     taxi.status = Status::Approved;
     taxi.submission.drivers = Some(fingerprint(3));
     assert_eq!(
         taxi.resolve_conflict(&other, Some(&fingerprint(3))),
-        Wish::Submit
+        Decision::Submit
     );
     assert_eq!(
         taxi.resolve_conflict(&other, Some(&fingerprint(4))),
-        Wish::DriversAreFixed
+        Decision::DriversAreFixed
     );
-    assert_eq!(taxi.resolve_conflict(&other, None), Wish::DriversAreFixed);
+    assert_eq!(
+        taxi.resolve_conflict(&other, None),
+        Decision::DriversAreFixed
+    );
 }
 
 /// What the plan does with a registration whose every question is answered "under review".

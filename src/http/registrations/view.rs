@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     domain::registrations::{
-        InForce, MerchantType, Registration, RegistrationActor, RegistrationChange,
+        Approved, MerchantType, Registration, RegistrationActor, RegistrationChange,
     },
     http::answer::timestamp,
 };
@@ -272,8 +272,8 @@ impl From<&Registration> for SubmittedView {
     }
 }
 
-impl From<&InForce> for InForceView {
-    fn from(in_force: &InForce) -> Self {
+impl From<&Approved> for InForceView {
+    fn from(in_force: &Approved) -> Self {
         Self {
             secondary_merchant_name: in_force.secondary_merchant_name.clone(),
             store_name: in_force.store_name.clone(),
