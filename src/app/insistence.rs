@@ -10,7 +10,7 @@ use crate::{
     db::{
         Db,
         error::Error as DbError,
-        payments::record::{Fence, NewAttempt, Recorded},
+        payments::record::{LeaseToken, NewAttempt, Recorded},
         refunds::NewRefundAttempt,
     },
     domain::id::{AttemptId, MerchantId},
@@ -119,7 +119,7 @@ impl Intention for NewRefundAttempt<'_> {
     }
 }
 
-const fn insist_for(worker: Option<Fence>) -> Duration {
+const fn insist_for(worker: Option<LeaseToken>) -> Duration {
     match worker {
         Some(_) => Duration::ZERO,
         None => INTENT_DEADLINE,

@@ -539,7 +539,11 @@ async fn visit<T: Job>(
 }
 
 /// The visit is cut with the program. Whatever it still writes is guarded by its fence.
-async fn hand_back(app: &App, merchant_id: MerchantId, fence: crate::db::payments::record::Fence) {
+async fn hand_back(
+    app: &App,
+    merchant_id: MerchantId,
+    fence: crate::db::payments::record::LeaseToken,
+) {
     crashpoint!(app.db.failpoints, "worker.handing_back");
     match app.db.release(merchant_id, fence).await {
         Ok(_) => {
@@ -553,7 +557,7 @@ async fn hand_back(app: &App, merchant_id: MerchantId, fence: crate::db::payment
 async fn give_back_failed(
     app: &App,
     merchant_id: MerchantId,
-    fence: crate::db::payments::record::Fence,
+    fence: crate::db::payments::record::LeaseToken,
     problem: &Problem,
     errors: i32,
 ) {

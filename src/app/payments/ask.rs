@@ -23,7 +23,7 @@ use crate::{
         client::Alipay,
         request::{CancelRequest, QueryRequest},
     },
-    db::payments::record::{Change, Fence, NewAttempt, Owed, Recorded},
+    db::payments::record::{Change, LeaseToken, NewAttempt, Owed, Recorded},
     domain::{
         attempt::{Answer, AttemptKind},
         id::{AttemptId, RefundId},
@@ -52,7 +52,7 @@ pub(in crate::app) struct Initiator {
     /// For the audit trail.
     pub(in crate::app) actor: Actor,
     /// A worker's claim.
-    pub(in crate::app) fence: Option<Fence>,
+    pub(in crate::app) fence: Option<LeaseToken>,
 }
 
 /// What is asked.

@@ -16,7 +16,7 @@ use crate::{
     db::{
         error::Error as DbError,
         follow_ups::Claimed,
-        payments::record::{Fence, Owed},
+        payments::record::{LeaseToken, Owed},
     },
     domain::{
         payments::{
@@ -103,7 +103,7 @@ impl App {
     async fn ask_then_cancel(
         &self,
         payment: Payment,
-        fence: Fence,
+        fence: LeaseToken,
         now: DateTime<Utc>,
     ) -> Result<(), Interrupted> {
         let started = Instant::now();
@@ -128,7 +128,7 @@ impl App {
     async fn cancel(
         &self,
         payment: Payment,
-        fence: Fence,
+        fence: LeaseToken,
         now: DateTime<Utc>,
     ) -> Result<(), Interrupted> {
         // Nobody asked for it, or the cancel that somebody asked for goes on.
@@ -144,7 +144,7 @@ impl App {
     async fn visit(
         &self,
         payment: Payment,
-        fence: Fence,
+        fence: LeaseToken,
         now: DateTime<Utc>,
         ask: UpstreamCall,
     ) -> Result<Option<Payment>, Interrupted> {
@@ -174,7 +174,7 @@ impl App {
     async fn give_up(
         &self,
         payment: Payment,
-        fence: Fence,
+        fence: LeaseToken,
         now: DateTime<Utc>,
     ) -> Result<(), Interrupted> {
         crashpoint!(self.db.failpoints, "visit.giving_up");

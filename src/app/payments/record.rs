@@ -10,7 +10,7 @@ use crate::{
     db::{
         contradictions::Opened,
         error::Error as DbError,
-        payments::record::{Change, Fence, Justification, Owed, Record, Recorded},
+        payments::record::{Change, Justification, LeaseToken, Owed, Record, Recorded},
     },
     domain::{
         attempt::Answer,
@@ -35,7 +35,7 @@ pub(in crate::app) struct Update<'a> {
     /// What was told; what that means is decided on the payment as it is when it is written.
     pub(in crate::app) told: Option<Told>,
     /// The claim of the worker that asked.
-    pub(in crate::app) fence: Option<Fence>,
+    pub(in crate::app) fence: Option<LeaseToken>,
     /// Whether the plan goes on from this update: the follow-up is rescheduled.
     pub(in crate::app) reschedule: bool,
     /// Whether the claim is kept where the plan says to cancel now: the same visit does.

@@ -30,7 +30,7 @@ use crate::{
     },
     db::{
         follow_ups::Claimed,
-        payments::record::{Fence, Owed, Recorded},
+        payments::record::{LeaseToken, Owed, Recorded},
         refunds::NewRefundAttempt,
     },
     domain::{
@@ -186,7 +186,7 @@ impl App {
     async fn visit_refund(
         &self,
         refund: Refund,
-        fence: Fence,
+        fence: LeaseToken,
         now: DateTime<Utc>,
         ask: UpstreamCall,
     ) -> Result<(), Interrupted> {
@@ -215,7 +215,7 @@ impl App {
     async fn give_up_refund(
         &self,
         refund: Refund,
-        fence: Fence,
+        fence: LeaseToken,
         now: DateTime<Utc>,
     ) -> Result<(), Interrupted> {
         crashpoint!(self.db.failpoints, "refund_visit.giving_up");

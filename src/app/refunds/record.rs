@@ -10,7 +10,7 @@ use crate::{
     db::{
         contradictions::Opened,
         error::Error as DbError,
-        payments::record::{Fence, Justification, Owed, Recorded},
+        payments::record::{Justification, LeaseToken, Owed, Recorded},
         refunds::{RefundChange, RefundRecord},
     },
     domain::{
@@ -42,7 +42,7 @@ pub(in crate::app) struct RefundUpdate<'a> {
     /// What is said of the payment besides; it is held against what the books call refundable.
     pub(in crate::app) of_payment: Option<Claim>,
     /// The claim of the worker that asked.
-    pub(in crate::app) fence: Option<Fence>,
+    pub(in crate::app) fence: Option<LeaseToken>,
     /// Whether the plan goes on from this update: the follow-up is rescheduled.
     pub(in crate::app) reschedule: bool,
     /// What it does to the question that is owed besides the plan.

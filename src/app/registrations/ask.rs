@@ -27,7 +27,7 @@ use crate::{
     },
     db::{
         follow_ups::Claimed,
-        payments::record::Fence,
+        payments::record::LeaseToken,
         registrations::{Asked, RegistrationQuestion},
     },
     domain::{
@@ -54,7 +54,7 @@ pub(super) struct Initiator {
     /// For the history.
     pub(super) actor: RegistrationActor,
     /// A worker's claim.
-    pub(super) fence: Option<Fence>,
+    pub(super) fence: Option<LeaseToken>,
 }
 
 /// What is asked.
@@ -186,7 +186,7 @@ impl App {
     async fn visit_registration(
         &self,
         registration: Registration,
-        fence: Fence,
+        fence: LeaseToken,
         now: DateTime<Utc>,
         kind: AttemptKind,
     ) -> Result<(), Interrupted> {
@@ -223,7 +223,7 @@ impl App {
     async fn give_up_registration(
         &self,
         registration: Registration,
-        fence: Fence,
+        fence: LeaseToken,
         now: DateTime<Utc>,
     ) -> Result<(), Interrupted> {
         let about = sent(&registration);

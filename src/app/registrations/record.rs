@@ -8,7 +8,7 @@ use crate::{
     app::{App, insistence::Insistence, payments::record::RecordError},
     db::{
         error::Error as DbError,
-        payments::record::{Fence, Recorded},
+        payments::record::{LeaseToken, Recorded},
         registrations::RegistrationRecord,
     },
     domain::{
@@ -33,7 +33,7 @@ pub(super) struct RegistrationUpdate<'a> {
     /// of what was sent later.
     pub(super) about: (i32, i32),
     /// The claim of the worker that asked.
-    pub(super) fence: Option<Fence>,
+    pub(super) fence: Option<LeaseToken>,
     /// Whether the plan goes on from this update.
     pub(super) reschedule: bool,
     /// The time of the update, near the database's clock.

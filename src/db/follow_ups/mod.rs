@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{
     Db,
     error::Error,
-    payments::{PaymentRow, record::Fence, select_payment},
+    payments::{PaymentRow, record::LeaseToken, select_payment},
     refunds::{RefundRow, select_refund},
     registrations::{RegistrationRow, select_registration},
     run::{Command as _, Statement as _},
@@ -30,7 +30,7 @@ use crate::failpoint::failpoint;
 #[derive(Debug)]
 pub struct Claimed<T> {
     /// The proof of the claim.
-    pub fence: Fence,
+    pub fence: LeaseToken,
     /// The payment, the refund or the registration as it was when claimed.
     pub subject: T,
     /// The database's time of the claim.
@@ -56,7 +56,7 @@ pub struct FailedVisit<'a> {
 #[derive(Debug)]
 pub struct Unreadable {
     /// The claim, to park the row with.
-    pub fence: Fence,
+    pub fence: LeaseToken,
     /// Whose it is.
     pub merchant_id: MerchantId,
     /// What is wrong.
@@ -205,7 +205,7 @@ impl Db {
     pub async fn reschedule(
         &self,
         merchant_id: MerchantId,
-        fence: Fence,
+        fence: LeaseToken,
         due_at: DateTime<Utc>,
     ) -> Result<bool, Error> {
         failpoint!(self.failpoints, "db.reschedule.before");
@@ -235,7 +235,7 @@ impl Db {
     pub async fn hand_on_to_close(
         &self,
         merchant_id: MerchantId,
-        fence: Fence,
+        fence: LeaseToken,
     ) -> Result<bool, Error> {
         failpoint!(self.failpoints, "db.hand_on.before");
         let done = sqlx::query!(
@@ -254,7 +254,7 @@ impl Db {
     }
 
     /// Hands a claim back untouched, for another replica to take at once: on shutdown.
-    pub async fn release(&self, merchant_id: MerchantId, fence: Fence) -> Result<bool, Error> {
+    pub async fn release(&self, merchant_id: MerchantId, fence: LeaseToken) -> Result<bool, Error> {
         failpoint!(self.failpoints, "db.release.before");
         let done = sqlx::query!(
             "update follow_up set leased_until = null, worker = null
@@ -285,7 +285,11 @@ impl Db {
 
     /// Removes the follow-up of what turned out to be settled. `false` when the claim was lost, or
     /// something has told us to look since it was made: then the lease is over at once.
-    pub async fn complete(&self, merchant_id: MerchantId, fence: Fence) -> Result<bool, Error> {
+    pub async fn complete(
+        &self,
+        merchant_id: MerchantId,
+        fence: LeaseToken,
+    ) -> Result<bool, Error> {
         failpoint!(self.failpoints, "db.complete.before");
         let done = sqlx::query_scalar!(
             r#"with looked_for as (
@@ -336,7 +340,7 @@ impl Db {
     pub async fn fail_follow_up(
         &self,
         merchant_id: MerchantId,
-        fence: Fence,
+        fence: LeaseToken,
         failed: &FailedVisit<'_>,
     ) -> Result<bool, Error> {
         failpoint!(self.failpoints, "db.fail_follow_up.before");
@@ -499,7 +503,7 @@ pub(super) trait ClaimedRow: Sized {
     type Subject: TryFrom<Self, Error = Error>;
 
     /// The proof of the claim and the errors; absent for a row without a follow-up.
-    fn claim(&self) -> Option<(Fence, i32)>;
+    fn claim(&self) -> Option<(LeaseToken, i32)>;
 
     /// Whose it is, and the database's time.
     fn read_at(&self) -> (Uuid, DateTime<Utc>);
@@ -510,8 +514,8 @@ macro_rules! claimed_rows {
         $(impl ClaimedRow for $row {
             type Subject = $subject;
 
-            fn claim(&self) -> Option<(Fence, i32)> {
-                let fence = Fence {
+            fn claim(&self) -> Option<(LeaseToken, i32)> {
+                let fence = LeaseToken {
                     follow_up_id: self.follow_up_id?.into(),
                     fence: self.fence?,
                     question_due_at: self.question_due_at,

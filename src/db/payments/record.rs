@@ -53,7 +53,7 @@ pub struct Justification {
 
 /// A claim on a follow-up: only its holder may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fence {
+pub struct LeaseToken {
     /// The row.
     pub follow_up_id: FollowUpId,
     /// The value the claim was given.
@@ -103,7 +103,7 @@ pub struct Record<'a> {
     /// The change of state, if the update changes anything.
     pub change: Option<Change<'a>>,
     /// The claim under which a worker writes; `None` for the caller's own request.
-    pub fence: Option<Fence>,
+    pub fence: Option<LeaseToken>,
     /// When the follow-up asks next; `None` leaves the schedule as it is. A settled payment loses
     /// its follow-up whatever this says.
     pub next_check_at: Option<DateTime<Utc>>,
@@ -138,7 +138,7 @@ pub struct NewAttempt<'a> {
     /// Who asks.
     pub actor: Actor,
     /// The claim under which a worker asks; `None` for a caller's own request.
-    pub fence: Option<Fence>,
+    pub fence: Option<LeaseToken>,
     /// Whether the payment must have a follow-up from here on, in case the asker dies.
     pub ensure_follow_up: bool,
     /// The call's id.

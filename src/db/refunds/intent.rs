@@ -13,7 +13,7 @@ use crate::{
         error::Error,
         payments::{
             CANCEL_MAY_ACT,
-            record::{ActorColumns, Fence, Recorded},
+            record::{ActorColumns, LeaseToken, Recorded},
         },
         run::Statement as _,
     },
@@ -124,7 +124,7 @@ pub struct TurnedCancel<'a> {
     /// The call that told, and its answer.
     pub answered: Option<(AttemptId, &'a Answer)>,
     /// The claim under which a worker writes; `None` for the caller's own request.
-    pub fence: Option<Fence>,
+    pub fence: Option<LeaseToken>,
     /// The replica's clock.
     pub gateway_at: DateTime<Utc>,
 }

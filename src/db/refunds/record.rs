@@ -7,7 +7,7 @@ use crate::{
     db::{
         Db,
         error::Error,
-        payments::record::{ActorColumns, Fence, Justification, Owed, Recorded},
+        payments::record::{ActorColumns, Justification, LeaseToken, Owed, Recorded},
         run::Statement as _,
     },
     domain::{
@@ -67,7 +67,7 @@ pub struct RefundRecord<'a> {
     /// Whether a query was answered that there is no such refund; `None` where none was answered.
     pub not_found: Option<bool>,
     /// The claim under which a worker writes; `None` for any other writer.
-    pub fence: Option<Fence>,
+    pub fence: Option<LeaseToken>,
     /// When the follow-up asks next; `None` leaves the schedule as it is. A settled refund loses its
     /// follow-up whatever this says.
     pub next_check_at: Option<DateTime<Utc>>,
@@ -83,7 +83,7 @@ pub struct NewRefundAttempt<'a> {
     /// The refund as it was read; its version guards the statement.
     pub refund: &'a Refund,
     /// The claim under which a worker asks; `None` for a caller's own request.
-    pub fence: Option<Fence>,
+    pub fence: Option<LeaseToken>,
     /// The call's id.
     pub attempt_id: AttemptId,
     /// What is asked: `refund` or `refund_query`.

@@ -8,7 +8,7 @@ use crate::{
     db::{
         Db,
         error::Error,
-        payments::record::{Fence, Recorded},
+        payments::record::{LeaseToken, Recorded},
         run::Statement as _,
     },
     domain::{
@@ -24,7 +24,7 @@ pub struct RegistrationQuestion<'a> {
     /// The registration as it was read; its version guards the statement.
     pub registration: &'a Registration,
     /// The claim under which a worker asks; `None` for a caller's own request.
-    pub fence: Option<Fence>,
+    pub fence: Option<LeaseToken>,
     /// The call's id.
     pub attempt_id: AttemptId,
     /// What is asked: `maintain_store` or `store_status`.
@@ -61,7 +61,7 @@ pub struct RegistrationRecord<'a> {
     /// The upstream call that was answered.
     pub answered: Option<(AttemptId, &'a Answer)>,
     /// The claim under which a worker writes; `None` for any other writer.
-    pub fence: Option<Fence>,
+    pub fence: Option<LeaseToken>,
     /// When the follow-up asks next; `None` leaves the schedule as it is. What is settled loses its
     /// follow-up whatever this says.
     pub next_check_at: Option<DateTime<Utc>>,
