@@ -17,7 +17,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use crate::{config::process_environment, domain::audit::By};
+use crate::{config::process_environment, domain::audit::AuditActor};
 
 /// What a command prints, and how the program ends.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ fn instant(at: DateTime<Utc>) -> String {
 
 /// Who sits at the terminal, as far as the system says: the name, or in a container, where there is
 /// none, the number of the account.
-fn somebody() -> By {
+fn somebody() -> AuditActor {
     let named = ["SUDO_USER", "LOGNAME", "USER"]
         .into_iter()
         .filter_map(process_environment)
@@ -59,7 +59,7 @@ fn somebody() -> By {
         Some(format!("uid {}", process.uid()))
     };
     let account = named.or_else(numbered);
-    By::command_line(account.unwrap_or_else(|| "unknown".to_owned()))
+    AuditActor::command_line(account.unwrap_or_else(|| "unknown".to_owned()))
 }
 
 /// A value as a line of JSON.

@@ -7,7 +7,7 @@ use super::{Db, error::Error, privileges, run::Statement as _};
 
 /// What a role may do besides what was granted to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct RolePrivileges {
     /// It is the owner of the tables, may become it, or is a superuser: no grant restricts it.
     pub owns: bool,
     /// It may make schemas, tables or temporary tables.
@@ -16,9 +16,9 @@ pub struct Standing {
 
 impl Db {
     /// How the role stands in this database; `None` where there is no such role.
-    pub async fn standing(&self, role: &str) -> Result<Option<Standing>, Error> {
+    pub async fn standing(&self, role: &str) -> Result<Option<RolePrivileges>, Error> {
         let standing = sqlx::query_as!(
-            Standing,
+            RolePrivileges,
             r#"select
                 exists (
                     select from pg_class

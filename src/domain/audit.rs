@@ -15,7 +15,7 @@ use super::{access::principal::Identity, id::MerchantId};
 
 /// Who, from which request, and why. Never a secret: it is stored for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct By {
+pub struct AuditActor {
     /// `api_key`, `jwt`, `command_line`, or `schedule`.
     pub kind: &'static str,
     /// The id of the key or of the token's subject, the account of the operating system, or the replica's
@@ -34,7 +34,7 @@ pub struct By {
     pub ticket: Option<String>,
 }
 
-impl By {
+impl AuditActor {
     /// Whoever presented an API key or an access token.
     pub fn identity(identity: &Identity) -> Self {
         Self {
@@ -110,7 +110,7 @@ pub struct AuditItem {
     pub subject_kind: String,
     /// To which.
     pub subject_id: String,
-    /// Who and why: a [`By`] as it was stored.
+    /// Who and why: a [`AuditActor`] as it was stored.
     pub by: Value,
     /// The subject before.
     pub before: Option<Value>,

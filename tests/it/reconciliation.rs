@@ -9,7 +9,7 @@ use alipayhk_gateway::{
     },
     domain::{
         access::principal::TenantScope,
-        audit::By,
+        audit::AuditActor,
         listing::Page,
         reconciliation::{
             Difference, DifferenceClass, DifferenceFilter, FeeOfRefunds, Rules, Source,
@@ -58,7 +58,7 @@ impl Drop for Desk {
 pub(crate) fn order(dry_run: bool) -> Order {
     Order {
         source: Source::CommandLine,
-        by: By::command_line("test"),
+        by: AuditActor::command_line("test"),
         dry_run,
         other_layouts: false,
         kept_of_dry_run: 1_000,

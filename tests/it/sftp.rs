@@ -10,7 +10,7 @@ use std::{
 use alipayhk_gateway::{
     alipay::sftp::{Login, RSA, SftpSettings},
     app::reconciliation::{Fetched, FileOutcome},
-    domain::audit::By,
+    domain::audit::AuditActor,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use chrono::{DateTime, Utc};
@@ -49,7 +49,7 @@ async fn fetch_due(world: &World) -> usize {
 /// Fetches now, as a person does.
 async fn fetch_now(world: &World) -> Fetched {
     let app = &world.replicas[0].app;
-    let fetched = app.fetch_files_now(PARTNER, None, By::command_line("test"));
+    let fetched = app.fetch_files_now(PARTNER, None, AuditActor::command_line("test"));
     fetched.await.expect("nobody else fetches")
 }
 

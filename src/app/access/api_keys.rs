@@ -14,7 +14,7 @@ use crate::{
             api_key::{ApiKey, ApiKeyFilter, NewApiKey, Rotated, Rotation},
             principal::TenantScope,
         },
-        audit::By,
+        audit::AuditActor,
         id::ApiKeyId,
         listing::Page,
     },
@@ -40,7 +40,11 @@ pub struct MadeApiKey {
 
 impl App {
     /// Makes an API key.
-    pub async fn create_api_key(&self, new: &NewApiKey, by: &By) -> Result<MadeApiKey, Error> {
+    pub async fn create_api_key(
+        &self,
+        new: &NewApiKey,
+        by: &AuditActor,
+    ) -> Result<MadeApiKey, Error> {
         create(&self.db, &self.secret, new, by)
             .await
             .map_err(|error| match error {
@@ -81,7 +85,7 @@ impl App {
         &self,
         tenant_scope: TenantScope,
         id: ApiKeyId,
-        by: &By,
+        by: &AuditActor,
     ) -> Result<Option<ApiKey>, Error> {
         let revoked = self.db.revoke_api_key(tenant_scope, id, by).await?;
         self.forget_api_key(id);
@@ -94,7 +98,7 @@ impl App {
         tenant_scope: TenantScope,
         id: ApiKeyId,
         rotation: Rotation,
-        by: &By,
+        by: &AuditActor,
     ) -> Result<Rotated<MadeApiKey>, Error> {
         let replaced = rotate(&self.db, &self.secret, (tenant_scope, id), rotation, by).await?;
         self.forget_api_key(id);
@@ -107,7 +111,7 @@ pub async fn create(
     db: &Db,
     secret: &SecretKey,
     new: &NewApiKey,
-    by: &By,
+    by: &AuditActor,
 ) -> Result<MadeApiKey, db::error::Error> {
     let key = random_key(secret);
     let hash = secret.api_key_hash(&key);
@@ -126,7 +130,7 @@ pub async fn rotate(
     secret: &SecretKey,
     (tenant_scope, old): (TenantScope, ApiKeyId),
     rotation: Rotation,
-    by: &By,
+    by: &AuditActor,
 ) -> Result<Rotated<MadeApiKey>, db::error::Error> {
     let key = random_key(secret);
     let hash = secret.api_key_hash(&key);

@@ -7,7 +7,7 @@ use crate::{
     db,
     domain::{
         access::principal::TenantScope,
-        audit::By,
+        audit::AuditActor,
         id::MerchantId,
         listing::Page,
         merchants::merchant::{
@@ -58,7 +58,7 @@ impl App {
     pub async fn create_merchant(
         &self,
         new: &NewMerchant,
-        by: &By,
+        by: &AuditActor,
     ) -> Result<Made<Merchant>, Error> {
         let id = MerchantId::mint();
         if let Some(made) = self.db.insert_merchant(id, new, by).await? {
@@ -117,7 +117,7 @@ impl App {
         id: MerchantId,
         known: Option<&[i64]>,
         patch: &ProfilePatch,
-        by: &By,
+        by: &AuditActor,
     ) -> Result<Changed<Merchant>, Error> {
         for _ in 0..TRIES {
             let Some(before) = self.db.merchant(TenantScope::Operator, id).await? else {
@@ -163,7 +163,7 @@ impl App {
         &self,
         id: MerchantId,
         act: MerchantAct,
-        by: &By,
+        by: &AuditActor,
     ) -> Result<Option<Merchant>, Error> {
         for _ in 0..TRIES {
             let Some(before) = self.db.merchant(TenantScope::Operator, id).await? else {
@@ -186,7 +186,7 @@ impl App {
         merchant_id: MerchantId,
         store_id: &str,
         profile: &StoreProfile,
-        by: &By,
+        by: &AuditActor,
     ) -> Result<Option<Made<MerchantStore>>, Error> {
         match self
             .db
@@ -242,7 +242,7 @@ impl App {
         store_id: &str,
         known: Option<&[i64]>,
         patch: &StorePatch,
-        by: &By,
+        by: &AuditActor,
     ) -> Result<Changed<MerchantStore>, Error> {
         for _ in 0..TRIES {
             let Some(before) = self.db.merchant_store(merchant_id, store_id).await? else {

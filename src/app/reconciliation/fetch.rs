@@ -21,7 +21,7 @@ use crate::{
     app::{App, accounts::Fetching},
     db::{error::Error as DbError, reconciliation::fetches::FetchedFile},
     domain::{
-        audit::By,
+        audit::AuditActor,
         reconciliation::{
             Source,
             daily_file::{FileKind, FileName},
@@ -168,7 +168,7 @@ impl App {
         &self,
         partner: &str,
         day: Option<NaiveDate>,
-        by: By,
+        by: AuditActor,
     ) -> Result<Fetched, FetchRefused> {
         let account = self.accounts.of(partner);
         let fetching = account.and_then(|account| account.sftp.clone());
@@ -206,7 +206,7 @@ impl App {
             return Ok(false);
         };
         let days = fetching.hours.days(try_at);
-        let by = By::schedule(replica);
+        let by = AuditActor::schedule(replica);
         let held = Held { fence, lease };
         let work = Box::pin(self.fetch(partner, &fetching.server, &days, held, by));
         let Some(fetched) = self.stopping.run_until_cancelled(work).await else {
@@ -237,7 +237,7 @@ impl App {
         server: &SftpServer,
         days: &[NaiveDate],
         held: Held,
-        by: By,
+        by: AuditActor,
     ) -> Fetched {
         let names = names_of(partner, days);
         let mut files: Vec<_> = names

@@ -12,7 +12,7 @@ mod settle_from_file;
 mod staged;
 
 use crate::domain::{
-    audit::By,
+    audit::AuditActor,
     reconciliation::{
         Reconciliation, Rules, Source,
         daily_file::{FileFault, Progress},
@@ -29,7 +29,7 @@ pub struct Order {
     /// How they came.
     pub source: Source,
     /// Who brought them.
-    pub by: By,
+    pub by: AuditActor,
     /// Whether nothing may change: the report alone is wanted.
     pub dry_run: bool,
     /// Whether the layouts of other products are taken.

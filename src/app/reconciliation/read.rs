@@ -5,7 +5,7 @@ use crate::{
     db::{error::Error as DbError, reconciliation::ReconciliationStore},
     domain::{
         access::principal::TenantScope,
-        audit::By,
+        audit::AuditActor,
         id::{DifferenceId, ReconciliationId},
         listing::Page,
         reconciliation::{
@@ -136,7 +136,7 @@ impl App {
         reconciliation: ReconciliationId,
         id: DifferenceId,
         reason: &str,
-        by: &By,
+        by: &AuditActor,
     ) -> Result<Option<Difference>, Error> {
         let mut books = self.db.books();
         Ok(books

@@ -23,7 +23,7 @@ use crate::{
     },
     domain::{
         access::principal::{Identity, TenantScope},
-        audit::By,
+        audit::AuditActor,
         follow_ups::schedule::Subject,
         id::{AttemptId, RegistrationId},
         registrations::{
@@ -63,7 +63,7 @@ struct Incoming {
     fingerprint: Fingerprint,
     drivers: Option<Fingerprint>,
     identity: Identity,
-    by: By,
+    by: AuditActor,
 }
 
 /// What the database says of a wish.
@@ -81,7 +81,7 @@ impl App {
     pub async fn register_store(
         &self,
         identity: &Identity,
-        by: &By,
+        by: &AuditActor,
         shop: Shop<'_>,
         wish: RegistrationWish,
     ) -> Result<Option<Registered>, Error> {

@@ -15,7 +15,7 @@ use crate::domain::{
         principal::{Credential, Identity, Scope, TenantScope},
         token::{Bearer, Recorded},
     },
-    audit::By,
+    audit::AuditActor,
     id::{ApiKeyId, MerchantId},
 };
 use crate::failpoint::failpoint;
@@ -125,7 +125,7 @@ impl Db {
         id: ApiKeyId,
         new: &NewApiKey,
         secret: StoredSecret<'_>,
-        by: &By,
+        by: &AuditActor,
     ) -> Result<ApiKey, Error> {
         let row = sqlx::query_as!(
             ApiKeyRow,
@@ -216,7 +216,7 @@ impl Db {
         &self,
         tenant_scope: TenantScope,
         id: ApiKeyId,
-        by: &By,
+        by: &AuditActor,
     ) -> Result<Option<ApiKey>, Error> {
         let row = sqlx::query_as!(
             ApiKeyRow,
@@ -262,7 +262,7 @@ impl Db {
         new: ApiKeyId,
         secret: StoredSecret<'_>,
         rotation: Rotation,
-        by: &By,
+        by: &AuditActor,
     ) -> Result<Rotated<ApiKey>, Error> {
         let row = sqlx::query_as!(
             ApiKeyRow,

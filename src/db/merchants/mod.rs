@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
     access::principal::TenantScope,
-    audit::By,
+    audit::AuditActor,
     id::MerchantId,
     merchants::{
         limits::Limits,
@@ -135,7 +135,7 @@ impl Db {
         &self,
         id: MerchantId,
         new: &NewMerchant,
-        by: &By,
+        by: &AuditActor,
     ) -> Result<Option<Merchant>, Error> {
         let profile = &new.profile;
         let terminals = patterns(&profile.terminals);
@@ -237,7 +237,7 @@ impl Db {
         &self,
         merchant: &Merchant,
         act: MerchantAct,
-        by: &By,
+        by: &AuditActor,
     ) -> Result<Option<Merchant>, Error> {
         let profile = &merchant.profile;
         let terminals = patterns(&profile.terminals);

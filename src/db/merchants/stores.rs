@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::db::{Db, error::Error, run::Statement as _};
 use crate::domain::{
-    audit::By,
+    audit::AuditActor,
     id::MerchantId,
     merchants::merchant::{MerchantStore, StoreProfile},
 };
@@ -66,7 +66,7 @@ impl Db {
         merchant_id: MerchantId,
         store_id: &str,
         profile: &StoreProfile,
-        by: &By,
+        by: &AuditActor,
     ) -> Result<Option<MerchantStore>, Error> {
         let row = select_store!(
             "with made as (
@@ -140,7 +140,7 @@ impl Db {
     pub async fn update_store(
         &self,
         store: &MerchantStore,
-        by: &By,
+        by: &AuditActor,
     ) -> Result<Option<MerchantStore>, Error> {
         let profile = &store.profile;
         let row = select_store!(

@@ -21,7 +21,7 @@ use super::{
     run::{Command as _, Statement as _, within},
 };
 use crate::domain::{
-    audit::By,
+    audit::AuditActor,
     id::{FileId, ReconciliationId},
     reconciliation::{FileIdentity, Rules, Source},
 };
@@ -137,7 +137,7 @@ impl ReconciliationStore {
         partner: &str,
         fingerprint: &[u8],
         source: Source,
-        by: &By,
+        by: &AuditActor,
         rules: Rules,
     ) -> Result<Begun, Error> {
         let minted = ReconciliationId::mint();

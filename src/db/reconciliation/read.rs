@@ -15,7 +15,7 @@ use crate::{
     },
     domain::{
         access::principal::TenantScope,
-        audit::By,
+        audit::AuditActor,
         id::{DifferenceId, MerchantId, PaymentId, ReconciliationId, RefundId},
         money::{Currency, Money},
         reconciliation::{
@@ -332,7 +332,7 @@ impl ReconciliationStore {
         reconciliation: ReconciliationId,
         id: DifferenceId,
         reason: &str,
-        by: &By,
+        by: &AuditActor,
     ) -> Result<Option<Difference>, Error> {
         run!(
             self,

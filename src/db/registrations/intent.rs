@@ -10,7 +10,7 @@ use super::SecondaryMerchantOwner;
 use crate::{
     db::{Db, error::Error, run::Statement as _},
     domain::{
-        audit::By,
+        audit::AuditActor,
         id::{ApiKeyId, AttemptId, FollowUpId, RegistrationId},
         registrations::{Fingerprint, PersonalData, ShopFacts},
     },
@@ -44,7 +44,7 @@ pub struct SubmissionIntent<'a> {
     /// Who asks.
     pub api_key_id: ApiKeyId,
     /// The same for the audit log.
-    pub by: &'a By,
+    pub by: &'a AuditActor,
     /// When the follow-up first asks.
     pub first_check_after: Duration,
     /// The replica's clock.

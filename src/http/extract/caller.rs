@@ -10,7 +10,7 @@ use axum::{
 use crate::{
     domain::{
         access::principal::{Identity, Principal, Scope, TenantScope},
-        audit::By,
+        audit::AuditActor,
     },
     http::{HttpState, problem::Problem, trace::RequestContext},
 };
@@ -129,8 +129,8 @@ impl<S: RequiredScopes> FromRequestParts<HttpState> for AdminCaller<S> {
 
 impl<S> AdminCaller<S> {
     /// Who does what is audited, and in which request.
-    pub fn by(&self) -> By {
-        By::identity(&self.identity).in_request(&self.request_id)
+    pub fn by(&self) -> AuditActor {
+        AuditActor::identity(&self.identity).in_request(&self.request_id)
     }
 
     /// Refuses whoever is not the operator: for what is nobody else's.

@@ -15,7 +15,7 @@ use crate::{
         merchants::{Changed, Made, MerchantAct},
     },
     domain::{
-        audit::By,
+        audit::AuditActor,
         id::{MerchantId, MerchantReference},
         merchants::{
             merchant::{Merchant, MerchantFilter},
@@ -477,7 +477,7 @@ async fn switch(
     Ok(represent(&merchant))
 }
 
-fn because(by: By, body: &Json) -> Result<By, Problem> {
+fn because(by: AuditActor, body: &Json) -> Result<AuditActor, Problem> {
     read_fields(body, |reader| {
         let reason = reader.bounded_text("reason", MAX_REASON);
         reader.require("reason");

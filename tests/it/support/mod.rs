@@ -46,7 +46,7 @@ use alipayhk_gateway::{
             api_key::NewApiKey,
             principal::{Scope, TenantScope},
         },
-        audit::By,
+        audit::AuditActor,
         id::MerchantId,
         merchants::{limits::Limits as MoneyLimits, merchant::Store},
         payments::plan::Plan,
@@ -760,7 +760,7 @@ pub(crate) async fn api_key(db: &Db, tenant_scope: TenantScope, scopes: &[Scope]
         scopes: scopes.to_vec(),
         expires_at: None,
     };
-    let by = By::command_line("test");
+    let by = AuditActor::command_line("test");
     let made = api_keys::create(db, &secret(), &new, &by).await;
     made.expect("a key is made").key().to_owned()
 }
