@@ -171,12 +171,12 @@ impl Drop for CircuitBreaker {
 /// Without the account: no label carries an id (`docs/invariants.md` Q23). The log and
 /// `GET /v1/admin/partners` name it.
 fn held_back() -> metrics::Gauge {
-    metrics::gauge!("alipay_accounts_held_back")
+    metrics::gauge!("alipay_circuit_breakers_open")
 }
 
 pub(super) fn describe_metrics() {
     metrics::describe_gauge!(
-        "alipay_accounts_held_back",
+        "alipay_circuit_breakers_open",
         "Accounts whose new payments and refunds are refused because Alipay does not answer, or refuses the account"
     );
     metrics::describe_counter!(

@@ -179,7 +179,7 @@ impl AdmissionControl {
 }
 
 fn refused(why: &'static str, error: Error) -> Error {
-    metrics::counter!("requests_refused_total", "why" => why).increment(1);
+    metrics::counter!("requests_refused_total", "reason" => why).increment(1);
     error
 }
 

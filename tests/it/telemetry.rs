@@ -360,7 +360,7 @@ async fn metrics_are_described_and_move(pool: PgPool) {
     for gauge in [
         "follow_ups_due",
         "follow_ups_parked",
-        "alipay_accounts_held_back",
+        "alipay_circuit_breakers_open",
     ] {
         assert!(after.0.contains_key(gauge), "{gauge} is set from the start");
     }

@@ -708,7 +708,7 @@ async fn q6_the_program_starts_while_the_issuer_is_down(pool: PgPool) {
     let scraped = till.get("/metrics").await;
     let scraped = scraped.body.as_str().expect("text");
     assert!(
-        scraped.contains("access_tokens_refused_total{why=\"signature\"} 1"),
+        scraped.contains("access_tokens_refused_total{reason=\"signature\"} 1"),
         "{scraped}"
     );
     let log = program.log();

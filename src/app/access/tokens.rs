@@ -117,7 +117,7 @@ impl App {
 }
 
 fn refused(fault: TokenFault) -> Error {
-    metrics::counter!("access_tokens_refused_total", "why" => fault.as_str()).increment(1);
+    metrics::counter!("access_tokens_refused_total", "reason" => fault.as_str()).increment(1);
     Error::InvalidToken(fault)
 }
 
@@ -135,7 +135,7 @@ fn note(outcome: &Result<usize, SourceFault>) {
             "failed"
         }
     };
-    metrics::counter!("issuer_key_reads_total", "outcome" => name).increment(1);
+    metrics::counter!("oidc_jwks_refreshes_total", "outcome" => name).increment(1);
 }
 
 /// Describes the metrics of this module.
@@ -145,7 +145,7 @@ pub(in crate::app) fn describe_metrics() {
         "Access tokens that were refused, by what is wrong with them"
     );
     metrics::describe_counter!(
-        "issuer_key_reads_total",
+        "oidc_jwks_refreshes_total",
         "How often the token issuer's keys were read, by what came of it: replaced or failed"
     );
 }
