@@ -24,14 +24,14 @@ struct State {
 
 /// Why new work is held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeldBack {
+pub enum OpenCircuit {
     /// Alipay does not answer.
     Silent,
     /// Alipay refuses whatever the account asks.
     Refused,
 }
 
-impl HeldBack {
+impl OpenCircuit {
     /// The name in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -54,11 +54,11 @@ pub enum NotAdmitted {
 }
 
 impl State {
-    const fn held_back(&self) -> Option<HeldBack> {
+    const fn circuit_open(&self) -> Option<OpenCircuit> {
         if self.door.is_closed() {
-            Some(HeldBack::Refused)
+            Some(OpenCircuit::Refused)
         } else if self.breaker.is_open() {
-            Some(HeldBack::Silent)
+            Some(OpenCircuit::Silent)
         } else {
             None
         }
@@ -68,7 +68,7 @@ impl State {
 impl CircuitBreaker {
     pub(super) fn new(partner: &str, silent_calls: u32, access_refusals: u32) -> Self {
         // So that it is shown from the start.
-        held_back().increment(0.0);
+        circuit_open().increment(0.0);
         Self {
             partner: partner.to_owned(),
             state: Mutex::new(State {
@@ -78,8 +78,8 @@ impl CircuitBreaker {
         }
     }
 
-    pub(super) fn held_back(&self) -> Option<HeldBack> {
-        self.lock().held_back()
+    pub(super) fn circuit_open(&self) -> Option<OpenCircuit> {
+        self.lock().circuit_open()
     }
 
     pub(super) fn last_refusal(&self) -> Option<Refusal> {
@@ -144,11 +144,11 @@ impl CircuitBreaker {
     /// Changes the state and counts the account where it is held back from then on, or no longer.
     fn change(&self, change: impl FnOnce(&mut State) -> bool) -> bool {
         let mut state = self.lock();
-        let was = state.held_back().is_some();
+        let was = state.circuit_open().is_some();
         let changed = change(&mut state);
-        match (was, state.held_back().is_some()) {
-            (false, true) => held_back().increment(1.0),
-            (true, false) => held_back().decrement(1.0),
+        match (was, state.circuit_open().is_some()) {
+            (false, true) => circuit_open().increment(1.0),
+            (true, false) => circuit_open().decrement(1.0),
             (true, true) | (false, false) => {}
         }
         changed
@@ -162,15 +162,15 @@ impl CircuitBreaker {
 /// An account that is read again begins anew: what was held back no longer is.
 impl Drop for CircuitBreaker {
     fn drop(&mut self) {
-        if self.held_back().is_some() {
-            held_back().decrement(1.0);
+        if self.circuit_open().is_some() {
+            circuit_open().decrement(1.0);
         }
     }
 }
 
 /// Without the account: no label carries an id (`docs/invariants.md` Q23). The log and
 /// `GET /v1/admin/partners` name it.
-fn held_back() -> metrics::Gauge {
+fn circuit_open() -> metrics::Gauge {
     metrics::gauge!("alipay_circuit_breakers_open")
 }
 

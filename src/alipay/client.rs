@@ -8,7 +8,7 @@ use tracing::{Instrument as _, Span, field};
 use url::Url;
 
 use super::{
-    breaker::{self, CircuitBreaker, HeldBack, NotAdmitted},
+    breaker::{self, CircuitBreaker, NotAdmitted, OpenCircuit},
     error::{Fault, SetupError},
     keyring::Keyring,
     notification::{NotificationError, VerifiedNotification},
@@ -159,8 +159,8 @@ impl Alipay {
     }
 
     /// Why new work is refused at present, if it is.
-    pub fn held_back(&self) -> Option<HeldBack> {
-        self.0.switch.held_back()
+    pub fn circuit_open(&self) -> Option<OpenCircuit> {
+        self.0.switch.circuit_open()
     }
 
     /// The last time Alipay refused the account, by this process's calls.

@@ -15,7 +15,7 @@ use url::Url;
 use super::{App, error::Error, payments::follow_up::Interrupted, reconciliation::DEFAULT_RULES};
 use crate::{
     alipay::{
-        breaker::{HeldBack, NotAdmitted},
+        breaker::{NotAdmitted, OpenCircuit},
         client::Alipay,
         keyring::{KeyRole, KeyState, Keyring},
         result_code::what_to_check,
@@ -114,10 +114,10 @@ impl Accounts {
     }
 
     /// Whether any of them does not answer at present.
-    pub(super) fn any_is_held_back(&self) -> bool {
+    pub(super) fn any_circuit_is_open(&self) -> bool {
         self.all()
             .values()
-            .any(|account| account.alipay.held_back().is_some())
+            .any(|account| account.alipay.circuit_open().is_some())
     }
 
     /// Puts others in their place.
@@ -159,7 +159,7 @@ pub struct AccountOverview {
     /// Whether there is a key to sign with.
     pub can_sign: bool,
     /// Why new work is refused at present, if it is: `silent` or `refused`.
-    pub held_back: Option<&'static str>,
+    pub circuit_open: Option<&'static str>,
     /// The last time Alipay refused the account.
     pub last_refusal: Option<RefusalOverview>,
     /// Its keys, ours first.
@@ -213,7 +213,7 @@ impl Account {
             endpoint_host: host.unwrap_or_default().to_owned(),
             sign_type: keys.sign_type().as_str(),
             can_sign: keys.at(now).can_sign(),
-            held_back: self.alipay.held_back().map(HeldBack::as_str),
+            circuit_open: self.alipay.circuit_open().map(OpenCircuit::as_str),
             last_refusal: self.alipay.last_refusal().map(RefusalOverview::from),
             keys: overview(keys, now),
         }

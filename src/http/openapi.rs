@@ -218,7 +218,7 @@ fn refusals(path: &str, method: &str, operation: &Map<String, Value>) -> Vec<Pro
     if begins_work(method, path) {
         problems.extend([Error::MerchantBusy.into(), Error::Overloaded.into()]);
     }
-    problems.extend(held_back(method, path));
+    problems.extend(circuit_open(method, path));
     match (method, path) {
         ("post", "/v1/payments") => problems.extend(refusals_of_create()),
         ("post", "/v1/payments/{id}/cancel" | "/v1/payments/cancel") => {
@@ -369,7 +369,7 @@ fn example_refund_id() -> RefundId {
 }
 
 /// What is refused before it begins while Alipay does not answer, or refuses the account.
-fn held_back(method: &str, path: &str) -> Vec<Problem> {
+fn circuit_open(method: &str, path: &str) -> Vec<Problem> {
     let is_new_work = [
         "/v1/payments",
         "/v1/payments/{id}/refunds",

@@ -46,10 +46,10 @@ async fn work_list(world: &World) -> Vec<(Value, Value)> {
         .collect()
 }
 
-fn assert_held_back(answer: &Answer) {
+fn assert_refused(answer: &Answer) {
     assert_eq!(
         answer.summary("code"),
-        (503, "account_held_back"),
+        (503, "account_refused"),
         "{answer:?}"
     );
     assert_eq!(answer.body["attempted"], "false");
@@ -132,12 +132,12 @@ async fn an_account_that_alipay_refuses_is_held_back_until_it_is_let_in(pool: Pg
         refused_sale(&world).await;
     }
     let rows = world.rows().await;
-    assert_held_back(&world.till.create("new", &body("0001"), 0).await);
-    assert_held_back(&world.till.refund(paid.id(), &json!({}), 0).await);
+    assert_refused(&world.till.create("new", &body("0001"), 0).await);
+    assert_refused(&world.till.refund(paid.id(), &json!({}), 0).await);
     assert_eq!(world.rows().await, rows, "nothing was stored");
     let shown = account(&world).await;
-    assert_eq!(shown["held_back"], true, "{shown}");
-    assert_eq!(shown["held_back_because"], "refused");
+    assert_eq!(shown["circuit_open"], true, "{shown}");
+    assert_eq!(shown["circuit_open_because"], "refused");
     assert_eq!(shown["last_refusal"]["code"], CODE);
     let check = shown["last_refusal"]["check"].as_str().expect("words");
     assert!(check.starts_with("contract:"), "{check}");
@@ -152,8 +152,8 @@ async fn an_account_that_alipay_refuses_is_held_back_until_it_is_let_in(pool: Pg
     let taken = world.till.create("new", &body("0001"), 10).await;
     assert_eq!(taken.summary("status"), (201, "succeeded"), "{taken:?}");
     let shown = account(&world).await;
-    assert_eq!(shown["held_back"], false, "{shown}");
-    assert_eq!(shown["held_back_because"], Value::Null);
+    assert_eq!(shown["circuit_open"], false, "{shown}");
+    assert_eq!(shown["circuit_open_because"], Value::Null);
     assert_eq!(shown["last_refusal"]["code"], CODE, "what was is kept");
     world.finish().await;
 }
@@ -173,13 +173,13 @@ async fn a_question_about_nothing_finds_out_that_the_account_is_let_in(pool: PgP
         .await;
     for (seconds, asked) in [(0, 1), (9, 1), (1, 2)] {
         world.advance(TimeDelta::seconds(seconds)).await;
-        assert_held_back(&world.till.create("new", &body("0001"), 0).await);
+        assert_refused(&world.till.create("new", &body("0001"), 0).await);
         world.settle_calls().await;
         assert_eq!(world.simulator.count("query").await, asked);
     }
     world.simulator.refuse_access(None).await;
     world.advance(TimeDelta::seconds(10)).await;
-    assert_held_back(&world.till.create("new", &body("0001"), 0).await);
+    assert_refused(&world.till.create("new", &body("0001"), 0).await);
     world.settle_calls().await;
     let taken = world.till.create("new", &body("0001"), 10).await;
     assert_eq!(taken.summary("status"), (201, "succeeded"), "{taken:?}");
@@ -198,7 +198,7 @@ async fn refusals_of_single_requests_hold_back_nobody(pool: PgPool) {
         refused_sale(&world).await;
     }
     world.simulator.refuse_access(None).await;
-    assert_eq!(account(&world).await["held_back"], false);
+    assert_eq!(account(&world).await["circuit_open"], false);
     world.finish().await;
 }
 

@@ -28,7 +28,7 @@ async fn silence(world: &mut World, fault: Value) {
     }
 }
 
-fn assert_held_back(answer: &Answer) {
+fn assert_refused(answer: &Answer) {
     assert_eq!(
         answer.summary("code"),
         (503, "upstream_unavailable"),
@@ -52,12 +52,12 @@ async fn while_alipay_is_silent_new_work_is_refused_and_nothing_else_is(pool: Pg
 
     let new = body("0001");
     let refused = world.till.create("new", &new, 0).await;
-    assert_held_back(&refused);
+    assert_refused(&refused);
     let id = paid.id();
     let refund = world.till.refund(id, &json!({}), 0).await;
-    assert_held_back(&refund);
+    assert_refused(&refund);
     let refresh = format!("/v1/payments/{id}/refresh");
-    assert_held_back(&world.till.post(&refresh, &Value::Null).await);
+    assert_refused(&world.till.post(&refresh, &Value::Null).await);
     assert_eq!(world.rows().await, rows, "nothing was stored");
     assert_eq!(world.simulator.requests().await.len(), calls, "or asked");
 
@@ -80,7 +80,7 @@ async fn an_answered_follow_up_lets_new_work_through(pool: PgPool) {
     let mut world = world(pool).await;
     silence(&mut world, json!({"type": "http_status", "status": 502})).await;
     world.simulator.clear_faults().await;
-    assert_held_back(&world.till.create("new", &body("0001"), 0).await);
+    assert_refused(&world.till.create("new", &body("0001"), 0).await);
     world.advance(TimeDelta::seconds(5)).await;
     world.run_due().await;
     let taken = world.till.create("new", &body("0001"), 10).await;
@@ -93,12 +93,12 @@ async fn an_answered_follow_up_lets_new_work_through(pool: PgPool) {
 async fn one_trial_per_pause_finds_out_that_alipay_answers_again(pool: PgPool) {
     let mut world = world(pool).await;
     silence(&mut world, json!({"type": "drop_before_effect"})).await;
-    assert_held_back(&world.till.create("new", &body("0001"), 0).await);
+    assert_refused(&world.till.create("new", &body("0001"), 0).await);
     world.advance(TimeDelta::seconds(10)).await;
     let trial = world.till.pay_without_waiting("0001").await;
     assert_eq!(trial.summary("status"), (202, "processing"), "{trial:?}");
     world.settle_calls().await;
-    assert_held_back(&world.till.create("new", &body("0001"), 0).await);
+    assert_refused(&world.till.create("new", &body("0001"), 0).await);
     world.simulator.clear_faults().await;
     world.advance(TimeDelta::seconds(10)).await;
     for key in ["new", "another"] {

@@ -219,7 +219,7 @@ impl App {
         incoming: &Incoming,
         intent: &RefundIntent<'_>,
     ) -> Result<Option<IntentOutcome>, Error> {
-        if !self.accounts.any_is_held_back() {
+        if !self.accounts.any_circuit_is_open() {
             return Ok(None);
         }
         let conflict = self.db.refund_conflict(intent).await?;

@@ -44,10 +44,10 @@ pub struct PartnerView {
     pub can_sign: bool,
     /// Whether this replica refuses new payments and refunds.
     #[schema(example = false)]
-    pub held_back: bool,
+    pub circuit_open: bool,
     /// Why: `silent`: Alipay does not answer; `refused`: it refuses whatever the account asks.
     #[schema(required = true, example = json!(null))]
-    pub held_back_because: Option<&'static str>,
+    pub circuit_open_because: Option<&'static str>,
     /// The last time Alipay refused this account at its door, as this replica met it; `null` where it
     /// has not.
     #[schema(required = true)]
@@ -183,8 +183,8 @@ fn view(app: &App, partner: &str, account: &Account) -> PartnerView {
         endpoint_host: facts.endpoint_host,
         sign_type: facts.sign_type,
         can_sign: facts.can_sign,
-        held_back: facts.held_back.is_some(),
-        held_back_because: facts.held_back,
+        circuit_open: facts.circuit_open.is_some(),
+        circuit_open_because: facts.circuit_open,
         last_refusal: facts.last_refusal.as_ref().map(RefusalView::from),
         keys: facts.keys.iter().map(KeyView::from).collect(),
         refund_batch_opens: hours.opens.format("%H:%M").to_string(),

@@ -110,7 +110,7 @@ pub enum Kind {
     /// Alipay does not answer at present; it was not asked.
     UpstreamUnavailable,
     /// Alipay refuses whatever the account asks; it was not asked.
-    AccountHeldBack,
+    AccountRefused,
     /// This replica must not get requests.
     NotReady,
     /// Alipay gave no usable answer; nothing was changed.
@@ -183,7 +183,7 @@ impl Kind {
         Self::AccountNotConfigured,
         Self::Overloaded,
         Self::UpstreamUnavailable,
-        Self::AccountHeldBack,
+        Self::AccountRefused,
         Self::NotReady,
         Self::UpstreamSilent,
     ];
@@ -246,7 +246,7 @@ impl Kind {
             Self::AccountNotConfigured => (S::SERVICE_UNAVAILABLE, "account_not_configured", "The Alipay account is not configured", SameKey),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too much is under way", SameKey),
             Self::UpstreamUnavailable => (S::SERVICE_UNAVAILABLE, "upstream_unavailable", "Alipay does not answer at present", SameKey),
-            Self::AccountHeldBack => (S::SERVICE_UNAVAILABLE, "account_held_back", "Alipay refuses the account", SameKey),
+            Self::AccountRefused => (S::SERVICE_UNAVAILABLE, "account_refused", "Alipay refuses the account", SameKey),
             Self::NotReady => (S::SERVICE_UNAVAILABLE, "not_ready", "This replica is not ready", SameKey),
             Self::UpstreamSilent => (S::GATEWAY_TIMEOUT, "upstream_silent", "Alipay gave no usable answer", SameKey),
         }

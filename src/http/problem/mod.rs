@@ -224,7 +224,7 @@ impl Problem {
     }
 
     /// Alipay does not answer, so it is not asked for anything new.
-    fn held_back(retry_after_seconds: u32) -> Self {
+    fn circuit_open(retry_after_seconds: u32) -> Self {
         Self {
             retry_after: Some(retry_after_seconds),
             ..Self::new(
@@ -235,11 +235,11 @@ impl Problem {
     }
 
     /// Alipay refuses the account, so it is not asked for anything new.
-    fn account_held_back(code: &str, retry_after_seconds: u32) -> Self {
+    fn account_refused(code: &str, retry_after_seconds: u32) -> Self {
         Self {
             retry_after: Some(retry_after_seconds),
             ..Self::new(
-                Kind::AccountHeldBack,
+                Kind::AccountRefused,
                 format!(
                     "Alipay refuses every request of this account ({code}); nothing was attempted. Whoever looks after the account must mend it"
                 ),
@@ -497,11 +497,11 @@ impl From<app::error::Error> for Problem {
             ),
             E::UpstreamUnavailable {
                 retry_after_seconds,
-            } => Self::held_back(retry_after_seconds),
+            } => Self::circuit_open(retry_after_seconds),
             E::AccountRefused {
                 code,
                 retry_after_seconds,
-            } => Self::account_held_back(&code, retry_after_seconds),
+            } => Self::account_refused(&code, retry_after_seconds),
             E::NoSuchMerchant => Self::no_such_merchant(),
             E::MerchantAmbiguous => Self::merchant_ambiguous(),
             E::ReviewUnderWay { subject } => Self::review_under_way(subject),
