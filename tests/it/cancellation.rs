@@ -292,7 +292,7 @@ async fn a_cancel_by_reference_names_all_its_faults(pool: PgPool) {
         ),
         (
             json!({"merchant_reference": "a b", "extra": 1}),
-            vec!["wrong_format", "unknown_field"],
+            vec!["invalid_format", "unknown_field"],
         ),
         (json!({"idempotency_key": 7}), vec!["wrong_type"]),
     ] {

@@ -144,7 +144,7 @@ impl<'j, 'f> ObjectReader<'j, 'f> {
         let fits = (1..=max).contains(&text.trim().chars().count());
         if !fits || text.chars().any(is_deceptive) {
             let detail = format!("must have 1 to {max} characters and no control characters");
-            self.fault(name, "wrong_format", detail);
+            self.fault(name, "invalid_format", detail);
             return None;
         }
         Some(text.trim())
@@ -167,7 +167,7 @@ impl<'j, 'f> ObjectReader<'j, 'f> {
     pub fn instant(&mut self, name: &'static str) -> Option<DateTime<Utc>> {
         let at = instant(self.text(name)?);
         if at.is_none() {
-            self.fault(name, "wrong_format", "must be an RFC 3339 instant");
+            self.fault(name, "invalid_format", "must be an RFC 3339 instant");
         }
         at
     }

@@ -185,7 +185,7 @@ fn read_known(body: &Json) -> Result<Known, Problem> {
         if reference_text.is_some() && reference.is_none() {
             reader.fault(
                 "merchant_reference",
-                "wrong_format",
+                "invalid_format",
                 "must be 1 to 64 of A-Z a-z 0-9 . _ -",
             );
         }
@@ -193,7 +193,7 @@ fn read_known(body: &Json) -> Result<Known, Problem> {
         if key_text.is_some() && key.is_none() {
             reader.fault(
                 "idempotency_key",
-                "wrong_format",
+                "invalid_format",
                 "must be 1 to 255 visible ASCII characters",
             );
         }

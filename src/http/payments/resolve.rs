@@ -109,7 +109,7 @@ fn read(body: &Json) -> Result<(Resolution, Justification), Problem> {
             _ => {
                 reader.fault(
                     "status",
-                    "wrong_format",
+                    "invalid_format",
                     "must be succeeded, failed or canceled",
                 );
                 return None;

@@ -88,7 +88,7 @@ fn read(body: &Json) -> Result<(RefundResolution, Justification), Problem> {
             "succeeded" => RefundResolution::Succeeded,
             "failed" => RefundResolution::Failed,
             _ => {
-                reader.fault("status", "wrong_format", "must be succeeded or failed");
+                reader.fault("status", "invalid_format", "must be succeeded or failed");
                 return None;
             }
         };

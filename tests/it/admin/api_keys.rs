@@ -209,7 +209,7 @@ async fn every_fault_of_a_key_to_be_made_is_named_at_once(pool: PgPool) {
             "/name required",
             "/scopes/1 invalid_value",
             "/scopes/2 invalid_value",
-            "/expires_at wrong_format",
+            "/expires_at invalid_format",
             "/scope unknown_field",
         ]
     );
