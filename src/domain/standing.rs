@@ -250,7 +250,7 @@ impl Payment {
     /// Where the payment stands for whoever reads it. What was paid and is wholly on its way back, by
     /// refunds, is done when it has arrived.
     pub fn standing(&self) -> Standing {
-        let standing = self.standing_without_refunds();
+        let standing = self.standing_while(self.cancel_is_open());
         let is_going_back = self.refund_reserved_minor == self.amount.minor()
             && self.refunded_minor < self.refund_reserved_minor;
         if standing.is_settled() && is_going_back && self.state == PaymentState::Succeeded {
@@ -260,13 +260,15 @@ impl Payment {
     }
 
     /// Whether no cancel of it is under way any more, and it has an end.
+    ///
+    /// It may act still where an operator ended it: whoever waits for its end is told of that, and not kept.
     pub fn cancel_has_ended(&self) -> bool {
-        self.standing_without_refunds().is_settled()
+        self.standing_while(self.canceling.is_some()).is_settled()
     }
 
-    fn standing_without_refunds(&self) -> Standing {
+    fn standing_while(&self, cancel_is_open: bool) -> Standing {
         let circumstances = Circumstances {
-            cancel_is_open: self.cancel_is_open(),
+            cancel_is_open,
             refused_at_door: self.is_refused_at_the_door(),
             is_contradicted: self.contradicted_at.is_some(),
         };

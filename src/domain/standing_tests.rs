@@ -168,6 +168,9 @@ fn nothing_is_final_while_a_cancel_may_still_act() {
                     payment.state.is_final() && !may_move,
                     "{payment:?}"
                 );
+                // Who waits for the end of a cancel is told of it, also while it may act.
+                let has_ended = payment.state.is_final() && canceling.is_none();
+                assert_eq!(payment.cancel_has_ended(), has_ended, "{payment:?}");
                 if may_move && payment.state != PaymentState::Unresolved {
                     assert_eq!(standing.next_action(), NextActionKind::Wait, "{payment:?}");
                     assert_eq!(standing.certainty(), OutcomeCertainty::Pending);

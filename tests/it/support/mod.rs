@@ -847,7 +847,7 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
             ConnectionLimits::default(),
             &serving,
         )
-        .await
+        .await;
     });
     Replica {
         app,
