@@ -290,7 +290,13 @@ impl Db {
                     end,
                     error_count = case when $30 is null then error_count else 0 end,
                     last_error = case when $30 is null then last_error end,
-                    parked_at = case when $3::uuid is null then parked_at end,
+                    parked_at = case
+                        when $3::uuid is null and $47::timestamptz is null then parked_at
+                    end,
+                    abandoned_reason = case
+                        when $47::timestamptz is null then abandoned_reason
+                    end,
+                    abandoned_by = case when $47::timestamptz is null then abandoned_by end,
                     access_refusals = case
                         when $42::boolean then 0
                         when not $42::boolean then follow_up.access_refusals + 1

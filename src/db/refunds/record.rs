@@ -253,7 +253,13 @@ impl Db {
                     question_due_at = case when held.is_owed then question_due_at else $43 end,
                     error_count = case when $32 is null then error_count else 0 end,
                     last_error = case when $32 is null then last_error end,
-                    parked_at = case when $3::uuid is null then parked_at end,
+                    parked_at = case
+                        when $3::uuid is null and $43::timestamptz is null then parked_at
+                    end,
+                    abandoned_reason = case
+                        when $43::timestamptz is null then abandoned_reason
+                    end,
+                    abandoned_by = case when $43::timestamptz is null then abandoned_by end,
                     access_refusals = case
                         when $41::boolean then 0
                         when not $41::boolean then access_refusals + 1

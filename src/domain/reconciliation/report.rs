@@ -159,7 +159,7 @@ pub struct Difference {
     pub found: Option<String>,
     /// When somebody took note of it.
     pub acknowledged_at: Option<DateTime<Utc>>,
-    /// Who: a [`AuditActor`](crate::domain::audit::By) as it was stored.
+    /// Who: a [`AuditActor`](crate::domain::audit::AuditActor) as it was stored.
     pub acknowledged_by: Option<Value>,
     /// Why it is no reason for alarm.
     pub acknowledged_reason: Option<String>,

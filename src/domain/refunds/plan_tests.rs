@@ -1251,7 +1251,7 @@ fn t1_the_host_time_zone_changes_nothing() {
     let run = |zone: &str| {
         let output = Command::new(&this)
             .args(["--exact", "--ignored", "--nocapture"])
-            .arg("domain::refund_follow_up::tests::t1_child_of_a_time_zone")
+            .arg("domain::refunds::plan::tests::t1_child_of_a_time_zone")
             .env("TZ", zone)
             .output()
             .expect("the test executable runs");
