@@ -833,6 +833,16 @@ fn waits_for_its_buyer(case: &Case<'_>, found: &mut Findings) {
     });
 }
 
+/// Whether a step names the wallet of what a person or a file knew to be paid: an answer does so once.
+fn names_the_wallet(chain: &[TransitionRow], after: &TransitionRow) -> bool {
+    let names = |step: &TransitionRow| step.event == "wallet_named";
+    let by_answer = |step: &TransitionRow| names(step) && step.statement_file_id.is_none();
+    names(after)
+        && !chain
+            .iter()
+            .any(|step| by_answer(step) && step.version < after.version)
+}
+
 /// S1, S7, C7: a gapless chain of legal moves, one per change.
 fn chain(case: &Case<'_>, found: &mut Findings) {
     let chain = case.transitions;
@@ -900,6 +910,8 @@ fn chain(case: &Case<'_>, found: &mut Findings) {
                 && chain.iter().any(|step| {
                     step.version < after.version && step.event == "cancel_started"
                 }))
+            // An answer names the wallet of what a person or a file knew to be paid: once.
+            || names_the_wallet(chain, after)
             // It had been paid after all, and the money is back.
             || (after.event == "closed" && was_contradicted)
             || (after.event == "paid" && after.to_status_reason.as_deref() == Some("canceling"))
