@@ -107,6 +107,9 @@ impl AsyncWrite for Connection {
         if limit == INTACT {
             return Pin::new(&mut self.stream).poll_write(context, bytes);
         }
+        if limit == SEVERED {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         // The HTTP layer writes head and body as one buffer, since vectored writes are off.
         let head = match self.body_left {
             Some(_) => 0,
@@ -115,8 +118,8 @@ impl AsyncWrite for Connection {
                 .position(|end| end == b"\r\n\r\n")
                 .map_or(0, |at| at + 4),
         };
-        let allowed = head + self.body_left.unwrap_or(limit);
-        if limit == SEVERED || allowed == 0 {
+        let allowed = head.saturating_add(self.body_left.unwrap_or(limit));
+        if allowed == 0 {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         let allowed = allowed.min(bytes.len());
