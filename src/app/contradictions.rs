@@ -129,20 +129,9 @@ impl App {
         refund: &Refund,
         update: &RefundUpdate<'_>,
     ) -> Result<bool, DbError> {
-        self.settle_refund_by(refund, update.actor, update.attempt_id())
-            .await
-    }
-
-    /// The same by whatever else agrees with the books.
-    pub(super) async fn settle_refund_by(
-        &self,
-        refund: &Refund,
-        actor: Actor,
-        attempt_id: Option<AttemptId>,
-    ) -> Result<bool, DbError> {
         let settlement = Settlement {
-            actor,
-            attempt_id,
+            actor: update.actor,
+            attempt_id: update.attempt_id(),
             justification: None,
             gateway_at: self.clock.now(),
         };

@@ -628,6 +628,7 @@ async fn m12_a_file_that_has_a_refund_settles_that_a_query_knew_of_none(pool: Pg
     world.advance(TimeDelta::seconds(1)).await;
     world.till.refresh_refund(done.id()).await;
     assert_eq!(world.unresolved().await.len(), 1);
+    world.advance(TimeDelta::seconds(1)).await;
     let id = done.body["partner_refund_id"].as_str().expect("an id");
     let row = one_row(&world, "REFUND", &payment, "39.25", id);
     let desk = Desk::new();

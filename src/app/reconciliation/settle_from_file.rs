@@ -26,7 +26,6 @@ use crate::{
         reconciliation::{
             Verdict, daily_file::FileKind, judge_portal_refund, judge_refund, tells_of_another,
         },
-        refunds::refund::Refund,
         transition::{Actor, FileLine},
     },
     failpoint::crashpoint,
@@ -135,37 +134,30 @@ impl App {
         if tells_of_another(&candidate.row, &payment, candidate.sibling_rows) {
             return Ok(());
         }
-        let event = match judge_refund(&candidate.row, &refund) {
-            Verdict::Settles(event) | Verdict::Claims(event) => event,
-            Verdict::Agrees => return self.confirm_refund(&refund, line).await,
-            Verdict::Contradicts => return Ok(()),
+        let (Verdict::Settles(event) | Verdict::Claims(event)) =
+            judge_refund(&candidate.row, &refund)
+        else {
+            return Ok(());
         };
         let was_open = !refund.state.is_final();
+        let now = self.db.now().await?;
         let update = RefundUpdate {
             actor: Actor::File(line),
             answered: None,
             event: Some(event),
-            asked_at: None,
+            // Alipay's book of a day that is over: no answer before it is later.
+            asked_at: Some(now),
             not_found: None,
             of_payment: None,
             fence: None,
             reschedule: false,
             owed: Owed::AsBefore,
             justification: None,
-            now: self.db.now().await?,
+            now,
         };
         let after = self.record_refund(refund, &update, INSIST_FOR).await?;
         if was_open && after.state.is_final() {
             note("refund");
-        }
-        Ok(())
-    }
-
-    /// Alipay's book of the day has the refund: whatever an answer said against it is settled.
-    async fn confirm_refund(&self, refund: &Refund, line: FileLine) -> Result<(), RecordError> {
-        if refund.contradicted_at.is_some() {
-            self.settle_refund_by(refund, Actor::File(line), None)
-                .await?;
         }
         Ok(())
     }

@@ -114,6 +114,8 @@ pub fn judge_refund(row: &FileRow, refund: &Refund) -> Verdict<RefundEvent> {
     };
     match refund.state {
         RefundState::Pending(_) | RefundState::Unresolved => Verdict::Settles(done),
+        // What an answer said against it is settled.
+        RefundState::Succeeded if refund.contradicted_at.is_some() => Verdict::Settles(done),
         RefundState::Succeeded => Verdict::Agrees,
         RefundState::Failed(_) => Verdict::Claims(done),
     }
