@@ -44,8 +44,10 @@ impl RefundChange<'_> {
         self.before.contradicted_at.is_some() && self.after.contradicted_at.is_none()
     }
 
+    /// A failure that comes late makes another thing of what was said of the payment meanwhile: while all of it was
+    /// on its way back, "closed" told nothing new.
     fn asks_about_payment(&self) -> bool {
-        self.before.change_asks_about_payment(self.after)
+        self.before.fails_late(&self.after.state)
     }
 }
 

@@ -429,15 +429,9 @@ impl Refund {
             .map(|_| now + ASKED_AFTER)
     }
 
-    /// Whether the payment is to be asked about as well: a failure that comes late makes what was said of
-    /// the payment meanwhile another thing. While all of it was on its way back, "closed" told nothing new.
-    pub fn change_asks_about_payment(&self, after: &Self) -> bool {
-        self.fails_late(&after.state)
-    }
-
     /// Whether a failure comes after callers were told more than that their request is on its way: not as
     /// its answer. The request of what a reversal ends in leaves after it was told.
-    fn fails_late(&self, after: &RefundState) -> bool {
+    pub fn fails_late(&self, after: &RefundState) -> bool {
         let was_told = match &self.state {
             RefundState::Pending(PendingReason::Submitting) => {
                 let sent_at = self.poll.last_submit_at;
