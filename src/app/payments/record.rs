@@ -95,27 +95,33 @@ impl App {
             }
             let (decision, agrees) = decide(&self.plan, &payment, update);
             let refusals = refusals_after(&payment, update);
+            let question_at = match &decision {
+                Decision::Becomes(_, event) => payment.decision_is_checked_at(event, update.now),
+                Decision::Nothing | Decision::TurnsInto(_) | Decision::Contradicts(_) => None,
+            };
             // What was said against the books is settled first, and only then is anything else done.
             let settled = if agrees {
                 self.settle_by_answer(&payment, update).await
             } else {
                 Ok(false)
             };
-            let written = match &decision {
-                _ if !matches!(settled, Ok(false)) => settled.map(|_| Recorded::Stale),
-                Decision::TurnsInto(refund_id) => {
+            let written = match (settled, &decision) {
+                (Ok(true), _) => Ok(Recorded::Stale),
+                (Err(error), _) => Err(error),
+                (Ok(false), Decision::TurnsInto(refund_id)) => {
                     self.turn_into_refund(&payment, *refund_id, update).await
                 }
-                Decision::Becomes(after, event) => {
-                    self.write(&payment, Some((after, event)), update).await
+                (Ok(false), Decision::Becomes(after, event)) => {
+                    self.write(&payment, Some((after, event)), question_at, update)
+                        .await
                 }
-                Decision::Nothing => self.write(&payment, None, update).await,
+                (Ok(false), Decision::Nothing) => self.write(&payment, None, None, update).await,
                 // What is said against the books is kept first, and only then is it answered.
-                Decision::Contradicts(claim) => {
+                (Ok(false), Decision::Contradicts(claim)) => {
                     let kept =
                         self.contradict(&payment, *claim, "", update.actor, update.attempt_id());
                     match kept.await {
-                        Ok(Opened::Known) => self.write(&payment, None, update).await,
+                        Ok(Opened::Known) => self.write(&payment, None, None, update).await,
                         Ok(Opened::New | Opened::Stale) => Ok(Recorded::Stale),
                         Err(error) => Err(error),
                     }
@@ -125,9 +131,9 @@ impl App {
                 (Ok(Recorded::Written(_)), Decision::TurnsInto(_)) => {
                     return self.turned(&payment).await;
                 }
-                (Ok(Recorded::Written(at)), Decision::Becomes(mut after, event)) => {
+                (Ok(Recorded::Written(at)), Decision::Becomes(mut after, _)) => {
                     crashpoint!(self.db.failpoints, "record.written");
-                    if let Some(question_at) = payment.decision_is_checked_at(&event, update.now) {
+                    if let Some(question_at) = question_at {
                         after.poll = payment.poll.clone();
                         after.poll.question_due_at = Some(question_at);
                         after.poll.next_check_at = Some(question_at);
@@ -177,6 +183,7 @@ impl App {
         &self,
         before: &Payment,
         change: Option<(&Payment, &PaymentEvent)>,
+        question_at: Option<DateTime<Utc>>,
         update: &Update<'_>,
     ) -> Result<Recorded, DbError> {
         let mut current = change.map_or(before, |(after, _)| after).clone();
@@ -187,7 +194,7 @@ impl App {
             event: event.name(),
             gateway_at: self.clock.now(),
             justification: update.justification,
-            question_at: before.decision_is_checked_at(event, update.now),
+            question_at,
         });
         self.db
             .record(&Record {

@@ -660,40 +660,30 @@ impl Payment {
     /// Whether an event says what the books say. That a payment is paid says nothing while its cancel is
     /// under way: the next answer to the cancel would contradict it again. That the cancel is refused does.
     pub const fn agrees_with(&self, event: &PaymentEvent) -> bool {
-        let is_all_returned = self.refunded_minor >= self.amount.minor();
-        matches!(
-            (&self.state, self.canceling, event),
+        match (&self.state, self.canceling, event) {
             (PaymentState::Succeeded, None, PaymentEvent::Paid { .. })
-                | (
-                    PaymentState::Succeeded,
-                    Some(_),
-                    PaymentEvent::CancelRefused
-                )
-                | (
-                    PaymentState::Canceled { .. },
-                    _,
-                    PaymentEvent::Closed { .. }
-                )
-                | (
-                    PaymentState::Failed(_),
-                    _,
-                    PaymentEvent::Declined(_)
-                        | PaymentEvent::Closed {
-                            money_returned: false,
-                            ..
-                        }
-                )
-        ) || (is_all_returned
-            && matches!(
-                (&self.state, event),
-                (
-                    PaymentState::Succeeded,
-                    PaymentEvent::Closed {
-                        money_returned: true,
-                        ..
-                    }
-                )
-            ))
+            | (PaymentState::Succeeded, Some(_), PaymentEvent::CancelRefused)
+            | (PaymentState::Canceled { .. }, _, PaymentEvent::Closed { .. })
+            | (
+                PaymentState::Failed(_),
+                _,
+                PaymentEvent::Declined(_)
+                | PaymentEvent::Closed {
+                    money_returned: false,
+                    ..
+                },
+            ) => true,
+            // Refunds of all of it close a trade too.
+            (
+                PaymentState::Succeeded,
+                _,
+                PaymentEvent::Closed {
+                    money_returned: true,
+                    ..
+                },
+            ) => self.refunded_minor >= self.amount.minor(),
+            _ => false,
+        }
     }
 
     /// Whether a question is owed: the payment is not settled, or Alipay contradicts it.
