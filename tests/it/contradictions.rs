@@ -253,6 +253,19 @@ async fn undo(world: &World, id: &str, verb: &str) -> Answer {
     Caller::send(request.header("prefer", "wait=0")).await
 }
 
+/// A person decides that the payment stands, and is believed.
+async fn let_stand(world: &World, id: &str) -> Answer {
+    let path = format!("/v1/payments/{id}/resolve");
+    let stays = json!({"status": "succeeded", "reason": "the portal shows it", "ticket": "OPS-1"});
+    let resolved = world.operate(&path, stays).await;
+    assert_eq!(
+        resolved.summary("status"),
+        (200, "succeeded"),
+        "{resolved:?}"
+    );
+    resolved
+}
+
 /// Every cancel is answered "done" and does nothing, and every query says paid: that stands, and is not settled and
 /// opened again with each round, until a person decides, which ends the cancel too.
 #[sqlx::test]
@@ -300,13 +313,7 @@ async fn m6_a_cancel_that_is_answered_and_never_acts_stands_until_a_person_decid
             "{refused:?}"
         );
     }
-    let stays = json!({"status": "succeeded", "reason": "the portal shows it", "ticket": "OPS-4"});
-    let resolved = world.operate(&path, stays).await;
-    assert_eq!(
-        resolved.summary("status"),
-        (200, "succeeded"),
-        "{resolved:?}"
-    );
+    let resolved = let_stand(&world, paid.id()).await;
     assert_eq!(
         resolved.body["next_action"]["type"], "wait",
         "the last cancel may act for a minute still: {resolved:?}"
@@ -339,8 +346,6 @@ async fn m6_a_confirmed_sale_does_not_yield_to_a_cancel_that_never_acts(pool: Pg
         .simulator
         .script_late("cancel", 1000, "success", None)
         .await;
-    let path = format!("/v1/payments/{}/resolve", paid.id());
-    let stays = json!({"status": "succeeded", "reason": "the portal shows it", "ticket": "OPS-6"});
     for verb in ["cancel", "cancel", "reverse"] {
         let asked = undo(&world, paid.id(), verb).await;
         assert_eq!(asked.status, 202, "{verb}: {asked:?}");
@@ -354,12 +359,7 @@ async fn m6_a_confirmed_sale_does_not_yield_to_a_cancel_that_never_acts(pool: Pg
             "{verb}: {told}"
         );
         assert_eq!(world.unresolved().await.len(), 1, "{verb}");
-        let resolved = world.operate(&path, stays.clone()).await;
-        assert_eq!(
-            resolved.summary("status"),
-            (200, "succeeded"),
-            "{resolved:?}"
-        );
+        let_stand(&world, paid.id()).await;
     }
     world.run_due().await;
     world.finish().await;
@@ -545,8 +545,6 @@ async fn m3_no_refund_leaves_while_the_cancel_that_a_person_ended_may_act(pool: 
     let cancel = format!("/v1/payments/{}/cancel", paid.id());
     let request = world.till.request(Method::POST, &cancel);
     let waiting = Caller::send(request.header("prefer", "wait=60"));
-    let path = format!("/v1/payments/{}/resolve", paid.id());
-    let stays = json!({"status": "succeeded", "reason": "the portal shows it", "ticket": "OPS-8"});
     let decided = async {
         while world.simulator.count("cancel").await == 0 {
             tokio::task::yield_now().await;
@@ -554,14 +552,9 @@ async fn m3_no_refund_leaves_while_the_cancel_that_a_person_ended_may_act(pool: 
         world.settle_calls().await;
         world.advance(TimeDelta::seconds(2)).await;
         world.run_due().await;
-        world.operate(&path, stays).await
+        let_stand(&world, paid.id()).await
     };
-    let (ended, resolved) = tokio::join!(waiting, decided);
-    assert_eq!(
-        resolved.summary("status"),
-        (200, "succeeded"),
-        "{resolved:?}"
-    );
+    let (ended, _) = tokio::join!(waiting, decided);
     assert_eq!(
         ended.summary("code"),
         (409, "cancel_withdrawn"),
@@ -628,14 +621,7 @@ async fn m6_what_a_person_has_decided_is_asked_about_once_more(pool: PgPool) {
     world.settle_calls().await;
     world.advance(TimeDelta::seconds(2)).await;
     world.run_due().await;
-    let path = format!("/v1/payments/{}/resolve", paid.id());
-    let stays = json!({"status": "succeeded", "reason": "the portal shows it", "ticket": "OPS-10"});
-    let resolved = world.operate(&path, stays).await;
-    assert_eq!(
-        resolved.summary("status"),
-        (200, "succeeded"),
-        "{resolved:?}"
-    );
+    let resolved = let_stand(&world, paid.id()).await;
     let told = world.till.payment(paid.id()).await;
     for told in [&resolved.body, &told] {
         assert_eq!(
