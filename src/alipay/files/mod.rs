@@ -8,7 +8,7 @@
 //! ```
 //! use alipayhk_gateway::{
 //!     alipay::files::{Entry, FileReader, ReadOptions},
-//!     domain::daily_file::FaultLog,
+//!     domain::reconciliation::daily_file::FaultLog,
 //! };
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let text = include_str!("samples/2088000000000017_transaction_20260309.txt");
