@@ -174,7 +174,7 @@ mod tests {
     use crate::domain::payments::plan;
     use crate::{
         app::{
-            payments::{ask, create, operate},
+            payments::{ask, create, resolve},
             refunds,
         },
         db::{
@@ -219,7 +219,7 @@ mod tests {
             ("send a refund within", refunds::SEND_WITHIN),
             ("record a pay", create::INSIST_ON_RECORDING),
             ("record an answer", ask::INSIST_ON_RECORDING),
-            ("decide", operate::INSIST_ON_DECIDING),
+            ("decide", resolve::INSIST_ON_DECIDING),
         ];
         let rows: Vec<&str> = PAGE
             .lines()

@@ -34,7 +34,7 @@ use crate::{
     },
     clock::{Clock, SystemClock},
     config::{self, AccountsConfig, Config, MigrateConfig, process_environment},
-    db::{self, Db, access::directory::DefaultMerchant},
+    db::{self, Db, merchants::default::DefaultMerchant},
     domain::{
         access::token::TokenRules,
         calendar::BatchHours,

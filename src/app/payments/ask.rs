@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use super::{
     create,
     follow_up::Interrupted,
-    operate::tells_something,
     outcome::Told,
     record::{RecordError, Update},
+    resolve::tells_something,
 };
 use crate::app::{App, accounts::Account, deadline::Deadline};
 use crate::{

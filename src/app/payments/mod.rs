@@ -8,17 +8,17 @@
 //! | `outcome` | what an answer means for the payment |
 //! | `record` | persist what was learnt; the only such path |
 //! | `follow_up` | one visit of the schedule to an open payment |
-//! | `operate` | ask now, steer the schedule, decide what stayed open |
+//! | `resolve` | ask now, steer the schedule, decide what stayed open |
 //! | `read` | look without asking Alipay |
 
 pub(in crate::app) mod ask;
 pub(in crate::app) mod cancel;
 pub(in crate::app) mod create;
 pub(in crate::app) mod follow_up;
-pub(in crate::app) mod operate;
 pub(in crate::app) mod outcome;
 pub(in crate::app) mod read;
 pub(in crate::app) mod record;
+pub(in crate::app) mod resolve;
 
 pub use cancel::{Canceled, Known};
 pub use create::Created;

@@ -24,8 +24,8 @@ use crate::{
         payments::{
             ask::{INSIST_ON_RECORDING, Initiator, answered},
             follow_up::{Interrupted, settle},
-            operate::{tells_something, unrecorded},
             record::RecordError,
+            resolve::{tells_something, unrecorded},
         },
     },
     db::{

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::record::RefundUpdate;
 use crate::{
-    app::{App, Justification, error::Error, payments::operate::unrecorded},
+    app::{App, Justification, error::Error, payments::resolve::unrecorded},
     db::{contradictions::Settlement, payments::record::Owed},
     domain::{
         access::principal::Identity,

@@ -21,8 +21,8 @@ use crate::{
         payments::{
             ask::INSIST_ON_RECORDING,
             follow_up::{Interrupted, settle},
-            operate::unrecorded,
             record::RecordError,
+            resolve::unrecorded,
         },
     },
     db::{

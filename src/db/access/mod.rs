@@ -1,4 +1,3 @@
 //! Keys, and who they stand for.
 
 pub mod api_keys;
-pub mod directory;

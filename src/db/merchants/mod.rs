@@ -1,5 +1,6 @@
 //! Merchants as administrators see them: made, listed and changed, each act with its audit entry.
 
+pub mod default;
 pub mod stores;
 
 use chrono::{DateTime, Utc};

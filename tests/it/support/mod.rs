@@ -40,7 +40,7 @@ use alipayhk_gateway::{
         hashing::SecretKey,
     },
     clock::ManualClock,
-    db::{Db, access::directory::DefaultMerchant, run::Limits},
+    db::{Db, merchants::default::DefaultMerchant, run::Limits},
     domain::{
         access::{
             api_key::NewApiKey,
