@@ -12,7 +12,11 @@ use chrono::{DateTime, Utc};
 use tokio::task::JoinSet;
 use url::Url;
 
-use super::{App, error::Error, payments::follow_up::Interrupted, reconciliation::DEFAULT_RULES};
+use super::{
+    App,
+    error::{Error, Interrupted},
+    reconciliation::DEFAULT_RULES,
+};
 use crate::{
     alipay::{
         breaker::{NotAdmitted, OpenCircuit},

@@ -228,3 +228,76 @@ impl From<db::error::Error> for Error {
         }
     }
 }
+
+/// Why a visit ended early; the worker tries again later.
+#[derive(Debug, thiserror::Error)]
+pub enum Interrupted {
+    /// The database did not do its part.
+    #[error("the follow-up was interrupted")]
+    Db(#[from] db::error::Error),
+    /// Alipay cannot be asked: the account is not among those configured. What it is about stays owed.
+    #[error("no Alipay account {0} is configured")]
+    AccountNotConfigured(String),
+}
+
+impl Interrupted {
+    /// Whether what was visited itself cannot be worked on; else it is a fault of the environment, which
+    /// passes.
+    pub const fn is_of_the_row(&self) -> bool {
+        match self {
+            Self::Db(error) => error.is_of_the_row(),
+            Self::AccountNotConfigured(_) => false,
+        }
+    }
+}
+
+impl From<Interrupted> for Error {
+    fn from(interrupted: Interrupted) -> Self {
+        match interrupted {
+            Interrupted::Db(error) => error.into(),
+            Interrupted::AccountNotConfigured(partner) => Self::AccountNotConfigured { partner },
+        }
+    }
+}
+
+/// Why an update could not be written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecordError {
+    /// The claim passed to another worker, which will learn the truth itself.
+    #[error("the claim on the follow-up was lost")]
+    FenceLost,
+    /// What it is about vanished, which the schema forbids.
+    #[error("what it is about does not exist")]
+    Missing,
+    /// The database stayed away for longer than we insist.
+    #[error("the database could not record the answer")]
+    Db(#[from] db::error::Error),
+}
+
+impl From<RecordError> for Error {
+    fn from(error: RecordError) -> Self {
+        match error {
+            // Alipay was asked, or a person has decided, whatever becomes of it.
+            RecordError::Db(error) => Self::from(error).after_begin(),
+            RecordError::FenceLost | RecordError::Missing => Self::Internal(Box::new(error)),
+        }
+    }
+}
+
+/// A lost claim is no error of the visit: another worker goes on.
+pub(super) fn settle(recorded: Result<(), RecordError>) -> Result<(), Interrupted> {
+    unless_lost(recorded).map(|_| ())
+}
+
+/// What was recorded; `None` where another goes on.
+pub(super) fn unless_lost<T>(recorded: Result<T, RecordError>) -> Result<Option<T>, Interrupted> {
+    match recorded {
+        Ok(recorded) => Ok(Some(recorded)),
+        Err(RecordError::Missing) => Ok(None),
+        Err(RecordError::FenceLost) => {
+            tracing::warn!("the claim on the follow-up was lost; another worker goes on");
+            Ok(None)
+        }
+        Err(RecordError::Db(error)) => Err(Interrupted::Db(error)),
+    }
+}

@@ -7,6 +7,7 @@
 //! | [`registrations`] | shops registered with Alipay, and their reviews |
 //! | [`reconciliation`] | Alipay's daily files against our books, and back into them |
 //! | [`merchants`] | merchants and stores: made, changed, disabled |
+//! | `follow_ups` | the schedule as operators see it, and what needs a person |
 //! | [`access`] | keys made, replaced and revoked; who asks with an access token |
 //! | [`audit`] | who did what |
 //! | `notifications` | what Alipay posts to us: noted, and asked about at once |
@@ -26,6 +27,7 @@ pub mod cache;
 mod contradictions;
 mod deadline;
 pub mod error;
+mod follow_ups;
 pub mod hashing;
 mod insistence;
 pub mod merchants;
@@ -61,8 +63,9 @@ pub use crate::{
     db::{Availability, payments::record::Justification},
     domain::listing::{Page, PaymentFilter, RefundFilter},
 };
+pub use error::Interrupted;
 pub use notifications::{Notified, Posted};
-pub use payments::{Canceled, Created, Interrupted, Known, Timeline, Wait};
+pub use payments::{Canceled, Created, Known, Timeline, Wait};
 
 /// Describes the metrics of the use cases; call once, after the recorder is installed.
 pub fn describe_metrics() {

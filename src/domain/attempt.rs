@@ -97,6 +97,23 @@ impl AnswerClass {
         }
     }
 
+    /// Whether the answer to a question says where what was asked about stands.
+    pub const fn tells_something(self) -> bool {
+        match self {
+            Self::Success | Self::Pending | Self::Closed | Self::Declined | Self::NotFound => true,
+            Self::UnknownCode
+            | Self::AccessRefused
+            | Self::SystemError
+            | Self::ConnectFailed
+            | Self::TimedOut
+            | Self::ConnectionLost
+            | Self::HttpStatus
+            | Self::Malformed
+            | Self::BadSignature
+            | Self::Mismatch => false,
+        }
+    }
+
     /// Whether the answer to a query says where the trade stands.
     pub const fn says_where_it_stands(self) -> bool {
         match self {

@@ -8,6 +8,7 @@ use crate::{
     domain::{
         access::principal::TenantScope,
         audit::AuditActor,
+        follow_ups::schedule::Subject,
         id::MerchantId,
         listing::Page,
         merchants::merchant::{
@@ -145,6 +146,19 @@ impl App {
             }
         }
         Err(kept_changing())
+    }
+
+    /// Whose object it is that somebody with this reach names; `None` where the operator names nothing.
+    /// A merchant can only mean its own: whether it has it shows when it is read.
+    pub(in crate::app) async fn merchant_of(
+        &self,
+        tenant_scope: TenantScope,
+        subject: Subject,
+    ) -> Result<Option<MerchantId>, Error> {
+        match tenant_scope {
+            TenantScope::Merchant(id) => Ok(Some(id)),
+            TenantScope::Operator => Ok(self.db.merchant_of(subject).await?),
+        }
     }
 
     async fn has_store(&self, merchant: &Merchant, profile: &Profile) -> Result<bool, Error> {

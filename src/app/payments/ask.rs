@@ -10,14 +10,13 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
-use super::{
-    create,
-    follow_up::Interrupted,
-    outcome::Told,
-    record::{RecordError, Update},
-    resolve::tells_something,
+use super::{create, outcome::Told, record::Update};
+use crate::app::{
+    App,
+    accounts::Account,
+    deadline::Deadline,
+    error::{Interrupted, RecordError},
 };
-use crate::app::{App, accounts::Account, deadline::Deadline};
 use crate::{
     alipay::{
         client::Alipay,
@@ -303,7 +302,7 @@ pub(in crate::app) fn answered(
     owed_since: Option<DateTime<Utc>>,
 ) -> Owed {
     owed_since
-        .filter(|_| is_query && tells_something(answer.class))
+        .filter(|_| is_query && answer.class.tells_something())
         .map_or(Owed::AsBefore, Owed::Answered)
 }
 

@@ -9,12 +9,14 @@ use tokio::time::Instant;
 use super::{
     ask::{Beginning, Initiator, UpstreamCall},
     outcome::Told,
-    record::{RecordError, Update},
+    record::Update,
 };
-use crate::app::{App, error::Error};
+use crate::app::{
+    App,
+    error::{Interrupted, settle, unless_lost},
+};
 use crate::{
     db::{
-        error::Error as DbError,
         follow_ups::Claimed,
         payments::record::{LeaseToken, Owed},
     },
@@ -27,37 +29,6 @@ use crate::{
     },
     failpoint::crashpoint,
 };
-
-/// Why a visit ended early; the worker tries again later.
-#[derive(Debug, thiserror::Error)]
-pub enum Interrupted {
-    /// The database did not do its part.
-    #[error("the follow-up was interrupted")]
-    Db(#[from] DbError),
-    /// Alipay cannot be asked: the account is not among those configured. What it is about stays owed.
-    #[error("no Alipay account {0} is configured")]
-    AccountNotConfigured(String),
-}
-
-impl Interrupted {
-    /// Whether what was visited itself cannot be worked on; else it is a fault of the environment, which
-    /// passes.
-    pub const fn is_of_the_row(&self) -> bool {
-        match self {
-            Self::Db(error) => error.is_of_the_row(),
-            Self::AccountNotConfigured(_) => false,
-        }
-    }
-}
-
-impl From<Interrupted> for Error {
-    fn from(interrupted: Interrupted) -> Self {
-        match interrupted {
-            Interrupted::Db(error) => error.into(),
-            Interrupted::AccountNotConfigured(partner) => Self::AccountNotConfigured { partner },
-        }
-    }
-}
 
 impl App {
     /// Does what the plan asks for now, and says when to come again.
@@ -195,23 +166,5 @@ impl App {
                 .await
                 .map(|_| ()),
         )
-    }
-}
-
-/// A lost claim is no error of the visit: another worker goes on.
-pub(in crate::app) fn settle(recorded: Result<(), RecordError>) -> Result<(), Interrupted> {
-    unless_lost(recorded).map(|_| ())
-}
-
-/// What was recorded; `None` where another goes on.
-fn unless_lost<T>(recorded: Result<T, RecordError>) -> Result<Option<T>, Interrupted> {
-    match recorded {
-        Ok(recorded) => Ok(Some(recorded)),
-        Err(RecordError::Missing) => Ok(None),
-        Err(RecordError::FenceLost) => {
-            tracing::warn!("the claim on the follow-up was lost; another worker goes on");
-            Ok(None)
-        }
-        Err(RecordError::Db(error)) => Err(Interrupted::Db(error)),
     }
 }

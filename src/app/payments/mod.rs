@@ -8,7 +8,8 @@
 //! | `outcome` | what an answer means for the payment |
 //! | `record` | persist what was learnt; the only such path |
 //! | `follow_up` | one visit of the schedule to an open payment |
-//! | `resolve` | ask now, steer the schedule, decide what stayed open |
+//! | `refresh` | ask now, for a caller |
+//! | `resolve` | an operator decides what stayed open |
 //! | `read` | look without asking Alipay |
 
 pub(in crate::app) mod ask;
@@ -18,9 +19,9 @@ pub(in crate::app) mod follow_up;
 pub(in crate::app) mod outcome;
 pub(in crate::app) mod read;
 pub(in crate::app) mod record;
+pub(in crate::app) mod refresh;
 pub(in crate::app) mod resolve;
 
 pub use cancel::{Canceled, Known};
 pub use create::Created;
-pub use follow_up::Interrupted;
 pub use read::{Timeline, Wait};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::outcome::{Meaning, Told, event_of_the_door};
-use crate::app::{App, insistence::Insistence, refunds::turns_into};
+use crate::app::{App, error::RecordError, insistence::Insistence, refunds::turns_into};
 use crate::{
     db::{
         contradictions::Opened,
@@ -58,20 +58,6 @@ impl Update<'_> {
     fn cancel_refused(&self, payment: &Payment) -> Option<bool> {
         self.told.as_ref()?.cancel_refused(payment)
     }
-}
-
-/// Why an update could not be written.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::app) enum RecordError {
-    /// The claim passed to another worker, which will learn the truth itself.
-    #[error("the claim on the follow-up was lost")]
-    FenceLost,
-    /// The payment vanished, which the schema forbids.
-    #[error("the payment does not exist")]
-    Missing,
-    /// The database stayed away for longer than we insist.
-    #[error("the database could not record the answer")]
-    Db(#[from] DbError),
 }
 
 impl App {

@@ -7,10 +7,8 @@ use super::ReconcileError;
 use crate::{
     app::{
         App,
-        payments::{
-            outcome::Told,
-            record::{RecordError, Update},
-        },
+        error::RecordError,
+        payments::{outcome::Told, record::Update},
         refunds::RefundUpdate,
     },
     db::{

@@ -1,5 +1,5 @@
-//! One question to Alipay about an existing refund: its intent, the call, the record; by a worker
-//! under its claim, or by a caller under nothing but the refund's version.
+//! One question to Alipay about an existing refund, or the request sent again: its intent, the call, the
+//! record; by a worker under its claim, or by a caller under nothing but the refund's version.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,44 +19,26 @@ use crate::{
         App,
         accounts::Account,
         deadline::Deadline,
-        error::Error,
-        notifier::Awaited as _,
-        payments::{
-            ask::{INSIST_ON_RECORDING, Initiator, answered},
-            follow_up::{Interrupted, settle},
-            record::RecordError,
-            resolve::{tells_something, unrecorded},
-        },
+        error::{Interrupted, RecordError},
+        payments::ask::{INSIST_ON_RECORDING, Initiator, answered},
     },
-    db::{
-        follow_ups::Claimed,
-        payments::record::{LeaseToken, Owed, Recorded},
-        refunds::NewRefundAttempt,
-    },
+    db::{payments::record::Recorded, refunds::NewRefundAttempt},
     domain::{
-        access::principal::Principal,
         attempt::{Answer, AttemptKind},
         contradiction::Claim,
-        follow_ups::schedule::Subject,
-        id::{AttemptId, RefundId},
-        refunds::{
-            plan::{RefundStep, next_step},
-            refund::{Refund, RefundEvent, RefundMode},
-        },
-        transition::Actor,
+        id::AttemptId,
+        refunds::refund::{Refund, RefundMode},
     },
     failpoint::crashpoint,
 };
 
-/// How often a refund that keeps changing is read again before the caller is told to try later.
-const TRIES: usize = 5;
 /// How long after it was decided a request may still leave: a process that was held in between must
 /// not send what others have given up meanwhile (`docs/invariants.md` C6).
 pub(in crate::app) const SEND_WITHIN: Duration = Duration::from_secs(12);
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum UpstreamCall {
+pub(super) enum UpstreamCall {
     /// To do it, under the id and with the amount it has.
     Submit,
     /// Where it stands.
@@ -64,7 +46,7 @@ enum UpstreamCall {
 }
 
 /// A question whose intent is committed.
-struct Begun {
+pub(super) struct Begun {
     refund: Refund,
     attempt_id: AttemptId,
     asked_at: DateTime<Utc>,
@@ -75,7 +57,7 @@ struct Begun {
 }
 
 /// What became of the intent to ask.
-enum Beginning {
+pub(super) enum Beginning {
     /// Committed: ask.
     Begun(Box<Begun>),
     /// The refund has changed since it was read: read and decide again.
@@ -85,163 +67,8 @@ enum Beginning {
 }
 
 impl App {
-    /// Asks Alipay now where the refund stands, and records what it says. Nothing changes where no
-    /// usable answer comes. `Ok(None)`: no such refund.
-    pub async fn refresh_refund(
-        &self,
-        principal: &Principal,
-        id: RefundId,
-    ) -> Result<Option<Refund>, Error> {
-        // Listen before reading, so that the answer is no older than what others were told meanwhile.
-        let waiter = self.refund_notifier.listen(id);
-        let mut contradicted = None;
-        for _ in 0..TRIES {
-            let Some(refund) = self.db.refund(principal.merchant_id, id).await? else {
-                return Ok(None);
-            };
-            self.admit_question(&refund.partner)?;
-            let caller = Initiator {
-                actor: Actor::ApiKey(principal.api_key_id),
-                fence: None,
-            };
-            let place = self.admission.enter(principal.merchant_id)?;
-            let app = self.clone();
-            // Detached: a caller that hangs up must not leave an answer unrecorded.
-            let work = async move {
-                let _place = place;
-                match app
-                    .begin_refund(refund, caller, UpstreamCall::Query)
-                    .await?
-                {
-                    Beginning::Begun(begun) => app
-                        .ask_refund(*begun, caller, UpstreamCall::Query)
-                        .await
-                        .map(Some)
-                        .map_err(unrecorded),
-                    Beginning::Changed | Beginning::FenceLost => Ok(None),
-                }
-            };
-            let outcome: Result<_, Error> = self
-                .run_detached(work)
-                .await
-                .map_err(|error| Error::Internal(Box::new(error)))?;
-            let Some((refund, answer)) = outcome? else {
-                continue;
-            };
-            let has_told = tells_something(answer.class);
-            if has_told && refund.is_newly_contradicted() && contradicted.is_none() {
-                // What was said against the books is asked about once more before it is shown.
-                contradicted = Some(refund);
-                continue;
-            }
-            return if has_told || contradicted.is_some() {
-                // What was learnt may be nothing new, and what was asked about another by now.
-                let current = refund.look(&self.db).await;
-                Ok(Some(waiter.newest(current.unwrap_or(refund))))
-            } else {
-                Err(Error::UpstreamSilent {
-                    subject: Subject::Refund(id),
-                    class: answer.class.as_str(),
-                })
-            };
-        }
-        match contradicted {
-            Some(refund) => Ok(Some(waiter.newest(refund))),
-            None => Err(Error::Unavailable("the refund kept changing".into())),
-        }
-    }
-
-    /// Does what the plan asks for now about a claimed refund, and says when to come again.
-    pub async fn follow_up_refund(&self, claimed: Claimed<Refund>) -> Result<(), Interrupted> {
-        let Claimed {
-            fence,
-            subject: refund,
-            now,
-            ..
-        } = claimed;
-        crashpoint!(self.db.failpoints, "refund_visit.claimed");
-        let merchant_id = refund.merchant_id;
-        match next_step(&self.accounts.refund_plan(&refund.partner), &refund, now) {
-            RefundStep::Settled => {
-                self.db.complete(merchant_id, fence).await?;
-                Ok(())
-            }
-            RefundStep::WaitUntil(due) => {
-                self.db.reschedule(merchant_id, fence, due).await?;
-                Ok(())
-            }
-            RefundStep::Query => {
-                self.visit_refund(refund, fence, now, UpstreamCall::Query)
-                    .await
-            }
-            RefundStep::Submit => {
-                self.visit_refund(refund, fence, now, UpstreamCall::Submit)
-                    .await
-            }
-            RefundStep::GiveUp => self.give_up_refund(refund, fence, now).await,
-        }
-    }
-
-    /// Asks one question under the claim.
-    async fn visit_refund(
-        &self,
-        refund: Refund,
-        fence: LeaseToken,
-        now: DateTime<Utc>,
-        ask: UpstreamCall,
-    ) -> Result<(), Interrupted> {
-        let (merchant_id, refund_id) = (refund.merchant_id, refund.id);
-        let initiator = Initiator {
-            actor: Actor::FollowUp(fence.follow_up_id),
-            fence: Some(fence),
-        };
-        match self.begin_refund(refund, initiator, ask).await? {
-            Beginning::Begun(begun) => {
-                settle(self.ask_refund(*begun, initiator, ask).await.map(|_| ()))
-            }
-            Beginning::Changed => {
-                // Somebody settled or changed it meanwhile: look again at once.
-                self.db.reschedule(merchant_id, fence, now).await?;
-                Ok(())
-            }
-            Beginning::FenceLost => {
-                tracing::warn!(refund.id = %refund_id, "the claim on the follow-up was lost before asking");
-                Ok(())
-            }
-        }
-    }
-
-    /// The plan is exhausted: a person must look, and the slow queries go on.
-    async fn give_up_refund(
-        &self,
-        refund: Refund,
-        fence: LeaseToken,
-        now: DateTime<Utc>,
-    ) -> Result<(), Interrupted> {
-        crashpoint!(self.db.failpoints, "refund_visit.giving_up");
-        tracing::error!(refund.id = %refund.id, "every planned question was asked without an answer: unresolved");
-        let update = RefundUpdate {
-            actor: Actor::FollowUp(fence.follow_up_id),
-            answered: None,
-            event: Some(RefundEvent::PlanExhausted),
-            asked_at: None,
-            not_found: None,
-            of_payment: None,
-            fence: Some(fence),
-            reschedule: true,
-            owed: Owed::AsBefore,
-            justification: None,
-            now,
-        };
-        settle(
-            self.record_refund(refund, &update, INSIST_ON_RECORDING)
-                .await
-                .map(|_| ()),
-        )
-    }
-
     /// Commits the intent to ask.
-    async fn begin_refund(
+    pub(super) async fn begin_refund(
         &self,
         mut refund: Refund,
         initiator: Initiator,
@@ -278,7 +105,7 @@ impl App {
     }
 
     /// Asks and records. No database connection is held during the call.
-    async fn ask_refund(
+    pub(super) async fn ask_refund(
         &self,
         begun: Begun,
         initiator: Initiator,

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     alipay::result_code::refusal_claims,
-    app::{App, insistence::Insistence, payments::record::RecordError},
+    app::{App, error::RecordError, insistence::Insistence},
     db::{
         contradictions::Opened,
         error::Error as DbError,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::record::RefundUpdate;
 use crate::{
-    app::{App, Justification, error::Error, payments::resolve::unrecorded},
+    app::{App, Justification, error::Error},
     db::{contradictions::Settlement, payments::record::Owed},
     domain::{
         access::principal::Identity,
@@ -79,8 +79,7 @@ impl App {
         let before = refund.version;
         let refund = self
             .record_refund(refund, &update, Duration::from_secs(5))
-            .await
-            .map_err(unrecorded)?;
+            .await?;
         // The truth may have arrived in between; it wins.
         if refund.version == before || !refund.state.is_final() {
             return Err(not_unresolved());

@@ -7,7 +7,6 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use super::{
-    Shop,
     outcome::{maintain_event, status_event},
     record::{RegistrationUpdate, sent},
 };
@@ -17,28 +16,17 @@ use crate::{
         App,
         accounts::Account,
         deadline::Deadline,
-        error::Error,
-        payments::{
-            ask::INSIST_ON_RECORDING,
-            follow_up::{Interrupted, settle},
-            record::RecordError,
-            resolve::unrecorded,
-        },
+        error::{Interrupted, RecordError},
+        payments::ask::INSIST_ON_RECORDING,
     },
     db::{
-        follow_ups::Claimed,
         payments::record::LeaseToken,
         registrations::{Asked, RegistrationQuestion},
     },
     domain::{
-        access::principal::Identity,
         attempt::{Answer, AttemptKind},
-        follow_ups::schedule::Subject,
         id::AttemptId,
-        registrations::{
-            PersonalData, Registration, RegistrationActor, RegistrationEvent, RegistrationStep,
-            next_step,
-        },
+        registrations::{PersonalData, Registration, RegistrationActor, RegistrationEvent},
     },
 };
 
@@ -79,7 +67,7 @@ pub(super) struct Begun {
 }
 
 /// What became of the intent to ask.
-enum Beginning {
+pub(super) enum Beginning {
     /// Committed: ask.
     Begun(Box<Begun>),
     /// It has changed since it was read: read and decide again.
@@ -91,159 +79,8 @@ enum Beginning {
 }
 
 impl App {
-    /// Asks Alipay now where the registration of a shop stands, and records what it says. Nothing
-    /// changes where no usable answer comes. `Ok(None)`: no such registration.
-    pub async fn refresh_registration(
-        &self,
-        identity: &Identity,
-        shop: Shop<'_>,
-    ) -> Result<Option<Registration>, Error> {
-        for _ in 0..TRIES {
-            let Some(registration) = self.find_registration(identity.tenant_scope, shop).await?
-            else {
-                return Ok(None);
-            };
-            let id = registration.id;
-            let initiator = Initiator {
-                actor: RegistrationActor::ApiKey(identity.api_key_id),
-                fence: None,
-            };
-            let place = self.admission.enter(registration.merchant_id)?;
-            let app = self.clone();
-            // Detached: a caller that hangs up must not leave an answer unrecorded.
-            let work = async move {
-                let _place = place;
-                let kind = AttemptKind::StoreStatus;
-                match app
-                    .begin_registration(registration, initiator, kind)
-                    .await?
-                {
-                    Beginning::Begun(begun) => app
-                        .ask_registration(*begun, initiator)
-                        .await
-                        .map(Some)
-                        .map_err(unrecorded),
-                    Beginning::Changed | Beginning::FenceLost | Beginning::NothingToSend => {
-                        Ok(None)
-                    }
-                }
-            };
-            let outcome: Result<_, Error> = self
-                .run_detached(work)
-                .await
-                .map_err(|error| Error::Internal(Box::new(error)))?;
-            let Some(told) = outcome? else {
-                continue;
-            };
-            return if told.tells_something {
-                Ok(Some(told.registration))
-            } else {
-                Err(Error::UpstreamSilent {
-                    subject: Subject::Registration(id),
-                    class: told.answer.class.as_str(),
-                })
-            };
-        }
-        Err(Error::Unavailable("the registration kept changing".into()))
-    }
-
-    /// Does what the plan asks for now about a claimed registration, and says when to come again.
-    pub async fn follow_up_registration(
-        &self,
-        claimed: Claimed<Registration>,
-    ) -> Result<(), Interrupted> {
-        let Claimed {
-            fence,
-            subject: registration,
-            now,
-            ..
-        } = claimed;
-        let merchant_id = registration.merchant_id;
-        match next_step(&registration, now) {
-            RegistrationStep::Settled => {
-                self.db.complete(merchant_id, fence).await?;
-                Ok(())
-            }
-            RegistrationStep::WaitUntil(due) => {
-                self.db.reschedule(merchant_id, fence, due).await?;
-                Ok(())
-            }
-            RegistrationStep::Query => {
-                let kind = AttemptKind::StoreStatus;
-                self.visit_registration(registration, fence, now, kind)
-                    .await
-            }
-            RegistrationStep::Submit => {
-                let kind = AttemptKind::MaintainStore;
-                self.visit_registration(registration, fence, now, kind)
-                    .await
-            }
-            RegistrationStep::GiveUp => self.give_up_registration(registration, fence, now).await,
-        }
-    }
-
-    /// Asks one question under the claim.
-    async fn visit_registration(
-        &self,
-        registration: Registration,
-        fence: LeaseToken,
-        now: DateTime<Utc>,
-        kind: AttemptKind,
-    ) -> Result<(), Interrupted> {
-        let (merchant_id, id) = (registration.merchant_id, registration.id);
-        let initiator = Initiator {
-            actor: RegistrationActor::FollowUp(fence.follow_up_id),
-            fence: Some(fence),
-        };
-        let before = registration.clone();
-        match self
-            .begin_registration(registration, initiator, kind)
-            .await?
-        {
-            Beginning::Begun(begun) => {
-                settle(self.ask_registration(*begun, initiator).await.map(|_| ()))
-            }
-            Beginning::Changed => {
-                // Somebody changed it meanwhile: look again at once.
-                self.db.reschedule(merchant_id, fence, now).await?;
-                Ok(())
-            }
-            Beginning::FenceLost => {
-                tracing::warn!(registration.id = %id, "the claim on the follow-up was lost before asking");
-                Ok(())
-            }
-            Beginning::NothingToSend => {
-                tracing::error!(registration.id = %id, "the data of a registration cannot be opened to be sent again; register it once more");
-                self.give_up_registration(before, fence, now).await
-            }
-        }
-    }
-
-    /// The plan is exhausted: a person must look, and the slow questions go on.
-    async fn give_up_registration(
-        &self,
-        registration: Registration,
-        fence: LeaseToken,
-        now: DateTime<Utc>,
-    ) -> Result<(), Interrupted> {
-        let about = sent(&registration);
-        let update = RegistrationUpdate {
-            actor: RegistrationActor::FollowUp(fence.follow_up_id),
-            answered: None,
-            event: Some(RegistrationEvent::PlanExhausted),
-            about,
-            fence: Some(fence),
-            reschedule: true,
-            now,
-        };
-        let recorded = self
-            .record_registration(registration, &update, INSIST_ON_RECORDING)
-            .await;
-        settle(recorded.map(|_| ()))
-    }
-
     /// Commits the intent to ask.
-    async fn begin_registration(
+    pub(super) async fn begin_registration(
         &self,
         mut registration: Registration,
         initiator: Initiator,
@@ -331,8 +168,8 @@ impl App {
 /// A registration after a question about it.
 pub(super) struct Told {
     pub(super) registration: Registration,
-    tells_something: bool,
-    answer: Answer,
+    pub(super) tells_something: bool,
+    pub(super) answer: Answer,
 }
 
 /// One upstream call.

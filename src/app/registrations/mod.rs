@@ -6,22 +6,20 @@
 //! as an update of what it has.
 
 mod ask;
+mod follow_up;
 mod outcome;
+mod read;
 mod record;
+mod refresh;
 mod register;
 mod sealing;
 
-use chrono::{DateTime, Utc};
-
-use super::{App, Page, error::Error};
+use super::error::Error;
 use crate::{
     alipay::request::drivers_text,
     domain::{
-        access::principal::TenantScope,
-        id::{MerchantId, RegistrationId},
-        registrations::{
-            self, Driver, Registration, RegistrationChange, RegistrationFilter, RegistrationStatus,
-        },
+        id::MerchantId,
+        registrations::Driver,
         text::{TooLong, fits_alipay, longest},
     },
 };
@@ -44,58 +42,6 @@ pub struct Shop<'a> {
     pub store_id: &'a str,
     /// The merchant here.
     pub merchant_id: Option<MerchantId>,
-}
-
-impl App {
-    /// When a registration becomes `unresolved`, if nothing is learnt before; `None` where nothing is
-    /// owed, or that has come.
-    pub fn registration_gives_up_at(&self, registration: &Registration) -> Option<DateTime<Utc>> {
-        let is_open = !registration.status.is_settled()
-            && registration.status != RegistrationStatus::Unresolved;
-        is_open.then(|| registrations::gives_up_at(registration))
-    }
-
-    /// Reads the registration of a shop. `Ok(None)`: there is none within `tenant_scope`.
-    pub async fn find_registration(
-        &self,
-        tenant_scope: TenantScope,
-        shop: Shop<'_>,
-    ) -> Result<Option<Registration>, Error> {
-        let found = self
-            .db
-            .registrations_of_store(
-                tenant_scope,
-                shop.merchant_id,
-                shop.secondary_merchant_id,
-                shop.store_id,
-            )
-            .await?;
-        only(found)
-    }
-
-    /// What happened to a registration, newest first.
-    pub async fn registration_history(
-        &self,
-        registration: &Registration,
-    ) -> Result<Vec<RegistrationChange>, Error> {
-        let (merchant_id, id) = (registration.merchant_id, registration.id);
-        Ok(self.db.registration_history(merchant_id, id).await?)
-    }
-
-    /// Lists registrations, newest first, from after `after`.
-    pub async fn list_registrations(
-        &self,
-        tenant_scope: TenantScope,
-        filter: &RegistrationFilter,
-        after: Option<RegistrationId>,
-        limit: u16,
-    ) -> Result<Page<Registration, RegistrationId>, Error> {
-        let items = self
-            .db
-            .list_registrations(tenant_scope, filter, after, limit)
-            .await?;
-        Ok(Page::cut(items, limit, |item| item.id))
-    }
 }
 
 /// The one that was found; more than one is for the caller to tell apart.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::{
-    app::{App, insistence::Insistence, payments::record::RecordError},
+    app::{App, error::RecordError, insistence::Insistence},
     db::{
         error::Error as DbError,
         payments::record::{LeaseToken, Recorded},

@@ -1,7 +1,8 @@
 //! The durable schedule: claim by lease and fence on the database's clock
 //! (`docs/invariants.md` R10–R12).
 
-pub mod unresolved;
+mod schedule;
+mod unresolved;
 
 use std::time::Duration;
 

@@ -11,6 +11,7 @@ use super::{Db, error::Error, run::Statement as _};
 use crate::domain::{
     access::principal::TenantScope,
     audit::AuditActor,
+    follow_ups::schedule::Subject,
     id::MerchantId,
     merchants::{
         limits::Limits,
@@ -130,6 +131,27 @@ macro_rules! select_merchant {
 }
 
 impl Db {
+    /// Whose payment or refund it is. `None`: there is none with this id.
+    pub async fn merchant_of(&self, subject: Subject) -> Result<Option<MerchantId>, Error> {
+        // The primary keys lead with the merchant: one look per merchant, and no index of its own.
+        let found = sqlx::query_scalar!(
+            "select merchant_id from merchant
+            where case $1
+                when 'payment' then exists (
+                    select from payment
+                    where payment.merchant_id = merchant.merchant_id and payment_id = $2)
+                else exists (
+                    select from refund
+                    where refund.merchant_id = merchant.merchant_id and refund_id = $2)
+            end",
+            subject.kind(),
+            subject.uuid(),
+        )
+        .optional(&self.reads)
+        .await?;
+        Ok(found.map(MerchantId::from))
+    }
+
     /// Makes a merchant with its default store. `None`: its external id is taken.
     #[tracing::instrument(name = "db.merchant.insert", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn insert_merchant(

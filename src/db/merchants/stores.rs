@@ -4,12 +4,16 @@ use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::db::{Db, error::Error, run::Statement as _};
+use crate::db::{Db, error::Error, merchants::terminal_rules, run::Statement as _};
 use crate::domain::{
     audit::AuditActor,
     id::MerchantId,
-    merchants::merchant::{MerchantStore, StoreProfile},
+    merchants::{
+        merchant::{MerchantStore, Store, StoreProfile},
+        rules::{Rules, Shop},
+    },
 };
+use crate::failpoint::failpoint;
 
 /// The columns of a [`MerchantStore`].
 #[derive(Debug)]
@@ -58,6 +62,59 @@ macro_rules! select_store {
 }
 
 impl Db {
+    /// Finds a shop; without `store_id`, the merchant's default one. What Alipay has approved of it goes
+    /// before what we call it: payments must name the shop as it is registered (`docs/protocol.md` 4.2).
+    #[tracing::instrument(name = "db.store.find", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn find_store(
+        &self,
+        merchant_id: MerchantId,
+        store_id: Option<&str>,
+    ) -> Result<Option<Shop>, Error> {
+        failpoint!(self.failpoints, "db.store.before");
+        let row = sqlx::query!(
+            r#"select store.store_id, merchant.partner, merchant.secondary_merchant_id,
+                coalesce(registered.in_force_store_name, store.store_name) as "store_name!",
+                coalesce(registered.in_force_merchant_name, merchant.secondary_merchant_name)
+                    as "secondary_merchant_name!",
+                coalesce(registered.in_force_industry, store.industry,
+                    merchant.secondary_merchant_industry) as "industry!",
+                store.disabled_at is not null as "store_disabled!",
+                merchant.disabled_at is not null as "merchant_disabled!",
+                merchant.terminal_required, merchant.allowed_terminals,
+                merchant.max_payment_minor, merchant.allowed_wallets
+            from merchant
+            join store on store.merchant_id = merchant.merchant_id
+                and store.store_id = coalesce($2, merchant.default_store_id)
+            left join store_registration as registered
+                on registered.merchant_id = merchant.merchant_id
+                and registered.secondary_merchant_id = merchant.secondary_merchant_id
+                and registered.store_id = store.store_id
+            where merchant.merchant_id = $1"#,
+            merchant_id.uuid(),
+            store_id,
+        )
+        .optional(&self.reads)
+        .await?;
+        failpoint!(self.failpoints, "db.store.after");
+        Ok(row.map(|row| Shop {
+            store: Store {
+                store_id: row.store_id,
+                store_name: row.store_name,
+                partner: row.partner,
+                secondary_merchant_id: row.secondary_merchant_id,
+                secondary_merchant_name: row.secondary_merchant_name,
+                secondary_merchant_industry: row.industry,
+            },
+            rules: Rules {
+                terminals: terminal_rules(row.terminal_required, row.allowed_terminals),
+                max_payment_minor: row.max_payment_minor,
+                allowed_wallets: row.allowed_wallets,
+            },
+            merchant_disabled: row.merchant_disabled,
+            store_disabled: row.store_disabled,
+        }))
+    }
+
     /// Makes a store. `None`: the merchant has one of this id. A constraint error means that there is
     /// no such merchant.
     #[tracing::instrument(name = "db.store.insert", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
