@@ -5,7 +5,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::time::Instant;
 
-use super::{App, error::Error};
+use super::{App, error::Error, policy};
 use crate::{
     db::{
         Db,
@@ -122,16 +122,9 @@ impl Intention for NewRefundAttempt<'_> {
 const fn insist_for(worker: Option<LeaseToken>) -> Duration {
     match worker {
         Some(_) => Duration::ZERO,
-        None => INTENT_DEADLINE,
+        None => policy::INTENT,
     }
 }
-
-/// For how long an intent whose caller was told that it is in doubt is looked for.
-pub(super) const LOOK_FOR_INTENT: Duration = Duration::from_mins(2);
-
-/// How long an intent is insisted on before the caller is told: less than the time in which what was
-/// decided must leave.
-pub(super) const INTENT_DEADLINE: Duration = Duration::from_secs(8);
 
 impl App {
     /// Commits an intent to ask. One whose commit is in doubt is looked for on another connection,
@@ -142,7 +135,7 @@ impl App {
         intention: &impl Intention,
     ) -> Result<Recorded, DbError> {
         let (merchant_id, attempt_id) = intention.attempt();
-        let db = self.db.by(Instant::now() + INTENT_DEADLINE);
+        let db = self.db.by(Instant::now() + policy::INTENT);
         let mut insistence = Insistence::lasting(intention.insist_for());
         loop {
             let refused = match intention.write(&db).await {
@@ -165,91 +158,5 @@ impl App {
                 (Err(error), _) => insistence.outlast(error).await?,
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::payments::plan;
-    use crate::{
-        app::{
-            payments::{ask, create, resolve},
-            refunds,
-        },
-        db::{
-            WRITES_FAIL_FOR,
-            run::{BULK_ANSWER, BULK_LOCK, BULK_STATEMENT, Limits, OVERDUE_SEEN_FOR},
-        },
-    };
-
-    const PAGE: &str = include_str!("../../docs/deadlines.md");
-
-    fn text(deadline: Duration) -> String {
-        match deadline.subsec_millis() {
-            0 => format!("{} s", deadline.as_secs()),
-            _ => format!("{} ms", deadline.as_millis()),
-        }
-    }
-
-    #[test]
-    fn the_page_of_deadlines_has_their_numbers() {
-        let usual = Limits::USUAL;
-        let deadlines = [
-            ("acquire", usual.acquire),
-            ("connect_try", usual.connect_try),
-            ("trust", usual.trust),
-            ("ping", usual.ping),
-            ("lock", usual.lock),
-            ("statement", usual.statement),
-            ("answer", usual.answer),
-            ("bulk lock", BULK_LOCK),
-            ("bulk statement", BULK_STATEMENT),
-            ("bulk answer", BULK_ANSWER),
-            ("overdue seen for", OVERDUE_SEEN_FOR),
-            ("writes fail for", WRITES_FAIL_FOR),
-            ("intent", INTENT_DEADLINE),
-            ("look for an intent", LOOK_FOR_INTENT),
-            ("send a pay within", plan::SEND_WITHIN),
-            ("send a cancel within", ask::SEND_CANCEL_WITHIN),
-            (
-                "send a cancel nobody asked for within",
-                ask::SEND_UNASKED_CANCEL_WITHIN,
-            ),
-            ("send a refund within", refunds::SEND_WITHIN),
-            ("record a pay", create::INSIST_ON_RECORDING),
-            ("record an answer", ask::INSIST_ON_RECORDING),
-            ("decide", resolve::INSIST_ON_DECIDING),
-        ];
-        let rows: Vec<&str> = PAGE
-            .lines()
-            .filter(|line| line.starts_with("| `"))
-            .collect();
-        assert_eq!(rows.len(), deadlines.len(), "one row for each");
-        for (name, deadline) in deadlines {
-            let expected = format!("| `{name}` | {} |", text(deadline));
-            assert!(
-                rows.iter().any(|row| row.starts_with(&expected)),
-                "no row begins {expected}"
-            );
-        }
-    }
-
-    /// The server ends what it can before we give up; what was decided leaves after its intent.
-    #[test]
-    fn the_deadlines_are_in_order() {
-        let Limits {
-            acquire,
-            connect_try,
-            lock,
-            statement,
-            answer,
-            ..
-        } = Limits::USUAL;
-        assert!(connect_try < acquire && lock < statement && statement < answer);
-        assert!(answer < INTENT_DEADLINE && INTENT_DEADLINE < plan::SEND_WITHIN);
-        assert!(INTENT_DEADLINE < ask::SEND_CANCEL_WITHIN);
-        assert!(INTENT_DEADLINE < refunds::SEND_WITHIN);
-        assert!(BULK_LOCK < BULK_STATEMENT && BULK_STATEMENT < BULK_ANSWER);
     }
 }

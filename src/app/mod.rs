@@ -13,6 +13,7 @@
 //! | `notifications` | what Alipay posts to us: noted, and asked about at once |
 //! | `contradictions` | keep what Alipay says against the books, and settle it |
 //! | `insistence` | repeat a statement until it is certain what became of it |
+//! | `policy` | every number of tries and every deadline |
 //! | `deadline` | what is decided leaves soon or not at all |
 //! | [`admission`] | how much is let in |
 //! | `notifier` | who waits for a change is told of it |
@@ -34,6 +35,7 @@ pub mod merchants;
 mod notifications;
 mod notifier;
 pub mod payments;
+mod policy;
 pub mod reconciliation;
 pub mod refunds;
 pub mod registrations;

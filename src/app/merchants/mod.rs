@@ -2,7 +2,7 @@
 //! within the ten seconds of the directory on the others; limits of refunds are read by the statement
 //! that makes the refund, so they work everywhere at once.
 
-use super::{App, error::Error};
+use super::{App, error::Error, policy::TRIES};
 use crate::{
     db,
     domain::{
@@ -19,9 +19,6 @@ use crate::{
 };
 
 pub use crate::db::merchants::MerchantAct;
-
-/// How often a change that met another one is decided again.
-const TRIES: usize = 5;
 
 /// What became of the wish to make something that has a name of the caller's.
 #[derive(Clone, Debug)]

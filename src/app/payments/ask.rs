@@ -10,12 +10,13 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
-use super::{create, outcome::Told, record::Update};
+use super::{outcome::Told, record::Update};
 use crate::app::{
     App,
     accounts::Account,
     deadline::Deadline,
     error::{Interrupted, RecordError},
+    policy::{RECORD_ANSWER, RECORD_EFFECT, SEND_UNASKED_CANCEL_WITHIN, SEND_WITHIN},
 };
 use crate::{
     alipay::{
@@ -34,16 +35,6 @@ use crate::{
     },
     failpoint::crashpoint,
 };
-
-/// How long an answer is insisted on while the database is away, where the next question learns the
-/// same.
-pub(in crate::app) const INSIST_ON_RECORDING: Duration = Duration::from_secs(10);
-/// How long after it was decided a caller's cancel may still leave. A process that was stopped in
-/// between must not undo what others have learnt meanwhile (`CANCEL_ACTS_WITHIN`).
-pub(in crate::app) const SEND_CANCEL_WITHIN: Duration = Duration::from_secs(12);
-/// The same of a cancel that no caller asked for: the buyer may pay meanwhile, so it leaves soon after
-/// the query that allowed it, or another query comes first.
-pub(in crate::app) const SEND_UNASKED_CANCEL_WITHIN: Duration = Duration::from_secs(3);
 
 /// Who asks, and in what standing.
 #[derive(Clone, Copy, Debug)]
@@ -70,9 +61,7 @@ impl UpstreamCall {
     /// How long after it was decided the call may still leave.
     const fn leaves_within(self) -> Duration {
         match self {
-            Self::Cancel(CancelReason::Requested) | Self::Reverse(_) | Self::Query => {
-                SEND_CANCEL_WITHIN
-            }
+            Self::Cancel(CancelReason::Requested) | Self::Reverse(_) | Self::Query => SEND_WITHIN,
             Self::Cancel(
                 CancelReason::BuyerDidNotConfirm
                 | CancelReason::NeverCreated
@@ -240,10 +229,9 @@ impl App {
             justification: None,
             now,
         };
-        // No schedule asks again for a caller at once.
-        let insist_for = match initiator.fence {
-            Some(_) => INSIST_ON_RECORDING,
-            None => create::INSIST_ON_RECORDING,
+        let insist_for = match (initiator.fence, ask.kind()) {
+            (None, AttemptKind::Cancel) => RECORD_EFFECT,
+            _ => RECORD_ANSWER,
         };
         let payment = self.record(payment.clone(), &update, insist_for).await?;
         Ok((payment, reply.answer))

@@ -14,7 +14,8 @@ use super::{
 use crate::app::{
     App,
     error::{Alternative, Error},
-    insistence::{INTENT_DEADLINE, Insistence},
+    insistence::Insistence,
+    policy::{INTENT, TRIES},
 };
 use crate::{
     alipay::result_code::{CancelRefusal, Codes},
@@ -30,9 +31,6 @@ use crate::{
     },
     failpoint::crashpoint,
 };
-
-/// How often a payment that keeps changing is read again before the caller is told to try later.
-pub(in crate::app) const TRIES: usize = 5;
 
 /// What a till knows of a payment whose answer it never got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,8 +149,8 @@ impl App {
     /// Makes sure that nothing new is ever created under what a till knows; says what was. A
     /// tombstone whose commit is in doubt is looked for on another connection.
     async fn block_creation(&self, merchant_id: MerchantId, known: &Known) -> Result<Owner, Error> {
-        let db = self.db.by(Instant::now() + INTENT_DEADLINE);
-        let mut insistence = Insistence::lasting(INTENT_DEADLINE);
+        let db = self.db.by(Instant::now() + INTENT);
+        let mut insistence = Insistence::lasting(INTENT);
         loop {
             let blocked = match known {
                 Known::Reference(reference) => {

@@ -18,7 +18,8 @@ use crate::app::{
     accounts::Account,
     deadline::Deadline,
     error::Error,
-    insistence::{INTENT_DEADLINE, Insistence, LOOK_FOR_INTENT},
+    insistence::Insistence,
+    policy::{INTENT, LOOK_FOR_INTENT, RECORD_EFFECT, SEND_WITHIN, TRIES},
 };
 use crate::{
     alipay::{
@@ -39,11 +40,8 @@ use crate::{
         follow_ups::schedule::Subject,
         id::{AttemptId, PartnerTransId, PaymentId},
         idempotency::{IdempotencyKey, RequestFingerprint},
-        payments::{
-            payment::{
-                NewPayment, Payment, PaymentEvent, PaymentState, PollState, ProcessingReason,
-            },
-            plan::SEND_WITHIN,
+        payments::payment::{
+            NewPayment, Payment, PaymentEvent, PaymentState, PollState, ProcessingReason,
         },
         transition::Actor,
     },
@@ -52,12 +50,6 @@ use crate::{
 
 /// The route that idempotency keys of payments are scoped to.
 pub(in crate::app) const ROUTE: &str = "POST /v1/payments";
-/// How long an answer that no schedule waits for is kept in hand while the database is away: longer
-/// than an outage should be, so that what this process knows is written when it is back. Should even
-/// that be too short, the follow-up asks for the same.
-pub(in crate::app) const INSIST_ON_RECORDING: Duration = Duration::from_hours(1);
-/// How often a collision with a request that then vanished leads to another try.
-pub(in crate::app) const INTENT_TRIES: usize = 5;
 
 /// A payment that was created or found again by its idempotency key.
 #[derive(Clone, Debug)]
@@ -181,7 +173,7 @@ impl App {
         crashpoint!(self.db.failpoints, "pay.accepted");
         // A database that hangs must not let the request be sent long after the caller was told
         // something: the same deadline bounds both.
-        let outcome = timeout(INTENT_DEADLINE, self.write_intent(&incoming))
+        let outcome = timeout(INTENT, self.write_intent(&incoming))
             .await
             .unwrap_or_else(|_| Err(Error::InDoubt("the intent took too long".into())));
         crashpoint!(self.db.failpoints, "pay.intent_known");
@@ -235,7 +227,7 @@ impl App {
             justification: None,
             now: payment.created_at,
         };
-        if let Err(error) = self.record(payment, &update, INSIST_ON_RECORDING).await {
+        if let Err(error) = self.record(payment, &update, RECORD_EFFECT).await {
             tracing::error!(payment.id = %id, error = %error, "an unsent payment was not closed; the follow-up closes it");
         }
     }
@@ -252,10 +244,10 @@ impl App {
             };
         }
         let intent = self.intent(incoming);
-        let db = self.db.by(Instant::now() + INTENT_DEADLINE);
-        let mut insistence = Insistence::lasting(INTENT_DEADLINE);
+        let db = self.db.by(Instant::now() + INTENT);
+        let mut insistence = Insistence::lasting(INTENT);
         let mut collisions = 0;
-        while collisions < INTENT_TRIES {
+        while collisions < TRIES {
             match db.insert_intent(&intent).await {
                 Ok(Some(committed)) => {
                     return Ok(IntentOutcome::New(Box::new(new_payment(
@@ -419,7 +411,7 @@ impl App {
             now: payment.created_at + started.elapsed(),
         };
         let id = payment.id;
-        if let Err(error) = self.record(payment, &update, INSIST_ON_RECORDING).await {
+        if let Err(error) = self.record(payment, &update, RECORD_EFFECT).await {
             // Nothing is lost: the follow-up asks Alipay again.
             tracing::error!(payment.id = %id, error = %error, "the answer was not recorded; the follow-up will ask again");
         }

@@ -1,8 +1,6 @@
 //! One visit of the schedule to an open payment. The input is the claim; everything else was read
 //! with it, so the path after a crash and the normal path are one.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
@@ -14,6 +12,7 @@ use super::{
 use crate::app::{
     App,
     error::{Interrupted, settle, unless_lost},
+    policy::RECORD_ANSWER,
 };
 use crate::{
     db::{
@@ -162,7 +161,7 @@ impl App {
             now,
         };
         settle(
-            self.record(payment, &update, Duration::from_secs(10))
+            self.record(payment, &update, RECORD_ANSWER)
                 .await
                 .map(|_| ()),
         )

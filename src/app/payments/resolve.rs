@@ -1,11 +1,9 @@
 //! An operator decides a payment that stayed open, or that Alipay contradicts, on evidence from outside.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 
 use super::{outcome::Told, record::Update};
-use crate::app::{App, error::Error};
+use crate::app::{App, error::Error, policy::DECIDE};
 use crate::{
     db::{
         contradictions::Settlement,
@@ -19,9 +17,6 @@ use crate::{
         transition::Actor,
     },
 };
-
-/// How long an operator's decision is insisted on while the database is away.
-pub(in crate::app) const INSIST_ON_DECIDING: Duration = Duration::from_secs(8);
 
 impl App {
     /// Records an operator's decision about a payment that needs one, or that Alipay contradicts: what
@@ -63,7 +58,7 @@ impl App {
             now,
         };
         let before = payment.version;
-        let payment = self.record(payment, &update, INSIST_ON_DECIDING).await?;
+        let payment = self.record(payment, &update, DECIDE).await?;
         // The truth, or another's decision, may have arrived in between; it wins.
         let is_decided = payment.is_settled() && resolution.says_what_is(&payment.state);
         if payment.version == before || !is_decided {

@@ -18,7 +18,7 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use super::{Order, ReconcileError, Reconciled, StagedFile};
 use crate::{
     alipay::sftp::{FetchError, Found, SftpServer},
-    app::{App, accounts::Fetching},
+    app::{App, accounts::Fetching, policy::IMPORT_ONE_FILE},
     db::{error::Error as DbError, reconciliation::fetches::FetchedFile},
     domain::{
         audit::AuditActor,
@@ -31,9 +31,6 @@ use crate::{
 
 /// Within how many days of a day with sales some settlement file comes, that day included.
 pub const SETTLED_WITHIN_DAYS: i32 = 12;
-
-/// How much longer a claim is than all of a fetch may take: for importing one file.
-const TO_IMPORT: Duration = Duration::from_mins(10);
 
 /// What a fetch of an account's files came to.
 #[derive(Debug)]
@@ -461,7 +458,7 @@ impl From<DbError> for Stopped {
 }
 
 fn lease_of(fetching: &Fetching) -> Duration {
-    fetching.server.settings().fetch_timeout + TO_IMPORT
+    fetching.server.settings().fetch_timeout + IMPORT_ONE_FILE
 }
 
 /// Oldest first, transactions before settlements.

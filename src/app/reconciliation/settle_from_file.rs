@@ -1,14 +1,13 @@
 //! What a file proves goes into the books. What it contradicts stays as it is, is a difference, and is
 //! asked about.
 
-use std::time::Duration;
-
 use super::ReconcileError;
 use crate::{
     app::{
         App,
         error::RecordError,
         payments::{outcome::Told, record::Update},
+        policy::RECORD_FROM_FILE,
         refunds::RefundUpdate,
     },
     db::{
@@ -28,10 +27,6 @@ use crate::{
     },
     failpoint::crashpoint,
 };
-
-/// For how long an outage of the database is waited out before the import fails; the same files again
-/// continue it.
-const INSIST_FOR: Duration = Duration::from_secs(30);
 
 impl App {
     /// Settles what a file's rows prove: payments first, then refunds. The file is believed at once, with
@@ -106,7 +101,7 @@ impl App {
             now: self.db.now().await?,
         };
         let was_settled = payment.is_settled();
-        let after = self.record(payment, &update, INSIST_FOR).await?;
+        let after = self.record(payment, &update, RECORD_FROM_FILE).await?;
         if !was_settled && after.is_settled() {
             note("payment");
         }
@@ -153,7 +148,9 @@ impl App {
             justification: None,
             now,
         };
-        let after = self.record_refund(refund, &update, INSIST_FOR).await?;
+        let after = self
+            .record_refund(refund, &update, RECORD_FROM_FILE)
+            .await?;
         if was_open && after.state.is_final() {
             note("refund");
         }

@@ -1,7 +1,7 @@
 //! One question to Alipay about an existing refund, or the request sent again: its intent, the call, the
 //! record; by a worker under its claim, or by a caller under nothing but the refund's version.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
@@ -20,7 +20,8 @@ use crate::{
         accounts::Account,
         deadline::Deadline,
         error::{Interrupted, RecordError},
-        payments::ask::{INSIST_ON_RECORDING, Initiator, answered},
+        payments::ask::{Initiator, answered},
+        policy::{RECORD_ANSWER, SEND_WITHIN},
     },
     db::{payments::record::Recorded, refunds::NewRefundAttempt},
     domain::{
@@ -31,10 +32,6 @@ use crate::{
     },
     failpoint::crashpoint,
 };
-
-/// How long after it was decided a request may still leave: a process that was held in between must
-/// not send what others have given up meanwhile (`docs/invariants.md` C6).
-pub(in crate::app) const SEND_WITHIN: Duration = Duration::from_secs(12);
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,9 +156,7 @@ impl App {
             justification: None,
             now: asked_at + started.elapsed(),
         };
-        let refund = self
-            .record_refund(refund, &update, INSIST_ON_RECORDING)
-            .await?;
+        let refund = self.record_refund(refund, &update, RECORD_ANSWER).await?;
         Ok((refund, answer))
     }
 

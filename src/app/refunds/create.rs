@@ -14,8 +14,8 @@ use crate::{
         App,
         deadline::Deadline,
         error::Error,
-        insistence::{INTENT_DEADLINE, Insistence},
-        payments::create::{INSIST_ON_RECORDING, INTENT_TRIES},
+        insistence::Insistence,
+        policy::{FIRST_REFUND_QUERY_AFTER, INTENT, RECORD_EFFECT, TRIES},
     },
     db::{
         Db,
@@ -40,9 +40,6 @@ use crate::{
 
 /// The route that idempotency keys of refunds are scoped to.
 const ROUTE: &str = "POST /v1/payments/{id}/refunds";
-/// From the creation of a refund to its first query: Alipay wants 10 s
-/// (`docs/protocol.md` 6.3).
-const FIRST_QUERY_AFTER: Duration = Duration::from_secs(10);
 
 /// A refund that was made or found again by its idempotency key.
 #[derive(Clone, Debug)]
@@ -156,7 +153,7 @@ impl App {
     ) {
         crashpoint!(self.db.failpoints, "refund.accepted");
         let decided = Deadline::start(&self.clock);
-        let outcome = timeout(INTENT_DEADLINE, self.write_refund_intent(&incoming))
+        let outcome = timeout(INTENT, self.write_refund_intent(&incoming))
             .await
             .unwrap_or_else(|_| Err(Error::InDoubt("the intent took too long".into())));
         crashpoint!(self.db.failpoints, "refund.intent_known");
@@ -181,10 +178,10 @@ impl App {
         if let Some(outcome) = self.refuse_while_silent(incoming, &intent).await? {
             return Ok(outcome);
         }
-        let db = self.db.by(Instant::now() + INTENT_DEADLINE);
-        let mut insistence = Insistence::lasting(INTENT_DEADLINE);
+        let db = self.db.by(Instant::now() + INTENT);
+        let mut insistence = Insistence::lasting(INTENT);
         let mut collisions = 0;
-        while collisions < INTENT_TRIES {
+        while collisions < TRIES {
             match db.insert_refund_intent(&intent).await {
                 Ok(Some(committed)) => {
                     limits::watch_for_bursts(intent.merchant_id, &committed);
@@ -272,7 +269,7 @@ impl App {
             fingerprint: &incoming.fingerprint,
             new: &incoming.new,
             account_limits: self.accounts.limits(),
-            first_query_after: FIRST_QUERY_AFTER,
+            first_query_after: FIRST_REFUND_QUERY_AFTER,
             gateway_at: self.clock.now(),
         }
     }
@@ -303,10 +300,7 @@ impl App {
             now: refund.created_at + started.elapsed(),
         };
         let id = refund.id;
-        if let Err(error) = self
-            .record_refund(refund, &update, INSIST_ON_RECORDING)
-            .await
-        {
+        if let Err(error) = self.record_refund(refund, &update, RECORD_EFFECT).await {
             // Nothing is lost: the follow-up asks Alipay again.
             tracing::error!(refund.id = %id, error = %error, "the answer was not recorded; the follow-up will ask again");
         }

@@ -10,7 +10,8 @@ use crate::{
     app::{
         App,
         error::{Interrupted, settle},
-        payments::ask::{INSIST_ON_RECORDING, Initiator},
+        payments::ask::Initiator,
+        policy::RECORD_ANSWER,
     },
     db::{
         follow_ups::Claimed,
@@ -110,7 +111,7 @@ impl App {
             now,
         };
         settle(
-            self.record_refund(refund, &update, INSIST_ON_RECORDING)
+            self.record_refund(refund, &update, RECORD_ANSWER)
                 .await
                 .map(|_| ()),
         )

@@ -16,8 +16,6 @@ mod refresh;
 mod resolve;
 mod reverse;
 
-#[cfg(test)]
-pub(super) use ask::SEND_WITHIN;
 pub use create::CreatedRefund;
 pub use read::RefundOutlook;
 pub use reverse::{Fee, Reversal, ReversalAction};

@@ -2,15 +2,13 @@
 
 use super::ask::{Beginning, UpstreamCall};
 use crate::{
-    app::{App, error::Error, notifier::Awaited as _, payments::ask::Initiator},
+    app::{App, error::Error, notifier::Awaited as _, payments::ask::Initiator, policy::TRIES},
     domain::{
         access::principal::Principal, follow_ups::schedule::Subject, id::RefundId,
         refunds::refund::Refund, transition::Actor,
     },
 };
 
-/// How often a refund that keeps changing is read again before the caller is told to try later.
-const TRIES: usize = 5;
 impl App {
     /// Asks Alipay now where the refund stands, and records what it says. Nothing changes where no
     /// usable answer comes. `Ok(None)`: no such refund.

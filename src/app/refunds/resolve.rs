@@ -1,10 +1,8 @@
 //! An operator decides a refund that stayed open.
 
-use std::time::Duration;
-
 use super::record::RefundUpdate;
 use crate::{
-    app::{App, Justification, error::Error},
+    app::{App, Justification, error::Error, policy::DECIDE},
     db::{contradictions::Settlement, payments::record::Owed},
     domain::{
         access::principal::Identity,
@@ -77,9 +75,7 @@ impl App {
             now: self.db.now().await?,
         };
         let before = refund.version;
-        let refund = self
-            .record_refund(refund, &update, Duration::from_secs(5))
-            .await?;
+        let refund = self.record_refund(refund, &update, DECIDE).await?;
         // The truth may have arrived in between; it wins.
         if refund.version == before || !refund.state.is_final() {
             return Err(not_unresolved());

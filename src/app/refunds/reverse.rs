@@ -19,9 +19,10 @@ use crate::{
         error::Error,
         payments::{
             ask::UpstreamCall,
-            cancel::{TRIES, check_cancelable, repeated},
+            cancel::{check_cancelable, repeated},
             record::Update,
         },
+        policy::TRIES,
     },
     db::{error::Error as DbError, payments::record::Recorded, refunds::TurnedCancel},
     domain::{

@@ -1,7 +1,7 @@
 //! One question to Alipay about a registration, or the data sent again: its intent, the call, the
 //! record; by a worker under its claim, or by a caller under nothing but the registration's version.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use crate::{
         accounts::Account,
         deadline::Deadline,
         error::{Interrupted, RecordError},
-        payments::ask::INSIST_ON_RECORDING,
+        policy::{RECORD_ANSWER, SEND_WITHIN},
     },
     db::{
         payments::record::LeaseToken,
@@ -29,12 +29,6 @@ use crate::{
         registrations::{PersonalData, Registration, RegistrationActor, RegistrationEvent},
     },
 };
-
-/// How often a registration that keeps changing is read again before the caller is told to try later.
-pub(super) const TRIES: usize = 5;
-/// How long after it was decided a request may still leave: what was held for longer must not put old
-/// data over newer ones.
-const SEND_WITHIN: Duration = Duration::from_secs(12);
 
 /// Who asks, and in what standing.
 #[derive(Clone, Copy, Debug)]
@@ -155,7 +149,7 @@ impl App {
             now: asked_at + started.elapsed(),
         };
         let registration = self
-            .record_registration(registration, &update, INSIST_ON_RECORDING)
+            .record_registration(registration, &update, RECORD_ANSWER)
             .await?;
         Ok(Told {
             registration,

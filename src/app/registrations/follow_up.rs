@@ -10,7 +10,7 @@ use crate::{
     app::{
         App,
         error::{Interrupted, settle},
-        payments::ask::INSIST_ON_RECORDING,
+        policy::RECORD_ANSWER,
     },
     db::{follow_ups::Claimed, payments::record::LeaseToken},
     domain::{
@@ -112,7 +112,7 @@ impl App {
             now,
         };
         let recorded = self
-            .record_registration(registration, &update, INSIST_ON_RECORDING)
+            .record_registration(registration, &update, RECORD_ANSWER)
             .await;
         settle(recorded.map(|_| ()))
     }

@@ -2,10 +2,10 @@
 
 use super::{
     Shop,
-    ask::{Beginning, Initiator, TRIES},
+    ask::{Beginning, Initiator},
 };
 use crate::{
-    app::{App, error::Error},
+    app::{App, error::Error, policy::TRIES},
     domain::{
         access::principal::Identity,
         attempt::AttemptKind,

@@ -1,11 +1,11 @@
 //! Registering a shop, or changing what is registered: intent, call, record. The work is detached from
 //! the caller, so that one who hangs up changes nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{
     Shop,
-    ask::{Begun, Initiator, TRIES, UpstreamCall},
+    ask::{Begun, Initiator, UpstreamCall},
     only,
 };
 use crate::{
@@ -15,7 +15,8 @@ use crate::{
         admission::Permit,
         deadline::Deadline,
         error::Error,
-        insistence::{INTENT_DEADLINE, Insistence},
+        insistence::Insistence,
+        policy::{FIRST_REGISTRATION_QUERY_AFTER, INTENT, TRIES},
     },
     db::{
         error::Error as DbError,
@@ -31,9 +32,6 @@ use crate::{
         },
     },
 };
-
-/// When the follow-up first asks where the process dies before the answer is recorded.
-const FIRST_CHECK_AFTER: Duration = Duration::from_secs(30);
 
 /// What somebody wants to be registered.
 #[derive(Clone, Debug)]
@@ -162,7 +160,7 @@ impl App {
             store_id: &incoming.store_id,
             merchant_id: None,
         };
-        let mut insistence = Insistence::lasting(INTENT_DEADLINE);
+        let mut insistence = Insistence::lasting(INTENT);
         let mut changes = 0;
         while changes < TRIES {
             let existing = self.find_registration(merchant, shop).await?;
@@ -215,7 +213,7 @@ impl App {
             attempt_id,
             api_key_id: incoming.identity.api_key_id,
             by: &incoming.by,
-            first_check_after: FIRST_CHECK_AFTER,
+            first_check_after: FIRST_REGISTRATION_QUERY_AFTER,
             gateway_at: self.clock.now(),
         };
         let Some(committed) = self.db.submit_registration(&intent).await? else {
