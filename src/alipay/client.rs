@@ -19,7 +19,7 @@ use super::{
     parameters::Parameters,
     request::{
         CancelRequest, MaintainStoreRequest, PayRequest, QueryRequest, RefundQueryRequest,
-        RefundRequest, Service, StoreStatusRequest,
+        RefundRequest, StoreStatusRequest, service_name,
     },
     response::{self, Readable, Reading, Reply},
     result_code::{self, Codes},
@@ -29,7 +29,7 @@ use super::{
 use crate::{
     clock::Clock,
     domain::{
-        attempt::{Answer, AnswerClass},
+        attempt::{Answer, AnswerClass, AttemptKind},
         door::Refusal,
         id::PartnerTransId,
         money::{Currency, Money},
@@ -91,12 +91,14 @@ impl AlipaySettings {
         }
     }
 
-    fn deadline(&self, service: Service) -> Duration {
+    fn deadline(&self, service: AttemptKind) -> Duration {
         match service {
-            Service::Pay => self.pay_timeout,
-            Service::Query | Service::RefundQuery | Service::StoreStatus => self.query_timeout,
-            Service::Cancel => self.cancel_timeout,
-            Service::Refund | Service::MaintainStore => self.refund_timeout,
+            AttemptKind::Pay => self.pay_timeout,
+            AttemptKind::Query | AttemptKind::RefundQuery | AttemptKind::StoreStatus => {
+                self.query_timeout
+            }
+            AttemptKind::Cancel => self.cancel_timeout,
+            AttemptKind::Refund | AttemptKind::MaintainStore => self.refund_timeout,
         }
     }
 }
@@ -335,7 +337,7 @@ impl Alipay {
     }
 
     /// Whether the account is let in, as far as a reply tells.
-    fn notice_at_the_door(&self, service: Service, reply: &Reply, begun: DateTime<Utc>) {
+    fn notice_at_the_door(&self, service: AttemptKind, reply: &Reply, begun: DateTime<Utc>) {
         let now = self.0.clock.now();
         match reply {
             Reply::Refused { code, .. } if result_code::refuses_the_account(service, code) => {
@@ -448,7 +450,7 @@ fn call_span(parameters: &Parameters) -> Span {
     tracing::info_span!(
         "alipay.call",
         otel.kind = "client",
-        alipay.service = parameters.service().wire_name(),
+        alipay.service = service_name(parameters.service()),
         payment.partner_trans_id = partner_trans_id,
         alipay.class = field::Empty,
         alipay.code = field::Empty,
@@ -457,7 +459,7 @@ fn call_span(parameters: &Parameters) -> Span {
 }
 
 /// Counts the call, completes its span, and logs once what an operator should know.
-fn observe(service: Service, answer: &Answer, duration: Duration, codes: &Codes) {
+fn observe(service: AttemptKind, answer: &Answer, duration: Duration, codes: &Codes) {
     let (class, code) = (answer.class.as_str(), answer.code.as_deref());
     let span = Span::current();
     span.record("alipay.class", class);

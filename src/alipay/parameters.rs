@@ -2,8 +2,8 @@
 
 use zeroize::Zeroizing;
 
-use super::request::Service;
-use crate::domain::text::is_deceptive;
+use super::request::service_name;
+use crate::domain::{attempt::AttemptKind, text::is_deceptive};
 
 /// The charset of every request. It travels in the URL, because a form body alone lets Alipay fall
 /// back to GBK (`docs/protocol.md` 2.2, 2.3).
@@ -12,17 +12,17 @@ pub(super) const INPUT_CHARSET: (&str, &str) = ("_input_charset", "UTF-8");
 /// A request's parameters in the order they are sent. No `Debug`: they hold the buyer's code.
 #[derive(Clone)]
 pub(super) struct Parameters {
-    service: Service,
+    service: AttemptKind,
     pairs: Vec<(&'static str, Zeroizing<String>)>,
 }
 
 impl Parameters {
-    pub(super) fn new(service: Service, partner: &str) -> Self {
+    pub(super) fn new(service: AttemptKind, partner: &str) -> Self {
         Self {
             service,
             pairs: Vec::with_capacity(16),
         }
-        .with("service", service.wire_name())
+        .with("service", service_name(service))
         .with("partner", partner)
     }
 
@@ -41,7 +41,7 @@ impl Parameters {
         self.with(name, &value.map(leaf).unwrap_or_default())
     }
 
-    pub(super) const fn service(&self) -> Service {
+    pub(super) const fn service(&self) -> AttemptKind {
         self.service
     }
 

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::parameters::{Parameters, leaf};
 use crate::domain::{
+    attempt::AttemptKind,
     calendar::beijing,
     id::{PartnerRefundId, PartnerTransId},
     money::Money,
@@ -17,61 +18,16 @@ use crate::domain::{
     text::{longest, shortened},
 };
 
-/// One of Alipay's services.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Service {
-    /// Take the money.
-    Pay,
-    /// Ask where a trade stands.
-    Query,
-    /// Close or reverse a trade.
-    Cancel,
-    /// Return money.
-    Refund,
-    /// Ask where a refund stands.
-    RefundQuery,
-    /// Register or change a store.
-    MaintainStore,
-    /// Ask where a registration stands.
-    StoreStatus,
-}
-
-impl Service {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Pay,
-        Self::Query,
-        Self::Cancel,
-        Self::Refund,
-        Self::RefundQuery,
-        Self::MaintainStore,
-        Self::StoreStatus,
-    ];
-
-    /// Alipay's name, the `service` parameter.
-    pub const fn wire_name(self) -> &'static str {
-        match self {
-            Self::Pay => "alipay.acquire.overseas.spot.pay",
-            Self::Query => "alipay.acquire.overseas.query",
-            Self::Cancel => "alipay.acquire.cancel",
-            Self::Refund => "alipay.acquire.overseas.spot.refund",
-            Self::RefundQuery => "alipay.acquire.refund.query",
-            Self::MaintainStore => "alipay.overseas.secmerchant.offline.maintain",
-            Self::StoreStatus => "alipay.overseas.secmerchant.maintain.queryStatus",
-        }
-    }
-
-    /// Our short name, in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pay => "pay",
-            Self::Query => "query",
-            Self::Cancel => "cancel",
-            Self::Refund => "refund",
-            Self::RefundQuery => "refund_query",
-            Self::MaintainStore => "maintain_store",
-            Self::StoreStatus => "store_status",
-        }
+/// Alipay's name of the service that a call asks: the `service` parameter.
+pub const fn service_name(kind: AttemptKind) -> &'static str {
+    match kind {
+        AttemptKind::Pay => "alipay.acquire.overseas.spot.pay",
+        AttemptKind::Query => "alipay.acquire.overseas.query",
+        AttemptKind::Cancel => "alipay.acquire.cancel",
+        AttemptKind::Refund => "alipay.acquire.overseas.spot.refund",
+        AttemptKind::RefundQuery => "alipay.acquire.refund.query",
+        AttemptKind::MaintainStore => "alipay.overseas.secmerchant.offline.maintain",
+        AttemptKind::StoreStatus => "alipay.overseas.secmerchant.maintain.queryStatus",
     }
 }
 
@@ -267,7 +223,7 @@ impl PayRequest {
             .filter(|text| !text.is_empty() && text != "null")
             .unwrap_or_else(|| within(&self.secondary_merchant.store_name, longest::TRANS_NAME));
         let created_at = self.created_at.with_timezone(&beijing());
-        Parameters::new(Service::Pay, partner)
+        Parameters::new(AttemptKind::Pay, partner)
             .with("alipay_seller_id", partner)
             .with("trans_name", &description)
             .with("partner_trans_id", self.partner_trans_id.as_str())
@@ -286,14 +242,14 @@ impl PayRequest {
 
 impl QueryRequest {
     pub(super) fn to_parameters(&self, partner: &str) -> Parameters {
-        Parameters::new(Service::Query, partner)
+        Parameters::new(AttemptKind::Query, partner)
             .with("partner_trans_id", self.partner_trans_id.as_str())
     }
 }
 
 impl CancelRequest {
     pub(super) fn to_parameters(&self, partner: &str, now: DateTime<Utc>) -> Parameters {
-        Parameters::new(Service::Cancel, partner)
+        Parameters::new(AttemptKind::Cancel, partner)
             .with("timestamp", &now.timestamp_millis().to_string())
             .with("out_trade_no", self.partner_trans_id.as_str())
     }
@@ -301,7 +257,7 @@ impl CancelRequest {
 
 impl RefundRequest {
     pub(super) fn to_parameters(&self, partner: &str) -> Parameters {
-        let parameters = Parameters::new(Service::Refund, partner)
+        let parameters = Parameters::new(AttemptKind::Refund, partner)
             .with("partner_trans_id", self.partner_trans_id.as_str())
             .with("partner_refund_id", self.partner_refund_id.as_str())
             .with("refund_amount", &self.amount.to_decimal())
@@ -318,7 +274,7 @@ impl RefundRequest {
 
 impl RefundQueryRequest {
     pub(super) fn to_parameters(&self, partner: &str) -> Parameters {
-        Parameters::new(Service::RefundQuery, partner)
+        Parameters::new(AttemptKind::RefundQuery, partner)
             .with("out_trade_no", self.partner_trans_id.as_str())
             .with("out_return_no", self.partner_refund_id.as_str())
     }
@@ -338,7 +294,7 @@ impl MaintainStoreRequest {
             MerchantType::Enterprise => ("shareholder_name", "shareholder_id"),
             MerchantType::Individual => ("representative_name", "representative_id"),
         };
-        let parameters = Parameters::new(Service::MaintainStore, partner)
+        let parameters = Parameters::new(AttemptKind::MaintainStore, partner)
             .with("timestamp", &date_time(now))
             .with("secondary_merchant_id", &self.secondary_merchant_id)
             .with(
@@ -382,7 +338,7 @@ impl MaintainStoreRequest {
 
 impl StoreStatusRequest {
     pub(super) fn to_parameters(&self, partner: &str, now: DateTime<Utc>) -> Parameters {
-        Parameters::new(Service::StoreStatus, partner)
+        Parameters::new(AttemptKind::StoreStatus, partner)
             .with("timestamp", &date_time(now))
             .with("secondary_merchant_id", &self.secondary_merchant_id)
             .with("store_id", &self.store_id)

@@ -7,8 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::request::Service;
-use crate::domain::{contradiction::Claim, payments::payment::RetryAdvice};
+use crate::domain::{attempt::AttemptKind, contradiction::Claim, payments::payment::RetryAdvice};
 
 /// What a code means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +62,7 @@ impl Meaning {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddedCode {
     /// The service whose answers contain the code.
-    pub service: Service,
+    pub service: AttemptKind,
     pub code: String,
     pub meaning: Meaning,
 }
@@ -104,7 +103,7 @@ impl Codes {
     }
 
     /// What `code` means as an answer of `service`; `None` where nobody has said so.
-    pub fn meaning(&self, service: Service, code: &str) -> Option<Meaning> {
+    pub fn meaning(&self, service: AttemptKind, code: &str) -> Option<Meaning> {
         let is_it = |added: &&AddedCode| added.service == service && added.code == code;
         match self.added.iter().find(is_it) {
             Some(added) => Some(added.meaning.clone()),
@@ -113,7 +112,7 @@ impl Codes {
     }
 
     /// Whether a code calls for an operator: the set-up is at fault.
-    pub(super) fn is_set_up_fault(&self, service: Service, code: &str) -> bool {
+    pub(super) fn is_set_up_fault(&self, service: AttemptKind, code: &str) -> bool {
         matches!(self.meaning(service, code), Some(NotExecuted { .. }))
     }
 }
@@ -329,15 +328,15 @@ pub const MAINTAIN_STORE_CODES: Table = &[
 pub const STORE_STATUS_CODES: Table =
     &[("PARAM_ILLEGAL", STORE_DATA), ("DATA_NOT_EXIST", NotFound)];
 
-fn documented(service: Service, code: &str) -> Option<Meaning> {
+fn documented(service: AttemptKind, code: &str) -> Option<Meaning> {
     let own = match service {
-        Service::Pay => PAY_CODES,
-        Service::Query => QUERY_CODES,
-        Service::Cancel => CANCEL_CODES,
-        Service::Refund => REFUND_CODES,
-        Service::RefundQuery => REFUND_QUERY_CODES,
-        Service::MaintainStore => MAINTAIN_STORE_CODES,
-        Service::StoreStatus => STORE_STATUS_CODES,
+        AttemptKind::Pay => PAY_CODES,
+        AttemptKind::Query => QUERY_CODES,
+        AttemptKind::Cancel => CANCEL_CODES,
+        AttemptKind::Refund => REFUND_CODES,
+        AttemptKind::RefundQuery => REFUND_QUERY_CODES,
+        AttemptKind::MaintainStore => MAINTAIN_STORE_CODES,
+        AttemptKind::StoreStatus => STORE_STATUS_CODES,
     };
     find(own, code).or_else(|| find(ACCESS_CODES, code))
 }
@@ -360,11 +359,11 @@ impl Codes {
     /// Why a cancel was refused with this code.
     pub fn cancel_refusal(&self, code: Option<&str>) -> CancelRefusal {
         // By what the code is known to mean, whatever sentence was put in the place of ours.
-        let known = code.and_then(|code| documented(Service::Cancel, code));
+        let known = code.and_then(|code| documented(AttemptKind::Cancel, code));
         if matches!(known, Some(Meaning::Definite { reason, .. }) if reason == TOO_LATE) {
             return CancelRefusal::TooLate;
         }
-        let meaning = code.and_then(|code| self.meaning(Service::Cancel, code));
+        let meaning = code.and_then(|code| self.meaning(AttemptKind::Cancel, code));
         CancelRefusal::Because(match meaning {
             Some(Meaning::Definite { reason, .. } | NotExecuted { reason }) => reason,
             Some(Later) => "The shop's balance at Alipay is too low.".into(),
@@ -377,16 +376,16 @@ impl Codes {
 /// Whether a refusal at the door says that Alipay does not let the account in, whatever it asks: by a
 /// code of the account, or by any code where the question was harmless. Faults of one request, and
 /// "temporarily unavailable", say nothing of the account.
-pub(super) fn refuses_the_account(service: Service, code: &str) -> bool {
+pub(super) fn refuses_the_account(service: AttemptKind, code: &str) -> bool {
     match find(ACCESS_CODES, code) {
         Some(meaning) => meaning == ACCESS,
         None => match service {
-            Service::Query | Service::RefundQuery => documented(service, code).is_none(),
-            Service::Pay
-            | Service::Cancel
-            | Service::Refund
-            | Service::MaintainStore
-            | Service::StoreStatus => false,
+            AttemptKind::Query | AttemptKind::RefundQuery => documented(service, code).is_none(),
+            AttemptKind::Pay
+            | AttemptKind::Cancel
+            | AttemptKind::Refund
+            | AttemptKind::MaintainStore
+            | AttemptKind::StoreStatus => false,
         },
     }
 }

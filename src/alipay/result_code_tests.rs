@@ -5,9 +5,9 @@ use crate::domain::{
 };
 
 /// Every code that is documented or seen, per service.
-pub(in crate::alipay) const DOCUMENTED: [(Service, &str); 7] = [
+pub(in crate::alipay) const DOCUMENTED: [(AttemptKind, &str); 7] = [
     (
-        Service::Pay,
+        AttemptKind::Pay,
         "SYSTEM_ERROR ILLEGAL_SIGN INVALID_PARAMETER ILLEGAL_ARGUMENT ILLEGAL_PARTNER \
          ILLEGAL_EXTERFACE ILLEGAL_PARTNER_EXTERFACE ILLEGAL_SIGN_TYPE HAS_NO_PRIVILEGE \
          TRADE_BUYER_NOT_MATCH TRADE_HAS_CLOSE NOT_SUPPORT_PAYMENT_INST TRADE_NOT_EXIST \
@@ -24,19 +24,19 @@ pub(in crate::alipay) const DOCUMENTED: [(Service, &str); 7] = [
          PARTNER_ERROR UN_SUPPORT_BIZ_TYPE INVALID_RECEIVE_ACCOUNT INVALID_STORE_ID",
     ),
     (
-        Service::Query,
+        AttemptKind::Query,
         "TRADE_NOT_EXIST TRANS_NOT_FOUND SYSTEM_ERROR HAS_NO_PRIVILEGE INVALID_PARAMETER \
          ILLEGAL_ARGUMENT",
     ),
     (
-        Service::Cancel,
+        AttemptKind::Cancel,
         "SYSTEM_ERROR INVALID_PARAMETER TRADE_NOT_EXIST TRADE_STATUS_ERROR TRADE_HAS_FINISHED \
          TRADE_FINISHED TRADE_CANCEL_TIME_OUT REASON_TRADE_BEEN_FREEZEN TRADE_ROLE_ERROR \
          REASON_TRADE_REFUND_FEE_ERR SELLER_BALANCE_NOT_ENOUGH DISCORDANT_REPEAT_REQUEST \
          REFUND_AMT_NOT_EQUAL_TOTAL",
     ),
     (
-        Service::Refund,
+        AttemptKind::Refund,
         "SYSTEM_ERROR SYSTEM_EXCEPTION ILLEGAL_SIGN ILLEGAL_PARTNER ILLEGAL_SERVICE \
          ILLEGAL_ARGUMENT ILLEGAL_SIGN_TYPE ILLEGAL_CHARSET ILLEGAL_EXTERFACE \
          ILLEGAL_PARTNER_EXTERFACE ILLEGAL_SECURITY_PROFILE ILLEGAL_DYN_MD5_KEY ILLEGAL_ENCRYPT \
@@ -50,15 +50,15 @@ pub(in crate::alipay) const DOCUMENTED: [(Service, &str); 7] = [
          TRADE_HAS_FINISHED REFUND_AMT_NOT_EQUAL_TOTAL TRADE_ROLE_ERROR ACCESS_FORBIDDEN",
     ),
     (
-        Service::RefundQuery,
+        AttemptKind::RefundQuery,
         "ACCESS_FORBIDDEN NOT_FOUND QUERY_FAILED TRADE_NOT_EXIST",
     ),
     (
-        Service::MaintainStore,
+        AttemptKind::MaintainStore,
         "PARAM_ILLEGAL DUPLICATE_REQUEST DATA_NOT_EXIST MCC_CAN_NOT_MODIFY SYSTEM_ERROR",
     ),
     (
-        Service::StoreStatus,
+        AttemptKind::StoreStatus,
         "PARAM_ILLEGAL DATA_NOT_EXIST SYSTEM_ERROR",
     ),
 ];
@@ -66,13 +66,13 @@ pub(in crate::alipay) const DOCUMENTED: [(Service, &str); 7] = [
 #[test]
 fn every_documented_code_has_a_meaning_and_no_other_has() {
     for (service, table) in [
-        (Service::Pay, PAY_CODES),
-        (Service::Query, QUERY_CODES),
-        (Service::Cancel, CANCEL_CODES),
-        (Service::Refund, REFUND_CODES),
-        (Service::RefundQuery, REFUND_QUERY_CODES),
-        (Service::MaintainStore, MAINTAIN_STORE_CODES),
-        (Service::StoreStatus, STORE_STATUS_CODES),
+        (AttemptKind::Pay, PAY_CODES),
+        (AttemptKind::Query, QUERY_CODES),
+        (AttemptKind::Cancel, CANCEL_CODES),
+        (AttemptKind::Refund, REFUND_CODES),
+        (AttemptKind::RefundQuery, REFUND_QUERY_CODES),
+        (AttemptKind::MaintainStore, MAINTAIN_STORE_CODES),
+        (AttemptKind::StoreStatus, STORE_STATUS_CODES),
     ] {
         let documented = DOCUMENTED.iter().find(|(of, _)| *of == service);
         for (code, _) in table {
@@ -93,7 +93,7 @@ fn every_documented_code_has_a_meaning_and_no_other_has() {
 
 #[test]
 fn s3_an_undocumented_code_has_no_meaning() {
-    for service in Service::ALL {
+    for &service in AttemptKind::ALL {
         for code in ["", "FANTASY_CODE", "soundwave_parser_fail", "SUCCESS"] {
             assert_eq!(documented(service, code), None, "{service:?} {code}");
         }
@@ -102,14 +102,14 @@ fn s3_an_undocumented_code_has_no_meaning() {
 
 #[test]
 fn s3_codes_of_which_nothing_follows_are_never_definite() {
-    for service in Service::ALL {
+    for &service in AttemptKind::ALL {
         assert_eq!(documented(service, "SYSTEM_ERROR"), Some(Unknown));
     }
     for code in ["TRADE_NOT_EXIST", "TRADE_STATUS_ERROR", "TRADE_HAS_SUCCESS"] {
-        assert_eq!(documented(Service::Pay, code), Some(InProgress));
+        assert_eq!(documented(AttemptKind::Pay, code), Some(InProgress));
     }
     for code in ["REPEATED_REFUNDMENT_REQUEST", "DISCORDANT_REPEAT_REQUEST"] {
-        assert_eq!(documented(Service::Refund, code), Some(Unknown));
+        assert_eq!(documented(AttemptKind::Refund, code), Some(Unknown));
     }
     assert!(!is_access_refusal("SYSTEM_ERROR"));
     assert!(!is_access_refusal("PAYMENT_FAIL"));
@@ -157,7 +157,7 @@ fn message_retry_and_next_action_of_every_refused_payment_agree() {
     let added: Vec<_> = ADVICE
         .iter()
         .map(|(retry, _, told)| AddedCode {
-            service: Service::Pay,
+            service: AttemptKind::Pay,
             code: format!("ADDED_{}", told.to_uppercase().replace(' ', "_")),
             meaning: definite(*retry, "Somebody knows why."),
         })
@@ -171,7 +171,7 @@ fn message_retry_and_next_action_of_every_refused_payment_agree() {
     let codes = Codes::with(added).expect("nothing that is known");
     let mut refusals = 0;
     for code in rows {
-        let meaning = codes.meaning(Service::Pay, &code).expect("it is known");
+        let meaning = codes.meaning(AttemptKind::Pay, &code).expect("it is known");
         let Some((retry, reason)) = meaning.refusal() else {
             continue;
         };
@@ -199,27 +199,27 @@ fn what_is_known_of_a_code_cannot_be_changed_and_its_sentence_can() {
         meaning,
     };
     let codes = Codes::with(vec![
-        row(Service::Pay, "NEW", definite(OtherMethod, "Ours.")),
-        row(Service::Pay, "PAYMENT_FAIL", definite(No, "Ours.")),
-        row(Service::Refund, "NEW", Later),
+        row(AttemptKind::Pay, "NEW", definite(OtherMethod, "Ours.")),
+        row(AttemptKind::Pay, "PAYMENT_FAIL", definite(No, "Ours.")),
+        row(AttemptKind::Refund, "NEW", Later),
         // Known of another service alone.
-        row(Service::Refund, "PAYMENT_FAIL", definite(No, "Ours.")),
+        row(AttemptKind::Refund, "PAYMENT_FAIL", definite(No, "Ours.")),
     ])
     .expect("no faults");
     let ours = |retry| Some(definite(retry, "Ours."));
-    assert_eq!(codes.meaning(Service::Pay, "NEW"), ours(OtherMethod));
-    assert_eq!(codes.meaning(Service::Pay, "PAYMENT_FAIL"), ours(No));
-    assert_eq!(codes.meaning(Service::Refund, "NEW"), Some(Later));
-    assert_eq!(codes.meaning(Service::Refund, "PAYMENT_FAIL"), ours(No));
-    assert_eq!(codes.meaning(Service::Cancel, "NEW"), None);
-    let others = documented(Service::Pay, "TRADE_HAS_CLOSE");
-    assert_eq!(codes.meaning(Service::Pay, "TRADE_HAS_CLOSE"), others);
+    assert_eq!(codes.meaning(AttemptKind::Pay, "NEW"), ours(OtherMethod));
+    assert_eq!(codes.meaning(AttemptKind::Pay, "PAYMENT_FAIL"), ours(No));
+    assert_eq!(codes.meaning(AttemptKind::Refund, "NEW"), Some(Later));
+    assert_eq!(codes.meaning(AttemptKind::Refund, "PAYMENT_FAIL"), ours(No));
+    assert_eq!(codes.meaning(AttemptKind::Cancel, "NEW"), None);
+    let others = documented(AttemptKind::Pay, "TRADE_HAS_CLOSE");
+    assert_eq!(codes.meaning(AttemptKind::Pay, "TRADE_HAS_CLOSE"), others);
     let faults = Codes::with(vec![
-        row(Service::Pay, "PAYMENT_FAIL", Unknown),
-        row(Service::Pay, "SYSTEM_ERROR", definite(No, "Ours.")),
-        row(Service::Refund, "ILLEGAL_SIGN", Later),
-        row(Service::Refund, "NEW", Later),
-        row(Service::Refund, "NEW", Later),
+        row(AttemptKind::Pay, "PAYMENT_FAIL", Unknown),
+        row(AttemptKind::Pay, "SYSTEM_ERROR", definite(No, "Ours.")),
+        row(AttemptKind::Refund, "ILLEGAL_SIGN", Later),
+        row(AttemptKind::Refund, "NEW", Later),
+        row(AttemptKind::Refund, "NEW", Later),
     ]);
     assert_eq!(
         faults,

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::id::{AttemptId, PaymentId, RefundId};
 
 /// Which of Alipay's services a call asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AttemptKind {
     /// Take the money.
     Pay,

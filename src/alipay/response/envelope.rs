@@ -7,10 +7,10 @@ use crate::alipay::{
     charset::{self, Charset},
     error::Fault,
     parameters::Parameters,
-    request::Service,
     sign::{Credentials, VerifyError, canonical},
     xml::{self, Element},
 };
+use crate::domain::attempt::AttemptKind;
 
 /// A reply that is our XML and belongs to what was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,14 +57,14 @@ pub(in crate::alipay) fn read(
 
 /// Whether a service may answer flat under the root, without `is_success` and `sign_type`: how the answers of
 /// the registration services look is not documented (`docs/protocol.md` 4). No money moves by them.
-const fn may_be_flat(service: Service) -> bool {
+const fn may_be_flat(service: AttemptKind) -> bool {
     match service {
-        Service::MaintainStore | Service::StoreStatus => true,
-        Service::Pay
-        | Service::Query
-        | Service::Cancel
-        | Service::Refund
-        | Service::RefundQuery => false,
+        AttemptKind::MaintainStore | AttemptKind::StoreStatus => true,
+        AttemptKind::Pay
+        | AttemptKind::Query
+        | AttemptKind::Cancel
+        | AttemptKind::Refund
+        | AttemptKind::RefundQuery => false,
     }
 }
 
@@ -81,7 +81,7 @@ struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    fn open(root: &'a Element, service: Service) -> Result<Self, Fault> {
+    fn open(root: &'a Element, service: AttemptKind) -> Result<Self, Fault> {
         if root.name != "alipay" {
             return Err(Fault::malformed("the root element is not alipay"));
         }
@@ -114,7 +114,7 @@ impl<'a> Envelope<'a> {
         document: &str,
         charset: Charset,
         credentials: &Credentials,
-        service: Service,
+        service: AttemptKind,
     ) -> Result<Reply, Fault> {
         let fields = self.signed_fields(document, service)?;
         let verified = self.check_signature(&fields, charset, credentials, service);
@@ -144,7 +144,7 @@ impl<'a> Envelope<'a> {
     /// What the signature covers: the children of the one element in `<response>`. A refusal has
     /// no `<response>`, and where the registration services put their result is not known
     /// (`docs/protocol.md` 4.7): there it covers what else stands in the root.
-    fn signed_fields(&self, document: &str, service: Service) -> Result<Fields, Fault> {
+    fn signed_fields(&self, document: &str, service: AttemptKind) -> Result<Fields, Fault> {
         let in_root = self.is_success == Some(false) || may_be_flat(service);
         match self.business {
             Some(business) => Fields::of(&unique_children(business)?, document),
@@ -158,7 +158,7 @@ impl<'a> Envelope<'a> {
         fields: &Fields,
         charset: Charset,
         credentials: &Credentials,
-        service: Service,
+        service: AttemptKind,
     ) -> Result<(), VerifyError> {
         // Where none is named, it can only be the agreed one.
         let agreed = may_be_flat(service).then(|| credentials.sign_type().as_str());

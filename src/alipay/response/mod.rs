@@ -14,14 +14,13 @@ mod store;
 #[cfg(test)]
 pub(super) mod tests;
 
-use crate::domain::attempt::AnswerClass;
+use crate::domain::attempt::{AnswerClass, AttemptKind};
 
 pub(super) use envelope::{Reply, read};
 pub(super) use fields::Fields;
 
 use super::{
     error::Fault,
-    request::Service,
     result_code::{self, Codes},
 };
 
@@ -52,7 +51,7 @@ pub(super) trait Readable {
     /// The outcome of a request that never left.
     const NOT_SENT: Self::Outcome = Self::UNKNOWN;
     /// Which service it asks.
-    const SERVICE: Service;
+    const SERVICE: AttemptKind;
 
     /// Reads a verified business answer.
     fn read(&self, fields: &Fields, codes: &Codes) -> Result<Reading<Self::Outcome>, Fault>;

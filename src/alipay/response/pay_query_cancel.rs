@@ -5,17 +5,20 @@ use crate::{
     alipay::{
         error::Fault,
         outcome::{CancelAction, CancelOutcome, PayOutcome, QueryOutcome},
-        request::{CancelRequest, PayRequest, QueryRequest, Service},
+        request::{CancelRequest, PayRequest, QueryRequest},
         result_code::{Codes, Meaning},
     },
-    domain::{attempt::AnswerClass, payments::payment::Failure},
+    domain::{
+        attempt::{AnswerClass, AttemptKind},
+        payments::payment::Failure,
+    },
 };
 
 impl Readable for PayRequest {
     type Outcome = PayOutcome;
     const UNKNOWN: PayOutcome = PayOutcome::Unknown;
     const NOT_SENT: PayOutcome = PayOutcome::NotSent;
-    const SERVICE: Service = Service::Pay;
+    const SERVICE: AttemptKind = AttemptKind::Pay;
 
     fn read(&self, fields: &Fields, codes: &Codes) -> Result<Reading<PayOutcome>, Fault> {
         fields.agree_on_trade(&self.partner_trans_id, None)?;
@@ -45,7 +48,7 @@ impl Readable for PayRequest {
     }
 
     fn read_refusal(&self, code: &str, codes: &Codes) -> PayOutcome {
-        let meaning = codes.meaning(Service::Pay, code);
+        let meaning = codes.meaning(AttemptKind::Pay, code);
         match meaning.as_ref().and_then(Meaning::refusal) {
             Some((retry, reason)) => PayOutcome::Declined(Failure::new(code, reason, retry)),
             None => PayOutcome::Unknown,
@@ -85,7 +88,7 @@ fn read_paid(fields: &Fields) -> Result<Reading<PayOutcome>, Fault> {
 
 /// A verified FAIL is a failure only if its code is known as one (`docs/protocol.md` 4.2).
 fn read_declined(code: Option<&str>, codes: &Codes) -> Reading<PayOutcome> {
-    let meaning = code.and_then(|code| codes.meaning(Service::Pay, code));
+    let meaning = code.and_then(|code| codes.meaning(AttemptKind::Pay, code));
     match (code, meaning.as_ref().and_then(Meaning::refusal)) {
         (Some(text), Some((retry, reason))) => Reading::new(
             PayOutcome::Declined(Failure::new(text, reason, retry)),
@@ -100,7 +103,7 @@ fn read_declined(code: Option<&str>, codes: &Codes) -> Reading<PayOutcome> {
 impl Readable for QueryRequest {
     type Outcome = QueryOutcome;
     const UNKNOWN: QueryOutcome = QueryOutcome::Unknown;
-    const SERVICE: Service = Service::Query;
+    const SERVICE: AttemptKind = AttemptKind::Query;
 
     fn read(&self, fields: &Fields, codes: &Codes) -> Result<Reading<QueryOutcome>, Fault> {
         fields.agree_on_trade(&self.partner_trans_id, self.alipay_trans_id.as_deref())?;
@@ -174,7 +177,7 @@ fn read_status(fields: &Fields) -> Result<Reading<QueryOutcome>, Fault> {
 }
 
 fn read_query_failure(code: Option<&str>, codes: &Codes) -> Reading<QueryOutcome> {
-    match code.and_then(|code| codes.meaning(Service::Query, code)) {
+    match code.and_then(|code| codes.meaning(AttemptKind::Query, code)) {
         Some(Meaning::NotFound) => {
             Reading::new(QueryOutcome::NotFound, AnswerClass::NotFound, code)
         }
@@ -190,7 +193,7 @@ fn read_query_failure(code: Option<&str>, codes: &Codes) -> Reading<QueryOutcome
 impl Readable for CancelRequest {
     type Outcome = CancelOutcome;
     const UNKNOWN: CancelOutcome = CancelOutcome::Unknown;
-    const SERVICE: Service = Service::Cancel;
+    const SERVICE: AttemptKind = AttemptKind::Cancel;
 
     fn read(&self, fields: &Fields, codes: &Codes) -> Result<Reading<CancelOutcome>, Fault> {
         fields.agree_on_trade(&self.partner_trans_id, self.alipay_trans_id.as_deref())?;
@@ -260,7 +263,7 @@ fn read_not_canceled(
     may_retry: Option<bool>,
     codes: &Codes,
 ) -> Reading<CancelOutcome> {
-    let meaning = code.and_then(|code| codes.meaning(Service::Cancel, code));
+    let meaning = code.and_then(|code| codes.meaning(AttemptKind::Cancel, code));
     let meaning = meaning.as_ref();
     let owned = code.map(str::to_owned);
     let outcome = match may_retry.or_else(|| retries_without_a_flag(result, meaning)) {

@@ -5,11 +5,11 @@ use crate::{
     alipay::{
         error::Fault,
         outcome::{RefundOutcome, RefundQueryOutcome},
-        request::{RefundMode, RefundQueryRequest, RefundRequest, Service},
+        request::{RefundMode, RefundQueryRequest, RefundRequest},
         result_code::{self, Codes, Meaning},
     },
     domain::{
-        attempt::AnswerClass,
+        attempt::{AnswerClass, AttemptKind},
         payments::payment::{Failure, RetryAdvice},
     },
 };
@@ -20,7 +20,7 @@ const NOTHING_REFUNDED: &str = "Nothing was refunded; tell your support team.";
 impl Readable for RefundRequest {
     type Outcome = RefundOutcome;
     const UNKNOWN: RefundOutcome = RefundOutcome::Unknown;
-    const SERVICE: Service = Service::Refund;
+    const SERVICE: AttemptKind = AttemptKind::Refund;
 
     fn read(&self, fields: &Fields, codes: &Codes) -> Result<Reading<RefundOutcome>, Fault> {
         fields.agree_on_trade(&self.partner_trans_id, self.alipay_trans_id.as_deref())?;
@@ -48,7 +48,7 @@ impl Readable for RefundRequest {
     }
 
     fn read_refusal(&self, code: &str, codes: &Codes) -> RefundOutcome {
-        match codes.meaning(Service::Refund, code) {
+        match codes.meaning(AttemptKind::Refund, code) {
             Some(Meaning::NotExecuted { reason }) => not_executed(code, &reason),
             _ => RefundOutcome::Unknown,
         }
@@ -80,7 +80,7 @@ fn read_refund_failure(code: Option<&str>, codes: &Codes) -> Reading<RefundOutco
         return unknown(RefundOutcome::Unknown);
     };
     let code_of = || text.to_owned();
-    let (outcome, class) = match codes.meaning(Service::Refund, text) {
+    let (outcome, class) = match codes.meaning(AttemptKind::Refund, text) {
         Some(Meaning::Definite { reason, .. }) => (
             RefundOutcome::Refused(failure(text, &reason)),
             AnswerClass::Declined,
@@ -124,7 +124,7 @@ fn failure(code: &str, message: &str) -> Failure {
 impl Readable for RefundQueryRequest {
     type Outcome = RefundQueryOutcome;
     const UNKNOWN: RefundQueryOutcome = RefundQueryOutcome::Unknown;
-    const SERVICE: Service = Service::RefundQuery;
+    const SERVICE: AttemptKind = AttemptKind::RefundQuery;
 
     /// This service says `response_code`, not `result_code`.
     fn read(&self, fields: &Fields, codes: &Codes) -> Result<Reading<RefundQueryOutcome>, Fault> {
@@ -139,7 +139,7 @@ impl Readable for RefundQueryRequest {
             _ if fields.says_system_error() => {
                 return Ok(system_error(RefundQueryOutcome::Unknown, fields));
             }
-            code => match codes.meaning(Service::RefundQuery, code) {
+            code => match codes.meaning(AttemptKind::RefundQuery, code) {
                 Some(Meaning::NotFound) if code == "TRADE_NOT_EXIST" => {
                     (RefundQueryOutcome::PaymentNotFound, AnswerClass::NotFound)
                 }

@@ -9,10 +9,14 @@ use crate::{
     alipay::{
         error::Fault,
         outcome::{MaintainStoreOutcome, StoreStatusOutcome},
-        request::{IN_STORE, MaintainStoreRequest, Service, StoreStatusRequest},
+        request::{IN_STORE, MaintainStoreRequest, StoreStatusRequest},
         result_code::{self, Codes, Meaning},
     },
-    domain::{attempt::AnswerClass, registrations::RegisteredData, text::is_deceptive},
+    domain::{
+        attempt::{AnswerClass, AttemptKind},
+        registrations::RegisteredData,
+        text::is_deceptive,
+    },
 };
 
 /// What only the answers of other services name; their signatures would be just as good.
@@ -31,7 +35,7 @@ const MAX_REASON: usize = 256;
 impl Readable for MaintainStoreRequest {
     type Outcome = MaintainStoreOutcome;
     const UNKNOWN: MaintainStoreOutcome = MaintainStoreOutcome::Unknown;
-    const SERVICE: Service = Service::MaintainStore;
+    const SERVICE: AttemptKind = AttemptKind::MaintainStore;
 
     fn read(&self, fields: &Fields, codes: &Codes) -> Result<Reading<MaintainStoreOutcome>, Fault> {
         fields.forbid(&OF_OTHER_SERVICES)?;
@@ -52,7 +56,7 @@ impl Readable for MaintainStoreRequest {
         }
         // The code stands in `error` or in `result_code` itself; the page is cut.
         let code = code.or_else(|| fields.get("result_code"));
-        let meaning = code.and_then(|code| codes.meaning(Service::MaintainStore, code));
+        let meaning = code.and_then(|code| codes.meaning(AttemptKind::MaintainStore, code));
         let (outcome, class) = match (meaning, code) {
             (Some(Meaning::InProgress), _) => {
                 (MaintainStoreOutcome::ReviewUnderWay, AnswerClass::Pending)
@@ -79,7 +83,7 @@ impl Readable for MaintainStoreRequest {
         code: &str,
         codes: &Codes,
     ) -> Option<Reading<MaintainStoreOutcome>> {
-        let (outcome, class) = match codes.meaning(Service::MaintainStore, code)? {
+        let (outcome, class) = match codes.meaning(AttemptKind::MaintainStore, code)? {
             Meaning::InProgress => (MaintainStoreOutcome::ReviewUnderWay, AnswerClass::Pending),
             Meaning::Definite { .. } => (
                 MaintainStoreOutcome::Refused {
@@ -99,7 +103,7 @@ impl Readable for MaintainStoreRequest {
 impl Readable for StoreStatusRequest {
     type Outcome = StoreStatusOutcome;
     const UNKNOWN: StoreStatusOutcome = StoreStatusOutcome::Unknown;
-    const SERVICE: Service = Service::StoreStatus;
+    const SERVICE: AttemptKind = AttemptKind::StoreStatus;
 
     fn read(&self, fields: &Fields, codes: &Codes) -> Result<Reading<StoreStatusOutcome>, Fault> {
         fields.forbid(&OF_OTHER_SERVICES)?;
@@ -168,7 +172,7 @@ impl Readable for StoreStatusRequest {
         code: &str,
         codes: &Codes,
     ) -> Option<Reading<StoreStatusOutcome>> {
-        let (outcome, class) = match codes.meaning(Service::StoreStatus, code)? {
+        let (outcome, class) = match codes.meaning(AttemptKind::StoreStatus, code)? {
             Meaning::NotFound => (StoreStatusOutcome::NotRegistered, AnswerClass::NotFound),
             Meaning::Definite { .. } => (
                 StoreStatusOutcome::Refused {
@@ -187,7 +191,7 @@ impl Readable for StoreStatusRequest {
 
 fn read_status_failure(fields: &Fields, codes: &Codes) -> Reading<StoreStatusOutcome> {
     let code = fields.error_code().or_else(|| fields.get("result_code"));
-    let meaning = code.and_then(|code| codes.meaning(Service::StoreStatus, code));
+    let meaning = code.and_then(|code| codes.meaning(AttemptKind::StoreStatus, code));
     let (outcome, class) = match (meaning, code) {
         (Some(Meaning::NotFound), _) => (StoreStatusOutcome::NotRegistered, AnswerClass::NotFound),
         (Some(Meaning::Definite { .. } | Meaning::NotExecuted { .. }), Some(code)) => (

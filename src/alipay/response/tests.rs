@@ -15,7 +15,7 @@ use crate::{
         parameters::Parameters,
         request::{
             CancelRequest, PayRequest, QueryRequest, RefundMode, RefundQueryRequest, RefundRequest,
-            SecondaryMerchant, StoreStatusRequest,
+            SecondaryMerchant, StoreStatusRequest, service_name,
         },
         sign::Credentials,
         vectors,
@@ -295,7 +295,7 @@ fn v4_the_whole_production_answer_verifies_in_gbk_and_is_about_another_trade() {
         vectors::V4_PUBLIC_KEY.as_bytes(),
     )
     .expect("two usable keys");
-    let sent = Parameters::new(Service::Pay, PARTNER);
+    let sent = Parameters::new(AttemptKind::Pay, PARTNER);
     let read_document = |document: &str, bytes: &[u8]| {
         assert!(document.contains("交易失败"));
         read(bytes, None, &credentials, &sent).map_err(|fault| fault.class)
@@ -306,7 +306,10 @@ fn v4_the_whole_production_answer_verifies_in_gbk_and_is_about_another_trade() {
         Err(AnswerClass::Mismatch),
         "another service"
     );
-    let ours = document.replace("alipay.acquire.createandpay", Service::Pay.wire_name());
+    let ours = document.replace(
+        "alipay.acquire.createandpay",
+        service_name(AttemptKind::Pay),
+    );
     let gbk = GBK.encode(&ours).0.into_owned();
     let Ok(Reply::Accepted(fields)) = read_document(&ours, &gbk) else {
         panic!("the production answer must verify");
@@ -1069,7 +1072,7 @@ fn a_verified_registration_answer_may_be_flat() {
         "<sign_type>MD5</sign_type>",
         "<is_success>T</is_success>",
     ] {
-        let reply = read_root(&flat(&status, rest), &sent(Service::StoreStatus));
+        let reply = read_root(&flat(&status, rest), &sent(AttemptKind::StoreStatus));
         let reading = interpret(
             &store_status(),
             &reply.expect("verified"),
@@ -1083,23 +1086,23 @@ fn a_verified_registration_answer_may_be_flat() {
     }
     let taken = flat(&[("result_code", "SUCCESS")], "");
     assert!(matches!(
-        read_root(&taken, &sent(Service::MaintainStore)),
+        read_root(&taken, &sent(AttemptKind::MaintainStore)),
         Ok(Reply::Accepted(_))
     ));
     let other_type = flat(&status, "<sign_type>RSA</sign_type>");
     let forged = flat(&status, "").replace("SUCCESS", "FAILED");
     for refused in [other_type, forged] {
         assert!(
-            read_root(&refused, &sent(Service::StoreStatus)).is_err(),
+            read_root(&refused, &sent(AttemptKind::StoreStatus)).is_err(),
             "{refused}"
         );
     }
     // Where money moves, nothing is left out.
     for service in [
-        Service::Pay,
-        Service::Query,
-        Service::Cancel,
-        Service::Refund,
+        AttemptKind::Pay,
+        AttemptKind::Query,
+        AttemptKind::Cancel,
+        AttemptKind::Refund,
     ] {
         assert_eq!(
             read_root(&taken, &sent(service)),
@@ -1108,7 +1111,7 @@ fn a_verified_registration_answer_may_be_flat() {
     }
     let unsigned = "<alipay><error>PARAM_ILLEGAL</error></alipay>";
     assert_eq!(
-        read_root(unsigned, &sent(Service::StoreStatus)),
+        read_root(unsigned, &sent(AttemptKind::StoreStatus)),
         Ok(Reply::Refused {
             code: "PARAM_ILLEGAL".to_owned(),
             verified: false
@@ -1215,13 +1218,13 @@ fn business_refusals_of_a_registration_need_no_signature_and_approvals_do() {
 
 #[test]
 fn registration_answers_are_read_in_the_response_and_in_the_root() {
-    let sent = Parameters::new(Service::MaintainStore, PARTNER);
+    let sent = Parameters::new(AttemptKind::MaintainStore, PARTNER);
     let fields = [("result_code", "SUCCESS")];
     let signature = sign(&fields, |text| text.as_bytes().to_vec());
     let document = envelope("UTF-8", "", "", &signature)
         .replace("<response><alipay></alipay></response>", &elements(&fields));
     assert!(read_root(&document, &sent).is_ok());
-    let pay = Parameters::new(Service::Pay, PARTNER);
+    let pay = Parameters::new(AttemptKind::Pay, PARTNER);
     assert_eq!(read_root(&document, &pay), Err(AnswerClass::Malformed));
 }
 

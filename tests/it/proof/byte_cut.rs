@@ -12,7 +12,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use alipayhk_gateway::alipay::{request::Service, sign::SignType};
+use alipayhk_gateway::{
+    alipay::{request::service_name, sign::SignType},
+    domain::attempt::AttemptKind,
+};
 use chrono::TimeDelta;
 use serde_json::json;
 use sqlx::PgPool;
@@ -75,7 +78,7 @@ struct Message {
 
 /// What the relay does, and has done.
 struct Plan {
-    service: Service,
+    service: AttemptKind,
     upstream: OnceLock<SocketAddr>,
     cuts: Mutex<VecDeque<Cut>>,
     made: Mutex<Vec<Made>>,
@@ -97,7 +100,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Relay {
     /// Listens on a free port; [`Relay::lead_to`] says where it leads.
-    async fn start(service: Service) -> Self {
+    async fn start(service: AttemptKind) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         let plan = Arc::new(Plan {
@@ -232,7 +235,7 @@ impl Plan {
     fn cut(&self, request: &Message, answer: &Message) -> Option<Cut> {
         let fields: BTreeMap<String, String> =
             form_urlencoded::parse(&request.body).into_owned().collect();
-        if fields.get("service").map(String::as_str) != Some(self.service.wire_name()) {
+        if fields.get("service").map(String::as_str) != Some(service_name(self.service)) {
             return None;
         }
         let (head, body) = (answer.head.len(), answer.body.len());
@@ -270,7 +273,7 @@ impl Plan {
 }
 
 /// A world whose gateway reaches Alipay through a relay that cuts a service's answers.
-async fn relayed(pool: PgPool, service: Service, sign_type: SignType) -> (World, Relay) {
+async fn relayed(pool: PgPool, service: AttemptKind, sign_type: SignType) -> (World, Relay) {
     let relay = Relay::start(service).await;
     let options = Options {
         endpoint: Some(relay.url.clone()),
@@ -369,7 +372,7 @@ fn report(relay: &Relay, name: &str, expected: usize, classes: &BTreeMap<String,
 
 /// The pay answer cut as `cuts` says; one payment to measure comes first.
 async fn cut_pay(pool: PgPool, name: &str, sign_type: SignType, cuts: impl Fn(Size) -> Vec<Cut>) {
-    let (world, relay) = relayed(pool, Service::Pay, sign_type).await;
+    let (world, relay) = relayed(pool, AttemptKind::Pay, sign_type).await;
     pay(&world, "0001", 0..1).await;
     let cuts = cuts(relay.size());
     let count = cuts.len();
@@ -413,7 +416,7 @@ async fn v2_a_pay_whose_rsa2_document_ends_after_any_byte_stays_open_and_ends_pa
 /// V2: the answer to the query cut in the same way says nothing either.
 #[sqlx::test]
 async fn v2_a_query_whose_document_ends_after_any_byte_tells_nothing(pool: PgPool) {
-    let (mut world, relay) = relayed(pool, Service::Query, SignType::Md5).await;
+    let (mut world, relay) = relayed(pool, AttemptKind::Query, SignType::Md5).await;
     pay(&world, "2003", 0..1).await;
     world.advance(TimeDelta::seconds(5)).await;
     work(&world, 0).await;
@@ -433,7 +436,7 @@ async fn v2_a_query_whose_document_ends_after_any_byte_tells_nothing(pool: PgPoo
 /// V2, S6: the answer to the cancel of an unpaid trade cut in the same way confirms nothing.
 #[sqlx::test]
 async fn v2_a_cancel_whose_document_ends_after_any_byte_confirms_nothing(pool: PgPool) {
-    let (world, relay) = relayed(pool, Service::Cancel, SignType::Md5).await;
+    let (world, relay) = relayed(pool, AttemptKind::Cancel, SignType::Md5).await;
     let cancel = async |id: &str| {
         let path = format!("/v1/payments/{id}/cancel");
         let request = world.till.request(reqwest::Method::POST, &path);

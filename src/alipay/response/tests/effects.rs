@@ -1,18 +1,21 @@
 //! Every documented answer with what it leaves open (`docs/protocol.md` 4.1–4.4).
 
 use super::*;
-use crate::{alipay::result_code::tests::DOCUMENTED, domain::attempt::AttemptKind};
+use crate::alipay::result_code::tests::DOCUMENTED;
 
 /// The documented codes of which it does not follow that nothing was done, as words of a FAIL; after all
 /// others nothing was done.
-const INCONCLUSIVE: [(Service, &str); 3] = [
+const INCONCLUSIVE: [(AttemptKind, &str); 3] = [
     (
-        Service::Pay,
+        AttemptKind::Pay,
         "SYSTEM_ERROR TRADE_NOT_EXIST TRADE_STATUS_ERROR TRADE_HAS_SUCCESS",
     ),
-    (Service::Cancel, "SYSTEM_ERROR DISCORDANT_REPEAT_REQUEST"),
     (
-        Service::Refund,
+        AttemptKind::Cancel,
+        "SYSTEM_ERROR DISCORDANT_REPEAT_REQUEST",
+    ),
+    (
+        AttemptKind::Refund,
         "SYSTEM_ERROR SYSTEM_EXCEPTION TRADE_STATUS_ERROR TRADE_HAS_CLOSE \
          REPEATED_REFUNDMENT_REQUEST DISCORDANT_REPEAT_REQUEST",
     ),
@@ -22,34 +25,37 @@ const INCONCLUSIVE: [(Service, &str); 3] = [
 const NOT_NOW: &str = "SELLER_BALANCE_NOT_ENOUGH";
 
 /// The class of a signed answer, and whether it leaves the effect open.
-fn answered(service: Service, fields: &[(&str, &str)]) -> (AnswerClass, bool) {
+fn answered(service: AttemptKind, fields: &[(&str, &str)]) -> (AnswerClass, bool) {
     let (class, kind) = match service {
-        Service::Pay => (
+        AttemptKind::Pay => (
             class_of(&read_fields(&pay_request(), fields)),
             AttemptKind::Pay,
         ),
-        Service::Cancel => {
+        AttemptKind::Cancel => {
             let fields = [fields, &[("out_trade_no", "HKT0000001")]].concat();
             let reading = read_fields(&cancel_request(), &fields);
             (class_of(&reading), AttemptKind::Cancel)
         }
-        Service::Refund => (
+        AttemptKind::Refund => (
             class_of(&read_fields(
                 &refund_request(RefundMode::Synchronous),
                 fields,
             )),
             AttemptKind::Refund,
         ),
-        Service::Query | Service::RefundQuery | Service::MaintainStore | Service::StoreStatus => {
+        AttemptKind::Query
+        | AttemptKind::RefundQuery
+        | AttemptKind::MaintainStore
+        | AttemptKind::StoreStatus => {
             unreachable!("moves no money")
         }
     };
     (class, class.leaves_effect_open(kind))
 }
 
-fn failed(service: Service, code: &str, retry_flag: Option<&str>) -> bool {
+fn failed(service: AttemptKind, code: &str, retry_flag: Option<&str>) -> bool {
     let name = match service {
-        Service::Cancel => "detail_error_code",
+        AttemptKind::Cancel => "detail_error_code",
         _ => "error",
     };
     let flag = retry_flag.map(|flag| ("retry_flag", flag));
@@ -84,18 +90,26 @@ fn every_documented_code_leaves_open_what_it_says_nothing_about() {
 /// Alipay wants the same cancel again: it may as well go on with this one.
 #[test]
 fn a_cancel_that_may_be_repeated_is_open_whatever_else_is_said() {
-    let documented = DOCUMENTED.iter().find(|(of, _)| *of == Service::Cancel);
+    let documented = DOCUMENTED.iter().find(|(of, _)| *of == AttemptKind::Cancel);
     let (_, documented) = documented.expect("the service is documented");
     for code in documented.split_whitespace() {
         let is_open = code != NOT_NOW;
-        assert_eq!(failed(Service::Cancel, code, Some("Y")), is_open, "{code}");
-        let plain = failed(Service::Cancel, code, None);
-        assert_eq!(failed(Service::Cancel, code, Some("N")), plain, "{code}");
+        assert_eq!(
+            failed(AttemptKind::Cancel, code, Some("Y")),
+            is_open,
+            "{code}"
+        );
+        let plain = failed(AttemptKind::Cancel, code, None);
+        assert_eq!(
+            failed(AttemptKind::Cancel, code, Some("N")),
+            plain,
+            "{code}"
+        );
     }
     for flag in ["Y", "N"] {
-        assert!(failed(Service::Cancel, "FANTASY", Some(flag)), "{flag}");
+        assert!(failed(AttemptKind::Cancel, "FANTASY", Some(flag)), "{flag}");
     }
-    let of = |fields: &[(&str, &str)]| answered(Service::Cancel, fields);
+    let of = |fields: &[(&str, &str)]| answered(AttemptKind::Cancel, fields);
     for result in ["UNKNOW", "UNKNOWN"] {
         for flag in ["Y", "N", ""] {
             let fields = with(&[("result_code", result)], "retry_flag", flag);
@@ -122,19 +136,19 @@ fn only_done_and_not_done_close_a_pay_or_a_refund() {
         ("partner_trans_id", "HKT0000001"),
     ];
     for result in ["UNKNOW", "UNKNOWN", "SUCCESSFUL"] {
-        for service in [Service::Pay, Service::Refund] {
+        for service in [AttemptKind::Pay, AttemptKind::Refund] {
             let fields = with(&ids, "result_code", result);
             assert!(answered(service, &fields).1, "{service:?} {result}");
         }
     }
-    assert!(!answered(Service::Pay, &PAID).1);
+    assert!(!answered(AttemptKind::Pay, &PAID).1);
     let refunded = [
         ("partner_refund_id", "HKR0000001"),
         ("refund_amount", "10.00"),
         ("result_code", "SUCCESS"),
     ];
     let refunded = [&ids[..], &refunded].concat();
-    assert!(!answered(Service::Refund, &refunded).1);
+    assert!(!answered(AttemptKind::Refund, &refunded).1);
     // Recorded for the batch, and not done yet.
     let asynchronous = refund_request(RefundMode::Asynchronous { notify_url: None });
     let recorded = class_of(&read_fields(&asynchronous, &refunded));
