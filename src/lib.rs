@@ -22,7 +22,7 @@
 //! |---|---|---|
 //! | [`domain`] | what a payment and a refund are, how they may change, when to ask again; pure | |
 //! | [`clock`] | the process clock, a trait because tests have a second one | |
-//! | [`config`] | the environment, read once; every fault reported at once | |
+//! | [`config`] | the environment, read once; every fault reported at once | `domain` |
 //! | [`keys`] | `keys generate`: key files | |
 //! | [`failpoint`] | points at which tests stop, break or delay the program; nothing without the feature | |
 //! | [`shutdown`] | two stops, and a tracker of all that must be waited for | |

@@ -51,14 +51,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use chrono::{DateTime, Utc};
-use toml::{Table, Value};
+use chrono::{DateTime, TimeDelta, Utc};
+use toml::Table;
 use url::Url;
 
 use super::{
     read::{NO_QUERY, Reader, is_endpoint, is_plain_http},
-    sections::{Reconciliation, RefundBatch, SignType, is_partner, time_of_day},
+    sections::{SignType, is_partner, time_of_day},
     sftp::{self, Sftp, SftpHabits},
+    table::Members,
+};
+use crate::domain::{
+    calendar::BatchHours,
+    merchants::limits::Limits,
+    money::Money,
+    reconciliation::{FeeOfRefunds, Rules},
+    refunds::plan::RefundPlan,
 };
 
 const FILE: &str = "ALIPAY_ACCOUNTS_FILE";
@@ -70,8 +78,6 @@ const OF_ONE_ACCOUNT: [&str; 5] = [
     "ALIPAY_PUBLIC_KEY_FILE",
     "ALIPAY_MD5_KEY_FILE",
 ];
-/// Money is at most this, in minor units (`docs/protocol.md` 1).
-const MAX_MINOR: i64 = 10_000_000_000;
 
 /// One Alipay account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,11 +91,11 @@ pub struct Account {
     /// Alipay's public keys; none with `MD5`.
     pub alipays_keys: Vec<KeyFile>,
     /// When its asynchronous refunds are done.
-    pub refund_batch: RefundBatch,
+    pub refund_plan: RefundPlan,
     /// What its merchants may do where they have no limits of their own.
     pub limits: Limits,
     /// How its daily files are compared with the books.
-    pub reconciliation: Reconciliation,
+    pub rules: Rules,
     /// Where its daily files are fetched, if anywhere.
     pub sftp: Option<Sftp>,
 }
@@ -114,25 +120,19 @@ impl KeyFile {
     }
 }
 
-/// Limits in minor units; absent ones do not limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Most of one payment.
-    pub max_payment_minor: Option<i64>,
-    /// Most of one refund.
-    pub max_refund_minor: Option<i64>,
-    /// Most that refunds of one day may come to.
-    pub max_refunded_per_day_minor: Option<i64>,
-    /// Most that Alipay gives back in one piece, and so most of one payment; where it is left out, what
-    /// Alipay's page says.
-    pub largest_refund_minor: Option<i64>,
-}
+/// The limits of an account that names none: what Alipay's page says of refunds, and no others.
+const DEFAULT_LIMITS: Limits = Limits {
+    max_payment_minor: None,
+    max_refund_minor: None,
+    max_refunded_per_day_minor: None,
+    largest_refund_minor: Some(Money::MAX_REFUND_MINOR),
+};
 
 /// Reads the accounts: of the file where one is named, else the one of the environment.
 pub(super) fn read(
     reader: &mut Reader,
-    refund_batch: Option<RefundBatch>,
-    reconciliation: Option<Reconciliation>,
+    refund_plan: Option<RefundPlan>,
+    rules: Option<Rules>,
 ) -> Option<Vec<Account>> {
     let habits = SftpHabits::read(reader);
     if reader.optional(FILE).is_none() {
@@ -159,9 +159,9 @@ pub(super) fn read(
             sign_type: sign_type?,
             own_keys: if md5 { shared } else { private },
             alipays_keys: public,
-            refund_batch: refund_batch?,
-            limits: Limits::default(),
-            reconciliation: reconciliation?,
+            refund_plan: refund_plan?,
+            limits: DEFAULT_LIMITS,
+            rules: rules?,
             sftp,
         }]);
     }
@@ -178,7 +178,7 @@ pub(super) fn read(
         Ok(text) => parse(
             &text,
             path.parent().unwrap_or(Path::new(".")),
-            (refund_batch?, reconciliation?, &habits?),
+            (refund_plan?, rules?, &habits?),
         ),
         Err(error) => Err(vec![format!("cannot read {}: {error}", path.display())]),
     };
@@ -197,7 +197,7 @@ pub(super) fn read(
 pub(super) fn parse(
     text: &str,
     folder: &Path,
-    defaults: (RefundBatch, Reconciliation, &SftpHabits),
+    defaults: (RefundPlan, Rules, &SftpHabits),
 ) -> Result<Vec<Account>, Vec<String>> {
     let table: Table = match text.parse() {
         Ok(table) => table,
@@ -231,7 +231,7 @@ fn account(
     table: &Table,
     at: &str,
     folder: &Path,
-    (refund_batch, reconciliation, habits): (RefundBatch, Reconciliation, &SftpHabits),
+    (refund_plan, rules, habits): (RefundPlan, Rules, &SftpHabits),
     faults: &mut Vec<String>,
 ) -> Option<Account> {
     let mut members = Members::new(table, at.to_owned());
@@ -275,9 +275,9 @@ fn account(
     let private = keys("private_key", !md5, faults);
     let public = keys("alipay_public_key", !md5, faults);
     let shared = keys("md5_key", md5, faults);
-    let refund_batch = read_refund_batch(&mut members, refund_batch, faults);
+    let refund_plan = read_refund_plan(&mut members, refund_plan, faults);
     let limits = read_limits(&mut members, faults);
-    let reconciliation = read_reconciliation(&mut members, reconciliation, faults);
+    let rules = read_rules(&mut members, rules, faults);
     let sftp = sftp::of_file(&mut members, folder, habits, faults);
     members.finish(faults);
     Some(Account {
@@ -286,9 +286,9 @@ fn account(
         sign_type,
         own_keys: if md5 { shared } else { private },
         alipays_keys: public,
-        refund_batch,
+        refund_plan,
         limits,
-        reconciliation,
+        rules,
         sftp,
     })
 }
@@ -327,223 +327,75 @@ fn key_files(
     files
 }
 
-fn read_refund_batch(
+fn read_refund_plan(
     members: &mut Members,
-    default: RefundBatch,
+    default: RefundPlan,
     faults: &mut Vec<String>,
-) -> RefundBatch {
+) -> RefundPlan {
     let detail = "must be a time of day such as \"23:00\"";
     let opens = members.text("refund_batch_opens", faults, detail, time_of_day);
     let closes = members.text("refund_batch_closes", faults, detail, time_of_day);
     let days = members.integer("refund_give_up_days", 1, 1_000, faults);
-    let batch = RefundBatch {
-        opens: opens.unwrap_or(default.opens),
-        closes: closes.unwrap_or(default.closes),
-        give_up_days: days
-            .and_then(|days| u32::try_from(days).ok())
-            .unwrap_or(default.give_up_days),
+    let hours = BatchHours {
+        opens: opens.unwrap_or(default.hours.opens),
+        closes: closes.unwrap_or(default.hours.closes),
     };
-    if batch.opens == batch.closes {
+    if hours.opens == hours.closes {
         let at = &members.at;
         faults.push(format!(
             "{at}refund_batch_closes: must differ from refund_batch_opens"
         ));
     }
-    batch
+    RefundPlan {
+        hours,
+        horizon: days.map_or(default.horizon, TimeDelta::days),
+    }
 }
 
 fn read_limits(members: &mut Members, faults: &mut Vec<String>) -> Limits {
     let Some((at, table)) = members.table("limits", faults) else {
-        return Limits::default();
+        return DEFAULT_LIMITS;
     };
     let mut limits = Members::new(table, at);
-    let mut limit = |name| limits.integer(name, 1, MAX_MINOR, faults);
+    let mut limit = |name| limits.integer(name, 1, Money::MAX_PAYMENT_MINOR, faults);
     let read = Limits {
         max_payment_minor: limit("max_payment_minor"),
         max_refund_minor: limit("max_refund_minor"),
         max_refunded_per_day_minor: limit("max_refunded_per_day_minor"),
-        largest_refund_minor: limit("largest_refund_minor"),
+        largest_refund_minor: limit("largest_refund_minor").or(DEFAULT_LIMITS.largest_refund_minor),
     };
     limits.finish(faults);
     read
 }
 
-fn read_reconciliation(
-    members: &mut Members,
-    default: Reconciliation,
-    faults: &mut Vec<String>,
-) -> Reconciliation {
+fn read_rules(members: &mut Members, default: Rules, faults: &mut Vec<String>) -> Rules {
     let Some((at, table)) = members.table("reconciliation", faults) else {
         return default;
     };
     let mut rules = Members::new(table, at);
     let mut number = |name, min, max, faults: &mut Vec<String>| {
         let number = rules.integer(name, min, max, faults);
-        number.and_then(|number| u32::try_from(number).ok())
+        number.and_then(|number| i32::try_from(number).ok())
     };
     let rate = number("fee_basis_points", 0, 10_000, faults);
     let tolerance = number("fee_tolerance_minor", 0, 1_000, faults);
     let days = number("settled_within_days", 1, 60, faults);
     let detail = "must be \"returned\" or \"kept\"";
-    let of_refunds = rules.text("fee_of_refunds", faults, detail, |text| text.parse().ok());
+    let of_refunds = rules.text("fee_of_refunds", faults, detail, FeeOfRefunds::from_name);
     rules.finish(faults);
-    Reconciliation {
+    Rules {
         fee_basis_points: rate.or(default.fee_basis_points),
-        fee_tolerance_minor: tolerance.unwrap_or(default.fee_tolerance_minor),
+        fee_tolerance_minor: tolerance.map_or(default.fee_tolerance_minor, i64::from),
         fee_of_refunds: of_refunds.or(default.fee_of_refunds),
         settled_within_days: days.unwrap_or(default.settled_within_days),
-    }
-}
-
-/// Reads a table member by member.
-pub(super) struct Members<'t> {
-    table: &'t Table,
-    /// Where it is, for the faults: ends with `: ` unless it is the whole file.
-    at: String,
-    asked: Vec<&'static str>,
-}
-
-impl<'t> Members<'t> {
-    pub(super) fn new(table: &'t Table, at: String) -> Self {
-        Self {
-            table,
-            at,
-            asked: Vec::new(),
-        }
-    }
-
-    fn get(&mut self, name: &'static str) -> Option<&'t Value> {
-        self.asked.push(name);
-        self.table.get(name)
-    }
-
-    pub(super) fn fault(&self, name: &str, what: &str, faults: &mut Vec<String>) {
-        faults.push(format!("{}{name}: {what}", self.at));
-    }
-
-    pub(super) fn require(&mut self, name: &'static str, faults: &mut Vec<String>) {
-        if self.get(name).is_none() {
-            self.fault(name, "must be given", faults);
-        }
-    }
-
-    pub(super) fn text<T>(
-        &mut self,
-        name: &'static str,
-        faults: &mut Vec<String>,
-        detail: &str,
-        read: impl FnOnce(&str) -> Option<T>,
-    ) -> Option<T> {
-        let value = self.get(name)?;
-        let read = value
-            .as_str()
-            .filter(|text| !text.is_empty())
-            .and_then(read);
-        if read.is_none() {
-            self.fault(name, detail, faults);
-        }
-        read
-    }
-
-    pub(super) fn integer(
-        &mut self,
-        name: &'static str,
-        min: i64,
-        max: i64,
-        faults: &mut Vec<String>,
-    ) -> Option<i64> {
-        let value = self.get(name)?.as_integer();
-        let value = value.filter(|value| (min..=max).contains(value));
-        if value.is_none() {
-            let what = format!("must be a whole number from {min} to {max}");
-            self.fault(name, &what, faults);
-        }
-        value
-    }
-
-    /// An array of texts; `None` where there is none, and empty where it is something else.
-    pub(super) fn texts(&mut self, name: &'static str) -> Option<Vec<&'t str>> {
-        let items = self.get(name)?.as_array();
-        let texts = items.and_then(|items| items.iter().map(Value::as_str).collect());
-        Some(texts.unwrap_or_default())
-    }
-
-    /// An RFC 3339 instant, as TOML's own type or as text.
-    fn instant(&mut self, name: &'static str, faults: &mut Vec<String>) -> Option<DateTime<Utc>> {
-        let text = match self.get(name)? {
-            Value::Datetime(at) => at.to_string(),
-            Value::String(text) => text.clone(),
-            _ => String::new(),
-        };
-        let at = DateTime::parse_from_rfc3339(&text).ok();
-        if at.is_none() {
-            let what = "must be an instant with its offset, such as 2027-01-01T00:00:00+08:00";
-            self.fault(name, what, faults);
-        }
-        at.map(|at| at.to_utc())
-    }
-
-    pub(super) fn table(
-        &mut self,
-        name: &'static str,
-        faults: &mut Vec<String>,
-    ) -> Option<(String, &'t Table)> {
-        let value = self.get(name)?;
-        let table = value.as_table();
-        if table.is_none() {
-            self.fault(name, "must be a table", faults);
-        }
-        Some((format!("{}{name}: ", self.at), table?))
-    }
-
-    /// An array of tables, each with where it is.
-    pub(super) fn tables(
-        &mut self,
-        name: &'static str,
-        faults: &mut Vec<String>,
-    ) -> Vec<(String, &'t Table)> {
-        let Some(value) = self.get(name) else {
-            return Vec::new();
-        };
-        let Some(items) = value.as_array() else {
-            self.fault(name, &format!("must be written as [[{name}]]"), faults);
-            return Vec::new();
-        };
-        let mut tables = Vec::new();
-        for (index, item) in items.iter().enumerate() {
-            let at = format!("{}{name} {}: ", self.at, index + 1);
-            match item.as_table() {
-                Some(table) => tables.push((at, table)),
-                None => faults.push(format!("{at}must be a table")),
-            }
-        }
-        tables
-    }
-
-    /// Names every member that was not asked for: a misspelt one must not be ignored.
-    pub(super) fn finish(self, faults: &mut Vec<String>) {
-        for name in self.table.keys() {
-            if !self.asked.contains(&name.as_str()) {
-                // The name is the administrator's own; it is cut, and shown without control characters.
-                let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-                faults.push(format!("{}{name}: is not a known setting", self.at));
-            }
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::NaiveTime;
 
-    const BATCH: RefundBatch = RefundBatch {
-        opens: NaiveTime::from_hms_opt(23, 0, 0).expect("a time"),
-        closes: NaiveTime::from_hms_opt(5, 0, 0).expect("a time"),
-        give_up_days: 180,
-    };
-
-    const RULES: Reconciliation = Reconciliation {
+    const RULES: Rules = Rules {
         fee_basis_points: Some(60),
         fee_tolerance_minor: 0,
         fee_of_refunds: None,
@@ -560,7 +412,7 @@ mod tests {
     }
 
     fn faults(text: &str) -> Vec<String> {
-        parse(text, here(), (BATCH, RULES, &habits())).expect_err("faults")
+        parse(text, here(), (RefundPlan::default(), RULES, &habits())).expect_err("faults")
     }
 
     #[test]
@@ -593,7 +445,7 @@ mod tests {
             file = "ca.pem"
             "#,
             here(),
-            (BATCH, RULES, &habits()),
+            (RefundPlan::default(), RULES, &habits()),
         )
         .expect("two accounts");
         let [first, second] = accounts.as_slice() else {
@@ -602,21 +454,46 @@ mod tests {
         assert_eq!(first.own_keys.len(), 2);
         assert_eq!(first.own_keys[0].not_after, first.own_keys[1].not_before);
         assert_eq!(first.own_keys[0].path, here().join("ca.pem"));
-        assert_eq!(first.refund_batch.opens.to_string(), "22:30:00");
-        assert_eq!(first.refund_batch.closes, BATCH.closes);
+        let hours = first.refund_plan.hours;
+        assert_eq!(hours.opens.to_string(), "22:30:00");
+        assert_eq!(hours.closes, BatchHours::default().closes);
         assert_eq!(first.limits.max_refund_minor, Some(500_000));
-        let kept = Some(crate::config::FeeOfRefunds::Kept);
         assert_eq!(
-            first.reconciliation,
-            Reconciliation {
+            first.rules,
+            Rules {
                 fee_basis_points: Some(80),
-                fee_of_refunds: kept,
+                fee_of_refunds: Some(FeeOfRefunds::Kept),
                 ..RULES
             }
         );
-        assert_eq!(second.reconciliation, RULES);
+        assert_eq!(second.rules, RULES);
         assert_eq!(second.sign_type, SignType::Md5);
         assert_eq!((second.own_keys.len(), second.alipays_keys.len()), (1, 0));
+    }
+
+    #[test]
+    fn an_account_gives_back_in_one_piece_what_alipays_page_says_or_what_it_is_told() {
+        let limits_of = |limits: &str| {
+            let text = format!(
+                r#"
+                [[account]]
+                partner = "2088000000000017"
+                endpoint = "https://intlmapi.alipay.com/gateway.do"
+                sign_type = "MD5"
+                [[account.md5_key]]
+                file = "ca.pem"
+                {limits}
+                "#
+            );
+            let accounts = parse(&text, here(), (RefundPlan::default(), RULES, &habits()));
+            accounts.expect("an account")[0].limits
+        };
+        let of_page = limits_of("");
+        assert_eq!(of_page.most_of_a_payment(), Some(999_999_999));
+        let told = limits_of(
+            "[account.limits]\nmax_payment_minor = 5000000000\nlargest_refund_minor = 3000000000",
+        );
+        assert_eq!(told.most_of_a_payment(), Some(3_000_000_000));
     }
 
     #[test]
@@ -725,12 +602,13 @@ mod tests {
         let good = format!(
             "{account}\nuser = \"u\"\npassword_file = \"ca.pem\"\nhost_keys = [\"{pin}\"]\nlast = \"17:30\""
         );
-        let accounts = parse(&good, here(), (BATCH, RULES, &habits())).expect("an account");
+        let accounts =
+            parse(&good, here(), (RefundPlan::default(), RULES, &habits())).expect("an account");
         let sftp = accounts[0].sftp.as_ref().expect("a server");
         assert_eq!((sftp.port, sftp.host_keys.len()), (22, 1));
         assert_eq!(sftp.habits.directories, ["/download/", "/"]);
-        assert_eq!(sftp.habits.first.to_string(), "10:15:00");
-        assert_eq!(sftp.habits.last.to_string(), "17:30:00");
+        assert_eq!(sftp.habits.hours.first.to_string(), "10:15:00");
+        assert_eq!(sftp.habits.hours.last.to_string(), "17:30:00");
         let bad = format!(
             "{account}\nport = 0\npasword_file = \"x\"\nprivate_key_file = \"nowhere\"\nfirst = \"18:00\"\n\
              directories = [\"download\"]\nlook_back_days = 0"

@@ -32,77 +32,37 @@ use std::{collections::HashSet, fs};
 
 use toml::Table;
 
-use super::{accounts::Members, read::Reader};
+use super::{read::Reader, table::Members};
+use crate::domain::{attempt::AttemptKind, payments::payment::RetryAdvice};
 
 const FILE: &str = "ALIPAY_CODES_FILE";
 
-/// Whose answers a code stands in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CodeOf {
-    Pay,
-    Query,
-    Cancel,
-    Refund,
-    RefundQuery,
+/// The service whose answers contain a code, of those whose codes may be added.
+fn service(name: &str) -> Option<AttemptKind> {
+    AttemptKind::from_name(name).filter(|kind| !meanings(*kind).is_empty())
 }
 
-impl CodeOf {
-    fn of(name: &str) -> Option<Self> {
-        Some(match name {
-            "pay" => Self::Pay,
-            "query" => Self::Query,
-            "cancel" => Self::Cancel,
-            "refund" => Self::Refund,
-            "refund_query" => Self::RefundQuery,
-            _ => return None,
-        })
-    }
-
-    /// The meanings that its answers can have.
-    const fn meanings(self) -> &'static [&'static str] {
-        match self {
-            Self::Pay => &["definite", "not_executed", "in_progress", "unknown"],
-            Self::Query | Self::RefundQuery => &["not_executed", "not_found", "unknown"],
-            Self::Cancel => &[
-                "definite",
-                "not_executed",
-                "in_progress",
-                "later",
-                "not_found",
-                "unknown",
-            ],
-            Self::Refund => &[
-                "definite",
-                "not_executed",
-                "in_progress",
-                "later",
-                "unknown",
-            ],
-        }
-    }
-}
-
-/// What may be tried after a definite no.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CodeRetry {
-    /// The same code may be scanned again.
-    SameBarcode,
-    /// A fresh code.
-    NewBarcode,
-    /// Another wallet or means of payment.
-    OtherMethod,
-    No,
-}
-
-impl CodeRetry {
-    fn of(name: &str) -> Option<Self> {
-        Some(match name {
-            "same_barcode" => Self::SameBarcode,
-            "new_barcode" => Self::NewBarcode,
-            "other_method" => Self::OtherMethod,
-            "no" => Self::No,
-            _ => return None,
-        })
+/// The meanings that codes of a service can have; none where no codes may be added.
+const fn meanings(service: AttemptKind) -> &'static [&'static str] {
+    match service {
+        AttemptKind::Pay => &["definite", "not_executed", "in_progress", "unknown"],
+        AttemptKind::Query | AttemptKind::RefundQuery => &["not_executed", "not_found", "unknown"],
+        AttemptKind::Cancel => &[
+            "definite",
+            "not_executed",
+            "in_progress",
+            "later",
+            "not_found",
+            "unknown",
+        ],
+        AttemptKind::Refund => &[
+            "definite",
+            "not_executed",
+            "in_progress",
+            "later",
+            "unknown",
+        ],
+        AttemptKind::MaintainStore | AttemptKind::StoreStatus => &[],
     }
 }
 
@@ -110,7 +70,7 @@ impl CodeRetry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CodeMeaning {
     /// Refused for good.
-    Definite { retry: CodeRetry, message: String },
+    Definite { retry: RetryAdvice, message: String },
     /// The request or the set-up is at fault.
     NotExecuted { message: String },
     /// The state is to be asked for.
@@ -127,7 +87,7 @@ pub enum CodeMeaning {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Code {
     /// The service whose answers contain the code.
-    pub service: CodeOf,
+    pub service: AttemptKind,
     pub code: String,
     pub meaning: CodeMeaning,
 }
@@ -185,11 +145,11 @@ fn parse(text: &str) -> Result<Vec<Code>, Vec<String>> {
 
 fn row(table: &Table, at: &str, faults: &mut Vec<String>) -> Option<Code> {
     let mut members = Members::new(table, at.to_owned());
-    let service = members.text(
+    let of = members.text(
         "service",
         faults,
         "must be pay, query, cancel, refund or refund_query",
-        CodeOf::of,
+        service,
     );
     members.require("service", faults);
     let code = members.text(
@@ -199,9 +159,9 @@ fn row(table: &Table, at: &str, faults: &mut Vec<String>) -> Option<Code> {
         |text| is_code(text).then(|| text.to_owned()),
     );
     members.require("code", faults);
-    let can_be = match service {
-        Some(service) => service.meanings(),
-        None => CodeOf::Cancel.meanings(),
+    let can_be = match of {
+        Some(service) => meanings(service),
+        None => meanings(AttemptKind::Cancel),
     };
     let meaning = members.text(
         "meaning",
@@ -220,21 +180,21 @@ fn row(table: &Table, at: &str, faults: &mut Vec<String>) -> Option<Code> {
         "retry",
         faults,
         "must be same_barcode, new_barcode, other_method or no",
-        CodeRetry::of,
+        RetryAdvice::from_name,
     );
     let is_refusal = matches!(meaning, Some("definite" | "not_executed"));
-    let has_advice = meaning == Some("definite") && service == Some(CodeOf::Pay);
+    let has_advice = meaning == Some("definite") && of == Some(AttemptKind::Pay);
     for (name, needed) in [("message", is_refusal), ("retry", has_advice)] {
         if needed {
             members.require(name, faults);
-        } else if meaning.is_some() && service.is_some() && table.contains_key(name) {
+        } else if meaning.is_some() && of.is_some() && table.contains_key(name) {
             members.fault(name, "does not belong to this service and meaning", faults);
         }
     }
     members.finish(faults);
     let meaning = match meaning? {
         "definite" => CodeMeaning::Definite {
-            retry: if has_advice { retry? } else { CodeRetry::No },
+            retry: if has_advice { retry? } else { RetryAdvice::No },
             message: message?,
         },
         "not_executed" => CodeMeaning::NotExecuted { message: message? },
@@ -244,7 +204,7 @@ fn row(table: &Table, at: &str, faults: &mut Vec<String>) -> Option<Code> {
         _ => CodeMeaning::Unknown,
     };
     Some(Code {
-        service: service?,
+        service: of?,
         code: code?,
         meaning,
     })
@@ -294,23 +254,23 @@ mod tests {
             rows,
             [
                 Code {
-                    service: CodeOf::Pay,
+                    service: AttemptKind::Pay,
                     code: "WALLET_UNDER_MAINTENANCE".to_owned(),
                     meaning: CodeMeaning::Definite {
-                        retry: CodeRetry::OtherMethod,
+                        retry: RetryAdvice::OtherMethod,
                         message: "The customer's wallet is being maintained.".to_owned(),
                     },
                 },
                 Code {
-                    service: CodeOf::Refund,
+                    service: AttemptKind::Refund,
                     code: "REFUND_CHANNEL_CLOSED".to_owned(),
                     meaning: CodeMeaning::Definite {
-                        retry: CodeRetry::No,
+                        retry: RetryAdvice::No,
                         message: "The bank takes no refunds of this card.".to_owned(),
                     },
                 },
                 Code {
-                    service: CodeOf::Cancel,
+                    service: AttemptKind::Cancel,
                     code: "REFUND_CHANNEL_CLOSED".to_owned(),
                     meaning: CodeMeaning::Later,
                 },

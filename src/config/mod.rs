@@ -28,18 +28,20 @@ mod oidc;
 mod read;
 mod sections;
 mod sftp;
+mod table;
 pub mod variables;
 
-pub use accounts::{Account, KeyFile, Limits};
-pub use codes::{Code, CodeMeaning, CodeOf, CodeRetry};
+pub use accounts::{Account, KeyFile};
+pub use codes::{Code, CodeMeaning};
 pub use oidc::{Oidc, OidcKeys};
 pub use read::{ConfigError, Fault, is_https_or_loopback, is_loopback};
 pub use sections::{
-    Alipay, Database, FeeOfRefunds, FirstMerchant, FollowUp, Http, LoadLimits, LogFormat, Owner,
-    Reconciliation, RefundBatch, SecretKey, SignType, Strictness, Telemetry, Timeouts,
+    Alipay, Database, FirstMerchant, FollowUp, Http, LoadLimits, LogFormat, Owner, SecretKey,
+    SignType, Strictness, Telemetry, Timeouts,
 };
 pub use sftp::{HostKeyPin, Sftp, SftpHabits, SftpLogin};
 
+use crate::domain::refunds::plan::RefundPlan;
 use read::Reader;
 
 /// What `serve` and `work` need.
@@ -58,7 +60,7 @@ pub struct Config {
     /// How follow-ups ask about what is still open.
     pub follow_up: FollowUp,
     /// When Alipay does asynchronous refunds.
-    pub refund_batch: RefundBatch,
+    pub refund_plan: RefundPlan,
     /// Whether unsafe settings are accepted.
     pub strictness: Strictness,
     /// The issuer of access tokens, if there is one.
@@ -103,8 +105,8 @@ impl AccountsConfig {
     /// Reads the accounts alone.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(&lookup);
-        let refund_batch = RefundBatch::read(&mut reader);
-        let alipay = Alipay::read(&mut reader, refund_batch);
+        let refund_plan = sections::refund_plan(&mut reader);
+        let alipay = Alipay::read(&mut reader, refund_plan);
         let strictness = Strictness::read(&mut reader);
         reader.finish(|| {
             Some(Self {
@@ -131,8 +133,8 @@ impl Config {
         let http = Http::read(&mut reader);
         let bounds = LoadLimits::read(&mut reader);
         let database = Database::read(&mut reader);
-        let refund_batch = RefundBatch::read(&mut reader);
-        let alipay = Alipay::read(&mut reader, refund_batch);
+        let refund_plan = sections::refund_plan(&mut reader);
+        let alipay = Alipay::read(&mut reader, refund_plan);
         let secret_key = SecretKey::read(&mut reader);
         let strictness = Strictness::read(&mut reader);
         let oidc = Oidc::read(&mut reader);
@@ -145,7 +147,7 @@ impl Config {
                 alipay: alipay?,
                 secret_key: secret_key?,
                 follow_up: follow_up?,
-                refund_batch: refund_batch?,
+                refund_plan: refund_plan?,
                 strictness: strictness?,
                 oidc: oidc?,
             })

@@ -1,10 +1,12 @@
 //! Whose access tokens are believed: nobody's, unless `OIDC_ISSUER` names an issuer.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
+use chrono::TimeDelta;
 use url::Url;
 
 use super::read::{Reader, is_https_or_loopback};
+use crate::domain::access::token::TokenRules;
 
 /// What makes sense only with an issuer.
 const OTHERS: [&str; 9] = [
@@ -30,16 +32,8 @@ pub struct Oidc {
     pub keys: OidcKeys,
     /// Certificate authorities to trust besides the system's.
     pub extra_ca_file: Option<PathBuf>,
-    /// The claim with the scopes.
-    pub scope_claim: String,
-    /// The claim with the merchant's id.
-    pub merchant_claim: String,
-    /// The value of that claim in a token of the operator.
-    pub operator_value: Option<String>,
-    /// By how much the issuer's clock and ours may differ.
-    pub leeway: Duration,
-    /// For how long a token may be valid.
-    pub max_lifetime: Duration,
+    /// How its tokens are read.
+    pub rules: TokenRules,
 }
 
 /// Where an issuer's keys are.
@@ -94,7 +88,7 @@ impl Oidc {
         }
         let mut seconds = |name, min, max| {
             let number = reader.number(name, min, max)?;
-            Some(Duration::from_secs(u64::from(number)))
+            Some(TimeDelta::seconds(number.into()))
         };
         let leeway = seconds("OIDC_LEEWAY_SECONDS", 0, 600);
         let max_lifetime = seconds("OIDC_MAX_LIFETIME_SECONDS", 60, 2_592_000);
@@ -103,11 +97,13 @@ impl Oidc {
             audience: audience?,
             keys: keys?,
             extra_ca_file,
-            scope_claim: scope_claim?,
-            merchant_claim: merchant_claim?,
-            operator_value,
-            leeway: leeway?,
-            max_lifetime: max_lifetime?,
+            rules: TokenRules {
+                scope_claim: scope_claim?,
+                merchant_claim: merchant_claim?,
+                operator_value,
+                leeway: leeway?,
+                max_lifetime: max_lifetime?,
+            },
         }))
     }
 }

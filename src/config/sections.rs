@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use chrono::NaiveTime;
+use chrono::{NaiveTime, TimeDelta};
 use secrecy::{SecretSlice, SecretString};
 use url::Url;
 use zeroize::Zeroizing;
@@ -12,6 +12,12 @@ use super::{
     accounts::{self, Account},
     codes::{self, Code},
     read::Reader,
+};
+use crate::domain::{
+    calendar::BatchHours,
+    merchants::merchant::Store,
+    reconciliation::{FeeOfRefunds, Rules},
+    refunds::plan::RefundPlan,
 };
 
 /// Fewest bytes of the secret key: those of the hash it keys.
@@ -211,9 +217,9 @@ pub struct Alipay {
 }
 
 impl Alipay {
-    pub(super) fn read(reader: &mut Reader, refund_batch: Option<RefundBatch>) -> Option<Self> {
-        let reconciliation = Reconciliation::read(reader);
-        let accounts = accounts::read(reader, refund_batch, reconciliation);
+    pub(super) fn read(reader: &mut Reader, refund_plan: Option<RefundPlan>) -> Option<Self> {
+        let rules = rules(reader);
+        let accounts = accounts::read(reader, refund_plan, rules);
         let codes = codes::read(reader);
         let timeouts = Timeouts::read(reader);
         let breaker_calls = reader.number("ALIPAY_BREAKER_CALLS", 0, 1_000);
@@ -357,35 +363,25 @@ impl FollowUp {
 
 /// When Alipay does asynchronous refunds, in GMT+8, and for how long it tries
 /// (`docs/protocol.md` 6.2). The documents differ, and a contract may say otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RefundBatch {
-    /// When the nightly batch opens.
-    pub opens: NaiveTime,
-    /// When it closes.
-    pub closes: NaiveTime,
-    /// For how many days Alipay tries again.
-    pub give_up_days: u32,
-}
-
-impl RefundBatch {
-    pub(super) fn read(reader: &mut Reader) -> Option<Self> {
-        let mut time = |name| {
-            let form = "a time of day such as 23:00";
-            let text = reader.matching(name, form, |text| time_of_day(text).is_some())?;
-            time_of_day(&text)
-        };
-        let opens = time("REFUND_BATCH_OPENS");
-        let closes = time("REFUND_BATCH_CLOSES");
-        let give_up_days = reader.number("REFUND_GIVE_UP_DAYS", 1, 1_000);
-        if opens.is_some() && opens == closes {
-            return reader.fault("REFUND_BATCH_CLOSES", "must differ from REFUND_BATCH_OPENS");
-        }
-        Some(Self {
+pub(super) fn refund_plan(reader: &mut Reader) -> Option<RefundPlan> {
+    let mut time = |name| {
+        let form = "a time of day such as 23:00";
+        let text = reader.matching(name, form, |text| time_of_day(text).is_some())?;
+        time_of_day(&text)
+    };
+    let opens = time("REFUND_BATCH_OPENS");
+    let closes = time("REFUND_BATCH_CLOSES");
+    let give_up_days = reader.number("REFUND_GIVE_UP_DAYS", 1, 1_000);
+    if opens.is_some() && opens == closes {
+        return reader.fault("REFUND_BATCH_CLOSES", "must differ from REFUND_BATCH_OPENS");
+    }
+    Some(RefundPlan {
+        hours: BatchHours {
             opens: opens?,
             closes: closes?,
-            give_up_days: give_up_days?,
-        })
-    }
+        },
+        horizon: TimeDelta::days(give_up_days?.into()),
+    })
 }
 
 /// `HH:MM`, to the letter.
@@ -399,61 +395,29 @@ pub(super) fn time_of_day(text: &str) -> Option<NaiveTime> {
 }
 
 /// How daily files are compared with the books: what the contract with Alipay says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reconciliation {
-    /// What Alipay keeps of a payment, in hundredths of a percent; absent: not checked.
-    pub fee_basis_points: Option<u32>,
-    /// By how much a fee may differ from that, in minor units.
-    pub fee_tolerance_minor: u32,
-    /// What becomes of the fee of what is refunded; absent: not checked.
-    pub fee_of_refunds: Option<FeeOfRefunds>,
-    /// After how many days a transaction must have been settled.
-    pub settled_within_days: u32,
-}
-
-/// What Alipay does with its fee when a payment is refunded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FeeOfRefunds {
-    /// It gives back its part.
-    Returned,
-    /// It keeps it.
-    Kept,
-}
-
-impl FromStr for FeeOfRefunds {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "returned" => Ok(Self::Returned),
-            "kept" => Ok(Self::Kept),
-            _ => Err(()),
-        }
-    }
-}
-
-impl Reconciliation {
-    pub(super) fn read(reader: &mut Reader) -> Option<Self> {
-        const RATE: &str = "RECONCILIATION_FEE_BASIS_POINTS";
-        const REFUNDS: &str = "RECONCILIATION_FEE_OF_REFUNDS";
-        // Absent is none; present and wrong is a fault, and no rules at all.
-        let rate = match reader.optional(RATE) {
-            None => Some(None),
-            Some(_) => reader.number(RATE, 0, 10_000).map(Some),
-        };
-        let tolerance = reader.number("RECONCILIATION_FEE_TOLERANCE_MINOR", 0, 1_000);
-        let of_refunds = match reader.optional(REFUNDS) {
-            None => Some(None),
-            Some(_) => reader.parse(REFUNDS, "returned or kept").map(Some),
-        };
-        let days = reader.number("RECONCILIATION_SETTLED_WITHIN_DAYS", 1, 60);
-        Some(Self {
-            fee_basis_points: rate?,
-            fee_tolerance_minor: tolerance?,
-            fee_of_refunds: of_refunds?,
-            settled_within_days: days?,
-        })
-    }
+pub(super) fn rules(reader: &mut Reader) -> Option<Rules> {
+    const RATE: &str = "RECONCILIATION_FEE_BASIS_POINTS";
+    const REFUNDS: &str = "RECONCILIATION_FEE_OF_REFUNDS";
+    // Absent is none; present and wrong is a fault, and no rules at all.
+    let rate = match reader.optional(RATE) {
+        None => Some(None),
+        Some(_) => reader.number(RATE, 0, 10_000).map(Some),
+    };
+    let tolerance = reader.number("RECONCILIATION_FEE_TOLERANCE_MINOR", 0, 1_000);
+    let of_refunds = match reader.optional(REFUNDS).as_deref() {
+        None => Some(None),
+        Some(text) => match FeeOfRefunds::from_name(text) {
+            Some(fee) => Some(Some(fee)),
+            None => reader.fault(REFUNDS, "must be returned or kept"),
+        },
+    };
+    let days = reader.number("RECONCILIATION_SETTLED_WITHIN_DAYS", 1, 60);
+    Some(Rules {
+        fee_basis_points: rate?.and_then(|points| i32::try_from(points).ok()),
+        fee_tolerance_minor: tolerance?.into(),
+        fee_of_refunds: of_refunds?,
+        settled_within_days: i32::try_from(days?).ok()?,
+    })
 }
 
 /// The merchant and store that `migrate` makes where there is none, so that `store_id` may be left
@@ -463,18 +427,8 @@ impl Reconciliation {
 pub struct FirstMerchant {
     /// The merchant's name here.
     pub name: String,
-    /// The Alipay account that is paid: 16 digits.
-    pub partner: String,
-    /// The merchant's id at Alipay.
-    pub secondary_merchant_id: String,
-    /// The merchant's legal name.
-    pub secondary_merchant_name: String,
-    /// The merchant category code: 4 digits.
-    pub secondary_merchant_industry: String,
-    /// The default store.
-    pub store_id: String,
-    /// Its name; also what the buyer reads where a request has no description.
-    pub store_name: String,
+    /// The default store; its name is also what the buyer reads where a request has no description.
+    pub store: Store,
 }
 
 impl FirstMerchant {
@@ -503,12 +457,14 @@ impl FirstMerchant {
         };
         Some(Self {
             name: name?,
-            partner: partner?,
-            secondary_merchant_id: secondary_merchant_id?,
-            secondary_merchant_name: secondary_merchant_name?,
-            secondary_merchant_industry: secondary_merchant_industry?,
-            store_id: store_id?,
-            store_name: store_name?,
+            store: Store {
+                store_id: store_id?,
+                store_name: store_name?,
+                partner: partner?,
+                secondary_merchant_id: secondary_merchant_id?,
+                secondary_merchant_name: secondary_merchant_name?,
+                secondary_merchant_industry: secondary_merchant_industry?,
+            },
         })
     }
 }

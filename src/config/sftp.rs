@@ -7,10 +7,11 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::*};
-use chrono::NaiveTime;
+use chrono::TimeDelta;
 use sha2::{Digest as _, Sha256};
 
-use super::{accounts::Members, read::Reader, sections::time_of_day};
+use super::{read::Reader, sections::time_of_day, table::Members};
+use crate::domain::reconciliation::daily_file::FetchHours;
 
 /// What says where the files of the environment's account are: none of them goes without the first.
 pub(super) const OF_ONE_ACCOUNT: [&str; 7] = [
@@ -107,13 +108,7 @@ impl FromStr for HostKeyPin {
 pub struct SftpHabits {
     /// Tried in this order.
     pub directories: Vec<String>,
-    /// When a day's files are looked for first, in GMT+8.
-    pub first: NaiveTime,
-    pub last: NaiveTime,
-    /// How long after one try the next is made.
-    pub interval: Duration,
-    /// How many past days are looked for.
-    pub look_back_days: u32,
+    pub hours: FetchHours,
     /// The longest file that is taken.
     pub max_bytes: u64,
     pub connect_timeout: Duration,
@@ -151,10 +146,12 @@ impl SftpHabits {
         let fetch_timeout = reader.milliseconds("SFTP_FETCH_TIMEOUT_MS");
         Some(Self {
             directories: directories?,
-            first: first?,
-            last: last?,
-            interval: Duration::from_mins(minutes?.into()),
-            look_back_days: look_back_days?,
+            hours: FetchHours {
+                first: first?,
+                last: last?,
+                interval: TimeDelta::minutes(minutes?.into()),
+                look_back_days: look_back_days?,
+            },
             max_bytes: u64::from(mebibytes?) * 1024 * 1024,
             connect_timeout: connect_timeout?,
             read_timeout: read_timeout?,
@@ -289,20 +286,20 @@ fn habits_of_file(
         }
     }
     let form = "must be a time of day such as \"10:15\"";
-    habits.first = members
+    habits.hours.first = members
         .text("first", faults, form, time_of_day)
-        .unwrap_or(habits.first);
-    habits.last = members
+        .unwrap_or(habits.hours.first);
+    habits.hours.last = members
         .text("last", faults, form, time_of_day)
-        .unwrap_or(habits.last);
-    if habits.last <= habits.first {
+        .unwrap_or(habits.hours.last);
+    if habits.hours.last <= habits.hours.first {
         members.fault("last", LAST_FORM, faults);
     }
     if let Some(minutes) = members.integer("interval_minutes", 5, 1_440, faults) {
-        habits.interval = Duration::from_mins(minutes.unsigned_abs());
+        habits.hours.interval = TimeDelta::minutes(minutes);
     }
     if let Some(days) = members.integer("look_back_days", 1, 30, faults) {
-        habits.look_back_days = u32::try_from(days).unwrap_or(default.look_back_days);
+        habits.hours.look_back_days = u32::try_from(days).unwrap_or(default.hours.look_back_days);
     }
     habits
 }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use super::*;
+use crate::domain::calendar::BatchHours;
 
 /// Key files that are there, and a good environment that names them.
 struct Files {
@@ -170,11 +171,9 @@ fn the_refund_batch_is_alipays_unless_told_otherwise() {
             environment.insert((*name).to_owned(), (*value).to_owned());
         }
         Config::read(|name| environment.get(name).cloned()).map(|config| {
-            let RefundBatch {
-                opens,
-                closes,
-                give_up_days,
-            } = config.refund_batch;
+            let RefundPlan { hours, horizon } = config.refund_plan;
+            let BatchHours { opens, closes } = hours;
+            let give_up_days = horizon.num_days();
             format!("{opens} {closes} {give_up_days}")
         })
     };
@@ -298,7 +297,7 @@ fn each_command_needs_only_its_own_variables() {
     })
     .expect("what migrate needs");
     assert_eq!(migrate.merchant.name, "Demo Cafe");
-    assert_eq!(migrate.merchant.store_id, "ST01");
+    assert_eq!(migrate.merchant.store.store_id, "ST01");
     Telemetry::from_lookup(|_| None).expect("defaults only");
     let bad = Telemetry::from_lookup(|_| Some("no such thing=5=".to_owned())).expect_err("bad");
     assert_eq!(
@@ -379,12 +378,18 @@ fn q6_no_issuer_is_believed_unless_one_is_named() {
     assert_eq!(oidc.issuer, "https://issuer.example/shops");
     assert_eq!(oidc.keys, OidcKeys::Discovery);
     assert_eq!(
-        (oidc.scope_claim.as_str(), oidc.merchant_claim.as_str()),
+        (
+            oidc.rules.scope_claim.as_str(),
+            oidc.rules.merchant_claim.as_str()
+        ),
         ("scope", "merchant_id")
     );
-    assert_eq!(oidc.operator_value, None);
+    assert_eq!(oidc.rules.operator_value, None);
     assert_eq!(
-        (oidc.leeway.as_secs(), oidc.max_lifetime.as_secs()),
+        (
+            oidc.rules.leeway.num_seconds(),
+            oidc.rules.max_lifetime.num_seconds()
+        ),
         (60, 86_400)
     );
 }

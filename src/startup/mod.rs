@@ -6,7 +6,6 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow, ensure};
 use axum::Router;
-use chrono::TimeDelta;
 use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::ExposeSecret;
 use tokio::{
@@ -21,7 +20,6 @@ use crate::{
         client::{Alipay, AlipaySettings},
         error::KeyError,
         keyring::{KeyFile, KeyRole, Keyring, Validity, look_at},
-        request::Service,
         result_code::{AddedCode, Codes, Meaning},
         sftp::{HostKey, Login, LoginError, SftpServer, SftpSettings},
         sign::{KeyFacts, SignType},
@@ -35,15 +33,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{self, AccountsConfig, Config, MigrateConfig, process_environment},
     db::{self, Db, merchants::default::DefaultMerchant},
-    domain::{
-        access::token::TokenRules,
-        calendar::BatchHours,
-        merchants::{limits::Limits, merchant::Store},
-        money::Money,
-        payments::{payment::RetryAdvice, plan::Plan},
-        reconciliation::{FeeOfRefunds, Rules, daily_file::FetchHours},
-        refunds::plan::RefundPlan,
-    },
+    domain::payments::plan::Plan,
     http::{
         Draining, HttpState, metrics, router,
         serve::{self, ConnectionLimits},
@@ -241,7 +231,7 @@ fn assemble(config: &Config, shutdown: &Shutdown) -> anyhow::Result<App> {
     )?;
     Ok(App::new(Parts {
         db: connect(&config.database)?,
-        accounts: Accounts::new(accounts, refund_plan(config.refund_batch)),
+        accounts: Accounts::new(accounts, config.refund_plan),
         tasks: shutdown.tasks.clone(),
         stopping: shutdown.soft.clone(),
         secret: secret_key(&config.secret_key)?,
@@ -285,13 +275,7 @@ fn build_issuer(config: &config::Oidc, clock: &Arc<dyn Clock>) -> anyhow::Result
     let settings = IssuerSettings {
         issuer: config.issuer.clone(),
         audience: config.audience.clone(),
-        rules: TokenRules {
-            scope_claim: config.scope_claim.clone(),
-            merchant_claim: config.merchant_claim.clone(),
-            operator_value: config.operator_value.clone(),
-            leeway: TimeDelta::from_std(config.leeway)?,
-            max_lifetime: TimeDelta::from_std(config.max_lifetime)?,
-        },
+        rules: config.rules.clone(),
         keys: match &config.keys {
             config::OidcKeys::Url(url) => KeySource::Url(url.clone()),
             config::OidcKeys::File(path) => KeySource::File(path.clone()),
@@ -351,30 +335,6 @@ fn notify_url(base: &Url, partner: &str) -> anyhow::Result<Url> {
     Ok(url)
 }
 
-fn refund_plan(batch: config::RefundBatch) -> RefundPlan {
-    RefundPlan {
-        hours: BatchHours {
-            opens: batch.opens,
-            closes: batch.closes,
-        },
-        horizon: TimeDelta::days(i64::from(batch.give_up_days)),
-    }
-}
-
-fn rules(configured: config::Reconciliation) -> Rules {
-    Rules {
-        fee_basis_points: configured
-            .fee_basis_points
-            .and_then(|points| i32::try_from(points).ok()),
-        fee_tolerance_minor: i64::from(configured.fee_tolerance_minor),
-        fee_of_refunds: configured.fee_of_refunds.map(|fee| match fee {
-            config::FeeOfRefunds::Returned => FeeOfRefunds::Returned,
-            config::FeeOfRefunds::Kept => FeeOfRefunds::Kept,
-        }),
-        settled_within_days: i32::try_from(configured.settled_within_days).unwrap_or(i32::MAX),
-    }
-}
-
 /// The accounts with their keys, read and parsed once. An error names every file that is wrong, and
 /// what only a trial may have: of the accounts, and what was `found` before.
 fn build_accounts(
@@ -412,10 +372,10 @@ fn build_accounts(
         found.extend(production::of_account(account, &keys));
         accounts.push(Account {
             alipay: client_of(config, account, keys, &codes, clock)?,
-            refund_plan: refund_plan(account.refund_batch),
+            refund_plan: account.refund_plan,
             notify_url: Some(notify_url(public_base_url, &account.partner)?),
-            limits: limits(account.limits),
-            rules: rules(account.reconciliation),
+            limits: account.limits,
+            rules: account.rules,
             sftp,
         });
     }
@@ -435,19 +395,6 @@ fn build_accounts(
     Ok(accounts)
 }
 
-/// The limits of an account; what it gives back in one piece is what Alipay's page says, unless the
-/// configuration knows better.
-fn limits(configured: config::Limits) -> Limits {
-    Limits {
-        max_payment_minor: configured.max_payment_minor,
-        max_refund_minor: configured.max_refund_minor,
-        max_refunded_per_day_minor: configured.max_refunded_per_day_minor,
-        largest_refund_minor: configured
-            .largest_refund_minor
-            .or(Some(Money::MAX_REFUND_MINOR)),
-    }
-}
-
 /// What Alipay's codes mean, those that were added included. An error names every row that would change
 /// what is known.
 pub fn codes(config: &config::Alipay) -> Result<Codes, Vec<String>> {
@@ -461,22 +408,11 @@ pub fn codes(config: &config::Alipay) -> Result<Codes, Vec<String>> {
 
 fn added_code(code: &config::Code) -> AddedCode {
     AddedCode {
-        service: match code.service {
-            config::CodeOf::Pay => Service::Pay,
-            config::CodeOf::Query => Service::Query,
-            config::CodeOf::Cancel => Service::Cancel,
-            config::CodeOf::Refund => Service::Refund,
-            config::CodeOf::RefundQuery => Service::RefundQuery,
-        },
+        service: code.service,
         code: code.code.clone(),
         meaning: match &code.meaning {
             config::CodeMeaning::Definite { retry, message } => Meaning::Definite {
-                retry: match retry {
-                    config::CodeRetry::SameBarcode => RetryAdvice::SameBarcode,
-                    config::CodeRetry::NewBarcode => RetryAdvice::NewBarcode,
-                    config::CodeRetry::OtherMethod => RetryAdvice::OtherMethod,
-                    config::CodeRetry::No => RetryAdvice::No,
-                },
+                retry: *retry,
                 reason: message.clone().into(),
             },
             config::CodeMeaning::NotExecuted { message } => Meaning::NotExecuted {
@@ -538,12 +474,7 @@ fn fetching(sftp: &config::Sftp) -> Result<Fetching, LoginError> {
             fetch_timeout: habits.fetch_timeout,
             max_bytes: habits.max_bytes,
         }),
-        hours: FetchHours {
-            first: habits.first,
-            last: habits.last,
-            interval: TimeDelta::from_std(habits.interval).unwrap_or(TimeDelta::MAX),
-            look_back_days: habits.look_back_days,
-        },
+        hours: habits.hours,
     })
 }
 
@@ -663,18 +594,11 @@ pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
     let id = db
         .upsert_default_merchant(&DefaultMerchant {
             name: merchant.name.clone(),
-            store: Store {
-                store_id: merchant.store_id.clone(),
-                store_name: merchant.store_name.clone(),
-                partner: merchant.partner.clone(),
-                secondary_merchant_id: merchant.secondary_merchant_id.clone(),
-                secondary_merchant_name: merchant.secondary_merchant_name.clone(),
-                secondary_merchant_industry: merchant.secondary_merchant_industry.clone(),
-            },
+            store: merchant.store.clone(),
         })
         .await
         .context("the default merchant could not be made")?;
-    tracing::info!(merchant.id = %id, store.id = %merchant.store_id, "the database is up to date");
+    tracing::info!(merchant.id = %id, store.id = %merchant.store.store_id, "the database is up to date");
     db.close().await;
     Ok(())
 }
@@ -738,18 +662,6 @@ mod tests {
             let expected = format!("{expected}/alipay/notify/{PARTNER}");
             assert_eq!(notify_url_of(base).expect("a good base"), expected);
         }
-    }
-
-    #[test]
-    fn an_account_gives_back_in_one_piece_what_alipays_page_says_or_what_it_is_told() {
-        let of_page = limits(config::Limits::default());
-        assert_eq!(of_page.most_of_a_payment(), Some(999_999_999));
-        let told = config::Limits {
-            max_payment_minor: Some(5_000_000_000),
-            largest_refund_minor: Some(3_000_000_000),
-            ..config::Limits::default()
-        };
-        assert_eq!(limits(told).most_of_a_payment(), Some(3_000_000_000));
     }
 
     /// Alipay takes 200 characters (`docs/protocol.md` 8).
