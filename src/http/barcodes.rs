@@ -2,25 +2,34 @@
 
 use axum::Json;
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::{
-    extract::{Caller, JsonBody, ReadPayments, query::RawPairs, read_fields},
+    extract::{
+        Caller, JsonBody, ReadPayments, query::RawPairs, read_request, request, rules::Form,
+    },
     payments::draft::barcode_code,
     problem::Problem,
 };
 use crate::domain::payments::barcode::Barcode;
 
-/// A scanned code.
-#[derive(Clone, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_debug_implementations, reason = "it holds a scanned code")]
-pub struct InspectRequest {
-    /// The code as it was scanned. Never stored, never logged.
-    #[schema(example = "281234567890123456")]
-    pub barcode: String,
+request! {
+    /// A scanned code.
+    InspectBarcodeRequest {
+        /// The code as it was scanned. Never stored, never logged.
+        required barcode: Zeroizing<String> = SCANNED, example "281234567890123456";
+    }
 }
+
+/// Whatever was scanned.
+const SCANNED: Form<Zeroizing<String>> = Form {
+    code: "invalid_format",
+    detail: "must be a string",
+    parse: |text| Some(Zeroizing::new(text.to_owned())),
+    schema: || json!({}),
+};
 
 /// What a scanned code is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -56,7 +65,7 @@ pub struct Inspection {
     tag = "barcodes",
     operation_id = "inspect_barcode",
     security(("api_key" = ["payments:read"])),
-    request_body(content = InspectRequest, description = "The scanned code.", content_type = "application/json"),
+    request_body(content = InspectBarcodeRequest, description = "The scanned code.", content_type = "application/json"),
     responses((status = 200, description = "What the code is.", body = Inspection)),
 )]
 pub async fn inspect(
@@ -65,11 +74,8 @@ pub async fn inspect(
     JsonBody(body): JsonBody,
 ) -> Result<Json<Inspection>, Problem> {
     query.reader().finish()?;
-    let text = read_fields(&body, |reader| {
-        reader.require("barcode");
-        reader.text("barcode")
-    })?;
-    Ok(Json(Inspection::of(text)))
+    let text = read_request(&body, |request: InspectBarcodeRequest, _| request.barcode)?;
+    Ok(Json(Inspection::of(&text)))
 }
 
 impl Inspection {

@@ -87,7 +87,6 @@ pub fn document() -> Value {
         complete(&path, &method, operation);
     }
     mark_growing_names(&mut document);
-    limit_metadata(&mut document);
     document
 }
 
@@ -687,15 +686,6 @@ fn refusal(path: &str, problems: &[Problem]) -> Value {
         _ => {}
     }
     response
-}
-
-/// The limits of `metadata`, which the derive cannot say of a map.
-fn limit_metadata(document: &mut Value) {
-    let metadata =
-        &mut document["components"]["schemas"]["CreatePaymentRequest"]["properties"]["metadata"];
-    metadata["maxProperties"] = json!(20);
-    metadata["propertyNames"] = json!({"minLength": 1, "maxLength": 40});
-    metadata["additionalProperties"]["maxLength"] = json!(500);
 }
 
 fn names<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str) -> Vec<&'static str> {

@@ -87,12 +87,12 @@ fn api() -> OpenApiRouter<HttpState> {
         ))
         .routes(routes!(
             merchants::merchant::read,
-            merchants::merchant::change
+            merchants::merchant::update
         ))
         .routes(routes!(merchants::merchant::disable))
         .routes(routes!(merchants::merchant::enable))
         .routes(routes!(merchants::stores::create, merchants::stores::list))
-        .routes(routes!(merchants::stores::read, merchants::stores::change))
+        .routes(routes!(merchants::stores::read, merchants::stores::update))
         .routes(routes!(audit::list))
         // Read piece by piece onto disk, so its limit is its own.
         .merge(

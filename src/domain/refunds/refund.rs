@@ -244,7 +244,7 @@ pub enum RefundEvent {
 }
 
 /// What an operator found out about an unresolved refund.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefundResolution {
     /// The money went back.
     Succeeded,

@@ -8,6 +8,7 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::{
@@ -24,8 +25,11 @@ use crate::{
     http::{
         answer::timestamp,
         extract::{
-            AdminCaller, Administer, Id, JsonBody, ObjectReader, json::Json, query::RawPairs,
-            read_fields,
+            AdminCaller, Administer, Faults, Id, JsonBody,
+            json::Json,
+            query::RawPairs,
+            read_request, request,
+            rules::{Boolean, Form, Instant, Integer, Note, Texts},
         },
         paging::{Paging, cursor_after},
         problem::Problem,
@@ -35,45 +39,47 @@ use crate::{
 /// For how long a replaced key is accepted where the caller does not say: a day.
 const DEFAULT_OVERLAP_SECONDS: i64 = 24 * 60 * 60;
 
-/// An API key to be made.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreateApiKeyRequest {
-    /// What people call it.
-    #[schema(example = "till-1", min_length = 1, max_length = 64)]
-    pub name: String,
-    /// What it may do: `payments:write`, `payments:read`, `refunds:write`, `operations`,
-    /// `reconciliation`, `admin`. The operator's key may carry the last three, a merchant's key any
-    /// that its maker has.
-    #[schema(example = json!(["payments:write", "payments:read"]), min_items = 1, max_items = 6)]
-    pub scopes: Vec<String>,
-    /// Whose it is. A merchant's own where a merchant makes it; the operator says it, or `operator`.
-    #[schema(nullable = false, example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")]
-    pub merchant_id: Option<String>,
-    /// Whether it is the operator's, who sees all merchants.
-    #[schema(nullable = false, example = false)]
-    pub operator: Option<bool>,
-    /// From when on it is refused (RFC 3339); never where it is left out.
-    #[schema(nullable = false, value_type = Option<String>, format = DateTime, example = "2027-11-22T04:00:00Z")]
-    pub expires_at: Option<DateTime<Utc>>,
+request! {
+    /// An API key to be made.
+    CreateApiKeyRequest {
+        /// Whose it is. A merchant's own where a merchant makes it; the operator says it, or `operator`.
+        optional merchant_id: MerchantId = MERCHANT_ID, example "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c";
+        /// Whether it is the operator's, who sees all merchants.
+        optional operator: bool = Boolean, example false;
+        /// What people call it.
+        required name: String = Note { max: MAX_NAME }, example "till-1";
+        /// What it may do: `payments:write`, `payments:read`, `refunds:write`, `operations`,
+        /// `reconciliation`, `admin`. The operator's key may carry the last three, a merchant's key any
+        /// that its maker has.
+        required scopes: Vec<Scope> = SCOPES, example json!(["payments:write", "payments:read"]);
+        /// From when on it is refused (RFC 3339); never where it is left out.
+        optional expires_at: DateTime<Utc> = Instant, example "2027-11-22T04:00:00Z";
+    }
 }
 
-/// How a key is replaced. `{}` is a whole request.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RotateApiKeyRequest {
-    /// For how many seconds the old key is still accepted; a day where it is left out.
-    #[schema(
-        nullable = false,
-        example = 86400,
-        minimum = 0,
-        maximum = 2_592_000_i64
-    )]
-    pub overlap_seconds: Option<i64>,
-    /// From when on the new key is refused (RFC 3339); never where it is left out.
-    #[schema(nullable = false, value_type = Option<String>, format = DateTime, example = "2027-11-22T04:00:00Z")]
-    pub expires_at: Option<DateTime<Utc>>,
+request! {
+    /// How a key is replaced. `{}` is a whole request.
+    RotateApiKeyRequest {
+        /// For how many seconds the old key is still accepted; a day where it is left out.
+        optional overlap_seconds: i64 = Integer { min: 0, max: MAX_OVERLAP_SECONDS }, example 86400;
+        /// From when on the new key is refused (RFC 3339); never where it is left out.
+        optional expires_at: DateTime<Utc> = Instant, example "2027-11-22T04:00:00Z";
+    }
 }
+
+const SCOPES: Texts<Scope> = Texts {
+    max: Scope::ALL.len(),
+    detail: "is no scope",
+    parse: Scope::from_name,
+    item: || json!({"enum": Scope::ALL.map(Scope::as_str)}),
+};
+
+const MERCHANT_ID: Form<MerchantId> = Form {
+    code: "invalid_format",
+    detail: "must be a merchant's id",
+    parse: |text| text.parse().ok(),
+    schema: || json!({}),
+};
 
 /// An API key: everything but the key itself.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -151,10 +157,11 @@ impl From<&ApiKey> for ApiKeyView {
     }
 }
 
-/// A key that was just made. Not `Debug`: it holds the key.
+/// An API key that was just made, with the key itself.
 #[derive(Serialize, ToSchema)]
+#[schema(as = ApiKeyWithSecret)]
 #[expect(missing_debug_implementations, reason = "it holds the key itself")]
-pub struct MadeApiKeyView {
+pub struct ApiKeyWithSecretView {
     #[serde(flatten)]
     api_key: ApiKeyView,
     /// The key itself: shown here, once, and stored nowhere.
@@ -184,7 +191,7 @@ pub struct ApiKeyList {
     security(("api_key" = ["admin"])),
     request_body(content = CreateApiKeyRequest, description = "The key.", content_type = "application/json"),
     responses(
-        (status = 201, description = "The key, with the key itself.", body = MadeApiKeyView,
+        (status = 201, description = "The key, with the key itself.", body = ApiKeyWithSecretView,
             headers(("Location" = String, description = "Where it can be read."))),
     ),
 )]
@@ -305,7 +312,7 @@ pub async fn revoke(
     params(("id" = String, Path, description = "The old key's id.", example = "key_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
     request_body(content = RotateApiKeyRequest, description = "How long both are accepted.", content_type = "application/json"),
     responses(
-        (status = 201, description = "The new key, with the key itself.", body = MadeApiKeyView,
+        (status = 201, description = "The new key, with the key itself.", body = ApiKeyWithSecretView,
             headers(("Location" = String, description = "Where it can be read."))),
     ),
 )]
@@ -317,11 +324,10 @@ pub async fn rotate(
     JsonBody(body): JsonBody,
 ) -> Result<impl IntoResponse, Problem> {
     query.reader().finish()?;
-    let rotation = read_fields(&body, |reader| {
-        let overlap = reader.integer("overlap_seconds", 0, MAX_OVERLAP_SECONDS);
+    let rotation = read_request(&body, |request: RotateApiKeyRequest, _| {
         Some(Rotation {
-            overlap_seconds: overlap.unwrap_or(DEFAULT_OVERLAP_SECONDS),
-            expires_at: reader.instant("expires_at"),
+            overlap_seconds: request.overlap_seconds.unwrap_or(DEFAULT_OVERLAP_SECONDS),
+            expires_at: request.expires_at,
         })
     })?;
     let old = app
@@ -353,27 +359,21 @@ fn may_give(giver: &Identity, scope: Scope) -> bool {
 
 fn read_new(overseer: &AdminCaller<Administer>, body: &Json) -> Result<NewApiKey, Problem> {
     let giver = &overseer.identity;
-    let (tenant_scope, new) = read_fields(body, |reader| {
-        let tenant_scope = read_reach(giver, reader);
-        let name = reader.bounded_text("name", MAX_NAME);
-        reader.require("name");
-        let scopes = reader.list("scopes", Scope::ALL.len(), "is no scope", Scope::from_name);
-        reader.require("scopes");
-        if let (Some(scopes), Some(tenant_scope)) = (&scopes, tenant_scope) {
-            refuse_scopes(giver, tenant_scope, scopes, reader);
+    let (tenant_scope, new) = read_request(body, |request: CreateApiKeyRequest, faults| {
+        let tenant_scope = read_reach(giver, &request, faults);
+        if let (Some(scopes), Some(tenant_scope)) = (&request.scopes, tenant_scope) {
+            refuse_scopes(giver, tenant_scope, scopes, faults);
         }
-        let expires_at = reader.instant("expires_at");
-        let (mut scopes, tenant_scope) = (scopes?, tenant_scope?);
+        let (mut scopes, tenant_scope) = (request.scopes?, tenant_scope?);
         scopes.sort();
         scopes.dedup();
-        let name = name?.to_owned();
         Some((
             tenant_scope,
             NewApiKey {
                 tenant_scope,
-                name,
+                name: request.name?,
                 scopes,
-                expires_at,
+                expires_at: request.expires_at,
             },
         ))
     })?;
@@ -384,25 +384,26 @@ fn read_new(overseer: &AdminCaller<Administer>, body: &Json) -> Result<NewApiKey
 }
 
 /// Whose the new key is to be. Whether the giver may say so is decided afterwards.
-fn read_reach(giver: &Identity, reader: &mut ObjectReader) -> Option<TenantScope> {
-    let merchant_id = reader.text("merchant_id").map(str::parse::<MerchantId>);
-    let operator = reader.boolean("operator").unwrap_or(false);
-    match (merchant_id, operator, giver.tenant_scope) {
-        (Some(Ok(id)), false, _) => Some(TenantScope::Merchant(id)),
-        (Some(Err(_)), _, _) => {
-            reader.fault("merchant_id", "invalid_format", "must be a merchant's id");
-            None
-        }
-        (Some(Ok(_)), true, _) => {
+fn read_reach(
+    giver: &Identity,
+    request: &CreateApiKeyRequest,
+    faults: &mut Faults,
+) -> Option<TenantScope> {
+    let operator = request.operator.unwrap_or(false);
+    match (request.merchant_id, operator, giver.tenant_scope) {
+        (Some(id), false, _) => Some(TenantScope::Merchant(id)),
+        (Some(_), true, _) => {
             let detail = "is either a merchant's or the operator's: leave one of both out";
-            reader.fault("operator", "not_together", detail);
+            faults.member("operator", "not_together", detail);
             None
         }
+        // What was given was faulty.
+        (None, _, _) if faults.has("merchant_id") => None,
         (None, true, _) => Some(TenantScope::Operator),
         (None, false, own @ TenantScope::Merchant(_)) => Some(own),
         (None, false, TenantScope::Operator) => {
             let detail = "say whose key it is, or `\"operator\": true`";
-            reader.fault("merchant_id", "required", detail);
+            faults.member("merchant_id", "required", detail);
             None
         }
     }
@@ -412,17 +413,17 @@ fn refuse_scopes(
     giver: &Identity,
     tenant_scope: TenantScope,
     scopes: &[Scope],
-    reader: &mut ObjectReader,
+    faults: &mut Faults,
 ) {
     let out_of_reach = Scope::out_of_reach(tenant_scope, scopes);
     for scope in scopes {
         let name = scope.as_str();
         if out_of_reach.contains(scope) {
             let detail = format!("`{name}` is a merchant's; the operator's key cannot carry it");
-            reader.fault("scopes", "out_of_reach", detail);
+            faults.member("scopes", "out_of_reach", detail);
         } else if !may_give(giver, *scope) {
             let detail = format!("`{name}` can be given only by a key that has it");
-            reader.fault("scopes", "scope_not_held", detail);
+            faults.member("scopes", "scope_not_held", detail);
         }
     }
 }
@@ -430,7 +431,7 @@ fn refuse_scopes(
 fn handed_out(made: &MadeApiKey) -> impl IntoResponse + use<> {
     let api_key = ApiKeyView::from(&made.api_key);
     let location = format!("/v1/admin/api-keys/{}", api_key.id);
-    let view = MadeApiKeyView {
+    let view = ApiKeyWithSecretView {
         api_key,
         key: made.key().to_owned(),
     };

@@ -8,23 +8,6 @@ use crate::{
     http::problem::{FieldFault, Problem},
 };
 
-/// Reads a body whose members are those that `read` asks for. `read` returns `None` where what it
-/// needs is missing or faulty; then there is a fault that says so.
-pub fn read_fields<'j, T>(
-    body: &'j Json,
-    read: impl FnOnce(&mut ObjectReader<'j, '_>) -> Option<T>,
-) -> Result<T, Problem> {
-    let mut faults = Faults::default();
-    // The body is an object: that was checked when it was parsed.
-    let members = body.members().unwrap_or_default();
-    let mut reader = ObjectReader::new(members, String::new(), &mut faults);
-    let fields = read(&mut reader);
-    reader.finish();
-    faults.into_result()?;
-    // Whatever is missing was reported as a fault.
-    fields.ok_or_else(|| Problem::validation(Vec::new()))
-}
-
 /// The faults found so far.
 #[derive(Debug, Default)]
 pub struct Faults(Vec<FieldFault>);
@@ -40,9 +23,42 @@ impl Faults {
         });
     }
 
+    /// Remembers a fault of a member of the body itself.
+    pub fn member(&mut self, name: &str, code: &'static str, detail: impl Into<String>) {
+        self.add(pointer_to("", name), code, detail);
+    }
+
+    /// Reports a member of the body as missing, unless it is there and faulty.
+    pub fn require(&mut self, name: &str) {
+        if !self.has(name) {
+            self.member(name, "required", "must be given");
+        }
+    }
+
+    /// Whether something is wrong with a member of the body, or within it.
+    pub fn has(&self, name: &str) -> bool {
+        let pointer = pointer_to("", name);
+        let is_within = |found: &str| {
+            let rest = found.strip_prefix(pointer.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let mut pointers = self.0.iter().filter_map(|fault| fault.pointer.as_deref());
+        pointers.any(is_within)
+    }
+
     /// Whether none was found.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Puts the faults in the order of the body's members; those of others come last.
+    pub fn sort_by(&mut self, members: &[&str]) {
+        self.0.sort_by_key(|fault| {
+            let pointer = fault.pointer.as_deref().unwrap_or_default();
+            let name = pointer.split('/').nth(1).unwrap_or_default();
+            let at = members.iter().position(|member| *member == name);
+            at.unwrap_or(members.len())
+        });
     }
 
     /// One problem that names all faults, if there are any.
@@ -225,6 +241,11 @@ impl<'j, 'f> ObjectReader<'j, 'f> {
             Json::Object(members) => Some((members, pointer_to(&self.pointer, name))),
             _ => self.wrong_type(name, "must be an object"),
         }
+    }
+
+    /// Where a member is.
+    pub fn pointer_to(&self, name: &str) -> String {
+        pointer_to(&self.pointer, name)
     }
 
     /// The faults, to read a nested object with.

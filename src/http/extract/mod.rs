@@ -8,7 +8,8 @@
 //! | [`headers`] | `Idempotency-Key`, `Prefer` |
 //! | [`conditional`] | `?wait=` and `If-None-Match` of a read, `If-Match` of a change |
 //! | [`body`], [`json`], [`fields`] | a JSON body, member by member, every fault at once |
-//! | [`members`] | members that several requests have: amounts, references, grounds |
+//! | [`request`], [`rules`] | requests as they are declared: what is read and documented |
+//! | [`members`] | members that several requests have: amounts, references, names |
 //! | [`accept`] | whether the caller would take the answer |
 
 pub mod accept;
@@ -21,6 +22,8 @@ pub mod json;
 pub mod members;
 pub mod path;
 pub mod query;
+pub mod request;
+pub mod rules;
 
 pub use body::JsonBody;
 pub use caller::{
@@ -28,6 +31,7 @@ pub use caller::{
     WriteRefunds,
 };
 pub use conditional::{Conditional, IfMatch};
-pub use fields::{Faults, ObjectReader, read_fields};
+pub use fields::{Faults, ObjectReader};
 pub use headers::{Key, PreferWait};
 pub use path::{Id, StoreOf};
+pub(in crate::http) use request::{read_request, request};

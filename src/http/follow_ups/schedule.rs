@@ -15,7 +15,11 @@ use crate::{
     },
     http::{
         extract::{
-            AdminCaller, Id, JsonBody, Operate, members::MAX_REASON, query::RawPairs, read_fields,
+            AdminCaller, Id, JsonBody, Operate,
+            members::MAX_REASON,
+            query::RawPairs,
+            read_request, request,
+            rules::{Instant, Note},
         },
         paging::{Paging, cursor_after},
         problem::Problem,
@@ -32,26 +36,20 @@ pub struct FollowUpList {
     pub next_cursor: Option<String>,
 }
 
-/// Until when to leave a follow-up alone.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SnoozeRequest {
-    /// Not before this instant (RFC 3339).
-    #[schema(value_type = String, format = DateTime, example = "2026-11-22T05:00:00Z")]
-    pub until: DateTime<Utc>,
+request! {
+    /// Until when to leave a follow-up alone.
+    SnoozeFollowUpRequest {
+        /// Not before this instant (RFC 3339).
+        required until: DateTime<Utc> = Instant, example "2026-11-22T05:00:00Z";
+    }
 }
 
-/// Why a follow-up is taken off the schedule.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AbandonRequest {
-    /// Why. Kept with the row.
-    #[schema(
-        example = "handled by Alipay support",
-        min_length = 1,
-        max_length = 500
-    )]
-    pub reason: String,
+request! {
+    /// Why a follow-up is taken off the schedule.
+    AbandonFollowUpRequest {
+        /// Why. Kept with the row.
+        required reason: String = Note { max: MAX_REASON }, example "handled by Alipay support";
+    }
 }
 
 /// List follow-ups
@@ -135,7 +133,7 @@ pub async fn run(
     operation_id = "snooze_follow_up",
     security(("api_key" = ["operations"])),
     params(("id" = String, Path, description = "The follow-up's id.", example = "fup_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
-    request_body(content = SnoozeRequest, description = "Until when.", content_type = "application/json"),
+    request_body(content = SnoozeFollowUpRequest, description = "Until when.", content_type = "application/json"),
     responses((status = 200, description = "The row, due then.", body = FollowUpView)),
 )]
 pub async fn snooze(
@@ -146,11 +144,7 @@ pub async fn snooze(
     JsonBody(body): JsonBody,
 ) -> Result<JsonAnswer<FollowUpView>, Problem> {
     query.reader().finish()?;
-    let until = read_fields(&body, |reader| {
-        let until = reader.instant("until");
-        reader.require("until");
-        until
-    })?;
+    let until = read_request(&body, |request: SnoozeFollowUpRequest, _| request.until)?;
     steer(&app, &identity, id, FollowUpAction::Snooze(until)).await
 }
 
@@ -165,7 +159,7 @@ pub async fn snooze(
     operation_id = "abandon_follow_up",
     security(("api_key" = ["operations"])),
     params(("id" = String, Path, description = "The follow-up's id.", example = "fup_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
-    request_body(content = AbandonRequest, description = "Why.", content_type = "application/json"),
+    request_body(content = AbandonFollowUpRequest, description = "Why.", content_type = "application/json"),
     responses((status = 200, description = "The row, parked.", body = FollowUpView)),
 )]
 pub async fn abandon(
@@ -176,11 +170,7 @@ pub async fn abandon(
     JsonBody(body): JsonBody,
 ) -> Result<JsonAnswer<FollowUpView>, Problem> {
     query.reader().finish()?;
-    let reason = read_fields(&body, |reader| {
-        let reason = reader.bounded_text("reason", MAX_REASON);
-        reader.require("reason");
-        reason.map(str::to_owned)
-    })?;
+    let reason = read_request(&body, |request: AbandonFollowUpRequest, _| request.reason)?;
     steer(&app, &identity, id, FollowUpAction::Abandon { reason }).await
 }
 

@@ -1,4 +1,6 @@
-//! The bodies of `/v1/admin/merchants`, read member by member.
+//! The bodies of `/v1/admin/merchants`.
+
+use serde_json::json;
 
 use crate::{
     domain::{
@@ -12,200 +14,291 @@ use crate::{
         text::longest,
     },
     http::extract::{
-        ObjectReader,
-        members::{ascii_name, text_for_alipay},
+        Faults,
+        members::{ASCII_NAME, INDUSTRY, MAX_REASON, MAX_TICKET, MERCHANT_REFERENCE},
+        request,
+        request::object,
+        rules::{AlipayText, Boolean, Form, Integer, Note, Texts},
     },
 };
 
-/// Most patterns of tills.
-const MAX_TERMINALS: usize = 100;
-/// Most wallets.
-const MAX_WALLETS: usize = 20;
 /// The largest limit of a day: what JSON numbers hold exactly.
 const MAX_DAY: i64 = 9_007_199_254_740_991;
 
-/// A new merchant; `None` where something is missing or faulty.
-pub(super) fn new_merchant(
-    reader: &mut ObjectReader,
-    has_account: impl Fn(&str) -> bool,
-) -> Option<NewMerchant> {
-    let external_id = external_id(reader);
-    reader.require("external_id");
-    let partner = partner(reader, has_account);
-    reader.require("partner");
-    let name = text_for_alipay(reader, "name", longest::MERCHANT_NAME);
-    reader.require("name");
-    let secondary_merchant_id = secondary_merchant_id(reader, "secondary_merchant_id");
-    reader.require("secondary_merchant_id");
-    let secondary_merchant_name =
-        text_for_alipay(reader, "secondary_merchant_name", longest::MERCHANT_NAME);
-    reader.require("secondary_merchant_name");
-    let industry = industry(reader, "secondary_merchant_industry");
-    reader.require("secondary_merchant_industry");
-    let store = default_store(reader);
-    reader.require("default_store");
-    let patch = rules(reader);
-    let (default_store_id, default_store_name) = store?;
-    let profile = Profile {
-        name: name?,
-        secondary_merchant_id: secondary_merchant_id?,
-        secondary_merchant_name: secondary_merchant_name?,
-        secondary_merchant_industry: industry?,
-        default_store_id,
-        terminals: TerminalRules::default(),
-        limits: Limits::default(),
-        allowed_wallets: None,
-    };
-    Some(NewMerchant {
-        external_id: external_id?,
-        partner: partner?,
-        profile: patch.over(&profile),
-        default_store_name,
-    })
+request! {
+    /// A merchant to be made, with its default store.
+    CreateMerchantRequest {
+        /// Your own name for it, unique for ever: a repeat of the request finds the merchant again by it.
+        required external_id: MerchantReference = MERCHANT_REFERENCE, example "TEAM-7";
+        /// What people call it.
+        required name: String = MERCHANT_NAME, example "Harbour Tea";
+        /// The Alipay account that is paid: one of `GET /v1/admin/partners`. It never changes.
+        required partner: String = PARTNER, example "2088000000000001";
+        /// The merchant's id at Alipay.
+        required secondary_merchant_id: String = SECONDARY_MERCHANT_ID, example "SM007";
+        /// The merchant's legal name.
+        required secondary_merchant_name: String = MERCHANT_NAME, example "Harbour Tea Ltd";
+        /// The merchant category code.
+        required secondary_merchant_industry: String = INDUSTRY, example "5812";
+        /// The store of payments that name none.
+        required default_store: DefaultStoreRequest = object::<DefaultStoreRequest>();
+        /// Which tills may take payments; any where it is left out.
+        nullable terminals: UpdateTerminalsRequest = object::<UpdateTerminalsRequest>();
+        /// Limits; those of the Alipay account where they are left out.
+        nullable limits: UpdateLimitsRequest = object::<UpdateLimitsRequest>();
+        /// Which wallets it wants to be paid with; any where it is left out.
+        nullable allowed_wallets: Vec<String> = WALLETS, example json!(["ALIPAYHK"]);
+    }
 }
 
-/// Changes of a merchant.
-pub(super) fn merchant_patch(reader: &mut ObjectReader) -> ProfilePatch {
-    let name =
-        |reader: &mut ObjectReader, name| text_for_alipay(reader, name, longest::MERCHANT_NAME);
+request! {
+    /// The store of payments that name none.
+    DefaultStoreRequest {
+        /// Unique within the merchant.
+        required store_id: String = ASCII_NAME, example "ST01";
+        /// The shop's name, also at Alipay.
+        required name: String = STORE_NAME, example "Harbour Tea Central";
+    }
+}
+
+request! {
+    /// Changes of a merchant (JSON merge patch, RFC 7396): what is left out stays, `null` takes a limit or
+    /// a list away. Of the merchant that the configuration makes, its name, its data at Alipay and its
+    /// default store come from there and are refused here.
+    UpdateMerchantRequest {
+        /// What people call it.
+        change name: String = MERCHANT_NAME, example "Harbour Tea";
+        /// The merchant's id at Alipay.
+        change secondary_merchant_id: String = SECONDARY_MERCHANT_ID, example "SM007";
+        /// The merchant's legal name.
+        change secondary_merchant_name: String = MERCHANT_NAME, example "Harbour Tea Ltd";
+        /// The merchant category code.
+        change secondary_merchant_industry: String = INDUSTRY, example "5812";
+        /// The store of payments that name none: one of the merchant's.
+        change default_store_id: String = ASCII_NAME, example "ST02";
+        /// Which tills may take payments; each member may be left out, `null` lets any.
+        nullable terminals: UpdateTerminalsRequest = object::<UpdateTerminalsRequest>();
+        /// Limits; each member may be left out, `null` gives those of the Alipay account.
+        nullable limits: UpdateLimitsRequest = object::<UpdateLimitsRequest>();
+        /// Which wallets it wants to be paid with; `null`: any.
+        nullable allowed_wallets: Vec<String> = WALLETS, example json!(["ALIPAYHK"]);
+    }
+}
+
+request! {
+    /// Which tills may take payments.
+    UpdateTerminalsRequest {
+        /// Whether a payment must name its till.
+        change required: bool = Boolean, example false;
+        /// The names, or with `*` at the end their beginnings; `null`: any.
+        nullable allowed: Vec<TerminalPattern> = TERMINALS, example json!(["T1", "KIOSK-*"]);
+    }
+}
+
+request! {
+    /// Limits in minor units; `null` does not limit.
+    #[expect(clippy::struct_field_names, reason = "they are the names in JSON")]
+    UpdateLimitsRequest {
+        /// Most of one payment.
+        nullable max_payment_minor: i64 = Integer { min: 1, max: Money::MAX_PAYMENT_MINOR },
+            example 500_000;
+        /// Most of one refund.
+        nullable max_refund_minor: i64 = Integer { min: 0, max: Money::MAX_PAYMENT_MINOR },
+            example 500_000;
+        /// Most that refunds of one day in Hong Kong may come to.
+        nullable max_refunded_per_day_minor: i64 = Integer { min: 0, max: MAX_DAY },
+            example 5_000_000;
+    }
+}
+
+request! {
+    /// Why a merchant is disabled.
+    DisableMerchantRequest {
+        /// Why. Kept in the audit log.
+        required reason: String = Note { max: MAX_REASON }, example "contract ended";
+        /// Where the case is documented.
+        optional ticket: String = Note { max: MAX_TICKET }, example "OPS-12";
+    }
+}
+
+request! {
+    /// Why a merchant is enabled.
+    EnableMerchantRequest {
+        /// Why. Kept in the audit log.
+        required reason: String = Note { max: MAX_REASON }, example "contract renewed";
+        /// Where the case is documented.
+        optional ticket: String = Note { max: MAX_TICKET }, example "OPS-13";
+    }
+}
+
+request! {
+    /// A store to be made.
+    CreateStoreRequest {
+        /// Unique within the merchant: printable ASCII without `"`.
+        required store_id: String = ASCII_NAME, example "ST02";
+        /// The shop's name, also at Alipay.
+        required name: String = STORE_NAME, example "Harbour Tea Mong Kok";
+        /// The merchant category code where it is another one than the merchant's.
+        optional industry: String = INDUSTRY, example "5814";
+        /// Whether it takes no payments.
+        optional disabled: bool = Boolean, example false;
+    }
+}
+
+request! {
+    /// Changes of a store (JSON merge patch, RFC 7396): what is left out stays.
+    UpdateStoreRequest {
+        /// The shop's name, also at Alipay.
+        change name: String = STORE_NAME, example "Harbour Tea Mong Kok";
+        /// The merchant category code; `null`: the merchant's.
+        nullable industry: String = INDUSTRY, example "5814";
+        /// Whether it takes no payments.
+        change disabled: bool = Boolean, example true;
+    }
+}
+
+const MERCHANT_NAME: AlipayText = AlipayText {
+    max: longest::MERCHANT_NAME,
+};
+
+const STORE_NAME: AlipayText = AlipayText {
+    max: longest::STORE_NAME,
+};
+
+/// Which accounts there are, the configuration says.
+const PARTNER: Form<String> = Form {
+    code: "unknown_partner",
+    detail: "is no Alipay account of the configuration; see GET /v1/admin/partners",
+    parse: |text| Some(text.to_owned()),
+    schema: || json!({"pattern": "^[0-9]{16}$"}),
+};
+
+const SECONDARY_MERCHANT_ID: Form<String> = Form {
+    code: "invalid_format",
+    detail: "must be 1 to 64 letters, digits and underscores",
+    parse: |text| {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        ((1..=64).contains(&text.len()) && text.bytes().all(allowed)).then(|| text.to_owned())
+    },
+    schema: || json!({"pattern": "^[A-Za-z0-9_]{1,64}$"}),
+};
+
+const TERMINALS: Texts<TerminalPattern> = Texts {
+    max: 100,
+    detail: "must be 1 to 64 printable ASCII characters without \", * at the end only",
+    parse: TerminalPattern::parse,
+    item: || json!({}),
+};
+
+const WALLETS: Texts<String> = Texts {
+    max: 20,
+    detail: "must be a wallet as Alipay names it, such as ALIPAYHK",
+    parse: |text| {
+        let allowed = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+        ((1..=32).contains(&text.len()) && text.bytes().all(allowed)).then(|| text.to_owned())
+    },
+    item: || json!({}),
+};
+
+impl CreateMerchantRequest {
+    /// The new merchant, whose Alipay account must be one of the configuration.
+    pub(super) fn complete(
+        self,
+        has_account: impl Fn(&str) -> bool,
+        faults: &mut Faults,
+    ) -> Option<NewMerchant> {
+        if let Some(partner) = &self.partner
+            && !has_account(partner)
+        {
+            faults.member("partner", PARTNER.code, PARTNER.detail);
+        }
+        let patch = patch_of_rules(self.terminals, self.limits, self.allowed_wallets);
+        let store = self.default_store?;
+        let profile = Profile {
+            name: self.name?,
+            secondary_merchant_id: self.secondary_merchant_id?,
+            secondary_merchant_name: self.secondary_merchant_name?,
+            secondary_merchant_industry: self.secondary_merchant_industry?,
+            default_store_id: store.store_id?,
+            terminals: TerminalRules::default(),
+            limits: Limits::default(),
+            allowed_wallets: None,
+        };
+        Some(NewMerchant {
+            external_id: self.external_id?,
+            partner: self.partner?,
+            profile: patch.over(&profile),
+            default_store_name: store.name?,
+        })
+    }
+}
+
+impl UpdateMerchantRequest {
+    pub(super) fn patch(self) -> ProfilePatch {
+        ProfilePatch {
+            name: self.name,
+            secondary_merchant_id: self.secondary_merchant_id,
+            secondary_merchant_name: self.secondary_merchant_name,
+            secondary_merchant_industry: self.secondary_merchant_industry,
+            default_store_id: self.default_store_id,
+            ..patch_of_rules(self.terminals, self.limits, self.allowed_wallets)
+        }
+    }
+}
+
+/// What both a new merchant and changes may say: `null` takes each part of a group away.
+#[expect(
+    clippy::option_option,
+    reason = "left out and taken away are two things"
+)]
+fn patch_of_rules(
+    terminals: Option<Option<UpdateTerminalsRequest>>,
+    limits: Option<Option<UpdateLimitsRequest>>,
+    allowed_wallets: Option<Option<Vec<String>>>,
+) -> ProfilePatch {
+    let (terminal_required, allowed_terminals) = match terminals {
+        None => (None, None),
+        Some(None) => (Some(false), Some(None)),
+        Some(Some(terminals)) => (terminals.required, terminals.allowed),
+    };
+    let all = |limit| UpdateLimitsRequest {
+        max_payment_minor: limit,
+        max_refund_minor: limit,
+        max_refunded_per_day_minor: limit,
+    };
+    let limits = limits.map_or_else(
+        || all(None),
+        |limits| limits.unwrap_or_else(|| all(Some(None))),
+    );
     ProfilePatch {
-        name: reader.change("name", name),
-        secondary_merchant_id: reader.change("secondary_merchant_id", secondary_merchant_id),
-        secondary_merchant_name: reader.change("secondary_merchant_name", name),
-        secondary_merchant_industry: reader.change("secondary_merchant_industry", industry),
-        default_store_id: reader.change("default_store_id", ascii_name),
-        ..rules(reader)
+        terminal_required,
+        allowed_terminals,
+        max_payment_minor: limits.max_payment_minor,
+        max_refund_minor: limits.max_refund_minor,
+        max_refunded_per_day_minor: limits.max_refunded_per_day_minor,
+        allowed_wallets,
+        ..ProfilePatch::default()
     }
 }
 
-/// What both a new merchant and changes may say.
-fn rules(reader: &mut ObjectReader) -> ProfilePatch {
-    let mut patch = ProfilePatch::default();
-    match reader.nullable("terminals", ObjectReader::object) {
-        Some(None) => {
-            patch.terminal_required = Some(false);
-            patch.allowed_terminals = Some(None);
+impl CreateStoreRequest {
+    /// The new store: its id and the rest.
+    pub(super) fn complete(self) -> Option<(String, StoreProfile)> {
+        let profile = StoreProfile {
+            name: self.name?,
+            industry: self.industry,
+            is_disabled: self.disabled.unwrap_or(false),
+        };
+        Some((self.store_id?, profile))
+    }
+}
+
+impl UpdateStoreRequest {
+    pub(super) fn patch(self) -> StorePatch {
+        StorePatch {
+            name: self.name,
+            industry: self.industry,
+            is_disabled: self.disabled,
         }
-        Some(Some((members, pointer))) => {
-            let mut inner = ObjectReader::new(members, pointer, reader.faults());
-            patch.terminal_required = inner.change("required", ObjectReader::boolean);
-            patch.allowed_terminals = inner.nullable("allowed", |reader, name| {
-                let detail =
-                    "must be 1 to 64 printable ASCII characters without \", * at the end only";
-                reader.list(name, MAX_TERMINALS, detail, TerminalPattern::parse)
-            });
-            inner.finish();
-        }
-        None => {}
     }
-    match reader.nullable("limits", ObjectReader::object) {
-        Some(None) => {
-            patch.max_payment_minor = Some(None);
-            patch.max_refund_minor = Some(None);
-            patch.max_refunded_per_day_minor = Some(None);
-        }
-        Some(Some((members, pointer))) => {
-            let mut inner = ObjectReader::new(members, pointer, reader.faults());
-            patch.max_payment_minor = inner.nullable("max_payment_minor", |reader, name| {
-                reader.integer(name, 1, Money::MAX_PAYMENT_MINOR)
-            });
-            patch.max_refund_minor = inner.nullable("max_refund_minor", |reader, name| {
-                reader.integer(name, 0, Money::MAX_PAYMENT_MINOR)
-            });
-            patch.max_refunded_per_day_minor = inner
-                .nullable("max_refunded_per_day_minor", |reader, name| {
-                    reader.integer(name, 0, MAX_DAY)
-                });
-            inner.finish();
-        }
-        None => {}
-    }
-    patch.allowed_wallets = reader.nullable("allowed_wallets", |reader, name| {
-        let detail = "must be a wallet as Alipay names it, such as ALIPAYHK";
-        reader.list(name, MAX_WALLETS, detail, wallet)
-    });
-    patch
-}
-
-/// A new store: its id and the rest.
-pub(super) fn new_store(reader: &mut ObjectReader) -> Option<(String, StoreProfile)> {
-    let store_id = ascii_name(reader, "store_id");
-    reader.require("store_id");
-    let name = text_for_alipay(reader, "name", longest::STORE_NAME);
-    reader.require("name");
-    let industry = industry(reader, "industry");
-    let is_disabled = reader.boolean("disabled").unwrap_or(false);
-    let profile = StoreProfile {
-        name: name?,
-        industry,
-        is_disabled,
-    };
-    Some((store_id?, profile))
-}
-
-/// Changes of a store.
-pub(super) fn store_patch(reader: &mut ObjectReader) -> StorePatch {
-    StorePatch {
-        name: reader.change("name", |reader, name| {
-            text_for_alipay(reader, name, longest::STORE_NAME)
-        }),
-        industry: reader.nullable("industry", industry),
-        is_disabled: reader.change("disabled", ObjectReader::boolean),
-    }
-}
-
-fn external_id(reader: &mut ObjectReader) -> Option<MerchantReference> {
-    let id = reader.text("external_id")?.parse().ok();
-    if id.is_none() {
-        let detail = "must be 1 to 64 of A-Z a-z 0-9 . _ -";
-        reader.fault("external_id", "invalid_format", detail);
-    }
-    id
-}
-
-fn partner(reader: &mut ObjectReader, has_account: impl Fn(&str) -> bool) -> Option<String> {
-    let partner = reader.text("partner")?;
-    if !has_account(partner) {
-        let detail = "is no Alipay account of the configuration; see GET /v1/admin/partners";
-        reader.fault("partner", "unknown_partner", detail);
-        return None;
-    }
-    Some(partner.to_owned())
-}
-
-fn secondary_merchant_id(reader: &mut ObjectReader, name: &'static str) -> Option<String> {
-    let text = reader.text(name)?;
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    if !(1..=64).contains(&text.len()) || !text.bytes().all(allowed) {
-        let detail = "must be 1 to 64 letters, digits and underscores";
-        reader.fault(name, "invalid_format", detail);
-        return None;
-    }
-    Some(text.to_owned())
-}
-
-/// A merchant category code.
-fn industry(reader: &mut ObjectReader, name: &'static str) -> Option<String> {
-    let text = reader.text(name)?;
-    if text.len() != 4 || !text.bytes().all(|b| b.is_ascii_digit()) {
-        reader.fault(name, "invalid_format", "must be 4 digits");
-        return None;
-    }
-    Some(text.to_owned())
-}
-
-fn default_store(reader: &mut ObjectReader) -> Option<(String, String)> {
-    let (members, pointer) = reader.object("default_store")?;
-    let mut inner = ObjectReader::new(members, pointer, reader.faults());
-    let store_id = ascii_name(&mut inner, "store_id");
-    inner.require("store_id");
-    let name = text_for_alipay(&mut inner, "name", longest::STORE_NAME);
-    inner.require("name");
-    inner.finish();
-    Some((store_id?, name?))
-}
-
-fn wallet(text: &str) -> Option<String> {
-    let allowed = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-    ((1..=32).contains(&text.len()) && text.bytes().all(allowed)).then(|| text.to_owned())
 }

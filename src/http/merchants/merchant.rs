@@ -6,7 +6,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    body::{merchant_patch, new_merchant},
+    body::{
+        CreateMerchantRequest, DisableMerchantRequest, EnableMerchantRequest, UpdateMerchantRequest,
+    },
     partners::LimitsView,
 };
 use crate::{
@@ -25,116 +27,12 @@ use crate::{
     http::{
         answer::{Resource, timestamp},
         extract::{
-            AdminCaller, Administer, Faults, Id, IfMatch, JsonBody,
-            json::Json,
-            members::{MAX_REASON, MAX_TICKET},
-            query::RawPairs,
-            read_fields,
+            AdminCaller, Administer, Faults, Id, IfMatch, JsonBody, query::RawPairs, read_request,
         },
         paging::{Paging, cursor_after},
         problem::Problem,
     },
 };
-
-// The request types are the documentation; `merchant_body` does the reading.
-/// A merchant to be made, with its default store.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreateMerchantRequest {
-    /// Your own name for it, unique for ever: a repeat of the request finds the merchant again by it.
-    #[schema(example = "TEAM-7", pattern = "^[A-Za-z0-9._-]{1,64}$")]
-    pub external_id: String,
-    /// What people call it.
-    #[schema(example = "Harbour Tea", min_length = 1, max_length = 128)]
-    pub name: String,
-    /// The Alipay account that is paid: one of `GET /v1/admin/partners`. It never changes.
-    #[schema(example = "2088000000000001", pattern = "^[0-9]{16}$")]
-    pub partner: String,
-    /// The merchant's id at Alipay.
-    #[schema(example = "SM007", pattern = "^[A-Za-z0-9_]{1,64}$")]
-    pub secondary_merchant_id: String,
-    /// The merchant's legal name.
-    #[schema(example = "Harbour Tea Ltd", min_length = 1, max_length = 128)]
-    pub secondary_merchant_name: String,
-    /// The merchant category code.
-    #[schema(example = "5812", pattern = "^[0-9]{4}$")]
-    pub secondary_merchant_industry: String,
-    /// The store of payments that name none.
-    pub default_store: DefaultStoreRequest,
-    /// Which tills may take payments; any where it is left out.
-    #[schema(nullable = false)]
-    pub terminals: Option<TerminalsView>,
-    /// Limits; those of the Alipay account where they are left out.
-    #[schema(nullable = false)]
-    pub limits: Option<LimitsView>,
-    /// Which wallets it wants to be paid with; any where it is left out.
-    #[schema(nullable = false, example = json!(["ALIPAYHK"]), min_items = 1, max_items = 20)]
-    pub allowed_wallets: Option<Vec<String>>,
-}
-
-/// The store of payments that name none.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DefaultStoreRequest {
-    /// Unique within the merchant.
-    #[schema(example = "ST01", min_length = 1, max_length = 64)]
-    pub store_id: String,
-    /// The shop's name, also at Alipay.
-    #[schema(example = "Harbour Tea Central", min_length = 1, max_length = 256)]
-    pub name: String,
-}
-
-/// Changes of a merchant (JSON merge patch, RFC 7396): what is left out stays, `null` takes a limit or
-/// a list away. Of the merchant that the configuration makes, its name, its data at Alipay and its
-/// default store come from there and are refused here.
-#[derive(Clone, Debug, Default, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ChangeMerchantRequest {
-    /// What people call it.
-    #[schema(
-        nullable = false,
-        example = "Harbour Tea",
-        min_length = 1,
-        max_length = 128
-    )]
-    pub name: Option<String>,
-    /// The merchant's id at Alipay.
-    #[schema(nullable = false, example = "SM007", pattern = "^[A-Za-z0-9_]{1,64}$")]
-    pub secondary_merchant_id: Option<String>,
-    /// The merchant's legal name.
-    #[schema(
-        nullable = false,
-        example = "Harbour Tea Ltd",
-        min_length = 1,
-        max_length = 128
-    )]
-    pub secondary_merchant_name: Option<String>,
-    /// The merchant category code.
-    #[schema(nullable = false, example = "5812", pattern = "^[0-9]{4}$")]
-    pub secondary_merchant_industry: Option<String>,
-    /// The store of payments that name none: one of the merchant's.
-    #[schema(nullable = false, example = "ST02", min_length = 1, max_length = 64)]
-    pub default_store_id: Option<String>,
-    /// Which tills may take payments; each member may be left out, `null` lets any.
-    pub terminals: Option<TerminalsView>,
-    /// Limits; each member may be left out, `null` gives those of the Alipay account.
-    pub limits: Option<LimitsView>,
-    /// Which wallets it wants to be paid with; `null`: any.
-    #[schema(example = json!(["ALIPAYHK"]), min_items = 1, max_items = 20)]
-    pub allowed_wallets: Option<Vec<String>>,
-}
-
-/// Why a merchant is disabled or enabled.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SwitchMerchantRequest {
-    /// Why. Kept in the audit log.
-    #[schema(example = "contract ended", min_length = 1, max_length = 500)]
-    pub reason: String,
-    /// Where the case is documented.
-    #[schema(nullable = false, example = "OPS-12", min_length = 1, max_length = 100)]
-    pub ticket: Option<String>,
-}
 
 /// Which tills may take payments.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -292,8 +190,8 @@ pub async fn create(
 ) -> Result<(StatusCode, Resource<MerchantView>), Problem> {
     query.reader().finish()?;
     overseer.operator_only()?;
-    let new = read_fields(&body, |reader| {
-        new_merchant(reader, |partner| app.has_account(partner))
+    let new = read_request(&body, |request: CreateMerchantRequest, faults| {
+        request.complete(|partner| app.has_account(partner), faults)
     })?;
     let (status, merchant) = match app.create_merchant(&new, &overseer.by()).await? {
         Made::New(merchant) => (StatusCode::CREATED, merchant),
@@ -375,7 +273,7 @@ pub async fn read(
     Ok(represent(&merchant))
 }
 
-/// Change a merchant
+/// Update a merchant
 ///
 /// A JSON merge patch: what is left out stays as it is. With `If-Match` only where the version is the
 /// one you read. Rules of payments work at once on the replica that answers and within ten seconds on
@@ -384,17 +282,17 @@ pub async fn read(
     patch,
     path = "/v1/admin/merchants/{id}",
     tag = "administration",
-    operation_id = "change_merchant",
+    operation_id = "update_merchant",
     security(("api_key" = ["admin"])),
     params(
         ("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d"),
         ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that you read.", example = "\"1\""),
     ),
-    request_body(content = ChangeMerchantRequest, description = "What to change.", content_type = "application/json"),
+    request_body(content = UpdateMerchantRequest, description = "What to change.", content_type = "application/json"),
     responses((status = 200, description = "The merchant as it is now.", body = MerchantView,
         headers(("ETag" = String, description = "Its version.")))),
 )]
-pub async fn change(
+pub async fn update(
     State(app): State<App>,
     overseer: AdminCaller<Administer>,
     Id(id): Id<MerchantId>,
@@ -404,7 +302,9 @@ pub async fn change(
 ) -> Result<Resource<MerchantView>, Problem> {
     query.reader().finish()?;
     overseer.operator_only()?;
-    let patch = read_fields(&body, |reader| Some(merchant_patch(reader)))?;
+    let patch = read_request(&body, |request: UpdateMerchantRequest, _| {
+        Some(request.patch())
+    })?;
     let changed = app
         .change_merchant(id, known.versions(), &patch, &overseer.by())
         .await?;
@@ -423,7 +323,7 @@ pub async fn change(
     operation_id = "disable_merchant",
     security(("api_key" = ["admin"])),
     params(("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d")),
-    request_body(content = SwitchMerchantRequest, description = "Why.", content_type = "application/json"),
+    request_body(content = DisableMerchantRequest, description = "Why.", content_type = "application/json"),
     responses((status = 200, description = "The merchant, disabled.", body = MerchantView,
         headers(("ETag" = String, description = "Its version.")))),
 )]
@@ -435,7 +335,11 @@ pub async fn disable(
     JsonBody(body): JsonBody,
 ) -> Result<Resource<MerchantView>, Problem> {
     query.reader().finish()?;
-    switch(&app, &overseer, id, MerchantAct::Disabled, &body).await
+    overseer.operator_only()?;
+    let by = read_request(&body, |request: DisableMerchantRequest, _| {
+        because(overseer.by(), request.reason, request.ticket)
+    })?;
+    switch(&app, id, MerchantAct::Disabled, &by).await
 }
 
 /// Enable a merchant
@@ -448,7 +352,7 @@ pub async fn disable(
     operation_id = "enable_merchant",
     security(("api_key" = ["admin"])),
     params(("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d")),
-    request_body(content = SwitchMerchantRequest, description = "Why.", content_type = "application/json"),
+    request_body(content = EnableMerchantRequest, description = "Why.", content_type = "application/json"),
     responses((status = 200, description = "The merchant, active.", body = MerchantView,
         headers(("ETag" = String, description = "Its version.")))),
 )]
@@ -460,33 +364,29 @@ pub async fn enable(
     JsonBody(body): JsonBody,
 ) -> Result<Resource<MerchantView>, Problem> {
     query.reader().finish()?;
-    switch(&app, &overseer, id, MerchantAct::Enabled, &body).await
+    overseer.operator_only()?;
+    let by = read_request(&body, |request: EnableMerchantRequest, _| {
+        because(overseer.by(), request.reason, request.ticket)
+    })?;
+    switch(&app, id, MerchantAct::Enabled, &by).await
 }
 
 async fn switch(
     app: &App,
-    overseer: &AdminCaller<Administer>,
     id: MerchantId,
     act: MerchantAct,
-    body: &Json,
+    by: &AuditActor,
 ) -> Result<Resource<MerchantView>, Problem> {
-    overseer.operator_only()?;
-    let by = because(overseer.by(), body)?;
-    let merchant = app.switch_merchant(id, act, &by).await?;
+    let merchant = app.switch_merchant(id, act, by).await?;
     let merchant = merchant.ok_or_else(Problem::merchant_not_found)?;
     Ok(represent(&merchant))
 }
 
-fn because(by: AuditActor, body: &Json) -> Result<AuditActor, Problem> {
-    read_fields(body, |reader| {
-        let reason = reader.bounded_text("reason", MAX_REASON);
-        reader.require("reason");
-        let ticket = reader.bounded_text("ticket", MAX_TICKET);
-        let by = by.because(reason?);
-        Some(match ticket {
-            Some(ticket) => by.documented_in(ticket),
-            None => by,
-        })
+fn because(by: AuditActor, reason: Option<String>, ticket: Option<String>) -> Option<AuditActor> {
+    let by = by.because(reason?);
+    Some(match ticket {
+        Some(ticket) => by.documented_in(ticket),
+        None => by,
     })
 }
 

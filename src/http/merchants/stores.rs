@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    body::{new_store, store_patch},
+    body::{CreateStoreRequest, UpdateStoreRequest},
     merchant::{done, status},
 };
 use crate::{
@@ -15,51 +15,12 @@ use crate::{
     http::{
         answer::{Resource, timestamp},
         extract::{
-            AdminCaller, Administer, Id, IfMatch, JsonBody, StoreOf, query::RawPairs, read_fields,
+            AdminCaller, Administer, Id, IfMatch, JsonBody, StoreOf, query::RawPairs, read_request,
         },
         paging::{Paging, cursor_after_name},
         problem::Problem,
     },
 };
-
-// The request types are the documentation; `merchant_body` does the reading.
-/// A store to be made.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreateStoreRequest {
-    /// Unique within the merchant: printable ASCII without `"`.
-    #[schema(example = "ST02", min_length = 1, max_length = 64)]
-    pub store_id: String,
-    /// The shop's name, also at Alipay.
-    #[schema(example = "Harbour Tea Mong Kok", min_length = 1, max_length = 256)]
-    pub name: String,
-    /// The merchant category code where it is another one than the merchant's.
-    #[schema(nullable = false, example = "5814", pattern = "^[0-9]{4}$")]
-    pub industry: Option<String>,
-    /// Whether it takes no payments.
-    #[schema(nullable = false, example = false)]
-    pub disabled: Option<bool>,
-}
-
-/// Changes of a store (JSON merge patch, RFC 7396): what is left out stays.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ChangeStoreRequest {
-    /// The shop's name, also at Alipay.
-    #[schema(
-        nullable = false,
-        example = "Harbour Tea Mong Kok",
-        min_length = 1,
-        max_length = 256
-    )]
-    pub name: Option<String>,
-    /// The merchant category code; `null`: the merchant's.
-    #[schema(example = "5814", pattern = "^[0-9]{4}$")]
-    pub industry: Option<String>,
-    /// Whether it takes no payments.
-    #[schema(nullable = false, example = true)]
-    pub disabled: Option<bool>,
-}
 
 /// A store of a merchant. Fields may be added.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -151,7 +112,8 @@ pub async fn create(
 ) -> Result<(StatusCode, Resource<StoreView>), Problem> {
     query.reader().finish()?;
     within_reach(&overseer, id)?;
-    let (store_id, profile) = read_fields(&body, new_store)?;
+    let (store_id, profile) =
+        read_request(&body, |request: CreateStoreRequest, _| request.complete())?;
     let made = app
         .create_store(id, &store_id, &profile, &overseer.by())
         .await?
@@ -223,7 +185,7 @@ pub async fn read(
     Ok(represent(&store.ok_or_else(Problem::store_not_found)?))
 }
 
-/// Change a store
+/// Update a store
 ///
 /// A JSON merge patch: what is left out stays as it is. With `If-Match` only where the version is the
 /// one you read. Works at once on the replica that answers and within ten seconds on the others.
@@ -231,17 +193,17 @@ pub async fn read(
     patch,
     path = "/v1/admin/merchants/{id}/stores/{store_id}",
     tag = "administration",
-    operation_id = "change_store",
+    operation_id = "update_store",
     security(("api_key" = ["admin"])),
     params(
         ("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d"),
         ("store_id" = String, Path, description = "The store's id.", example = "ST02"),
         ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that you read.", example = "\"1\""),
     ),
-    request_body(content = ChangeStoreRequest, description = "What to change.", content_type = "application/json"),
+    request_body(content = UpdateStoreRequest, description = "What to change.", content_type = "application/json"),
     responses((status = 200, description = "The store as it is now.", body = StoreView, headers(("ETag" = String, description = "Its version.")))),
 )]
-pub async fn change(
+pub async fn update(
     State(app): State<App>,
     overseer: AdminCaller<Administer>,
     StoreOf(id, store_id): StoreOf,
@@ -251,7 +213,9 @@ pub async fn change(
 ) -> Result<Resource<StoreView>, Problem> {
     query.reader().finish()?;
     within_reach(&overseer, id)?;
-    let patch = read_fields(&body, |reader| Some(store_patch(reader)))?;
+    let patch = read_request(&body, |request: UpdateStoreRequest, _| {
+        Some(request.patch())
+    })?;
     let changed = app
         .change_store(id, &store_id, known.versions(), &patch, &overseer.by())
         .await?;

@@ -7,44 +7,43 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{location, represent, view::PaymentView};
 use crate::{
     app::{App, Canceled, Known},
-    domain::{id::PaymentId, payments::payment::Payment},
+    domain::{
+        id::{MerchantReference, PaymentId},
+        idempotency::IdempotencyKey,
+        payments::payment::Payment,
+    },
     http::{
         extract::{
-            Caller, Id, JsonBody, PreferWait, WritePayments, json::Json, query::RawPairs,
-            read_fields,
+            Caller, Id, JsonBody, PreferWait, WritePayments, json::Json,
+            members::MERCHANT_REFERENCE, query::RawPairs, read_request, request, rules::Form,
         },
         problem::Problem,
         trace::RequestContext,
     },
 };
 
-/// What a till knows of a payment whose answer it never got: exactly one of the two.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CancelKnownRequest {
-    /// The caller's own number.
-    #[schema(
-        nullable = false,
-        example = "ORDER-1001-1",
-        pattern = "^[A-Za-z0-9._-]{1,64}$",
-        min_length = 1,
-        max_length = 64
-    )]
-    pub merchant_reference: Option<String>,
-    /// The `Idempotency-Key` that was sent.
-    #[schema(
-        nullable = false,
-        example = "till-1-2026-11-22-0042",
-        min_length = 1,
-        max_length = 255
-    )]
-    pub idempotency_key: Option<String>,
+request! {
+    /// What a till knows of a payment whose answer it never got: exactly one of the two.
+    CancelByReferenceRequest {
+        /// The caller's own number.
+        optional merchant_reference: MerchantReference = MERCHANT_REFERENCE, example "ORDER-1001-1";
+        /// The `Idempotency-Key` that was sent.
+        optional idempotency_key: IdempotencyKey = IDEMPOTENCY_KEY, example "till-1-2026-11-22-0042";
+    }
 }
+
+const IDEMPOTENCY_KEY: Form<IdempotencyKey> = Form {
+    code: "invalid_format",
+    detail: "must be 1 to 255 visible ASCII characters",
+    parse: |text| text.parse().ok(),
+    schema: || json!({"minLength": 1, "maxLength": 255}),
+};
 
 /// Nothing existed, and nothing ever will: a create that arrives later is refused
 /// `canceled_before_creation`.
@@ -134,7 +133,7 @@ pub async fn cancel(
         ("Prefer" = Option<String>, Header, example = "wait=5",
             description = "`wait=N`: for how many seconds (0–60, default 5) the answer may be held while the cancel is under way."),
     ),
-    request_body(content = CancelKnownRequest, description = "What is known.", content_type = "application/json"),
+    request_body(content = CancelByReferenceRequest, description = "What is known.", content_type = "application/json"),
     responses(
         (status = 200, description = "Canceled, or never created and now never to be.", body = CanceledView),
         (status = 202, description = "The cancel is under way; read the payment until it ends.", body = PaymentView,
@@ -176,47 +175,23 @@ pub async fn cancel_known(
 }
 
 fn read_known(body: &Json) -> Result<Known, Problem> {
-    read_fields(body, |reader| {
-        let (reference_text, key_text) = (
-            reader.text("merchant_reference"),
-            reader.text("idempotency_key"),
-        );
-        let reference = reference_text.and_then(|text| text.parse().ok());
-        if reference_text.is_some() && reference.is_none() {
-            reader.fault(
-                "merchant_reference",
-                "invalid_format",
-                "must be 1 to 64 of A-Z a-z 0-9 . _ -",
-            );
-        }
-        let key = key_text.and_then(|text| text.parse().ok());
-        if key_text.is_some() && key.is_none() {
-            reader.fault(
-                "idempotency_key",
-                "invalid_format",
-                "must be 1 to 255 visible ASCII characters",
-            );
-        }
+    read_request(body, |request: CancelByReferenceRequest, faults| {
+        const REFERENCE: &str = "merchant_reference";
+        const KEY: &str = "idempotency_key";
         let one_of = "give exactly one of merchant_reference and idempotency_key";
-        match (reference_text, key_text) {
-            (None, None) if faultless(body) => {
-                reader.fault("merchant_reference", "required", one_of);
-            }
-            (Some(_), Some(_)) => reader.fault("idempotency_key", "not_together", one_of),
-            (None | Some(_), None) | (None, Some(_)) => {}
+        let reference = request.merchant_reference.map(Known::Reference);
+        let key = request.idempotency_key.map(Known::Key);
+        let (has_reference, has_key) = (
+            reference.is_some() || faults.has(REFERENCE),
+            key.is_some() || faults.has(KEY),
+        );
+        match (has_reference, has_key) {
+            (true, true) => faults.member(KEY, "not_together", one_of),
+            (false, false) => faults.member(REFERENCE, "required", one_of),
+            (true, false) | (false, true) => {}
         }
-        reference
-            .map(Known::Reference)
-            .or_else(|| key.map(Known::Key))
+        reference.or(key)
     })
-}
-
-/// Whether neither member is there with a wrong type, which is a fault of its own.
-fn faultless(body: &Json) -> bool {
-    let members = body.members().unwrap_or_default().iter();
-    members
-        .filter(|(name, _)| matches!(name.as_str(), "merchant_reference" | "idempotency_key"))
-        .all(|(_, value)| matches!(value, Json::Null))
 }
 
 /// 200 for what is canceled, 202 for what is under way.

@@ -2,11 +2,7 @@
 
 use axum::{extract::State, http::StatusCode};
 
-use super::{
-    draft::{CreatePaymentRequest, Draft},
-    location, represent,
-    view::PaymentView,
-};
+use super::{draft::CreatePaymentRequest, location, represent, view::PaymentView};
 use crate::{
     app::App,
     domain::{
@@ -15,7 +11,10 @@ use crate::{
     },
     http::{
         answer::{Made, Resource},
-        extract::{Caller, Faults, JsonBody, Key, PreferWait, WritePayments, query::RawPairs},
+        extract::{
+            Caller, Faults, JsonBody, Key, PreferWait, WritePayments, query::RawPairs,
+            request::read_members,
+        },
         problem::{Kind, Problem},
         trace::RequestContext,
     },
@@ -81,10 +80,11 @@ pub async fn create(
 ) -> Result<(StatusCode, Resource<PaymentView>), Problem> {
     query.reader().finish()?;
     let mut faults = Faults::default();
-    let draft = Draft::read(&body, &mut faults);
-    let shop = find_shop(&app, principal.merchant_id, &draft, &mut faults).await?;
-    let refusal = refuse_by_rules(&draft, shop.as_ref(), &mut faults);
-    let new = draft.complete(shop, faults)?;
+    let request: CreatePaymentRequest = read_members(&body, &mut faults);
+    request.refuse_copies_of_the_code(&mut faults);
+    let shop = find_shop(&app, principal.merchant_id, &request, &mut faults).await?;
+    let refusal = refuse_by_rules(&request, shop.as_ref(), &mut faults);
+    let new = request.complete(shop, faults)?;
     if key.as_str().contains(new.barcode.expose()) {
         return Err(Problem::new(
             Kind::IdempotencyKeyInvalid,
@@ -115,14 +115,14 @@ pub async fn create(
 async fn find_shop(
     app: &App,
     merchant_id: MerchantId,
-    draft: &Draft,
+    request: &CreatePaymentRequest,
     faults: &mut Faults,
 ) -> Result<Option<Shop>, Problem> {
     let shop = app
-        .find_store(merchant_id, draft.store_id.as_deref())
+        .find_store(merchant_id, request.store_id.as_deref())
         .await?;
     if shop.is_none() {
-        let (code, detail) = match draft.store_id {
+        let (code, detail) = match request.store_id {
             Some(_) => ("unknown_store", "the merchant has no such store"),
             None => (
                 "required",
@@ -137,9 +137,13 @@ async fn find_shop(
 /// What the merchant's rules say against the payment. Beside other faults they are among them; alone
 /// they are held back, since they may be younger than the payment that a repeat asks for: "nothing was
 /// attempted" would then be wrong.
-fn refuse_by_rules(draft: &Draft, shop: Option<&Shop>, faults: &mut Faults) -> Option<Problem> {
+fn refuse_by_rules(
+    request: &CreatePaymentRequest,
+    shop: Option<&Shop>,
+    faults: &mut Faults,
+) -> Option<Problem> {
     let shop = shop?;
-    let breaches = draft.breaches(shop);
+    let breaches = request.breaches(shop);
     if !faults.is_empty() {
         add_breaches(&breaches, faults);
         return None;

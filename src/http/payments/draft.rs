@@ -1,15 +1,13 @@
-//! The body of a create, read field by field.
+//! The body of a create.
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde_json::{Value, json};
 
 use crate::{
     domain::{
         id::MerchantReference,
         merchants::rules::{Breach, Shop},
-        money::Money,
         payments::{
             barcode::{Barcode, BarcodeError},
             payment::NewPayment,
@@ -20,81 +18,41 @@ use crate::{
         extract::{
             Faults, ObjectReader, fields,
             json::Json,
-            members::{self, AmountRequest, ascii_name, text_for_people},
+            members::{ASCII_NAME, AmountRequest, MERCHANT_REFERENCE},
+            request,
+            request::object,
+            rules::{Boolean, FreeText, Rule, ShortInteger},
         },
         problem::Problem,
     },
 };
 
-// This type is the documentation; `Draft::read` does the reading.
-/// What to charge.
-#[derive(Clone, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_debug_implementations, reason = "it holds a scanned code")]
-pub struct CreatePaymentRequest {
+request! {
     /// What to charge.
-    pub amount: AmountRequest,
-    /// The scanned code: 16–24 digits that begin with 25–30. White space that scanners add is
-    /// stripped. Never stored, never logged.
-    #[schema(
-        example = "281234567890123456",
-        pattern = r"^\s*(2[5-9]|30)[0-9\s]{14,}$",
-        max_length = 64
-    )]
-    pub barcode: String,
-    /// The caller's own number, unique per merchant for ever.
-    #[schema(
-        example = "ORDER-1001-1",
-        pattern = "^[A-Za-z0-9._-]{1,64}$",
-        min_length = 1,
-        max_length = 64
-    )]
-    pub merchant_reference: String,
-    /// What the buyer reads in the wallet's bill: no `"` and no control characters. The store's
-    /// name where it is left out. It is kept and returned whole; Alipay is told the beginning, as much
-    /// as fits into 256 bytes in UTF-8.
-    #[schema(
-        nullable = false,
-        example = "Central Branch, table 4",
-        min_length = 1,
-        max_length = 4_000,
-        pattern = r#"^[^"\u0000-\u001f\u007f]*$"#
-    )]
-    pub description: Option<String>,
-    /// The shop; the merchant's default shop where it is left out.
-    #[schema(
-        nullable = false,
-        example = "ST01",
-        min_length = 1,
-        max_length = 64,
-        pattern = r#"^[ !#-~]+$"#
-    )]
-    pub store_id: Option<String>,
-    /// The till.
-    #[schema(
-        nullable = false,
-        example = "T1",
-        min_length = 1,
-        max_length = 64,
-        pattern = r#"^[ !#-~]+$"#
-    )]
-    pub terminal_id: Option<String>,
-    /// How long the buyer has to confirm, in seconds, before the gateway closes the trade itself.
-    #[schema(
-        nullable = false,
-        example = 60,
-        minimum = 15,
-        maximum = 170,
-        default = 60
-    )]
-    pub cancel_after_seconds: Option<i32>,
-    /// The caller's own pairs, returned as they came: at most 20, keys of 1–40 characters, values
-    /// of at most 500, no control characters.
-    #[schema(nullable = false, example = json!({"order": "1001"}))]
-    pub metadata: Option<BTreeMap<String, String>>,
-    /// Charge even though the same code, amount and terminal were used within the last 60 seconds.
-    #[schema(nullable = false, example = false, default = false)]
-    pub allow_duplicate: Option<bool>,
+    CreatePaymentRequest {
+        /// What to charge.
+        required amount: AmountRequest = object::<AmountRequest>();
+        /// The scanned code: 16–24 digits that begin with 25–30. White space that scanners add is
+        /// stripped. Never stored, never logged.
+        required barcode: Barcode = ScannedCode, example "281234567890123456";
+        /// The caller's own number, unique per merchant for ever.
+        required merchant_reference: MerchantReference = MERCHANT_REFERENCE, example "ORDER-1001-1";
+        /// What the buyer reads in the wallet's bill: no `"` and no control characters. The store's
+        /// name where it is left out. It is kept and returned whole; Alipay is told the beginning, as much
+        /// as fits into 256 bytes in UTF-8.
+        optional description: String = FreeText { max: MAX_DESCRIPTION }, example "Central Branch, table 4";
+        /// The shop; the merchant's default shop where it is left out.
+        optional store_id: String = ASCII_NAME, example "ST01";
+        /// The till.
+        optional terminal_id: String = ASCII_NAME, example "T1";
+        /// How long the buyer has to confirm, in seconds, before the gateway closes the trade itself.
+        optional cancel_after_seconds: i32 = CANCEL_AFTER.with_default(|| json!(60)), example 60;
+        /// The caller's own pairs, returned as they came: at most 20, keys of 1–40 characters, values
+        /// of at most 500, no control characters.
+        optional metadata: BTreeMap<String, String> = Metadata, example json!({"order": "1001"});
+        /// Charge even though the same code, amount and terminal were used within the last 60 seconds.
+        optional allow_duplicate: bool = Boolean.with_default(|| json!(false)), example false;
+    }
 }
 
 /// Longest `description`, in characters. Alipay is told what fits; this is against texts without end
@@ -107,55 +65,12 @@ const MAX_PAIR_KEY: usize = 40;
 /// Longest `metadata` value, in characters.
 const MAX_PAIR_VALUE: usize = 500;
 /// How long the buyer has to confirm, in seconds: Alipay itself closes a trade after 180.
-const CANCEL_AFTER: std::ops::RangeInclusive<i64> = 15..=170;
+const CANCEL_AFTER: ShortInteger = ShortInteger { min: 15, max: 170 };
 
-/// The fields that could be read; what could not is among the faults.
-#[derive(Debug)]
-pub(super) struct Draft {
-    amount: Option<Money>,
-    barcode: Option<Barcode>,
-    merchant_reference: Option<MerchantReference>,
-    description: Option<String>,
-    /// The shop to look up.
-    pub(super) store_id: Option<String>,
-    terminal_id: Option<String>,
-    cancel_after_seconds: Option<i64>,
-    metadata: Option<BTreeMap<String, String>>,
-    allow_duplicate: Option<bool>,
-}
-
-impl Draft {
-    pub(super) fn read(body: &Json, faults: &mut Faults) -> Self {
-        // The body is an object: that was checked when it was parsed.
-        let body = body.members().unwrap_or_default();
-        let mut reader = ObjectReader::new(body, String::new(), faults);
-        let draft = Self {
-            amount: required(&mut reader, "amount", members::amount),
-            barcode: barcode(&mut reader),
-            merchant_reference: required(
-                &mut reader,
-                "merchant_reference",
-                members::merchant_reference,
-            ),
-            description: text_for_people(&mut reader, "description", MAX_DESCRIPTION),
-            store_id: ascii_name(&mut reader, "store_id"),
-            terminal_id: ascii_name(&mut reader, "terminal_id"),
-            cancel_after_seconds: reader.integer(
-                "cancel_after_seconds",
-                *CANCEL_AFTER.start(),
-                *CANCEL_AFTER.end(),
-            ),
-            metadata: metadata(&mut reader),
-            allow_duplicate: reader.boolean("allow_duplicate"),
-        };
-        reader.finish();
-        draft.refuse_copies_of_the_code(faults);
-        draft
-    }
-
+impl CreatePaymentRequest {
     /// Everything but the code itself is stored, so none of it may repeat the code
     /// (`docs/invariants.md` Q14).
-    fn refuse_copies_of_the_code(&self, faults: &mut Faults) {
+    pub(super) fn refuse_copies_of_the_code(&self, faults: &mut Faults) {
         let Some(barcode) = &self.barcode else {
             return;
         };
@@ -195,7 +110,8 @@ impl Draft {
 
     /// The rules of the shop that the request breaks.
     pub(super) fn breaches(&self, shop: &Shop) -> Vec<Breach> {
-        shop.breaches(self.terminal_id.as_deref(), self.amount)
+        let amount = self.amount.as_ref().and_then(AmountRequest::money);
+        shop.breaches(self.terminal_id.as_deref(), amount)
     }
 
     /// The request, if nothing is wrong with it.
@@ -205,9 +121,12 @@ impl Draft {
         faults: Faults,
     ) -> Result<NewPayment, Problem> {
         faults.into_result()?;
-        let (Some(amount), Some(barcode), Some(merchant_reference), Some(shop)) =
-            (self.amount, self.barcode, self.merchant_reference, shop)
-        else {
+        let (Some(amount), Some(barcode), Some(merchant_reference), Some(shop)) = (
+            self.amount.and_then(|amount| amount.money()),
+            self.barcode,
+            self.merchant_reference,
+            shop,
+        ) else {
             // Whatever is missing was reported as a fault.
             return Err(Problem::validation(Vec::new()));
         };
@@ -220,10 +139,7 @@ impl Draft {
             store_id: self.store_id,
             store,
             terminal_id: self.terminal_id,
-            // Within 15–170 by the reader.
-            cancel_after_seconds: self
-                .cancel_after_seconds
-                .map(|seconds| i32::try_from(seconds).unwrap_or(i32::MAX)),
+            cancel_after_seconds: self.cancel_after_seconds,
             metadata: self.metadata,
             allowed_wallets: rules.allowed_wallets,
             allow_duplicate: self.allow_duplicate,
@@ -231,24 +147,28 @@ impl Draft {
     }
 }
 
-/// A member that must be there.
-fn required<T>(
-    reader: &mut ObjectReader,
-    name: &'static str,
-    read: impl FnOnce(&mut ObjectReader) -> Option<T>,
-) -> Option<T> {
-    reader.require(name);
-    read(reader)
-}
+/// A scanned code.
+struct ScannedCode;
 
-fn barcode(reader: &mut ObjectReader) -> Option<Barcode> {
-    reader.require("barcode");
-    match reader.text("barcode")?.parse() {
-        Ok(barcode) => Some(barcode),
-        Err(error) => {
-            reader.fault("barcode", barcode_code(error), error.to_string());
-            None
+impl Rule for ScannedCode {
+    type Value = Barcode;
+
+    fn read(&self, reader: &mut ObjectReader, name: &'static str) -> Option<Barcode> {
+        match reader.text(name)?.parse() {
+            Ok(barcode) => Some(barcode),
+            Err(error) => {
+                reader.fault(name, barcode_code(error), error.to_string());
+                None
+            }
         }
+    }
+
+    fn schema(&self) -> Value {
+        json!({
+            "type": "string",
+            "pattern": r"^\s*(2[5-9]|30)[0-9\s]{14,}$",
+            "maxLength": 64,
+        })
     }
 }
 
@@ -262,38 +182,56 @@ pub const fn barcode_code(error: BarcodeError) -> &'static str {
     }
 }
 
-fn metadata(reader: &mut ObjectReader) -> Option<BTreeMap<String, String>> {
-    let (members, pointer) = reader.object("metadata")?;
-    let faults = reader.faults();
-    if members.len() > MAX_PAIRS {
-        faults.add(pointer.clone(), "too_many", "must have at most 20 pairs");
-    }
-    let mut pairs = BTreeMap::new();
-    for (key, value) in members.iter().take(MAX_PAIRS) {
-        let at = fields::pointer_to(&pointer, key);
-        if !(1..=MAX_PAIR_KEY).contains(&key.chars().count()) || key.chars().any(is_deceptive) {
-            let detail = "the key must have 1 to 40 characters, none of them control characters";
-            faults.add(at.clone(), "invalid_key", detail);
+/// The caller's own pairs of texts.
+struct Metadata;
+
+impl Rule for Metadata {
+    type Value = BTreeMap<String, String>;
+
+    fn read(&self, reader: &mut ObjectReader, name: &'static str) -> Option<Self::Value> {
+        let (members, pointer) = reader.object(name)?;
+        let faults = reader.faults();
+        if members.len() > MAX_PAIRS {
+            faults.add(pointer.clone(), "too_many", "must have at most 20 pairs");
         }
-        match value {
-            Json::Text(text) if text.chars().count() > MAX_PAIR_VALUE => {
-                faults.add(at, "invalid_length", "must have at most 500 characters");
+        let mut pairs = BTreeMap::new();
+        for (key, value) in members.iter().take(MAX_PAIRS) {
+            let at = fields::pointer_to(&pointer, key);
+            if !(1..=MAX_PAIR_KEY).contains(&key.chars().count()) || key.chars().any(is_deceptive) {
+                let detail =
+                    "the key must have 1 to 40 characters, none of them control characters";
+                faults.add(at.clone(), "invalid_key", detail);
             }
-            Json::Text(text) if text.chars().any(is_deceptive) => {
-                faults.add(at, "invalid_format", "must not contain control characters");
+            match value {
+                Json::Text(text) if text.chars().count() > MAX_PAIR_VALUE => {
+                    faults.add(at, "invalid_length", "must have at most 500 characters");
+                }
+                Json::Text(text) if text.chars().any(is_deceptive) => {
+                    faults.add(at, "invalid_format", "must not contain control characters");
+                }
+                Json::Text(text) => {
+                    pairs.insert(key.clone(), text.clone());
+                }
+                _ => faults.add(at, "wrong_type", "must be a string"),
             }
-            Json::Text(text) => {
-                pairs.insert(key.clone(), text.clone());
-            }
-            _ => faults.add(at, "wrong_type", "must be a string"),
         }
+        Some(pairs)
     }
-    Some(pairs)
+
+    fn schema(&self) -> Value {
+        json!({
+            "type": "object",
+            "maxProperties": MAX_PAIRS,
+            "propertyNames": {"type": "string", "minLength": 1, "maxLength": MAX_PAIR_KEY},
+            "additionalProperties": {"type": "string", "maxLength": MAX_PAIR_VALUE},
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::extract::request::read_members;
     use utoipa::PartialSchema;
 
     const GOOD: &str = r#"{"amount":{"value":12850,"currency":"HKD"},"barcode":"281234567890123456",
@@ -303,7 +241,8 @@ mod tests {
     fn faults_of(text: &str) -> Vec<(String, String)> {
         let body = Json::parse(text.as_bytes()).expect("an object");
         let mut faults = Faults::default();
-        Draft::read(&body, &mut faults);
+        let request: CreatePaymentRequest = read_members(&body, &mut faults);
+        request.refuse_copies_of_the_code(&mut faults);
         let Err(problem) = faults.into_result() else {
             return Vec::new();
         };

@@ -1,8 +1,6 @@
 //! `POST /v1/payments/{id}/resolve`: an operator decides what Alipay never told.
 
 use axum::extract::State;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::{represent, view::PaymentView};
 use crate::{
@@ -11,35 +9,49 @@ use crate::{
     http::{
         answer::Resource,
         extract::{
-            AdminCaller, Id, JsonBody, Operate, json::Json, members::justification,
-            query::RawPairs, read_fields,
+            AdminCaller, Id, JsonBody, Operate,
+            json::Json,
+            members::{MAX_REASON, MAX_TICKET},
+            query::RawPairs,
+            read_request, request,
+            rules::{Boolean, Choice, Note},
         },
         problem::Problem,
         trace::RequestContext,
     },
 };
 
-/// An operator's decision.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ResolveRequest {
-    /// `succeeded`, `failed` or `canceled`.
-    #[schema(example = "succeeded", pattern = "^(succeeded|failed|canceled)$")]
-    pub status: String,
-    /// Whether money had been taken and went back: with `canceled`, and only with it.
-    #[schema(nullable = false, example = false)]
-    pub money_returned: Option<bool>,
-    /// On what evidence. Kept for ever.
-    #[schema(
-        example = "Alipay support confirmed the charge",
-        min_length = 1,
-        max_length = 500
-    )]
-    pub reason: String,
-    /// Where the case is documented. Kept for ever.
-    #[schema(example = "OPS-4711", min_length = 1, max_length = 100)]
-    pub ticket: String,
+request! {
+    /// An operator's decision about a payment.
+    ResolvePaymentRequest {
+        /// `succeeded`, `failed` or `canceled`.
+        required status: Decided = STATUS, example "succeeded";
+        /// Whether money had been taken and went back: with `canceled`, and only with it.
+        optional money_returned: bool = Boolean, example false;
+        /// On what evidence. Kept for ever.
+        required reason: String = Note { max: MAX_REASON }, example "Alipay support confirmed the charge";
+        /// Where the case is documented. Kept for ever.
+        required ticket: String = Note { max: MAX_TICKET }, example "OPS-4711";
+    }
 }
+
+/// What an operator can say of a payment.
+#[derive(Clone, Copy)]
+pub(in crate::http) enum Decided {
+    Succeeded,
+    Failed,
+    Canceled,
+}
+
+const STATUS: Choice<Decided> = Choice {
+    code: "invalid_format",
+    values: &[Decided::Succeeded, Decided::Failed, Decided::Canceled],
+    name: |decided| match decided {
+        Decided::Succeeded => "succeeded",
+        Decided::Failed => "failed",
+        Decided::Canceled => "canceled",
+    },
+};
 
 /// Resolve a payment
 ///
@@ -60,7 +72,7 @@ pub struct ResolveRequest {
     params(
         ("id" = String, Path, description = "The payment's id.", example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
     ),
-    request_body(content = ResolveRequest, description = "The decision.", content_type = "application/json"),
+    request_body(content = ResolvePaymentRequest, description = "The decision.", content_type = "application/json"),
     responses(
         (status = 200, description = "The payment as decided.", body = PaymentView,
             headers(("ETag" = String, description = "The payment's version."))),
@@ -85,36 +97,22 @@ pub async fn resolve(
 }
 
 fn read(body: &Json) -> Result<(Resolution, Justification), Problem> {
-    read_fields(body, |reader| {
-        let status = reader.text("status");
-        reader.require("status");
-        let money_returned = reader.boolean("money_returned");
-        let justification = justification(reader);
-        let resolution = match (status?, money_returned) {
-            ("succeeded", None) => Resolution::Succeeded,
-            ("failed", None) => Resolution::Failed,
-            ("canceled", Some(money_returned)) => Resolution::Canceled { money_returned },
-            ("canceled", None) => {
-                reader.require("money_returned");
+    read_request(body, |request: ResolvePaymentRequest, faults| {
+        let resolution = match (request.status?, request.money_returned) {
+            (Decided::Succeeded, None) => Resolution::Succeeded,
+            (Decided::Failed, None) => Resolution::Failed,
+            (Decided::Canceled, Some(money_returned)) => Resolution::Canceled { money_returned },
+            (Decided::Canceled, None) => {
+                faults.require("money_returned");
                 return None;
             }
-            ("succeeded" | "failed", Some(_)) => {
-                reader.fault(
-                    "money_returned",
-                    "not_together",
-                    "belongs to the status `canceled` only",
-                );
-                return None;
-            }
-            _ => {
-                reader.fault(
-                    "status",
-                    "invalid_format",
-                    "must be succeeded, failed or canceled",
-                );
+            (Decided::Succeeded | Decided::Failed, Some(_)) => {
+                let detail = "belongs to the status `canceled` only";
+                faults.member("money_returned", "not_together", detail);
                 return None;
             }
         };
-        Some((resolution, justification?))
+        let (reason, ticket) = (request.reason?, request.ticket?);
+        Some((resolution, Justification { reason, ticket }))
     })
 }

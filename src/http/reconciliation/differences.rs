@@ -19,7 +19,8 @@ use crate::{
             AdminCaller, Id, JsonBody, Reconcile,
             members::MAX_REASON,
             query::{QueryReader, RawPairs},
-            read_fields,
+            read_request, request,
+            rules::Note,
         },
         paging::{Paging, cursor_after},
         problem::Problem,
@@ -36,17 +37,13 @@ pub struct DifferenceList {
     pub next_cursor: Option<String>,
 }
 
-/// Why a difference is no reason for alarm.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AcknowledgeRequest {
-    /// Why. Kept for ever.
-    #[schema(
-        example = "refunded in the portal by the shop manager",
-        min_length = 1,
-        max_length = 500
-    )]
-    pub reason: String,
+request! {
+    /// Why a difference is no reason for alarm.
+    AcknowledgeDifferenceRequest {
+        /// Why. Kept for ever.
+        required reason: String = Note { max: MAX_REASON },
+            example "refunded in the portal by the shop manager";
+    }
 }
 
 /// Reads the filters of a list of differences.
@@ -120,7 +117,7 @@ pub async fn list(
         ("id" = String, Path, description = "The reconciliation's id.", example = "rec_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
         ("difference_id" = String, Path, description = "The difference's id.", example = "dif_00000001000000018b6c7d8e9f0a1b2c"),
     ),
-    request_body(content = AcknowledgeRequest, description = "Why.", content_type = "application/json"),
+    request_body(content = AcknowledgeDifferenceRequest, description = "Why.", content_type = "application/json"),
     responses((status = 200, description = "The difference as it stands.", body = DifferenceView)),
 )]
 pub async fn acknowledge(
@@ -131,10 +128,8 @@ pub async fn acknowledge(
     JsonBody(body): JsonBody,
 ) -> Result<Json<DifferenceView>, Problem> {
     query.reader().finish()?;
-    let reason = read_fields(&body, |reader| {
-        let reason = reader.bounded_text("reason", MAX_REASON);
-        reader.require("reason");
-        reason.map(str::to_owned)
+    let reason = read_request(&body, |request: AcknowledgeDifferenceRequest, _| {
+        request.reason
     })?;
     let ids = path.ok().and_then(|Path((id, difference))| {
         Some((

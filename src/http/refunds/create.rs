@@ -1,71 +1,55 @@
 //! `POST /v1/payments/{id}/refunds`.
 
 use axum::{extract::State, http::StatusCode};
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde_json::json;
 
 use super::{location, represent, view::RefundView};
 use crate::{
     app::App,
     domain::{
-        id::PaymentId,
+        id::{MerchantReference, PaymentId},
         refunds::refund::{NewRefund, RefundMode},
         text::longest,
     },
     http::{
         answer::{Made, Resource},
         extract::{
-            Caller, Id, JsonBody, Key, ObjectReader, PreferWait, WriteRefunds,
+            Caller, Id, JsonBody, Key, PreferWait, WriteRefunds,
             json::Json,
-            members::{AmountRequest, amount, merchant_reference, text_for_alipay},
+            members::{AmountRequest, MERCHANT_REFERENCE},
             query::RawPairs,
-            read_fields,
+            read_request, request,
+            request::object,
+            rules::{AlipayText, Boolean, Choice, Rule as _},
         },
         problem::Problem,
         trace::RequestContext,
     },
 };
 
-// This type is the documentation; `read` does the reading.
-/// What to give back. An empty object gives back all that is left, at once.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreateRefundRequest {
-    /// How much; all that is left where it is left out.
-    #[schema(nullable = false)]
-    pub amount: Option<AmountRequest>,
-    /// `sync`: done in the call; fails where the merchant's balance at Alipay is too low. `async`:
-    /// accepted in the call, done in Alipay's nightly batch, and tried again while the balance is too
-    /// low.
-    #[schema(
-        nullable = false,
-        example = "sync",
-        pattern = "^(sync|async)$",
-        default = "sync"
-    )]
-    pub mode: Option<String>,
-    /// The caller's own number, unique among the merchant's refunds for ever.
-    #[schema(
-        nullable = false,
-        example = "RETURN-1001-1",
-        pattern = "^[A-Za-z0-9._-]{1,64}$",
-        min_length = 1,
-        max_length = 64
-    )]
-    pub merchant_reference: Option<String>,
-    /// Why, for Alipay and the books: at most 128 bytes in UTF-8, no `"` and no control characters.
-    #[schema(
-        nullable = false,
-        example = "one tea was cold",
-        min_length = 1,
-        max_length = 128,
-        pattern = r#"^[^"\u0000-\u001f\u007f]*$"#
-    )]
-    pub reason: Option<String>,
-    /// Refund even though a refund of the same amount is open, or was made within the last 60 seconds.
-    #[schema(nullable = false, example = false, default = false)]
-    pub allow_duplicate: Option<bool>,
+request! {
+    /// What to give back. An empty object gives back all that is left, at once.
+    CreateRefundRequest {
+        /// How much; all that is left where it is left out.
+        optional amount: AmountRequest = object::<AmountRequest>();
+        /// `sync`: done in the call; fails where the merchant's balance at Alipay is too low. `async`:
+        /// accepted in the call, done in Alipay's nightly batch, and tried again while the balance is too
+        /// low.
+        optional mode: RefundMode = MODE.with_default(|| json!("sync")), example "sync";
+        /// The caller's own number, unique among the merchant's refunds for ever.
+        optional merchant_reference: MerchantReference = MERCHANT_REFERENCE, example "RETURN-1001-1";
+        /// Why, for Alipay and the books: at most 128 bytes in UTF-8, no `"` and no control characters.
+        optional reason: String = AlipayText { max: longest::REFUND_REASON }, example "one tea was cold";
+        /// Refund even though a refund of the same amount is open, or was made within the last 60 seconds.
+        optional allow_duplicate: bool = Boolean.with_default(|| json!(false)), example false;
+    }
 }
+
+const MODE: Choice<RefundMode> = Choice {
+    code: "invalid_format",
+    values: RefundMode::ALL,
+    name: RefundMode::as_str,
+};
 
 /// Refund a payment
 ///
@@ -151,24 +135,15 @@ pub async fn create(
 }
 
 fn read(body: &Json) -> Result<NewRefund, Problem> {
-    read_fields(body, |reader| {
+    read_request(body, |request: CreateRefundRequest, _| {
         Some(NewRefund {
-            amount: amount(reader),
-            mode: mode(reader),
-            merchant_reference: merchant_reference(reader),
-            reason: text_for_alipay(reader, "reason", longest::REFUND_REASON),
-            allow_duplicate: reader.boolean("allow_duplicate"),
+            amount: request.amount.and_then(|amount| amount.money()),
+            mode: request.mode,
+            merchant_reference: request.merchant_reference,
+            reason: request.reason,
+            allow_duplicate: request.allow_duplicate,
         })
     })
-}
-
-/// The mode; none where it is left out, or faulty, which is reported.
-fn mode(reader: &mut ObjectReader) -> Option<RefundMode> {
-    let mode = RefundMode::from_name(reader.text("mode")?);
-    if mode.is_none() {
-        reader.fault("mode", "invalid_format", "must be sync or async");
-    }
-    mode
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 //! `POST /v1/refunds/{id}/resolve`: an operator decides what Alipay never told.
 
 use axum::extract::State;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::{represent, view::RefundView};
 use crate::{
@@ -11,32 +9,38 @@ use crate::{
     http::{
         answer::Resource,
         extract::{
-            AdminCaller, Id, JsonBody, Operate, json::Json, members::justification,
-            query::RawPairs, read_fields,
+            AdminCaller, Id, JsonBody, Operate,
+            json::Json,
+            members::{MAX_REASON, MAX_TICKET},
+            query::RawPairs,
+            read_request, request,
+            rules::{Choice, Note},
         },
         problem::Problem,
         trace::RequestContext,
     },
 };
 
-/// An operator's decision about a refund.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ResolveRefundRequest {
-    /// `succeeded` or `failed`; `failed` makes the amount refundable again.
-    #[schema(example = "succeeded", pattern = "^(succeeded|failed)$")]
-    pub status: String,
-    /// On what evidence. Kept for ever.
-    #[schema(
-        example = "the settlement file shows the refund",
-        min_length = 1,
-        max_length = 500
-    )]
-    pub reason: String,
-    /// Where the case is documented. Kept for ever.
-    #[schema(example = "OPS-4712", min_length = 1, max_length = 100)]
-    pub ticket: String,
+request! {
+    /// An operator's decision about a refund.
+    ResolveRefundRequest {
+        /// `succeeded` or `failed`; `failed` makes the amount refundable again.
+        required status: RefundResolution = STATUS, example "succeeded";
+        /// On what evidence. Kept for ever.
+        required reason: String = Note { max: MAX_REASON }, example "the settlement file shows the refund";
+        /// Where the case is documented. Kept for ever.
+        required ticket: String = Note { max: MAX_TICKET }, example "OPS-4712";
+    }
 }
+
+const STATUS: Choice<RefundResolution> = Choice {
+    code: "invalid_format",
+    values: &[RefundResolution::Succeeded, RefundResolution::Failed],
+    name: |resolution| match resolution {
+        RefundResolution::Succeeded => "succeeded",
+        RefundResolution::Failed => "failed",
+    },
+};
 
 /// Resolve a refund
 ///
@@ -80,18 +84,8 @@ pub async fn resolve(
 }
 
 fn read(body: &Json) -> Result<(RefundResolution, Justification), Problem> {
-    read_fields(body, |reader| {
-        let status = reader.text("status");
-        reader.require("status");
-        let justification = justification(reader);
-        let resolution = match status? {
-            "succeeded" => RefundResolution::Succeeded,
-            "failed" => RefundResolution::Failed,
-            _ => {
-                reader.fault("status", "invalid_format", "must be succeeded or failed");
-                return None;
-            }
-        };
-        Some((resolution, justification?))
+    read_request(body, |request: ResolveRefundRequest, _| {
+        let (reason, ticket) = (request.reason?, request.ticket?);
+        Some((request.status?, Justification { reason, ticket }))
     })
 }
