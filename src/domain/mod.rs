@@ -22,6 +22,9 @@ macro_rules! stored_names {
             /// Every value.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
+            /// Every name.
+            pub const NAMES: &'static [&'static str] = &[$($name),+];
+
             /// The name in JSON, SQL, metrics and logs.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }

@@ -13,7 +13,10 @@ use super::{
     payments::draft::barcode_code,
     problem::Problem,
 };
-use crate::domain::payments::barcode::Barcode;
+use crate::{
+    domain::payments::barcode::Barcode,
+    http::refusals::{self, refusals},
+};
 
 request! {
     /// A scanned code.
@@ -38,7 +41,10 @@ pub struct Inspection {
     #[schema(example = true)]
     pub acceptable: bool,
     /// Whose code it looks like: `alipay`, `other` (another wallet) or `unknown`.
-    #[schema(example = "alipay")]
+    #[schema(
+        example = "alipay",
+        extensions(("x-extensible-enum" = json!(["alipay", "other", "unknown"])))
+    )]
     pub family: &'static str,
     /// Its length without white space, in characters.
     #[schema(example = 18)]
@@ -55,6 +61,11 @@ pub struct Inspection {
     pub detail: Option<String>,
 }
 
+refusals! {
+    InspectRefusals:
+        [refusals::missing_member("/barcode")],
+}
+
 /// Inspect a scanned code
 ///
 /// Says whether Alipay would take a code, without asking Alipay and without keeping anything: for a
@@ -66,7 +77,7 @@ pub struct Inspection {
     operation_id = "inspect_barcode",
     security(("api_key" = ["payments:read"])),
     request_body(content = InspectBarcodeRequest, description = "The scanned code.", content_type = "application/json"),
-    responses((status = 200, description = "What the code is.", body = Inspection)),
+    responses(InspectRefusals, (status = 200, description = "What the code is.", body = Inspection)),
 )]
 pub async fn inspect(
     _: Caller<ReadPayments>,

@@ -13,7 +13,7 @@ use super::{
     HttpState,
     problem::{Kind, Problem},
 };
-use crate::app::Availability;
+use crate::{app::Availability, http::refusals::refusals};
 
 /// A health answer.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -47,6 +47,11 @@ pub async fn live() -> Json<Health> {
     })
 }
 
+refusals! {
+    ReadyRefusals:
+        [Problem::new(Kind::NotReady, "not ready: database")],
+}
+
 /// Readiness
 ///
 /// Whether the database answers, its schema is current, and the follow-up workers run; false from
@@ -57,7 +62,7 @@ pub async fn live() -> Json<Health> {
     path = "/health/ready",
     tag = "service",
     operation_id = "get_readiness",
-    responses((status = 200, description = "This replica can serve.", body = Health)),
+    responses(ReadyRefusals, (status = 200, description = "This replica can serve.", body = Health)),
 )]
 pub async fn ready(State(state): State<HttpState>) -> Result<Json<Health>, Problem> {
     if state.draining.is_on() {

@@ -13,12 +13,14 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | [`router`] | routes and the middleware stack |
+//! | [`routes`] | every route |
+//! | [`router`] | the middleware stack |
 //! | [`payments`], [`refunds`], [`barcodes`], [`follow_ups`], [`registrations`], [`merchants`], [`access`], [`audit`], [`health`] | handlers and what they answer |
 //! | [`notifications`] | what Alipay posts to us |
 //! | [`extract`] | requests into types; rejections become problems |
 //! | [`answer`], [`paging`] | what answers have in common: versions, money, time; pages of a list |
 //! | [`problem`] | the status table |
+//! | [`refusals`] | what each operation refuses, for the document |
 //! | [`trace`], [`metrics`] | one span and one wide event per request; what is counted |
 //! | [`openapi`] | the document, from the code |
 //! | [`drain`] | the rest of an upload that is refused |
@@ -44,8 +46,10 @@ pub mod payments;
 pub mod problem;
 pub mod reconciliation;
 pub mod refunds;
+pub mod refusals;
 pub mod registrations;
 pub mod router;
+pub mod routes;
 pub mod serve;
 pub mod trace;
 

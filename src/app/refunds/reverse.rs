@@ -51,6 +51,9 @@ pub enum ReversalAction {
 }
 
 impl ReversalAction {
+    /// Every action.
+    pub const ALL: [Self; 3] = [Self::Cancel, Self::Refund, Self::None];
+
     /// The name in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -71,6 +74,9 @@ pub enum Fee {
 }
 
 impl Fee {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Returned, Self::ByContract];
+
     /// The name in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -473,6 +473,15 @@ pub struct InvalidTransition {
 }
 
 impl PaymentState {
+    /// Every public name.
+    pub const STATUSES: [&'static str; 5] = [
+        "processing",
+        "succeeded",
+        "failed",
+        "canceled",
+        "unresolved",
+    ];
+
     /// The public name: `processing`, `succeeded`, `failed`, `canceled`, `unresolved`.
     pub const fn status(&self) -> &'static str {
         match self {

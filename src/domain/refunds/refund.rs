@@ -287,6 +287,9 @@ impl RefundEvent {
 }
 
 impl RefundState {
+    /// Every public name.
+    pub const STATUSES: [&'static str; 4] = ["pending", "succeeded", "failed", "unresolved"];
+
     /// The public name: `pending`, `succeeded`, `failed`, `unresolved`.
     pub const fn status(&self) -> &'static str {
         match self {

@@ -16,7 +16,8 @@ use crate::{
     domain::{
         access::{
             api_key::{
-                ApiKey, ApiKeyFilter, MAX_NAME, MAX_OVERLAP_SECONDS, NewApiKey, Rotated, Rotation,
+                ApiKey, ApiKeyFilter, ApiKeyStatus, MAX_NAME, MAX_OVERLAP_SECONDS, NewApiKey,
+                Rotated, Rotation,
             },
             principal::{Identity, Scope, TenantScope},
         },
@@ -33,6 +34,7 @@ use crate::{
         },
         paging::{Paging, cursor_after},
         problem::Problem,
+        refusals::{self, refusals},
     },
 };
 
@@ -116,7 +118,10 @@ pub struct ApiKeyView {
     #[schema(example = json!(["payments:write", "payments:read"]))]
     pub scopes: Vec<&'static str>,
     /// `active`, `expired` or `revoked`.
-    #[schema(example = "active")]
+    #[schema(
+        example = "active",
+        extensions(("x-extensible-enum" = json!(ApiKeyStatus::NAMES)))
+    )]
     pub status: &'static str,
     /// When it was made.
     #[schema(format = DateTime, example = "2026-11-22T04:00:00.000Z")]
@@ -179,6 +184,14 @@ pub struct ApiKeyList {
     pub next_cursor: Option<String>,
 }
 
+refusals! {
+    CreateRefusals:
+        [
+            Problem::operator_required(),
+            refusals::missing_member("/scopes"),
+        ],
+}
+
 /// Make an API key
 ///
 /// The answer shows the key itself, once. It works at once, everywhere. A repeat makes another key:
@@ -191,6 +204,7 @@ pub struct ApiKeyList {
     security(("api_key" = ["admin"])),
     request_body(content = CreateApiKeyRequest, description = "The key.", content_type = "application/json"),
     responses(
+        CreateRefusals,
         (status = 201, description = "The key, with the key itself.", body = ApiKeyWithSecretView,
             headers(("Location" = String, description = "Where it can be read."))),
     ),
@@ -246,6 +260,11 @@ pub async fn list(
     }))
 }
 
+refusals! {
+    ReadRefusals:
+        [Problem::api_key_not_found()],
+}
+
 /// Read an API key
 ///
 /// Everything but the key itself.
@@ -256,7 +275,7 @@ pub async fn list(
     operation_id = "get_api_key",
     security(("api_key" = ["admin"])),
     params(("id" = String, Path, description = "The key's id.", example = "key_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
-    responses((status = 200, description = "The key.", body = ApiKeyView)),
+    responses(ReadRefusals, (status = 200, description = "The key.", body = ApiKeyView)),
 )]
 pub async fn read(
     State(app): State<App>,
@@ -272,6 +291,11 @@ pub async fn read(
     Ok(JsonAnswer(ApiKeyView::from(&key)))
 }
 
+refusals! {
+    RevokeRefusals:
+        [Problem::api_key_not_found()],
+}
+
 /// Revoke an API key
 ///
 /// Refused at once by the replica that answers, within ten seconds by the others. For good: a
@@ -283,7 +307,7 @@ pub async fn read(
     operation_id = "revoke_api_key",
     security(("api_key" = ["admin"])),
     params(("id" = String, Path, description = "The key's id.", example = "key_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
-    responses((status = 200, description = "The key, revoked.", body = ApiKeyView)),
+    responses(RevokeRefusals, (status = 200, description = "The key, revoked.", body = ApiKeyView)),
 )]
 pub async fn revoke(
     State(app): State<App>,
@@ -299,6 +323,19 @@ pub async fn revoke(
     Ok(JsonAnswer(ApiKeyView::from(&key)))
 }
 
+refusals! {
+    RotateRefusals:
+        [
+            Problem::api_key_not_found(),
+            Problem::api_key_not_active(),
+            refusals::invalid_member(
+                "/overlap_seconds",
+                "out_of_range",
+                "must be an integer from 0 to 2592000",
+            ),
+        ],
+}
+
 /// Rotate an API key
 ///
 /// Makes a new key with the same name, scopes and owner; the old one is accepted for
@@ -312,6 +349,7 @@ pub async fn revoke(
     params(("id" = String, Path, description = "The old key's id.", example = "key_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
     request_body(content = RotateApiKeyRequest, description = "How long both are accepted.", content_type = "application/json"),
     responses(
+        RotateRefusals,
         (status = 201, description = "The new key, with the key itself.", body = ApiKeyWithSecretView,
             headers(("Location" = String, description = "Where it can be read."))),
     ),

@@ -1,7 +1,7 @@
 //! Requests, each declared once: what is declared is what is read, and what the OpenAPI document says.
 //!
 //! Reading a request straight into a struct with `serde` stops at the first fault and knows nothing of
-//! the document. [`request!`] declares the members with their [`Rule`]s in place of that. A member that
+//! the document. `request!` declares the members with their rules in place of that. A member that
 //! is declared and not used is a warning of the compiler.
 
 use serde_json::{Map, Value, json};
@@ -10,7 +10,7 @@ use utoipa::openapi::{RefOr, Schema};
 use super::{fields::Faults, fields::ObjectReader, json::Json, rules::Rule};
 use crate::http::problem::Problem;
 
-/// A JSON object as a request may have it. Made by [`request!`].
+/// A JSON object as a request may have it. Made by `request!`.
 pub(in crate::http) trait Request {
     /// The members, in the order in which their faults are told.
     const MEMBERS: &'static [&'static str];

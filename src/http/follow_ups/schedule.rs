@@ -23,6 +23,7 @@ use crate::{
         },
         paging::{Paging, cursor_after},
         problem::Problem,
+        refusals::{self, refusals},
     },
 };
 
@@ -101,6 +102,11 @@ pub async fn list(
     }))
 }
 
+refusals! {
+    RunRefusals:
+        [Problem::follow_up_not_found()],
+}
+
 /// Run a follow-up now
 ///
 /// Also puts a parked or abandoned row back on the schedule.
@@ -111,7 +117,7 @@ pub async fn list(
     operation_id = "run_follow_up",
     security(("api_key" = ["operations"])),
     params(("id" = String, Path, description = "The follow-up's id.", example = "fup_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
-    responses((status = 200, description = "The row, due now.", body = FollowUpView)),
+    responses(RunRefusals, (status = 200, description = "The row, due now.", body = FollowUpView)),
 )]
 pub async fn run(
     State(app): State<App>,
@@ -121,6 +127,14 @@ pub async fn run(
 ) -> Result<JsonAnswer<FollowUpView>, Problem> {
     query.reader().finish()?;
     steer(&app, &identity, id, FollowUpAction::Run).await
+}
+
+refusals! {
+    SnoozeRefusals:
+        [
+            Problem::follow_up_not_found(),
+            refusals::missing_member("/until"),
+        ],
 }
 
 /// Snooze a follow-up
@@ -134,7 +148,7 @@ pub async fn run(
     security(("api_key" = ["operations"])),
     params(("id" = String, Path, description = "The follow-up's id.", example = "fup_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
     request_body(content = SnoozeFollowUpRequest, description = "Until when.", content_type = "application/json"),
-    responses((status = 200, description = "The row, due then.", body = FollowUpView)),
+    responses(SnoozeRefusals, (status = 200, description = "The row, due then.", body = FollowUpView)),
 )]
 pub async fn snooze(
     State(app): State<App>,
@@ -146,6 +160,14 @@ pub async fn snooze(
     query.reader().finish()?;
     let until = read_request(&body, |request: SnoozeFollowUpRequest, _| request.until)?;
     steer(&app, &identity, id, FollowUpAction::Snooze(until)).await
+}
+
+refusals! {
+    AbandonRefusals:
+        [
+            Problem::follow_up_not_found(),
+            refusals::missing_member("/reason"),
+        ],
 }
 
 /// Abandon a follow-up
@@ -160,7 +182,7 @@ pub async fn snooze(
     security(("api_key" = ["operations"])),
     params(("id" = String, Path, description = "The follow-up's id.", example = "fup_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
     request_body(content = AbandonFollowUpRequest, description = "Why.", content_type = "application/json"),
-    responses((status = 200, description = "The row, parked.", body = FollowUpView)),
+    responses(AbandonRefusals, (status = 200, description = "The row, parked.", body = FollowUpView)),
 )]
 pub async fn abandon(
     State(app): State<App>,

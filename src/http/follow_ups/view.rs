@@ -3,7 +3,10 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{domain::follow_ups::schedule::FollowUp, http::answer::timestamp};
+use crate::{
+    domain::follow_ups::schedule::{FollowUp, Subject},
+    http::answer::timestamp,
+};
 
 /// One row of the durable schedule: the gateway's obligation to ask about a payment, a refund or the registration of a shop again.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -22,7 +25,10 @@ pub struct FollowUpView {
     #[schema(example = "follow_up")]
     pub object: &'static str,
     /// What it is about: `payment`, `refund` or `registration`.
-    #[schema(example = "payment")]
+    #[schema(
+        example = "payment",
+        extensions(("x-extensible-enum" = json!(Subject::KINDS)))
+    )]
     pub kind: &'static str,
     /// The payment, the refund or the registration it is about.
     #[schema(example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")]

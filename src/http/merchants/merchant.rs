@@ -31,6 +31,7 @@ use crate::{
         },
         paging::{Paging, cursor_after},
         problem::Problem,
+        refusals::{self, refusals},
     },
 };
 
@@ -69,7 +70,10 @@ pub struct MerchantView {
     #[schema(example = "Harbour Tea")]
     pub name: String,
     /// `active`, or `disabled`: it takes no payments; refunds, cancels and reads go on.
-    #[schema(example = "active")]
+    #[schema(
+        example = "active",
+        extensions(("x-extensible-enum" = json!(["active", "disabled"])))
+    )]
     pub status: &'static str,
     /// The Alipay account that is paid.
     #[schema(example = "2088000000000001")]
@@ -164,6 +168,15 @@ pub struct MerchantList {
     pub next_cursor: Option<String>,
 }
 
+refusals! {
+    CreateRefusals:
+        [
+            Problem::operator_required(),
+            Problem::merchant_exists(refusals::merchant_id()),
+            refusals::missing_member("/external_id"),
+        ],
+}
+
 /// Make a merchant
 ///
 /// With its default store, so that it can take payments at once; it has no API key yet. A repeat of the
@@ -176,6 +189,7 @@ pub struct MerchantList {
     security(("api_key" = ["admin"])),
     request_body(content = CreateMerchantRequest, description = "The merchant.", content_type = "application/json"),
     responses(
+        CreateRefusals,
         (status = 201, description = "The merchant.", body = MerchantView,
             headers(("Location" = String, description = "Where it can be read."), ("ETag" = String, description = "Its version."))),
         (status = 200, description = "The merchant that the same request made earlier.", body = MerchantView,
@@ -248,6 +262,11 @@ pub async fn list(
     }))
 }
 
+refusals! {
+    ReadRefusals:
+        [Problem::merchant_not_found()],
+}
+
 /// Read a merchant
 ///
 /// A merchant's key reads its own.
@@ -258,7 +277,7 @@ pub async fn list(
     operation_id = "get_merchant",
     security(("api_key" = ["admin"])),
     params(("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d")),
-    responses((status = 200, description = "The merchant.", body = MerchantView,
+    responses(ReadRefusals, (status = 200, description = "The merchant.", body = MerchantView,
         headers(("ETag" = String, description = "Its version.")))),
 )]
 pub async fn read(
@@ -271,6 +290,19 @@ pub async fn read(
     let merchant = app.merchant(identity.tenant_scope, id).await?;
     let merchant = merchant.ok_or_else(Problem::merchant_not_found)?;
     Ok(represent(&merchant))
+}
+
+refusals! {
+    UpdateRefusals:
+        [
+            Problem::merchant_not_found(),
+            Problem::operator_required(),
+            refusals::invalid_member(
+                "/limits/max_refund_minor",
+                "out_of_range",
+                "must be an integer from 0 to 10000000000",
+            ),
+        ],
 }
 
 /// Update a merchant
@@ -289,7 +321,7 @@ pub async fn read(
         ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that you read.", example = "\"1\""),
     ),
     request_body(content = UpdateMerchantRequest, description = "What to change.", content_type = "application/json"),
-    responses((status = 200, description = "The merchant as it is now.", body = MerchantView,
+    responses(UpdateRefusals, (status = 200, description = "The merchant as it is now.", body = MerchantView,
         headers(("ETag" = String, description = "Its version.")))),
 )]
 pub async fn update(
@@ -312,6 +344,15 @@ pub async fn update(
     Ok(represent(&merchant))
 }
 
+refusals! {
+    DisableRefusals:
+        [
+            Problem::merchant_not_found(),
+            Problem::operator_required(),
+            refusals::missing_member("/reason"),
+        ],
+}
+
 /// Disable a merchant
 ///
 /// It takes no payments from now on; whatever returns money, and all reads, go on. Works at once on the
@@ -324,7 +365,7 @@ pub async fn update(
     security(("api_key" = ["admin"])),
     params(("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d")),
     request_body(content = DisableMerchantRequest, description = "Why.", content_type = "application/json"),
-    responses((status = 200, description = "The merchant, disabled.", body = MerchantView,
+    responses(DisableRefusals, (status = 200, description = "The merchant, disabled.", body = MerchantView,
         headers(("ETag" = String, description = "Its version.")))),
 )]
 pub async fn disable(
@@ -342,6 +383,15 @@ pub async fn disable(
     switch(&app, id, MerchantAct::Disabled, &by).await
 }
 
+refusals! {
+    EnableRefusals:
+        [
+            Problem::merchant_not_found(),
+            Problem::operator_required(),
+            refusals::missing_member("/reason"),
+        ],
+}
+
 /// Enable a merchant
 ///
 /// It takes payments again. For the operator.
@@ -353,7 +403,7 @@ pub async fn disable(
     security(("api_key" = ["admin"])),
     params(("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d")),
     request_body(content = EnableMerchantRequest, description = "Why.", content_type = "application/json"),
-    responses((status = 200, description = "The merchant, active.", body = MerchantView,
+    responses(EnableRefusals, (status = 200, description = "The merchant, active.", body = MerchantView,
         headers(("ETag" = String, description = "Its version.")))),
 )]
 pub async fn enable(

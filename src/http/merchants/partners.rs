@@ -13,6 +13,7 @@ use crate::{
         answer::timestamp,
         extract::{AdminCaller, Administer, query::RawPairs},
         problem::Problem,
+        refusals::refusals,
     },
 };
 
@@ -89,7 +90,10 @@ pub struct RefusalView {
 #[schema(as = PartnerKey)]
 pub struct KeyView {
     /// `own`: signs what we send; `alipay`: verifies what Alipay sends; `shared`: both (`MD5`).
-    #[schema(example = "own")]
+    #[schema(
+        example = "own",
+        extensions(("x-extensible-enum" = json!(["own", "alipay", "shared"])))
+    )]
     pub role: &'static str,
     /// SHA-256 of the public key (SubjectPublicKeyInfo), in hexadecimal; `null` of a shared key.
     #[schema(
@@ -108,7 +112,10 @@ pub struct KeyView {
     pub not_after: Option<String>,
     /// `active`: signs, or is accepted; `next`: will be; `valid`: could sign, but a newer one does;
     /// `expired`: not any more.
-    #[schema(example = "active")]
+    #[schema(
+        example = "active",
+        extensions(("x-extensible-enum" = json!(["active", "valid", "next", "expired"])))
+    )]
     pub state: &'static str,
 }
 
@@ -146,6 +153,11 @@ pub struct LimitsView {
     pub max_refunded_per_day_minor: Option<i64>,
 }
 
+refusals! {
+    ListRefusals:
+        [Problem::operator_required()],
+}
+
 /// List Alipay accounts
 ///
 /// What the configuration of the replica that answers holds: keys by their fingerprints, never the
@@ -156,7 +168,7 @@ pub struct LimitsView {
     tag = "administration",
     operation_id = "list_partners",
     security(("api_key" = ["admin"])),
-    responses((status = 200, description = "The accounts.", body = PartnerList)),
+    responses(ListRefusals, (status = 200, description = "The accounts.", body = PartnerList)),
 )]
 pub async fn list(
     State(app): State<App>,

@@ -19,6 +19,7 @@ use crate::{
         },
         paging::{Paging, cursor_after_name},
         problem::Problem,
+        refusals::{self, refusals},
     },
 };
 
@@ -45,7 +46,10 @@ pub struct StoreView {
     #[schema(required = true, example = json!(null))]
     pub industry: Option<String>,
     /// `active`, or `disabled`: it takes no payments.
-    #[schema(example = "active")]
+    #[schema(
+        example = "active",
+        extensions(("x-extensible-enum" = json!(["active", "disabled"])))
+    )]
     pub status: &'static str,
     /// Since when it takes no payments.
     #[schema(required = true, format = DateTime, example = json!(null))]
@@ -85,6 +89,15 @@ pub struct StoreList {
     pub next_cursor: Option<String>,
 }
 
+refusals! {
+    CreateRefusals:
+        [
+            Problem::merchant_not_found(),
+            Problem::store_exists(),
+            refusals::missing_member("/store_id"),
+        ],
+}
+
 /// Make a store
 ///
 /// Payments may name it at once. A repeat of the same request answers `200`. A merchant's key makes
@@ -98,6 +111,7 @@ pub struct StoreList {
     params(("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d")),
     request_body(content = CreateStoreRequest, description = "The store.", content_type = "application/json"),
     responses(
+        CreateRefusals,
         (status = 201, description = "The store.", body = StoreView, headers(("ETag" = String, description = "Its version."))),
         (status = 200, description = "The store that the same request made earlier.", body = StoreView,
             headers(("ETag" = String, description = "Its version."))),
@@ -125,6 +139,11 @@ pub async fn create(
     }
 }
 
+refusals! {
+    ListRefusals:
+        [Problem::merchant_not_found()],
+}
+
 /// List stores
 ///
 /// The merchant's stores by their ids, those that take no payments too.
@@ -139,7 +158,7 @@ pub async fn create(
         ("limit" = Option<i32>, Query, minimum = 1, maximum = 200, description = "Most items on the page; 50 where it is left out."),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
     ),
-    responses((status = 200, description = "A page.", body = StoreList)),
+    responses(ListRefusals, (status = 200, description = "A page.", body = StoreList)),
 )]
 pub async fn list(
     State(app): State<App>,
@@ -158,6 +177,11 @@ pub async fn list(
     }))
 }
 
+refusals! {
+    ReadRefusals:
+        [Problem::merchant_not_found(), Problem::store_not_found()],
+}
+
 /// Read a store
 ///
 /// A merchant's key reads its own.
@@ -171,7 +195,7 @@ pub async fn list(
         ("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d"),
         ("store_id" = String, Path, description = "The store's id.", example = "ST02"),
     ),
-    responses((status = 200, description = "The store.", body = StoreView, headers(("ETag" = String, description = "Its version.")))),
+    responses(ReadRefusals, (status = 200, description = "The store.", body = StoreView, headers(("ETag" = String, description = "Its version.")))),
 )]
 pub async fn read(
     State(app): State<App>,
@@ -183,6 +207,15 @@ pub async fn read(
     within_reach(&overseer, id)?;
     let store = app.merchant_store(id, &store_id).await?;
     Ok(represent(&store.ok_or_else(Problem::store_not_found)?))
+}
+
+refusals! {
+    UpdateRefusals:
+        [
+            Problem::merchant_not_found(),
+            Problem::store_not_found(),
+            refusals::invalid_member("/name", "required", "must not be null"),
+        ],
 }
 
 /// Update a store
@@ -201,7 +234,7 @@ pub async fn read(
         ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that you read.", example = "\"1\""),
     ),
     request_body(content = UpdateStoreRequest, description = "What to change.", content_type = "application/json"),
-    responses((status = 200, description = "The store as it is now.", body = StoreView, headers(("ETag" = String, description = "Its version.")))),
+    responses(UpdateRefusals, (status = 200, description = "The store as it is now.", body = StoreView, headers(("ETag" = String, description = "Its version.")))),
 )]
 pub async fn update(
     State(app): State<App>,

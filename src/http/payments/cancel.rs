@@ -12,8 +12,12 @@ use utoipa::ToSchema;
 
 use super::{location, represent, view::PaymentView};
 use crate::{
-    app::{App, Canceled, Known},
+    app::{
+        App, Canceled, Known,
+        error::{Alternative, Error},
+    },
     domain::{
+        follow_ups::schedule::Subject,
         id::{MerchantReference, PaymentId},
         idempotency::IdempotencyKey,
         payments::payment::Payment,
@@ -24,6 +28,7 @@ use crate::{
             members::MERCHANT_REFERENCE, query::RawPairs, read_request, request, rules::Form,
         },
         problem::Problem,
+        refusals::{self, refusals},
         trace::RequestContext,
     },
 };
@@ -75,6 +80,36 @@ pub enum CanceledView {
     BeforeCreation(TombstoneView),
 }
 
+/// What Alipay, an operator or the payment's state says against a cancel.
+fn refusals_of_cancel() -> [Error; 4] {
+    [
+        Error::CancelWindowClosed {
+            payment_id: refusals::payment_id(),
+            alternative: Alternative::Refund,
+            was_sent: true,
+        },
+        Error::CancelRefused {
+            payment_id: refusals::payment_id(),
+            code: Some("REASON_TRADE_BEEN_FREEZEN".to_owned()),
+            reason: "Alipay has frozen the payment.".to_owned(),
+        },
+        Error::CancelWithdrawn {
+            payment_id: refusals::payment_id(),
+        },
+        Error::InvalidState {
+            subject: Subject::Payment(refusals::payment_id()),
+            detail: "a payment with a refund cannot be canceled; refund the rest",
+        },
+    ]
+}
+
+refusals! {
+    CancelRefusals:
+        [Problem::payment_not_found()],
+        refusals::begins_work(),
+        refusals_of_cancel(),
+}
+
 /// Cancel a payment
 ///
 /// Closes a payment that is not paid yet, or returns the money of one that is, in full and with
@@ -92,6 +127,7 @@ pub enum CanceledView {
             description = "`wait=N`: for how many seconds (0–60, default 5) the answer may be held while the cancel is under way."),
     ),
     responses(
+        CancelRefusals,
         (status = 200, description = "The payment is canceled; `status_reason` and `money_returned` say what that meant.", body = PaymentView,
             headers(("ETag" = String, description = "The payment's version."))),
         (status = 202, description = "The cancel is under way; read the payment until it ends.", body = PaymentView,
@@ -119,6 +155,17 @@ pub async fn cancel(
     Ok(answer(&payment))
 }
 
+refusals! {
+    CancelByReferenceRefusals:
+        refusals::begins_work(),
+        refusals_of_cancel(),
+        [refusals::invalid_member(
+            "/merchant_reference",
+            "required",
+            "give exactly one of merchant_reference and idempotency_key",
+        )],
+}
+
 /// Cancel by reference or key
 ///
 /// For a till that never got its answer. Where such a payment exists, this cancels it. Where none
@@ -135,6 +182,7 @@ pub async fn cancel(
     ),
     request_body(content = CancelByReferenceRequest, description = "What is known.", content_type = "application/json"),
     responses(
+        CancelByReferenceRefusals,
         (status = 200, description = "Canceled, or never created and now never to be.", body = CanceledView),
         (status = 202, description = "The cancel is under way; read the payment until it ends.", body = PaymentView,
             headers(

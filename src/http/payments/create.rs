@@ -4,8 +4,9 @@ use axum::{extract::State, http::StatusCode};
 
 use super::{draft::CreatePaymentRequest, location, represent, view::PaymentView};
 use crate::{
-    app::App,
+    app::{App, error::Error},
     domain::{
+        follow_ups::schedule::Subject,
         id::MerchantId,
         merchants::rules::{Breach, Shop},
     },
@@ -16,9 +17,34 @@ use crate::{
             request::read_members,
         },
         problem::{Kind, Problem},
+        refusals::{self, refusals},
         trace::RequestContext,
     },
 };
+
+refusals! {
+    CreateRefusals:
+        refusals::begins_work(),
+        refusals::needs_account(),
+        [
+            refusals::not_configured(),
+            Error::CanceledBeforeCreation,
+            Error::MerchantReferenceConflict {
+                subject: Subject::Payment(refusals::payment_id()),
+            },
+            Error::SuspectedDuplicate {
+                subject: Subject::Payment(refusals::payment_id()),
+            },
+            Error::IdempotencyKeyReused {
+                subject: Subject::Payment(refusals::payment_id()),
+                fields: vec!["amount".to_owned()],
+            },
+        ],
+        [
+            Problem::merchant_disabled(),
+            refusals::missing_member("/barcode"),
+        ],
+}
 
 /// Take a payment
 ///
@@ -46,6 +72,7 @@ use crate::{
     ),
     request_body(content = CreatePaymentRequest, description = "What to charge.", content_type = "application/json"),
     responses(
+        CreateRefusals,
         (status = 201, description = "A new payment that is final: paid, refused or closed.", body = PaymentView,
             headers(
                 ("Location" = String, description = "Where to read the payment."),

@@ -9,9 +9,15 @@ use crate::{
     http::{
         extract::{Caller, Conditional, Id, ReadPayments},
         problem::Problem,
+        refusals::refusals,
         trace::RequestContext,
     },
 };
+
+refusals! {
+    ReadRefusals:
+        [Problem::payment_not_found()],
+}
 
 /// Read a payment
 ///
@@ -31,6 +37,7 @@ use crate::{
         ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the version already known.", example = "\"2\""),
     ),
     responses(
+        ReadRefusals,
         (status = 200, description = "The payment.", body = PaymentView,
             headers(("ETag" = String, description = "The payment's version."))),
         (status = 304, description = "The payment still has the version of `If-None-Match`.",

@@ -5,14 +5,23 @@ use axum::extract::State;
 use super::{represent, view::PaymentView};
 use crate::{
     app::App,
-    domain::id::PaymentId,
+    domain::{follow_ups::schedule::Subject, id::PaymentId},
     http::{
         answer::Resource,
         extract::{Caller, Id, WritePayments, query::RawPairs},
         problem::Problem,
+        refusals::{self, refusals},
         trace::RequestContext,
     },
 };
+
+refusals! {
+    RefreshRefusals:
+        [Problem::payment_not_found()],
+        refusals::begins_work(),
+        refusals::needs_alipay(),
+        [refusals::silence(Subject::Payment(refusals::payment_id()))],
+}
 
 /// Ask Alipay now
 ///
@@ -28,6 +37,7 @@ use crate::{
         ("id" = String, Path, description = "The payment's id.", example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
     ),
     responses(
+        RefreshRefusals,
         (status = 200, description = "The payment, with what Alipay said just now.", body = PaymentView,
             headers(("ETag" = String, description = "The payment's version."))),
     ),

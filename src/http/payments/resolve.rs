@@ -4,8 +4,8 @@ use axum::extract::State;
 
 use super::{represent, view::PaymentView};
 use crate::{
-    app::{App, Justification},
-    domain::{id::PaymentId, payments::payment::Resolution},
+    app::{App, Justification, error::Error},
+    domain::{follow_ups::schedule::Subject, id::PaymentId, payments::payment::Resolution},
     http::{
         answer::Resource,
         extract::{
@@ -17,6 +17,7 @@ use crate::{
             rules::{Boolean, Choice, Note},
         },
         problem::Problem,
+        refusals::{self, refusals},
         trace::RequestContext,
     },
 };
@@ -53,6 +54,18 @@ const STATUS: Choice<Decided> = Choice {
     },
 };
 
+refusals! {
+    ResolveRefusals:
+        [Error::InvalidState {
+            subject: Subject::Payment(refusals::payment_id()),
+            detail: "only an unresolved payment can be resolved",
+        }],
+        [
+            Problem::payment_not_found(),
+            refusals::missing_member("/reason"),
+        ],
+}
+
 /// Resolve a payment
 ///
 /// Decides a payment that `GET /v1/unresolved` lists on evidence from outside, for example Alipay's support
@@ -74,6 +87,7 @@ const STATUS: Choice<Decided> = Choice {
     ),
     request_body(content = ResolvePaymentRequest, description = "The decision.", content_type = "application/json"),
     responses(
+        ResolveRefusals,
         (status = 200, description = "The payment as decided.", body = PaymentView,
             headers(("ETag" = String, description = "The payment's version."))),
     ),

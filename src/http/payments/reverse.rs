@@ -12,14 +12,16 @@ use super::{location, view::PaymentView};
 use crate::{
     app::{
         App,
-        refunds::{Reversal, ReversalAction},
+        error::{Alternative, Error},
+        refunds::{Fee, Reversal, ReversalAction},
     },
-    domain::{id::PaymentId, refunds::refund::RefundMode},
+    domain::{follow_ups::schedule::Subject, id::PaymentId, refunds::refund::RefundMode},
     http::{
         answer::Resource,
         extract::{Caller, Id, PreferWait, Reverse, query::RawPairs},
         problem::Problem,
         refunds::{self, view::RefundView},
+        refusals::{self, refusals},
         trace::RequestContext,
     },
 };
@@ -33,10 +35,16 @@ pub struct ReversalView {
     pub object: &'static str,
     /// `cancel`: Alipay closes the trade, or returns the money of a paid one in full; `refund`: all
     /// that is left is refunded; `none`: it was undone before.
-    #[schema(example = "cancel")]
+    #[schema(
+        example = "cancel",
+        extensions(("x-extensible-enum" = json!(ReversalAction::ALL.map(ReversalAction::as_str))))
+    )]
     pub action: &'static str,
     /// Whether Alipay's fee comes back: `returned` with a cancel, `by_contract` with a refund.
-    #[schema(example = "returned")]
+    #[schema(
+        example = "returned",
+        extensions(("x-extensible-enum" = json!(Fee::ALL.map(Fee::as_str))))
+    )]
     pub fee: &'static str,
     /// Whether this only says what would be done.
     #[schema(example = false)]
@@ -67,6 +75,41 @@ impl ReversalView {
     }
 }
 
+refusals! {
+    ReverseRefusals:
+        [Problem::payment_not_found()],
+        refusals::begins_work(),
+        refusals::needs_account(),
+        [
+            Error::CancelWindowClosed {
+                payment_id: refusals::payment_id(),
+                alternative: Alternative::Wait,
+                was_sent: false,
+            },
+            Error::CancelRefused {
+                payment_id: refusals::payment_id(),
+                code: Some("REASON_TRADE_BEEN_FREEZEN".to_owned()),
+                reason: "Alipay has frozen the payment.".to_owned(),
+            },
+            Error::CancelWithdrawn {
+                payment_id: refusals::payment_id(),
+            },
+            Error::CancelMayAct {
+                payment_id: refusals::payment_id(),
+                retry_after_seconds: 42,
+            },
+            Error::RefundRefused {
+                refund_id: refusals::refund_id(),
+                code: "REASON_TRADE_BEEN_FREEZEN".to_owned(),
+                message: "Alipay has frozen the payment.".to_owned(),
+            },
+            Error::InvalidState {
+                subject: Subject::Payment(refusals::payment_id()),
+                detail: "the payment failed, so there is nothing to undo",
+            },
+        ],
+}
+
 /// Undo a payment
 ///
 /// Chooses by the clock and by the payment's state: a cancel while Alipay takes one (its fee comes
@@ -91,6 +134,7 @@ impl ReversalView {
             description = "`wait=N`: for how many seconds (0–60, default 5) the answer may be held while the reversal is under way."),
     ),
     responses(
+        ReverseRefusals,
         (status = 200, description = "A preview, or the payment was undone before (`action: \"none\"`).", body = ReversalView,
             headers(("Preference-Applied" = String, description = "The `wait` that was asked for."))),
         (status = 201, description = "Done: the payment is canceled, or its refund has succeeded.", body = ReversalView,

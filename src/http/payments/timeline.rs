@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::{
     app::{App, Timeline},
     domain::{
-        attempt::{AnswerClass, Attempt},
+        attempt::{AnswerClass, Attempt, AttemptKind},
         id::PaymentId,
         reconciliation::ToldDifference,
         transition::{Actor, FileLine, Transition},
@@ -16,6 +16,7 @@ use crate::{
         answer::timestamp,
         extract::{Caller, Id, ReadPayments, query::RawPairs},
         problem::Problem,
+        refusals::refusals,
         trace::RequestContext,
     },
 };
@@ -100,7 +101,10 @@ pub struct AttemptView {
     #[schema(required = true, example = json!(null))]
     pub refund_id: Option<String>,
     /// What was asked: `pay`, `query`, `cancel`, `refund` or `refund_query`.
-    #[schema(example = "pay")]
+    #[schema(
+        example = "pay",
+        extensions(("x-extensible-enum" = json!(AttemptKind::NAMES)))
+    )]
     pub kind: &'static str,
     /// When the answer was stored; `null` while the call is open, or after a crash.
     #[schema(required = true, format = DateTime, example = "2026-11-22T04:00:01.234Z")]
@@ -180,7 +184,10 @@ pub struct TransitionView {
 pub struct ActorView {
     /// `api_key`, `follow_up`, `notification` or `file` (one of Alipay's daily files).
     #[serde(rename = "type")]
-    #[schema(example = "api_key")]
+    #[schema(
+        example = "api_key",
+        extensions(("x-extensible-enum" = json!(["api_key", "follow_up", "notification", "file"])))
+    )]
     pub kind: &'static str,
     /// Its id.
     #[schema(example = "key_0199b3c1d2e37f4a8b6c7d8e9f0a1b2f")]
@@ -188,6 +195,11 @@ pub struct ActorView {
     /// The line of the file; `null` for other actors.
     #[schema(required = true, example = json!(null))]
     pub line: Option<i64>,
+}
+
+refusals! {
+    TimelineRefusals:
+        [Problem::payment_not_found()],
 }
 
 /// Show what happened to a payment
@@ -201,7 +213,7 @@ pub struct ActorView {
     operation_id = "get_payment_timeline",
     security(("api_key" = ["payments:read"])),
     params(("id" = String, Path, description = "The payment's id.", example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
-    responses((status = 200, description = "What happened.", body = TimelineView)),
+    responses(TimelineRefusals, (status = 200, description = "What happened.", body = TimelineView)),
 )]
 pub async fn timeline(
     State(app): State<App>,

@@ -7,8 +7,11 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::{
-        payments::payment::{Failure, Payment, PaymentState},
-        standing::Standing,
+        payments::payment::{
+            CancelReason, Failure, OutcomeCertainty, Payment, PaymentState, ProcessingReason,
+            RetryAdvice,
+        },
+        standing::{NextActionKind, Standing},
     },
     http::answer::{MoneyView, timestamp},
 };
@@ -37,7 +40,10 @@ pub struct FailureView {
     #[schema(example = "The buyer's balance is too low: ask for another means of payment.")]
     pub message: String,
     /// What may be tried next: `same_barcode`, `new_barcode`, `other_method` or `no`.
-    #[schema(example = "other_method")]
+    #[schema(
+        example = "other_method",
+        extensions(("x-extensible-enum" = json!(RetryAdvice::NAMES)))
+    )]
     pub retry: &'static str,
 }
 
@@ -73,7 +79,10 @@ pub struct NextActionView {
     /// `wait`, `ask_buyer_to_confirm`, `show_code_again` (in a new payment), `other_method`,
     /// `call_operator` or `done`.
     #[serde(rename = "type")]
-    #[schema(example = "done")]
+    #[schema(
+        example = "done",
+        extensions(("x-extensible-enum" = json!(NextActionKind::NAMES)))
+    )]
     pub kind: &'static str,
     /// After how many milliseconds to read it again; `null` once nothing changes by itself (of a payment:
     /// once `outcome_certainty` is `final`), and never before.
@@ -109,15 +118,24 @@ pub struct PaymentView {
     /// `processing`: not yet told; `succeeded`: paid, verified; `failed`: a definite no;
     /// `canceled`: closed or never created; `unresolved`: the truth is still unknown and an
     /// operator must look.
-    #[schema(example = "succeeded")]
+    #[schema(
+        example = "succeeded",
+        extensions(("x-extensible-enum" = json!(PaymentState::STATUSES)))
+    )]
     pub status: &'static str,
     /// More about `processing` (`submitting`, `awaiting_buyer`, `outcome_unknown`, `canceling`) and
     /// `canceled` (`requested`, `buyer_did_not_confirm`, `never_created`, `closed_after_payment`).
-    #[schema(required = true, example = json!(null))]
+    #[schema(
+        required = true, example = json!(null),
+        extensions(("x-extensible-enum" = json!([ProcessingReason::NAMES, CancelReason::NAMES].concat())))
+    )]
     pub status_reason: Option<&'static str>,
     /// `final`: nothing will change by itself; `pending`: Alipay said wait, or a cancel is under way,
     /// so that money that was taken may still go back; `unknown`: silence or an unreadable answer.
-    #[schema(example = "final")]
+    #[schema(
+        example = "final",
+        extensions(("x-extensible-enum" = json!(OutcomeCertainty::NAMES)))
+    )]
     pub outcome_certainty: &'static str,
     /// What is charged.
     pub amount: MoneyView,
@@ -141,7 +159,10 @@ pub struct PaymentView {
     pub barcode_hint: String,
     /// Which wallet pays or paid: `ALIPAYHK`, `ALIPAYCN` or another that Alipay names. It may be known before
     /// the buyer confirms; `null` until Alipay names it.
-    #[schema(required = true, example = "ALIPAYHK")]
+    #[schema(
+        required = true, example = "ALIPAYHK",
+        extensions(("x-extensible-enum" = json!(["ALIPAYHK", "ALIPAYCN"])))
+    )]
     pub wallet: Option<String>,
     /// Whether that wallet is one of the merchant's `allowed_wallets` as they were when the payment was
     /// made; `null` while no wallet is known. Often Alipay tells the wallet only with the payment, so one

@@ -4,6 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::without_codes;
+use crate::http::problem::kind::Kind;
 
 /// A refusal (RFC 9457). Every status of 400 and above has this body, whatever refused.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -30,15 +31,24 @@ pub struct ProblemDocument {
     #[schema(format = "uri-reference", example = "/v1/payments")]
     pub instance: String,
     /// The kind for programs. More codes may be added.
-    #[schema(example = "validation_failed")]
+    #[schema(
+        example = "validation_failed",
+        extensions(("x-extensible-enum" = json!(Kind::ALL.map(Kind::code).as_slice())))
+    )]
     pub code: &'static str,
     /// Whether Alipay was asked to move money because of this request: `false`, `true` or
     /// `unknown`. A string, since it has three values.
-    #[schema(example = "false")]
+    #[schema(
+        example = "false",
+        extensions(("x-extensible-enum" = json!(["false", "true", "unknown"])))
+    )]
     pub attempted: &'static str,
     /// Whether the same request may succeed later, and with which idempotency key: `same_key`,
     /// `new_key` or `no`.
-    #[schema(example = "same_key")]
+    #[schema(
+        example = "same_key",
+        extensions(("x-extensible-enum" = json!(["same_key", "new_key", "no"])))
+    )]
     pub retryable: &'static str,
     /// The value of the `X-Request-Id` header.
     #[schema(example = "0199b3c1d2e3f4a5b6c7d8e9f0a1b2c3")]

@@ -13,8 +13,14 @@ use crate::{
     http::{
         extract::{AdminCaller, Id, Reconcile, query::RawPairs},
         problem::Problem,
+        refusals::refusals,
     },
 };
+
+refusals! {
+    DownloadRefusals:
+        [Problem::reconciliation_not_found()],
+}
 
 /// Download a reconciliation's differences
 ///
@@ -32,7 +38,7 @@ use crate::{
         ("store" = Option<String>, Query, description = "Of which shop.", example = "ST01"),
         ("acknowledged" = Option<bool>, Query, description = "Whether somebody took note of it."),
     ),
-    responses((status = 200, description = "The differences.", body = String, content_type = "text/csv")),
+    responses(DownloadRefusals, (status = 200, description = "The differences.", body = String, content_type = "text/csv")),
 )]
 pub async fn download(
     State(app): State<App>,

@@ -24,6 +24,7 @@ use crate::{
         },
         paging::{Paging, cursor_after},
         problem::Problem,
+        refusals::{self, refusals},
     },
 };
 
@@ -64,6 +65,11 @@ pub(super) fn filter<'q>(reader: &mut QueryReader<'q>) -> DifferenceFilter<'q> {
     }
 }
 
+refusals! {
+    ListRefusals:
+        [Problem::reconciliation_not_found()],
+}
+
 /// List a reconciliation's differences
 ///
 /// By file and line. Filters combine. A merchant's key sees its own.
@@ -82,7 +88,7 @@ pub(super) fn filter<'q>(reader: &mut QueryReader<'q>) -> DifferenceFilter<'q> {
         ("limit" = Option<i32>, Query, minimum = 1, maximum = 200, description = "Most items on the page; 50 where it is left out."),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
     ),
-    responses((status = 200, description = "A page.", body = DifferenceList)),
+    responses(ListRefusals, (status = 200, description = "A page.", body = DifferenceList)),
 )]
 pub async fn list(
     State(app): State<App>,
@@ -103,6 +109,14 @@ pub async fn list(
     }))
 }
 
+refusals! {
+    AcknowledgeRefusals:
+        [
+            Problem::reconciliation_not_found(),
+            refusals::missing_member("/reason"),
+        ],
+}
+
 /// Acknowledge a difference
 ///
 /// Notes who took note of it and why, in the audit log too. Changes nothing of the books. The first note
@@ -118,7 +132,7 @@ pub async fn list(
         ("difference_id" = String, Path, description = "The difference's id.", example = "dif_00000001000000018b6c7d8e9f0a1b2c"),
     ),
     request_body(content = AcknowledgeDifferenceRequest, description = "Why.", content_type = "application/json"),
-    responses((status = 200, description = "The difference as it stands.", body = DifferenceView)),
+    responses(AcknowledgeRefusals, (status = 200, description = "The difference as it stands.", body = DifferenceView)),
 )]
 pub async fn acknowledge(
     State(app): State<App>,

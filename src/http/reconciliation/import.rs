@@ -23,6 +23,7 @@ use crate::{
     http::{
         extract::{AdminCaller, PreferWait, Reconcile, query::RawPairs},
         problem::{FieldFault, Kind, Problem},
+        refusals::{self, refusals},
     },
 };
 
@@ -31,6 +32,14 @@ pub const MAX_IMPORT_BYTES: usize = 256 * 1024 * 1024;
 
 /// How long a body may pause.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
+
+refusals! {
+    CreateRefusals:
+        [
+            Problem::operator_required(),
+            refusals::invalid_member("/dry_run", "invalid_value", "must be true or false"),
+        ],
+}
 
 /// Reconcile files
 ///
@@ -48,6 +57,7 @@ const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
     params(("Prefer" = Option<String>, Header, description = "`wait=N`: hold the answer for at most N seconds, 0-60.", example = "wait=10")),
     request_body(content = Object, description = "Fields `file`, each with a file name, and `dry_run` (`true` or `false`).", content_type = "multipart/form-data"),
     responses(
+        CreateRefusals,
         (status = 200, description = "The same files were reconciled before, or it was a dry run.", body = ReconciliationView),
         (status = 201, description = "Reconciled.", body = ReconciliationView, headers(("Location" = String, description = "Where to read it."))),
         (status = 202, description = "Still under way.", body = ReconciliationView, headers(("Location" = String, description = "Where to read it."))),

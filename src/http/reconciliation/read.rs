@@ -16,6 +16,7 @@ use crate::{
         extract::{AdminCaller, Id, Reconcile, query::RawPairs},
         paging::{Paging, cursor_after},
         problem::Problem,
+        refusals::refusals,
     },
 };
 
@@ -81,6 +82,11 @@ pub async fn list(
     }))
 }
 
+refusals! {
+    ReadRefusals:
+        [Problem::reconciliation_not_found()],
+}
+
 /// Get a reconciliation
 ///
 /// Its files, sums, counts of differences, and the rows that could not be read. A merchant's key sees
@@ -92,7 +98,7 @@ pub async fn list(
     operation_id = "get_reconciliation",
     security(("api_key" = ["reconciliation"])),
     params(("id" = String, Path, description = "The reconciliation's id.", example = "rec_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
-    responses((status = 200, description = "The reconciliation.", body = ReconciliationView)),
+    responses(ReadRefusals, (status = 200, description = "The reconciliation.", body = ReconciliationView)),
 )]
 pub async fn read(
     State(app): State<App>,

@@ -14,8 +14,14 @@ use crate::{
     http::{
         extract::{AdminCaller, Id, Reconcile, query::RawPairs},
         problem::Problem,
+        refusals::refusals,
     },
 };
+
+refusals! {
+    StatementRefusals:
+        [Problem::reconciliation_not_found()],
+}
 
 /// Print a reconciliation
 ///
@@ -30,7 +36,7 @@ use crate::{
     operation_id = "print_reconciliation",
     security(("api_key" = ["reconciliation"])),
     params(("id" = String, Path, description = "The reconciliation's id.", example = "rec_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
-    responses((status = 200, description = "The statement.", body = String, content_type = "text/html")),
+    responses(StatementRefusals, (status = 200, description = "The statement.", body = String, content_type = "text/html")),
 )]
 pub async fn print(
     State(app): State<App>,

@@ -5,9 +5,12 @@ use serde_json::json;
 
 use super::{location, represent, view::RefundView};
 use crate::{
-    app::App,
+    app::{App, error::Error},
     domain::{
+        follow_ups::schedule::Subject,
         id::{MerchantReference, PaymentId},
+        merchants::limits::{LimitExceeded, RefundLimit},
+        money::{Currency, Money},
         refunds::refund::{NewRefund, RefundMode},
         text::longest,
     },
@@ -23,6 +26,7 @@ use crate::{
             rules::{AlipayText, Boolean, Choice, Rule as _},
         },
         problem::Problem,
+        refusals::{self, refusals},
         trace::RequestContext,
     },
 };
@@ -50,6 +54,52 @@ const MODE: Choice<RefundMode> = Choice {
     values: RefundMode::ALL,
     name: RefundMode::as_str,
 };
+
+refusals! {
+    CreateRefusals:
+        refusals::begins_work(),
+        refusals::needs_account(),
+        [
+            Error::CancelMayAct {
+                payment_id: refusals::payment_id(),
+                retry_after_seconds: 42,
+            },
+            Error::MerchantReferenceConflict {
+                subject: Subject::Refund(refusals::refund_id()),
+            },
+            Error::InvalidState {
+                subject: Subject::Payment(refusals::payment_id()),
+                detail: "the payment is not paid yet; cancel it, or wait for its outcome",
+            },
+            Error::SuspectedDuplicate {
+                subject: Subject::Refund(refusals::refund_id()),
+            },
+            Error::AmountExceedsRefundable {
+                payment_id: refusals::payment_id(),
+                refundable: Money::new(7850, Currency::HKD),
+            },
+            Error::IdempotencyKeyReused {
+                subject: Subject::Refund(refusals::refund_id()),
+                fields: vec!["amount".to_owned()],
+            },
+            Error::RefundLimitExceeded {
+                payment_id: refusals::payment_id(),
+                exceeded: LimitExceeded {
+                    limit: RefundLimit::PerDay,
+                    most_minor: 200_000,
+                    left_minor: 7850,
+                },
+            },
+        ],
+        [
+            Problem::payment_not_found(),
+            refusals::invalid_member(
+                "/amount/value",
+                "out_of_range",
+                "must be an integer from 1 to 10000000000",
+            ),
+        ],
+}
 
 /// Refund a payment
 ///
@@ -82,6 +132,7 @@ const MODE: Choice<RefundMode> = Choice {
     ),
     request_body(content = CreateRefundRequest, description = "What to give back.", content_type = "application/json"),
     responses(
+        CreateRefusals,
         (status = 201, description = "A new refund that is final: the money went back, or Alipay refused.", body = RefundView,
             headers(
                 ("Location" = String, description = "Where to read the refund."),

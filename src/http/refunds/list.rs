@@ -18,6 +18,7 @@ use crate::{
         },
         paging::{Paging, cursor_after},
         problem::Problem,
+        refusals::refusals,
         trace::RequestContext,
     },
 };
@@ -69,6 +70,11 @@ pub async fn list(
     page(&app, principal.merchant_id, &filter, paging).await
 }
 
+refusals! {
+    ListRefusals:
+        [Problem::payment_not_found()],
+}
+
 /// List the refunds of a payment
 ///
 /// Newest first. Filters combine.
@@ -87,7 +93,7 @@ pub async fn list(
         ("limit" = Option<i32>, Query, minimum = 1, maximum = 200, description = "Most items on the page; 50 where it is left out."),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
     ),
-    responses((status = 200, description = "A page.", body = RefundList)),
+    responses(ListRefusals, (status = 200, description = "A page.", body = RefundList)),
 )]
 pub async fn list_of_payment(
     State(app): State<App>,

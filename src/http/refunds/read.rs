@@ -9,9 +9,15 @@ use crate::{
     http::{
         extract::{Caller, Conditional, Id, ReadPayments},
         problem::Problem,
+        refusals::refusals,
         trace::RequestContext,
     },
 };
+
+refusals! {
+    ReadRefusals:
+        [Problem::refund_not_found()],
+}
 
 /// Read a refund
 ///
@@ -31,6 +37,7 @@ use crate::{
         ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the version already known.", example = "\"2\""),
     ),
     responses(
+        ReadRefusals,
         (status = 200, description = "The refund.", body = RefundView,
             headers(("ETag" = String, description = "The refund's version."))),
         (status = 304, description = "The refund still has the version of `If-None-Match`.",

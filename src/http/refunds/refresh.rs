@@ -5,14 +5,23 @@ use axum::extract::State;
 use super::{represent, view::RefundView};
 use crate::{
     app::App,
-    domain::id::RefundId,
+    domain::{follow_ups::schedule::Subject, id::RefundId},
     http::{
         answer::Resource,
         extract::{Caller, Id, WriteRefunds, query::RawPairs},
         problem::Problem,
+        refusals::{self, refusals},
         trace::RequestContext,
     },
 };
+
+refusals! {
+    RefreshRefusals:
+        [Problem::refund_not_found()],
+        refusals::begins_work(),
+        refusals::needs_alipay(),
+        [refusals::silence(Subject::Refund(refusals::refund_id()))],
+}
 
 /// Ask Alipay about a refund now
 ///
@@ -29,6 +38,7 @@ use crate::{
         ("id" = String, Path, description = "The refund's id.", example = "ref_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d"),
     ),
     responses(
+        RefreshRefusals,
         (status = 200, description = "The refund, with what Alipay said just now.", body = RefundView,
             headers(("ETag" = String, description = "The refund's version."))),
     ),

@@ -4,8 +4,8 @@ use axum::extract::State;
 
 use super::{represent, view::RefundView};
 use crate::{
-    app::{App, Justification},
-    domain::{id::RefundId, refunds::refund::RefundResolution},
+    app::{App, Justification, error::Error},
+    domain::{follow_ups::schedule::Subject, id::RefundId, refunds::refund::RefundResolution},
     http::{
         answer::Resource,
         extract::{
@@ -17,6 +17,7 @@ use crate::{
             rules::{Choice, Note},
         },
         problem::Problem,
+        refusals::{self, refusals},
         trace::RequestContext,
     },
 };
@@ -42,6 +43,18 @@ const STATUS: Choice<RefundResolution> = Choice {
     },
 };
 
+refusals! {
+    ResolveRefusals:
+        [Error::InvalidState {
+            subject: Subject::Refund(refusals::refund_id()),
+            detail: "only an unresolved refund can be resolved",
+        }],
+        [
+            Problem::refund_not_found(),
+            refusals::missing_member("/reason"),
+        ],
+}
+
 /// Resolve a refund
 ///
 /// Decides an `unresolved` refund on evidence from outside, for example Alipay's support, portal or
@@ -60,6 +73,7 @@ const STATUS: Choice<RefundResolution> = Choice {
     ),
     request_body(content = ResolveRefundRequest, description = "The decision.", content_type = "application/json"),
     responses(
+        ResolveRefusals,
         (status = 200, description = "The refund as decided.", body = RefundView,
             headers(("ETag" = String, description = "The refund's version."))),
     ),

@@ -7,7 +7,9 @@ use crate::{
     app::refunds::RefundOutlook,
     domain::{
         calendar::BatchWindow,
-        refunds::refund::{PendingReason, Refund, RefundFailure, RefundState},
+        refunds::refund::{
+            PendingReason, Refund, RefundFailure, RefundMode, RefundOrigin, RefundState,
+        },
     },
     http::{
         answer::{MoneyView, timestamp},
@@ -86,19 +88,31 @@ pub struct RefundView {
     /// went back, verified; `failed`: it did not and will not under this refund; `unresolved`: the truth
     /// is still unknown and an operator must look. All but `failed` keep the amount reserved. Alipay
     /// may take a `succeeded` refund back, which then is `failed` with its `succeeded_at` kept.
-    #[schema(example = "pending")]
+    #[schema(
+        example = "pending",
+        extensions(("x-extensible-enum" = json!(RefundState::STATUSES)))
+    )]
     pub status: &'static str,
     /// What a `pending` refund waits for: `submitting`, `awaiting_batch` (Alipay accepted it and does
     /// it in a nightly batch), `insufficient_funds` (the merchant's balance at Alipay is too low; it is
     /// tried again), `outcome_unknown` (no usable answer came; the gateway asks), `processing`.
-    #[schema(required = true, example = "awaiting_batch")]
+    #[schema(
+        required = true, example = "awaiting_batch",
+        extensions(("x-extensible-enum" = json!(PendingReason::NAMES)))
+    )]
     pub pending_reason: Option<&'static str>,
     /// `gateway`: asked for here; `portal`: made in Alipay's merchant portal and known from a daily
     /// file.
-    #[schema(example = "gateway")]
+    #[schema(
+        example = "gateway",
+        extensions(("x-extensible-enum" = json!(RefundOrigin::NAMES)))
+    )]
     pub origin: &'static str,
     /// `sync`: done in the call; `async`: accepted in the call, done in Alipay's batch.
-    #[schema(example = "async")]
+    #[schema(
+        example = "async",
+        extensions(("x-extensible-enum" = json!(RefundMode::NAMES)))
+    )]
     pub mode: &'static str,
     /// How much; never changes.
     pub amount: MoneyView,

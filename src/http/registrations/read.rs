@@ -16,6 +16,7 @@ use crate::{
         extract::{AdminCaller, Administer, query::RawPairs},
         paging::{Paging, cursor_after},
         problem::Problem,
+        refusals::refusals,
     },
 };
 
@@ -27,6 +28,11 @@ pub struct StoreRegistrationList {
     /// Send it as `cursor` to get the next page; `null` on the last.
     #[schema(required = true, example = "AQGZs8HS439Ki2x9jp8KGyw")]
     pub next_cursor: Option<String>,
+}
+
+refusals! {
+    ReadRefusals:
+        [Problem::registration_not_found()],
 }
 
 /// Read a registration
@@ -44,6 +50,7 @@ pub struct StoreRegistrationList {
         ("merchant_id" = Option<String>, Query, description = "Whose shop it is, where more than one merchant has this id at Alipay.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
     ),
     responses(
+        ReadRefusals,
         (status = 200, description = "The registration.", body = StoreRegistrationView,
             headers(("ETag" = String, description = "Its version."))),
     ),

@@ -9,8 +9,19 @@ use crate::{
         answer::Resource,
         extract::{AdminCaller, Administer, query::RawPairs},
         problem::Problem,
+        refusals::{self, refusals},
     },
 };
+
+refusals! {
+    RefreshRefusals:
+        refusals::begins_work(),
+        [
+            refusals::silence(refusals::registration()),
+            refusals::not_configured(),
+        ],
+        [Problem::registration_not_found()],
+}
 
 /// Ask Alipay about a registration now
 ///
@@ -28,6 +39,7 @@ use crate::{
         ("merchant_id" = Option<String>, Query, description = "Whose shop it is, where more than one merchant has this id at Alipay.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
     ),
     responses(
+        RefreshRefusals,
         (status = 200, description = "The registration as Alipay says it is.", body = StoreRegistrationView,
             headers(("ETag" = String, description = "Its version."))),
     ),

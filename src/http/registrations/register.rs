@@ -9,13 +9,30 @@ use super::{
     view::StoreRegistrationView,
 };
 use crate::{
-    app::App,
+    app::{App, error::Error},
     http::{
         answer::Resource,
         extract::{AdminCaller, Administer, JsonBody, query::RawPairs},
         problem::Problem,
+        refusals::{self, refusals},
     },
 };
+
+refusals! {
+    RegisterRefusals:
+        refusals::begins_work(),
+        [
+            Error::ReviewUnderWay {
+                subject: refusals::registration(),
+            },
+            Error::RegisteredForAnother,
+            refusals::not_configured(),
+        ],
+        [
+            Problem::registration_not_found(),
+            refusals::missing_member("/shareholder_id"),
+        ],
+}
 
 /// Register a store, or change what is registered
 ///
@@ -37,6 +54,7 @@ use crate::{
     ),
     request_body(content = RegisterStoreRequest, description = "The shop.", content_type = "application/json"),
     responses(
+        RegisterRefusals,
         (status = 200, description = "The registration, approved as it was, or refused at once (`rejected`).", body = StoreRegistrationView,
             headers(
                 ("Location" = String, description = "Where to read it."),

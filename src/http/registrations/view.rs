@@ -7,6 +7,7 @@ use crate::{
     app::App,
     domain::registrations::{
         Approved, MerchantType, Registration, RegistrationActor, RegistrationChange,
+        RegistrationStatus,
     },
     http::answer::timestamp,
 };
@@ -38,7 +39,10 @@ pub struct StoreRegistrationView {
     pub store_id: String,
     /// `submitting`, `unknown` (no usable answer yet), `under_review`, `modification_review` (what was
     /// approved before holds), `approved`, `rejected`, or `unresolved` (no result in 72 hours).
-    #[schema(example = "under_review")]
+    #[schema(
+        example = "under_review",
+        extensions(("x-extensible-enum" = json!(RegistrationStatus::NAMES)))
+    )]
     pub status: &'static str,
     /// Alipay's code, where it refused the request itself.
     #[schema(required = true, example = json!(null))]
@@ -52,7 +56,10 @@ pub struct StoreRegistrationView {
     #[schema(required = true)]
     pub in_force: Option<InForceView>,
     /// Alipay's word for the shop's own state: `ACTIVATED`, `INACTIVATE`, `ARCHIVED`.
-    #[schema(required = true, example = json!(null))]
+    #[schema(
+        required = true, example = json!(null),
+        extensions(("x-extensible-enum" = json!(["ACTIVATED", "INACTIVATE", "ARCHIVED"])))
+    )]
     pub store_status: Option<String>,
     /// When these data were submitted.
     #[schema(format = DateTime, example = "2026-11-22T04:00:00.000Z")]

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
-use crate::http::extract::JsonBody;
+use crate::http::extract::{JsonBody, accept};
 
 fn under_test() -> Router {
     async fn take(_: JsonBody) -> &'static str {
