@@ -49,6 +49,7 @@ use std::{
     collections::HashSet,
     fs,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -56,8 +57,8 @@ use toml::Table;
 use url::Url;
 
 use super::{
+    forms::{is_partner, time_of_day},
     read::{NO_QUERY, Reader, is_endpoint, is_plain_http},
-    sections::{SignType, is_partner, time_of_day},
     sftp::{self, Sftp, SftpHabits},
     table::Members,
 };
@@ -120,6 +121,47 @@ impl KeyFile {
     }
 }
 
+/// How requests to Alipay are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignType {
+    /// RSA with SHA-256.
+    Rsa2,
+    /// RSA with SHA-1.
+    Rsa,
+    /// A shared key.
+    Md5,
+}
+
+impl SignType {
+    /// The name as Alipay spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rsa2 => "RSA2",
+            Self::Rsa => "RSA",
+            Self::Md5 => "MD5",
+        }
+    }
+}
+
+impl FromStr for SignType {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "RSA2" => Ok(Self::Rsa2),
+            "RSA" => Ok(Self::Rsa),
+            "MD5" => Ok(Self::Md5),
+            _ => Err(()),
+        }
+    }
+}
+
+/// The account of the environment: the only one, or the one of the first merchant.
+pub(super) fn partner(reader: &mut Reader) -> Option<String> {
+    let form = "16 digits that begin with 2088 or 2160";
+    reader.matching("ALIPAY_PARTNER", form, is_partner)
+}
+
 /// The limits of an account that names none: what Alipay's page says of refunds, and no others.
 const DEFAULT_LIMITS: Limits = Limits {
     max_payment_minor: None,
@@ -138,7 +180,7 @@ pub(super) fn read(
     if reader.optional(FILE).is_none() {
         let sftp = sftp::read(reader, habits.as_ref());
         let endpoint = reader.endpoint("ALIPAY_ENDPOINT");
-        let partner = super::sections::partner(reader);
+        let partner = partner(reader);
         let sign_type: Option<SignType> = reader.parse("ALIPAY_SIGN_TYPE", "RSA2, RSA or MD5");
         let md5 = sign_type == Some(SignType::Md5);
         let mut key_file = |name, needed| {

@@ -23,7 +23,9 @@
 //! [`DatabaseConfig`].
 
 pub mod accounts;
+mod alipay;
 pub mod codes;
+mod forms;
 mod oidc;
 mod read;
 mod sections;
@@ -31,13 +33,14 @@ mod sftp;
 mod table;
 pub mod variables;
 
-pub use accounts::{Account, KeyFile};
+pub use accounts::{Account, KeyFile, SignType};
+pub use alipay::{Alipay, Timeouts};
 pub use codes::{Code, CodeMeaning};
 pub use oidc::{Oidc, OidcKeys};
 pub use read::{ConfigError, Fault, is_https_or_loopback, is_loopback};
 pub use sections::{
-    Alipay, Database, FirstMerchant, FollowUp, Http, LoadLimits, LogFormat, Owner, SecretKey,
-    SignType, Strictness, Telemetry, Timeouts,
+    Database, FirstMerchant, FollowUp, Http, LoadLimits, LogFormat, Owner, SecretKey, Strictness,
+    Telemetry,
 };
 pub use sftp::{HostKeyPin, Sftp, SftpHabits, SftpLogin};
 
@@ -105,7 +108,7 @@ impl AccountsConfig {
     /// Reads the accounts alone.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(&lookup);
-        let refund_plan = sections::refund_plan(&mut reader);
+        let refund_plan = alipay::refund_plan(&mut reader);
         let alipay = Alipay::read(&mut reader, refund_plan);
         let strictness = Strictness::read(&mut reader);
         reader.finish(|| {
@@ -133,7 +136,7 @@ impl Config {
         let http = Http::read(&mut reader);
         let bounds = LoadLimits::read(&mut reader);
         let database = Database::read(&mut reader);
-        let refund_plan = sections::refund_plan(&mut reader);
+        let refund_plan = alipay::refund_plan(&mut reader);
         let alipay = Alipay::read(&mut reader, refund_plan);
         let secret_key = SecretKey::read(&mut reader);
         let strictness = Strictness::read(&mut reader);

@@ -1,24 +1,14 @@
 //! The settings by section, each with its rules.
 
-use std::{fs, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{fs, net::SocketAddr, str::FromStr, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use chrono::{NaiveTime, TimeDelta};
 use secrecy::{SecretSlice, SecretString};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{
-    accounts::{self, Account},
-    codes::{self, Code},
-    read::Reader,
-};
-use crate::domain::{
-    calendar::BatchHours,
-    merchants::merchant::Store,
-    reconciliation::{FeeOfRefunds, Rules},
-    refunds::plan::RefundPlan,
-};
+use super::{accounts::partner, alipay::Timeouts, forms::digits, read::Reader};
+use crate::domain::merchants::merchant::Store;
 
 /// Fewest bytes of the secret key: those of the hash it keys.
 const MIN_SECRET_KEY_BYTES: usize = 32;
@@ -145,128 +135,6 @@ impl Owner {
     }
 }
 
-/// How requests to Alipay are signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SignType {
-    /// RSA with SHA-256.
-    Rsa2,
-    /// RSA with SHA-1.
-    Rsa,
-    /// A shared key.
-    Md5,
-}
-
-impl SignType {
-    /// The name as Alipay spells it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rsa2 => "RSA2",
-            Self::Rsa => "RSA",
-            Self::Md5 => "MD5",
-        }
-    }
-}
-
-impl FromStr for SignType {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "RSA2" => Ok(Self::Rsa2),
-            "RSA" => Ok(Self::Rsa),
-            "MD5" => Ok(Self::Md5),
-            _ => Err(()),
-        }
-    }
-}
-
-/// Deadlines of calls to Alipay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    pub connect: Duration,
-    /// Of a whole pay call.
-    pub pay: Duration,
-    /// Of a whole query.
-    pub query: Duration,
-    /// Of a whole cancel.
-    pub cancel: Duration,
-    /// Of a whole refund.
-    pub refund: Duration,
-}
-
-impl Timeouts {
-    /// The longest call that a follow-up may make.
-    fn longest_follow_up(&self) -> Duration {
-        self.query.max(self.cancel).max(self.refund)
-    }
-}
-
-/// How to reach Alipay.
-#[derive(Clone, Debug)]
-pub struct Alipay {
-    /// The accounts, at least one.
-    pub accounts: Vec<Account>,
-    /// Deadlines, for every account.
-    pub timeouts: Timeouts,
-    /// The codes that are added to those the gateway knows.
-    pub codes: Vec<Code>,
-    /// How many calls in a row without an answer stop new work; 0: none do.
-    pub breaker_calls: u32,
-    /// Certificate authorities to trust besides the system's.
-    pub extra_ca_file: Option<PathBuf>,
-}
-
-impl Alipay {
-    pub(super) fn read(reader: &mut Reader, refund_plan: Option<RefundPlan>) -> Option<Self> {
-        let rules = rules(reader);
-        let accounts = accounts::read(reader, refund_plan, rules);
-        let codes = codes::read(reader);
-        let timeouts = Timeouts::read(reader);
-        let breaker_calls = reader.number("ALIPAY_BREAKER_CALLS", 0, 1_000);
-        let extra_ca_file = reader.optional_file("ALIPAY_EXTRA_CA_FILE");
-        Some(Self {
-            accounts: accounts?,
-            codes: codes?,
-            timeouts: timeouts?,
-            breaker_calls: breaker_calls?,
-            extra_ca_file,
-        })
-    }
-}
-
-/// The account of the environment: the only one, or the one of the first merchant.
-pub(super) fn partner(reader: &mut Reader) -> Option<String> {
-    let form = "16 digits that begin with 2088 or 2160";
-    reader.matching("ALIPAY_PARTNER", form, is_partner)
-}
-
-/// Whether a text can be an Alipay account.
-pub(super) fn is_partner(text: &str) -> bool {
-    let account = text.starts_with("2088") || text.starts_with("2160");
-    account && text.len() == 16 && digits(text)
-}
-
-pub(super) fn digits(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_digit())
-}
-
-impl Timeouts {
-    fn read(reader: &mut Reader) -> Option<Self> {
-        let connect = reader.milliseconds("ALIPAY_CONNECT_TIMEOUT_MS");
-        let pay = reader.milliseconds("ALIPAY_PAY_TIMEOUT_MS");
-        let query = reader.milliseconds("ALIPAY_QUERY_TIMEOUT_MS");
-        let cancel = reader.milliseconds("ALIPAY_CANCEL_TIMEOUT_MS");
-        let refund = reader.milliseconds("ALIPAY_REFUND_TIMEOUT_MS");
-        Some(Self {
-            connect: connect?,
-            pay: pay?,
-            query: query?,
-            cancel: cancel?,
-            refund: refund?,
-        })
-    }
-}
-
 /// The key of keyed hashes: API keys, request fingerprints, scanned codes.
 #[derive(Clone, Debug)]
 pub struct SecretKey(pub SecretSlice<u8>);
@@ -359,65 +227,6 @@ impl FollowUp {
             workers: workers?,
         })
     }
-}
-
-/// When Alipay does asynchronous refunds, in GMT+8, and for how long it tries
-/// (`docs/protocol.md` 6.2). The documents differ, and a contract may say otherwise.
-pub(super) fn refund_plan(reader: &mut Reader) -> Option<RefundPlan> {
-    let mut time = |name| {
-        let form = "a time of day such as 23:00";
-        let text = reader.matching(name, form, |text| time_of_day(text).is_some())?;
-        time_of_day(&text)
-    };
-    let opens = time("REFUND_BATCH_OPENS");
-    let closes = time("REFUND_BATCH_CLOSES");
-    let give_up_days = reader.number("REFUND_GIVE_UP_DAYS", 1, 1_000);
-    if opens.is_some() && opens == closes {
-        return reader.fault("REFUND_BATCH_CLOSES", "must differ from REFUND_BATCH_OPENS");
-    }
-    Some(RefundPlan {
-        hours: BatchHours {
-            opens: opens?,
-            closes: closes?,
-        },
-        horizon: TimeDelta::days(give_up_days?.into()),
-    })
-}
-
-/// `HH:MM`, to the letter.
-pub(super) fn time_of_day(text: &str) -> Option<NaiveTime> {
-    let (hour, minute) = text.split_once(':')?;
-    let two_digits = |text: &str| text.len() == 2 && digits(text);
-    if !two_digits(hour) || !two_digits(minute) {
-        return None;
-    }
-    NaiveTime::from_hms_opt(hour.parse().ok()?, minute.parse().ok()?, 0)
-}
-
-/// How daily files are compared with the books: what the contract with Alipay says.
-pub(super) fn rules(reader: &mut Reader) -> Option<Rules> {
-    const RATE: &str = "RECONCILIATION_FEE_BASIS_POINTS";
-    const REFUNDS: &str = "RECONCILIATION_FEE_OF_REFUNDS";
-    // Absent is none; present and wrong is a fault, and no rules at all.
-    let rate = match reader.optional(RATE) {
-        None => Some(None),
-        Some(_) => reader.number(RATE, 0, 10_000).map(Some),
-    };
-    let tolerance = reader.number("RECONCILIATION_FEE_TOLERANCE_MINOR", 0, 1_000);
-    let of_refunds = match reader.optional(REFUNDS).as_deref() {
-        None => Some(None),
-        Some(text) => match FeeOfRefunds::from_name(text) {
-            Some(fee) => Some(Some(fee)),
-            None => reader.fault(REFUNDS, "must be returned or kept"),
-        },
-    };
-    let days = reader.number("RECONCILIATION_SETTLED_WITHIN_DAYS", 1, 60);
-    Some(Rules {
-        fee_basis_points: rate?.and_then(|points| i32::try_from(points).ok()),
-        fee_tolerance_minor: tolerance?.into(),
-        fee_of_refunds: of_refunds?,
-        settled_within_days: i32::try_from(days?).ok()?,
-    })
 }
 
 /// The merchant and store that `migrate` makes where there is none, so that `store_id` may be left

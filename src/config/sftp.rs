@@ -10,7 +10,7 @@ use base64::{Engine as _, prelude::*};
 use chrono::TimeDelta;
 use sha2::{Digest as _, Sha256};
 
-use super::{read::Reader, sections::time_of_day, table::Members};
+use super::{forms::time_of_day, read::Reader, table::Members};
 use crate::domain::reconciliation::daily_file::FetchHours;
 
 /// What says where the files of the environment's account are: none of them goes without the first.
