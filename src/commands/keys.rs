@@ -167,7 +167,7 @@ fn check_key(sign_type: SignType, role: KeyRole, file: &KeyFile, now: DateTime<U
             findings.extend(length(sign_type, role, &facts));
             if facts.is_published {
                 findings.push(fault(
-                    "it stands in the protocol's test vectors: anybody can sign with it, and a release \
+                    "it is published in the protocol's test vectors, so anyone can sign with it, and a release \
                      does not start with it",
                 ));
             }

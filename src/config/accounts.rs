@@ -243,7 +243,7 @@ pub(super) fn parse(
 ) -> Result<Vec<Account>, Vec<String>> {
     let table: Table = match text.parse() {
         Ok(table) => table,
-        Err(error) => return Err(vec![format!("is no TOML: {}", error.message())]),
+        Err(error) => return Err(vec![format!("is not valid TOML: {}", error.message())]),
     };
     let mut faults = Vec::new();
     let mut file = Members::new(&table, String::new());
@@ -253,14 +253,14 @@ pub(super) fn parse(
         let account = account(table, &at, folder, defaults, &mut faults);
         if let Some(account) = account {
             if !partners.insert(account.partner.clone()) {
-                faults.push(format!("{at}partner: {} stands twice", account.partner));
+                faults.push(format!("{at}partner: {} is given twice", account.partner));
             }
             accounts.push(account);
         }
     }
     file.finish(&mut faults);
     if accounts.is_empty() && faults.is_empty() {
-        faults.push("holds no [[account]]".to_owned());
+        faults.push("has no [[account]]".to_owned());
     }
     if faults.is_empty() {
         Ok(accounts)
@@ -540,8 +540,8 @@ mod tests {
 
     #[test]
     fn every_fault_of_the_file_is_named_at_once() {
-        assert_eq!(faults(""), ["holds no [[account]]"]);
-        assert!(faults("[[account]")[0].starts_with("is no TOML: "));
+        assert_eq!(faults(""), ["has no [[account]]"]);
+        assert!(faults("[[account]")[0].starts_with("is not valid TOML: "));
         assert_eq!(
             faults(
                 r#"
@@ -624,7 +624,7 @@ mod tests {
             "#;
         assert_eq!(
             faults(&[account, account].concat()),
-            ["account 2: partner: 2088000000000017 stands twice"]
+            ["account 2: partner: 2088000000000017 is given twice"]
         );
     }
 

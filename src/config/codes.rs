@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! [[code]]
-//! service = "refund"                     # pay, query, cancel, refund or refund_query: whose answers it stands in
+//! service = "refund"                     # pay, query, cancel, refund or refund_query: the call whose answers have the code
 //! code = "REFUND_CHANNEL_CLOSED"         # as Alipay writes it
 //! meaning = "definite"                   # see the table
 //! message = "The bank takes no refunds of this card."
@@ -19,10 +19,10 @@
 //! |---|---|---|---|
 //! | `definite` | pay, cancel, refund | refused for good: nothing was done and nothing will be | required |
 //! | `not_executed` | all | the request or the set-up is at fault: nothing was done, and an operator must look | required |
-//! | `in_progress` | pay, cancel, refund | the state does not allow it as it stands: it is asked for | |
+//! | `in_progress` | pay, cancel, refund | the present state does not allow it: the gateway queries it | |
 //! | `later` | cancel, refund | not now: nothing was done, and the same may succeed later | |
 //! | `not_found` | query, cancel, refund_query | what was asked about does not exist | |
-//! | `unknown` | all | says nothing about what was done: it is asked for | |
+//! | `unknown` | all | says nothing about what was done: the gateway queries it | |
 //!
 //! What the gateway knows of a code is not changed by the file: a row for a code that it knows must have
 //! the meaning that it has, and gives it another `message` or `retry`. What the till should do is added to
@@ -117,7 +117,7 @@ pub(super) fn read(reader: &mut Reader) -> Option<Vec<Code>> {
 fn parse(text: &str) -> Result<Vec<Code>, Vec<String>> {
     let table: Table = match text.parse() {
         Ok(table) => table,
-        Err(error) => return Err(vec![format!("is no TOML: {}", error.message())]),
+        Err(error) => return Err(vec![format!("is not valid TOML: {}", error.message())]),
     };
     let mut faults = Vec::new();
     let mut file = Members::new(&table, String::new());
@@ -128,13 +128,13 @@ fn parse(text: &str) -> Result<Vec<Code>, Vec<String>> {
             continue;
         };
         if !known.insert((code.service, code.code.clone())) {
-            faults.push(format!("{at}code: stands twice for this service"));
+            faults.push(format!("{at}code: is given twice for this service"));
         }
         codes.push(code);
     }
     file.finish(&mut faults);
     if codes.is_empty() && faults.is_empty() {
-        faults.push("holds no [[code]]".to_owned());
+        faults.push("has no [[code]]".to_owned());
     }
     if faults.is_empty() {
         Ok(codes)
@@ -327,12 +327,12 @@ mod tests {
                 "{expected}: {faults:#?}"
             );
         }
-        assert_eq!(parse(""), Err(vec!["holds no [[code]]".to_owned()]));
+        assert_eq!(parse(""), Err(vec!["has no [[code]]".to_owned()]));
         let twice = "[[code]]\nservice = \"pay\"\ncode = \"A\"\nmeaning = \"unknown\"\n".repeat(2);
         assert_eq!(
             parse(&twice),
             Err(vec![
-                "code 2: code: stands twice for this service".to_owned()
+                "code 2: code: is given twice for this service".to_owned()
             ])
         );
     }

@@ -12,7 +12,7 @@ pub(super) fn digits(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// `HH:MM`, to the letter.
+/// Exactly `HH:MM`.
 pub(super) fn time_of_day(text: &str) -> Option<NaiveTime> {
     let (hour, minute) = text.split_once(':')?;
     let two_digits = |text: &str| text.len() == 2 && digits(text);

@@ -1,4 +1,4 @@
-//! Whose access tokens are believed: nobody's, unless `OIDC_ISSUER` names an issuer.
+//! The issuer whose access tokens are accepted; none unless `OIDC_ISSUER` names one.
 
 use std::path::PathBuf;
 
@@ -41,7 +41,6 @@ pub struct Oidc {
 pub enum OidcKeys {
     /// At this address.
     Url(Url),
-    /// In this file.
     File(PathBuf),
     /// Where the issuer's discovery document says.
     Discovery,
@@ -60,7 +59,7 @@ impl Oidc {
                 .filter(|name| reader.optional(name).is_some())
                 .collect();
             for name in &given {
-                reader.fault::<()>(name, "is of no use without OIDC_ISSUER");
+                reader.fault::<()>(name, "has no effect without OIDC_ISSUER");
             }
             return given.is_empty().then_some(None);
         }

@@ -58,7 +58,7 @@ pub enum SftpLogin {
     },
 }
 
-/// A host key that is believed.
+/// A host key that is trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostKeyPin {
     /// SHA-256 over the key as it goes over the wire.

@@ -2,7 +2,7 @@
 //!
 //! Alipay looks for the seven letters `success` in the body and at nothing else, and repeats what it does
 //! not get them for. So every answer made here is one of two plain words, no problem document, no
-//! redirect and no page; the statuses are for whoever reads the log of a proxy. No field of a
+//! redirect and no page; the statuses are for readers of a proxy's log. No field of a
 //! notification is logged.
 
 use axum::{

@@ -51,7 +51,7 @@ struct Inner {
     source: Source,
     clock: Arc<dyn Clock>,
     keys: RwLock<Arc<KeySet>>,
-    /// Held while the issuer is asked: whoever waits for it then finds the new keys.
+    /// Held while the issuer is asked: a waiter finds the new keys.
     asking: tokio::sync::Mutex<()>,
     /// When a token with an unknown key last made the issuer be asked.
     asked_for_unknown: Mutex<Option<DateTime<Utc>>>,

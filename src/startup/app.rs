@@ -31,7 +31,7 @@ pub(crate) fn for_command(config: &Config) -> anyhow::Result<App> {
     Ok(app)
 }
 
-/// THE place that makes the use cases: pool, Alipay clients with their keys, clock, tasks, policy.
+/// Makes the use cases: pool, Alipay clients with their keys, clock, tasks, policy. Nothing else does.
 fn assemble(config: &Config, shutdown: &Shutdown) -> anyhow::Result<App> {
     let timeouts = config.alipay.timeouts;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);

@@ -34,8 +34,8 @@ pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Gives the service's role exactly what it needs, and says so where it can do more: the issue is
-/// then in how the database was set up, which no grant of ours can mend.
+/// Grants the service's role exactly what it needs, and warns where it can do more: that is how the
+/// database was set up, and no grant changes it.
 async fn restrict(db: &Db, service: &config::Database) -> anyhow::Result<()> {
     let role = db::role_of(&service.url).context("DATABASE_URL cannot be read")?;
     let what = "the rights of the service's role could not be set";
@@ -46,8 +46,8 @@ async fn restrict(db: &Db, service: &config::Database) -> anyhow::Result<()> {
     if standing.owns {
         tracing::warn!(
             role,
-            "the service's role owns the tables, so that nothing keeps it from changing or emptying \
-             them: give migrate a role of its own by MIGRATE_DATABASE_URL"
+            "the service's role owns the tables and can change or truncate them: give migrate a role of its own \
+             by MIGRATE_DATABASE_URL"
         );
         return Ok(());
     }
@@ -60,7 +60,7 @@ async fn restrict(db: &Db, service: &config::Database) -> anyhow::Result<()> {
              must revoke create on the schema public, and create and temporary on the database"
         );
     }
-    // Whoever migrates another database than the service uses finds out now.
+    // Migrating another database than the service uses is found out now.
     let as_service = connect(service)?;
     let migrated = as_service.is_migrated().await;
     as_service.close().await;

@@ -1,4 +1,4 @@
-//! What a gateway for real money does not start with (`docs/invariants.md` Q13, Q14): keys that
+//! Settings that a gateway for real money refuses to start with (`docs/invariants.md` Q13, Q14): keys that
 //! everybody has, plain `http` to Alipay, and secrets that stand in a document.
 //!
 //! An account whose endpoint is this machine's own loopback is never real: nothing is asked of its
@@ -18,7 +18,7 @@ use crate::{
     keys::ALIPAY_PRIVATE_KEY,
 };
 
-/// A random key of 32 bytes has fewer different ones about never.
+/// A random key of 32 bytes practically never has fewer different ones.
 const FEWEST_DIFFERENT_BYTES: usize = 12;
 
 /// Passwords that stand in our own examples, or that everybody tries first.
@@ -34,17 +34,16 @@ const KNOWN_PASSWORDS: [&str; 9] = [
     "secret",
 ];
 
-/// What is left of the findings as faults: all of them where they are to be refused. Those that are
-/// let pass on purpose are logged, each time.
+/// The findings that stop the start: all of them unless a trial accepts them, which logs each.
 pub(super) fn judge(strictness: Strictness, findings: Vec<String>) -> Vec<String> {
     match strictness {
         Strictness::Refuse => findings,
         Strictness::Warn => {
             tracing::warn!(
-                "TRIAL_MODE is on: this gateway runs with what nobody may take real money with"
+                "TRIAL_MODE is on: unsafe keys, endpoints or secrets are accepted; do not take real money"
             );
             for finding in findings {
-                tracing::warn!(finding, "let pass by TRIAL_MODE");
+                tracing::warn!(finding, "unsafe setting accepted because of TRIAL_MODE");
             }
             vec![]
         }
@@ -109,7 +108,7 @@ pub(super) fn of_account(account: &Account, keys: &Keyring) -> Vec<String> {
     findings
 }
 
-/// What people should know though it is let pass.
+/// Warnings about settings that are accepted.
 pub(super) fn advise(config: &Config) {
     let base = &config.http.public_base_url;
     if base.scheme() != "https" && !is_loopback(base) {

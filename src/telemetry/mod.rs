@@ -77,7 +77,7 @@ impl Telemetry {
     /// Sends what was not sent yet. Call it last, after the runtime has ended.
     pub fn shutdown(self) {
         if let Err(error) = self.traces.shutdown() {
-            tracing::warn!(%error, "the last traces could not be sent");
+            tracing::warn!(%error, "cannot flush traces to the collector");
         }
     }
 }

@@ -71,7 +71,7 @@ request! {
 
 const SCOPES: Texts<Scope> = Texts {
     max: Scope::ALL.len(),
-    detail: "is no scope",
+    detail: "is not a scope",
     parse: Scope::from_name,
     item: || json!({"enum": Scope::ALL.map(Scope::as_str)}),
 };
@@ -105,7 +105,7 @@ pub struct ApiKeyView {
     /// Its first characters; `null` of the oldest keys.
     #[schema(required = true, example = "ahk_5RDtg8")]
     pub prefix: Option<String>,
-    /// `api_key`; or `jwt`, which is no key but whoever presented access tokens: `revoke` shuts them out.
+    /// `api_key`; or `jwt`, which is no key but a subject of access tokens: `revoke` blocks it.
     #[schema(example = "api_key")]
     pub kind: &'static str,
     /// Who issues its access tokens; `null` of a key.

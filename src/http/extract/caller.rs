@@ -133,7 +133,7 @@ impl<S> AdminCaller<S> {
         AuditActor::identity(&self.identity).in_request(&self.request_id)
     }
 
-    /// Refuses whoever is not the operator: for what is nobody else's.
+    /// Refuses every caller but the operator.
     pub fn operator_only(&self) -> Result<(), Problem> {
         match self.identity.tenant_scope {
             TenantScope::Operator => Ok(()),
@@ -165,7 +165,7 @@ async fn identify(parts: &Parts, state: &HttpState, scopes: &[Scope]) -> Result<
 fn bearer_token(headers: &HeaderMap) -> Result<&str, Problem> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().ok_or_else(Problem::authentication_required)?;
-    // Two keys in one request: which one counts is not for us to guess.
+    // Two keys in one request: never guess which one counts.
     if values.next().is_some() {
         return Err(Problem::invalid_api_key());
     }

@@ -168,7 +168,7 @@ const STORE_NAME: AlipayText = AlipayText {
 /// Which accounts there are, the configuration says.
 const PARTNER: Form<String> = Form {
     code: "unknown_partner",
-    detail: "is no Alipay account of the configuration; see GET /v1/admin/partners",
+    detail: "is not a configured Alipay account; see GET /v1/admin/partners",
     parse: |text| Some(text.to_owned()),
     schema: || json!({"pattern": "^[0-9]{16}$"}),
 };

@@ -199,7 +199,7 @@ fn add_breaches(breaches: &[Breach], faults: &mut Faults) {
             Breach::TerminalNotAllowed => (
                 "/terminal_id",
                 "terminal_not_allowed",
-                "is none of the merchant's tills".to_owned(),
+                "is not one of the merchant's terminals".to_owned(),
             ),
             Breach::AmountAboveLimit { most_minor } => (
                 "/amount/value",

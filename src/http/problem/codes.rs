@@ -1,4 +1,4 @@
-//! Scanned codes where they do not belong: in a path, a name, a request id.
+//! Removes scanned codes from texts that callers choose: paths, names, request ids.
 
 use std::borrow::Cow;
 

@@ -23,7 +23,7 @@ pub enum Kind {
     AuthenticationRequired,
     /// No live API key matches what was presented.
     InvalidApiKey,
-    /// An access token that is not believed.
+    /// The access token is not valid.
     InvalidToken,
     /// The key lacks a scope.
     InsufficientScope,

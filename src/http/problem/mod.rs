@@ -117,7 +117,7 @@ impl Problem {
         problem
     }
 
-    /// The access token is not believed.
+    /// The access token is not valid.
     pub fn invalid_token(fault: TokenFault) -> Self {
         let mut problem = Self::new(Kind::InvalidToken, fault.detail());
         let challenge = format!(
@@ -241,7 +241,7 @@ impl Problem {
             ..Self::new(
                 Kind::AccountRefused,
                 format!(
-                    "Alipay refuses every request of this account ({code}); nothing was attempted. Whoever looks after the account must mend it"
+                    "Alipay refuses every request of this account ({code}); nothing was attempted. Its operator must correct the account's settings"
                 ),
             )
         }
@@ -536,18 +536,18 @@ impl From<app::error::Error> for Problem {
             } => refund_refused(refund_id, &code, &message),
             E::UpstreamSilent { subject, class } => upstream_silent(subject, class),
             E::Unavailable(source) => {
-                tracing::warn!(error = %Chain(&*source), "the database cannot be reached");
+                tracing::warn!(error = %Chain(&*source), "database unavailable");
                 Self::new(
                     Kind::ServiceUnavailable,
                     "this request began nothing, whatever an earlier one began; ask again, with the same idempotency key if it has one",
                 )
             }
             E::InDoubt(source) => {
-                tracing::warn!(error = %Chain(&*source), "the database did not say whether it did as asked");
+                tracing::warn!(error = %Chain(&*source), "the outcome of a database statement is unknown");
                 Self::in_doubt()
             }
             E::Internal(source) => {
-                tracing::error!(error = %Chain(&*source), "a request met an internal fault");
+                tracing::error!(error = %Chain(&*source), "internal error");
                 Self::panicked()
             }
         }

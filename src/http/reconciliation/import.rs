@@ -158,7 +158,7 @@ async fn receive(mut multipart: Multipart) -> Result<(Vec<StagedFile>, bool), Pr
 
 async fn store(field: &mut Field<'_>, file: &StagedFile) -> Result<(), Problem> {
     let disk = |error: std::io::Error| {
-        tracing::error!(%error, "a file that was brought cannot be kept");
+        tracing::error!(%error, "cannot write an uploaded file to the staging directory");
         Problem::new(
             Kind::ServiceUnavailable,
             "the file could not be kept; try again",
@@ -210,10 +210,10 @@ fn problem(error: ReconcileError) -> Problem {
         ReconcileError::NoFiles | ReconcileError::Together(_) => fault("file", &error.to_string()),
         ReconcileError::Db(error) => crate::app::error::Error::from(error).into(),
         ReconcileError::Io { .. } | ReconcileError::Record(_) | ReconcileError::ReadingEnded => {
-            tracing::error!(%error, "a reconciliation failed; the same files again continue it");
+            tracing::error!(%error, "reconciliation failed; upload the same files again to continue it");
             Problem::new(
                 Kind::InternalError,
-                "the reconciliation was not ended; send the same files again to continue it",
+                "the reconciliation failed; send the same files again to continue it",
             )
         }
     }
