@@ -1322,7 +1322,11 @@ fn contradicts_itself(body: &Value, retry_after: Option<&str>) -> Option<&'stati
             == body["amount"]["value"].as_i64().unwrap_or_default();
     // What Alipay contradicts has no certain end.
     let is_for_a_person = action == "call_operator" && body["outcome_certainty"] == "unknown";
-    let may_change = under_way || all_is_going_back || is_for_a_person;
+    // What a person decided while a cancel might act is asked about once more.
+    let is_checked = action == "wait"
+        && body["outcome_certainty"] == "pending"
+        && body["next_check_at"].is_string();
+    let may_change = under_way || all_is_going_back || is_for_a_person || is_checked;
     let seconds = poll.map_or_else(String::new, |ms| ms.div_ceil(1000).to_string());
     if is_final && under_way {
         Some("final while a cancel is under way")
