@@ -60,6 +60,11 @@ impl Stack {
         self.0.last_mut().context("a program was just pushed")
     }
 
+    /// The process of the newest program's guard.
+    pub(super) fn newest_guard(&self) -> Option<u32> {
+        self.0.last()?.guard.id()
+    }
+
     /// Waits until one of the programs ends by itself, which none of them should.
     pub(super) async fn first_exit(&mut self) -> anyhow::Error {
         loop {

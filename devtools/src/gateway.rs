@@ -13,21 +13,20 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
-use super::bench;
 use super::children::{Program, Stack, forget_real_account};
 
 /// What `keys generate` calls its files.
-const MERCHANT_PRIVATE_KEY: &str = "merchant_private_key.pem";
+pub(super) const MERCHANT_PRIVATE_KEY: &str = "merchant_private_key.pem";
 const MERCHANT_PUBLIC_KEY: &str = "merchant_public_key.pem";
 const ALIPAY_PRIVATE_KEY: &str = "alipay_private_key.pem";
-const ALIPAY_PUBLIC_KEY: &str = "alipay_public_key.pem";
+pub(super) const ALIPAY_PUBLIC_KEY: &str = "alipay_public_key.pem";
 const SECRET_KEY: &str = "secret.key";
 /// An account that exists nowhere but in the simulator.
-const PARTNER: &str = "2088000000000001";
+pub(super) const PARTNER: &str = "2088000000000001";
 const SIGN_TYPE: &str = "RSA2";
 /// The merchant's key, with which the lines of the greeting pay.
 const TILL_KEY: DevKey = DevKey {
-    file: bench::KEY_FILE,
+    file: "api-key",
     arguments: &[
         "--scopes",
         "payments:write,payments:read,refunds:write,operations",
@@ -66,6 +65,8 @@ pub(super) struct Gateway {
     pub(super) simulator_url: String,
     pub(super) keys: PathBuf,
     pub(super) state_dir: PathBuf,
+    /// Beside those that everything needs.
+    pub(super) settings: Vec<(&'static str, OsString)>,
 }
 
 /// Starts the simulator; yields its address, such as `http://127.0.0.1:41234`.
@@ -94,7 +95,7 @@ pub(super) async fn start_simulator(
         log: state_dir.join("logs/simulator.log"),
     })?;
     running
-        .ready(READY_LIMIT, async |log| announced_address(log))
+        .ready(READY_LIMIT, async |log| announced(log, SIMULATOR_SAYS))
         .await
 }
 
@@ -138,13 +139,14 @@ async fn output(mut command: Command) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn announced_address(log: &Path) -> Option<String> {
+/// The address that a program tells in its log after these words.
+pub(super) fn announced(log: &Path, says: &str) -> Option<String> {
     let text = fs::read_to_string(log).ok()?;
     // Without its line break the line may not be complete yet.
     let line = text
         .split_inclusive('\n')
-        .find(|line| line.ends_with('\n') && line.contains(SIMULATOR_SAYS))?;
-    line.split_once(SIMULATOR_SAYS)
+        .find(|line| line.ends_with('\n') && line.contains(says))?;
+    line.split_once(says)
         .map(|(_, address)| address.trim().to_owned())
 }
 
@@ -175,10 +177,6 @@ impl Gateway {
             (status == 200).then_some(())
         };
         running.ready(READY_LIMIT, ready).await?;
-        fs::write(
-            self.state_dir.join(bench::URL_FILE),
-            format!("http://{}\n", self.listen),
-        )?;
         Ok(())
     }
 
@@ -245,7 +243,7 @@ impl Gateway {
     }
 
     fn environment(&self) -> Vec<(&'static str, OsString)> {
-        vec![
+        let mut environment = vec![
             ("HTTP_LISTEN", self.listen.to_string().into()),
             ("PUBLIC_BASE_URL", format!("http://{}", self.listen).into()),
             ("DATABASE_URL", self.database_url.expose_secret().into()),
@@ -270,13 +268,15 @@ impl Gateway {
             ("SECONDARY_MERCHANT_NAME", "Demo Cafe Ltd".into()),
             ("SECONDARY_MERCHANT_INDUSTRY", "5812".into()),
             ("STORE_NAME", "Demo Cafe Central".into()),
-        ]
+        ];
+        environment.extend(self.settings.iter().cloned());
+        environment
     }
 }
 
 /// The status of an HTTP GET, where there is an answer. By hand: one line to a program on this machine
 /// needs neither TLS nor a connection pool.
-async fn get(address: SocketAddr, path: &str, api_key: Option<&str>) -> Option<u16> {
+pub(super) async fn get(address: SocketAddr, path: &str, api_key: Option<&str>) -> Option<u16> {
     let authorization = api_key.map_or_else(String::new, |key| {
         format!("Authorization: Bearer {key}\r\n")
     });

@@ -17,8 +17,7 @@
 //! | `up.rs` | `up`: everything, until Ctrl-C |
 //! | `gateway.rs` | the command line and the environment of the gateway and the simulator |
 //! | `greeting.rs` | what `up` prints to try |
-//! | `bench.rs` | `bench`: a load loop against a running `up` |
-//! | `process.rs` | what the machine tells of the gateway's process |
+//! | `bench/` | `bench`: what a payment costs, beside what a user would build instead |
 //! | `with_postgres.rs` | `postgres`: a command with a database |
 //! | `mutants/` | `mutants`: is the proof any good? |
 
@@ -30,7 +29,6 @@ mod guard;
 mod machine;
 mod mutants;
 mod postgres;
-mod process;
 mod up;
 mod with_postgres;
 
@@ -43,6 +41,7 @@ use secrecy::SecretString;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use bench::BenchArgs;
+use bench::stub::{self, StubArgs};
 use guard::GuardArgs;
 use mutants::MutantsArgs;
 use up::UpArgs;
@@ -60,12 +59,15 @@ struct Cli {
 enum Command {
     /// Start Postgres, the simulator and the gateway; stop them on Ctrl-C
     Up(UpArgs),
-    /// Make payments against the running `up` and print throughput, latency and memory
+    /// Measure what a payment costs, beside the peers of `benches/peers`
     Bench(BenchArgs),
     /// Run a command with `DATABASE_URL` of a private, throw-away Postgres
     Postgres(PostgresArgs),
     /// Put the faults of `tests/mutants` into a copy of the tree, one by one: does the proof catch them?
     Mutants(MutantsArgs),
+    /// Alipay for a benchmark: pays everything and costs next to nothing
+    #[command(hide = true)]
+    AlipayStub(StubArgs),
     /// Run a program until standard input is closed
     #[command(hide = true)]
     Guard(GuardArgs),
@@ -104,6 +106,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Up(options) => up::up(options).await.map(|()| ExitCode::SUCCESS),
         Command::Bench(options) => bench::bench(options).await.map(|()| ExitCode::SUCCESS),
+        Command::AlipayStub(options) => stub::serve(options).await.map(|()| ExitCode::SUCCESS),
         Command::Postgres(options) => with_postgres::with_postgres(options).await,
         Command::Mutants(options) => mutants::mutants(options).await,
         Command::Guard(options) => guard::guard(options).await,

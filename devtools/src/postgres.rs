@@ -35,6 +35,8 @@ const SERVICE_ROLE: &str = "gateway";
 pub(super) enum Kind {
     /// Kept between starts, written durably.
     Lasting,
+    /// Removed at the end, written durably: for benchmarks.
+    Measured,
     /// Removed at the end, never flushed to disk: for tests.
     ThrowAway,
 }
@@ -110,6 +112,7 @@ impl Cluster {
         let major = major_version(bin).await?;
         let name = match kind {
             Kind::Lasting => format!("postgres-{major}"),
+            Kind::Measured => format!("postgres-{major}-bench-{}", std::process::id()),
             Kind::ThrowAway => format!("postgres-{major}-test-{}", std::process::id()),
         };
         let owner = unprivileged_owner().await?;
@@ -121,7 +124,7 @@ impl Cluster {
             }
         };
         let log = match kind {
-            Kind::Lasting => state_dir.join("logs/postgres.log"),
+            Kind::Lasting | Kind::Measured => state_dir.join("logs/postgres.log"),
             Kind::ThrowAway => state_dir.join("logs/postgres-test.log"),
         };
         Ok(Self {
@@ -289,7 +292,7 @@ impl Cluster {
             stop_signal: "INT",
             owner: self.owner,
             working_dir: Some(self.base.clone()),
-            remove: (self.kind == Kind::ThrowAway).then(|| self.base.clone()),
+            remove: (self.kind != Kind::Lasting).then(|| self.base.clone()),
             log: self.log.clone(),
         }
     }

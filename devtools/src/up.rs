@@ -81,6 +81,7 @@ async fn start(options: &UpArgs, stack: &mut Stack) -> anyhow::Result<()> {
         simulator_url,
         keys,
         state_dir,
+        settings: vec![],
     };
     let step = Step::begin("migrations");
     gateway.migrate().await?;

@@ -1,84 +1,25 @@
-//! `bench`: a bounded load loop against a running `up`.
-//!
-//! A closed loop: so many connections, each with one payment at a time, every payment new and paid at once by the
-//! simulator. Loader, gateway, simulator and Postgres share this machine, so the figures compare one build with another on
-//! one machine; they are no capacity of a real set-up. Only addresses of this machine are accepted: a load of real
-//! payments must not be one mistyped option away.
+//! Tills that pay: a closed loop for what a gateway can do, an open one for how long a till waits.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use reqwest::Client;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use url::{Host, Url};
 
-use super::{process, say};
-
-/// Files in the state directory by which `up` tells how to reach its gateway.
-pub(super) const URL_FILE: &str = "gateway-url";
-pub(super) const KEY_FILE: &str = "api-key";
-
 /// A payment is held for at most 5 s; what takes longer than this is an error.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_mins(1);
 
-/// Options of `bench`.
-#[derive(Debug, clap::Args)]
-pub(super) struct BenchArgs {
-    /// How many payments to make
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    count: u32,
-    /// How many at once
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    connections: u32,
-    /// Address of the gateway; that of the running `up` where it is left out
-    #[arg(long)]
-    url: Option<Url>,
-    /// API key; that of `up` where it is left out
-    #[arg(long)]
-    api_key: Option<SecretString>,
-    /// Directory in which `up` keeps its state
-    #[arg(long, default_value = ".dev")]
-    state_dir: PathBuf,
-}
-
-/// Makes the payments and prints what they took.
-pub(super) async fn bench(options: BenchArgs) -> anyhow::Result<()> {
-    let load = Arc::new(Load::new(&options)?);
-    // Opens the connections and warms every pool; not counted.
-    let warm_up = drive(&load, options.connections, options.connections).await?;
-    if let Some(failed) = warm_up.iter().find(|sample| !sample.paid()) {
-        bail!("{} does not take payments: {}", load.url, failed.outcome);
-    }
-    let gateway = process::find_gateway(&load.url);
-
-    let begun = Instant::now();
-    let samples = drive(&load, options.count, options.connections).await?;
-    let took = begun.elapsed();
-
-    say(&report(&samples, took, options.connections));
-    say(&gateway.as_deref().and_then(process::memory).map_or_else(
-        || "gateway memory  unknown: its process was not found in /proc".to_owned(),
-        |memory| {
-            format!(
-                "gateway memory  {} KiB now, {} KiB at most",
-                memory.now_kib, memory.peak_kib
-            )
-        },
-    ));
-    let errors = samples.iter().filter(|sample| !sample.paid()).count();
-    ensure!(errors == 0, "{errors} payments were not paid at once");
-    Ok(())
-}
-
-/// What every connection needs.
-struct Load {
+/// Tills of one merchant, all at one gateway. Only one on this machine: a load of real payments must not be one
+/// mistyped option away.
+#[derive(Debug)]
+pub(super) struct Tills {
     client: Client,
     url: Url,
     authorization: SecretString,
@@ -89,31 +30,27 @@ struct Load {
 }
 
 /// One payment: how it ended, and after how long.
-struct Sample {
+#[derive(Debug)]
+pub(super) struct Sample {
     /// Such as `201 succeeded`.
-    outcome: String,
-    took: Duration,
+    pub(super) outcome: String,
+    pub(super) took: Duration,
 }
 
-impl Sample {
-    fn paid(&self) -> bool {
-        self.outcome == "201 succeeded"
-    }
+/// Payments that were made one after the other, or at their times.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// Sorted.
+    pub(super) times: Vec<Duration>,
+    pub(super) took: Duration,
 }
 
-impl Load {
-    fn new(options: &BenchArgs) -> anyhow::Result<Self> {
-        let url = match &options.url {
-            Some(url) => url.clone(),
-            None => Url::parse(&told_by_up(&options.state_dir, URL_FILE)?)?,
-        };
-        if !is_on_this_machine(&url) {
-            bail!("only a gateway on this machine is loaded, not {url}");
-        }
-        let api_key = match &options.api_key {
-            Some(key) => key.clone(),
-            None => told_by_up(&options.state_dir, KEY_FILE)?.into(),
-        };
+impl Tills {
+    pub(super) fn new(gateway: &Url, api_key: &str) -> anyhow::Result<Self> {
+        ensure!(
+            is_on_this_machine(gateway),
+            "only a gateway on this machine is loaded, not {gateway}"
+        );
         let client = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -125,18 +62,19 @@ impl Load {
             .build()?;
         Ok(Self {
             client,
-            url: url.join("/v1/payments")?,
-            authorization: format!("Bearer {}", api_key.expose_secret()).into(),
+            url: gateway.join("/v1/payments")?,
+            authorization: format!("Bearer {api_key}").into(),
             run: rand::random::<u32>() % 1_000_000,
             next: AtomicU32::new(0),
         })
     }
 
     /// Takes one payment. Its code is new: the same one twice within a minute is a suspected duplicate.
-    async fn pay(&self) -> Sample {
+    pub(super) async fn pay(&self) -> Sample {
         let (run, number) = (self.run, self.next.fetch_add(1, Ordering::Relaxed));
         let body = format!(
-            r#"{{"amount":{{"value":12850,"currency":"HKD"}},"barcode":"28{run:06}{number:07}0001","merchant_reference":"bench-{run:06}-{number}"}}"#
+            r#"{{"amount":{{"value":{},"currency":"HKD"}},"barcode":"28{run:06}{number:07}0001","merchant_reference":"bench-{run:06}-{number}"}}"#,
+            super::AMOUNT_MINOR
         );
         let request = self
             .client
@@ -148,9 +86,91 @@ impl Load {
         let begun = Instant::now();
         let outcome = outcome_of(request).await;
         Sample {
-            outcome: outcome.unwrap_or_else(|error| format!("no answer: {}", root(&error))),
+            outcome: outcome.unwrap_or_else(|error| format!("no answer: {error:?}")),
             took: begun.elapsed(),
         }
+    }
+
+    /// So many payments over so many connections, each with one at a time. All of them must be paid at once.
+    pub(super) async fn closed_loop(
+        self: &Arc<Self>,
+        count: u32,
+        connections: u32,
+    ) -> anyhow::Result<Run> {
+        let left = Arc::new(AtomicU32::new(count));
+        let mut tasks = JoinSet::new();
+        let begun = Instant::now();
+        for _ in 0..connections.min(count) {
+            let (tills, left) = (Arc::clone(self), Arc::clone(&left));
+            tasks.spawn(async move {
+                let mut samples = vec![];
+                while left
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
+                    .is_ok()
+                {
+                    samples.push(tills.pay().await);
+                }
+                samples
+            });
+        }
+        let mut samples = vec![];
+        while let Some(some) = tasks.join_next().await {
+            samples.extend(some.context("a till's task failed")?);
+        }
+        Run::of(samples, begun.elapsed())
+    }
+
+    /// A payment every `pause`, whether or not the last one has been answered. Its time counts from when it was due.
+    pub(super) async fn open_loop(
+        self: &Arc<Self>,
+        pause: Duration,
+        how_long: Duration,
+    ) -> anyhow::Result<Run> {
+        let mut tasks = JoinSet::new();
+        let mut due = tokio::time::interval(pause);
+        due.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let begun = Instant::now();
+        while begun.elapsed() < how_long {
+            let intended = due.tick().await.into_std();
+            let tills = Arc::clone(self);
+            tasks.spawn(async move {
+                let sample = tills.pay().await;
+                Sample {
+                    took: intended.elapsed(),
+                    ..sample
+                }
+            });
+        }
+        let samples = tasks.join_all().await;
+        Run::of(samples, begun.elapsed())
+    }
+}
+
+impl Run {
+    fn of(samples: Vec<Sample>, took: Duration) -> anyhow::Result<Self> {
+        let mut outcomes: BTreeMap<&str, u32> = BTreeMap::new();
+        for sample in &samples {
+            *outcomes.entry(&sample.outcome).or_default() += 1;
+        }
+        ensure!(
+            outcomes.keys().eq(["201 succeeded"].iter()),
+            "not all payments were paid at once: {outcomes:?}"
+        );
+        let mut times: Vec<Duration> = samples.into_iter().map(|sample| sample.took).collect();
+        times.sort_unstable();
+        Ok(Self { times, took })
+    }
+
+    /// Payments a second, in hundredths.
+    pub(super) fn per_second(&self) -> u128 {
+        self.times.len() as u128 * 100_000_000 / self.took.as_micros().max(1)
+    }
+
+    /// The smallest time that at least so many of a thousand do not exceed.
+    pub(super) fn quantile(&self, per_mille: usize) -> Duration {
+        let rank = (self.times.len() * per_mille).div_ceil(1_000);
+        let found = self.times.get(rank.saturating_sub(1));
+        found.copied().unwrap_or_default()
     }
 }
 
@@ -174,85 +194,6 @@ async fn outcome_of(request: reqwest::RequestBuilder) -> Result<String, reqwest:
     Ok(format!("{status} {}", word.unwrap_or("unreadable")))
 }
 
-fn root(error: &reqwest::Error) -> String {
-    use std::error::Error as _;
-    let mut cause = error.source();
-    while let Some(deeper) = cause.and_then(|cause| cause.source()) {
-        cause = Some(deeper);
-    }
-    cause.map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-fn told_by_up(state_dir: &Path, file: &str) -> anyhow::Result<String> {
-    let path = state_dir.join(file);
-    let text = fs::read_to_string(&path)
-        .with_context(|| format!("cannot read {}: start `./dev up` first", path.display()))?;
-    Ok(text.trim().to_owned())
-}
-
-/// Makes `count` payments over `connections` tasks, each with one payment at a time.
-async fn drive(load: &Arc<Load>, count: u32, connections: u32) -> anyhow::Result<Vec<Sample>> {
-    let left = Arc::new(AtomicU32::new(count));
-    let mut tasks = JoinSet::new();
-    for _ in 0..connections.min(count) {
-        let (load, left) = (Arc::clone(load), Arc::clone(&left));
-        tasks.spawn(async move {
-            let mut samples = vec![];
-            while left
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
-                .is_ok()
-            {
-                samples.push(load.pay().await);
-            }
-            samples
-        });
-    }
-    let mut all = vec![];
-    while let Some(samples) = tasks.join_next().await {
-        all.extend(samples.context("a connection's task failed")?);
-    }
-    Ok(all)
-}
-
-fn report(samples: &[Sample], took: Duration, connections: u32) -> String {
-    let mut times: Vec<Duration> = samples.iter().map(|sample| sample.took).collect();
-    times.sort_unstable();
-    let mut outcomes: BTreeMap<&str, u32> = BTreeMap::new();
-    for sample in samples {
-        *outcomes.entry(&sample.outcome).or_default() += 1;
-    }
-    let outcomes: Vec<String> = outcomes
-        .iter()
-        .map(|(outcome, count)| format!("{count} x {outcome}"))
-        .collect();
-    let count = samples.len();
-    let per_second = count as u128 * 1_000 / took.as_millis().max(1);
-    let [p50, p99, most] = [50, 99, 100].map(|percent| in_ms(percentile(&times, percent)));
-    format!(
-        "payments        {count} over {connections} connections in {} ms
-throughput      {per_second} per second
-latency         p50 {p50}, p99 {p99}, most {most}
-answers         {}",
-        took.as_millis(),
-        outcomes.join(", "),
-    )
-}
-
-/// The smallest time that at least `percent` of the sorted ones do not exceed.
-fn percentile(sorted: &[Duration], percent: usize) -> Duration {
-    let rank = (sorted.len() * percent).div_ceil(100);
-    sorted
-        .get(rank.saturating_sub(1))
-        .copied()
-        .unwrap_or_default()
-}
-
-/// Milliseconds with one decimal, in integer arithmetic.
-fn in_ms(time: Duration) -> String {
-    let tenths = time.as_micros() / 100;
-    format!("{}.{} ms", tenths / 10, tenths % 10)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,11 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_times_that_were_measured() {
+    fn quantiles_are_times_that_were_measured() {
         let times: Vec<Duration> = (1..=200).map(Duration::from_millis).collect();
-        let found = [50, 99, 100].map(|percent| percentile(&times, percent).as_millis());
+        let run = Run {
+            times,
+            took: Duration::from_secs(2),
+        };
+        let found = [500, 990, 1_000].map(|rank| run.quantile(rank).as_millis());
         assert_eq!(found, [100, 198, 200]);
-        assert_eq!(percentile(&[], 99), Duration::ZERO);
-        assert_eq!(in_ms(Duration::from_micros(12_345)), "12.3 ms");
+        assert_eq!(run.per_second(), 10_000);
     }
 }
