@@ -116,6 +116,7 @@ impl App {
             actor: update.actor,
             attempt_id: update.attempt_id(),
             justification: None,
+            question_at: None,
             gateway_at: self.clock.now(),
         };
         self.db
@@ -133,6 +134,7 @@ impl App {
             actor: update.actor,
             attempt_id: update.attempt_id(),
             justification: None,
+            question_at: None,
             gateway_at: self.clock.now(),
         };
         self.db

@@ -61,6 +61,8 @@ pub struct Settlement<'a> {
     /// What a person gave as grounds; `None` where an answer of Alipay settles it. A person settles all
     /// there is, an answer only what it speaks of.
     pub justification: Option<&'a Justification>,
+    /// When Alipay is asked again about what a person settles; `None` where an answer does.
+    pub question_at: Option<DateTime<Utc>>,
     /// The replica's clock.
     pub gateway_at: DateTime<Utc>,
 }
@@ -304,9 +306,18 @@ impl Db {
                 where $9 is not null
             ), due as (
                 update follow_up
-                set due_at = db_now()
+                set due_at = coalesce($11, db_now()),
+                    question_due_at = coalesce($11, question_due_at),
+                    parked_at = case when $11::timestamptz is null then parked_at end,
+                    abandoned_reason = case when $11::timestamptz is null then abandoned_reason end,
+                    abandoned_by = case when $11::timestamptz is null then abandoned_by end
                 where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
                     and exists (select from changed)
+            ), asked_again as (
+                insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at,
+                    question_due_at)
+                select $1, $12, 'payment', $2, $11, $11 from changed
+                where $11::timestamptz is not null and not exists (select from held)
             )
             select (select count(*) from changed) as "changed!""#,
             payment.merchant_id.uuid(),
@@ -319,6 +330,8 @@ impl Db {
             settlement.gateway_at,
             settlement.justification.map(|justification| justification.reason.as_str()),
             settlement.justification.map(|justification| justification.ticket.as_str()),
+            settlement.question_at,
+            FollowUpId::mint().uuid(),
         )
         .one(&self.writes)
         .await?;
@@ -393,9 +406,18 @@ impl Db {
                 where $9 is not null
             ), due as (
                 update follow_up
-                set due_at = db_now()
+                set due_at = coalesce($14, db_now()),
+                    question_due_at = coalesce($14, question_due_at),
+                    parked_at = case when $14::timestamptz is null then parked_at end,
+                    abandoned_reason = case when $14::timestamptz is null then abandoned_reason end,
+                    abandoned_by = case when $14::timestamptz is null then abandoned_by end
                 where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
                     and exists (select from changed)
+            ), asked_again as (
+                insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at,
+                    question_due_at)
+                select $1, $15, 'refund', $2, $14, $14 from changed
+                where $14::timestamptz is not null and not exists (select from held)
             )
             select (select count(*) from changed) as "changed!""#,
             refund.merchant_id.uuid(),
@@ -415,6 +437,8 @@ impl Db {
             refund.payment_id.uuid(),
             actor.statement_file_id,
             actor.statement_line,
+            settlement.question_at,
+            FollowUpId::mint().uuid(),
         )
         .one(&self.writes)
         .await?;

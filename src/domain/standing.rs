@@ -65,7 +65,7 @@ pub enum Doubt {
 /// What besides its state decides where a payment stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Circumstances {
-    /// Whether a cancel or a reversal is under way, or was sent and may still act.
+    /// Whether a cancel or a reversal is under way, or a person's decision is still to be asked about.
     pub cancel_is_open: bool,
     /// Whether Alipay refused our requests at its door (`is_success=F`), so that waiting helps nobody
     /// until an operator has looked.
@@ -250,7 +250,7 @@ impl Payment {
     /// Where the payment stands for whoever reads it. What was paid and is wholly on its way back, by
     /// refunds, is done when it has arrived.
     pub fn standing(&self) -> Standing {
-        let standing = self.standing_while(self.cancel_is_open());
+        let standing = self.standing_while(self.may_be_moved());
         let is_going_back = self.refund_reserved_minor == self.amount.minor()
             && self.refunded_minor < self.refund_reserved_minor;
         if standing.is_settled() && is_going_back && self.state == PaymentState::Succeeded {
@@ -275,11 +275,10 @@ impl Payment {
         Standing::of_payment(&self.state, circumstances)
     }
 
-    /// Whether a cancel or a reversal is under way, or one was sent whose fate is not known: the money
-    /// of a paid payment may go back.
-    const fn cancel_is_open(&self) -> bool {
-        self.canceling.is_some()
-            || (matches!(self.state, PaymentState::Succeeded) && self.poll.open_cancel_at.is_some())
+    /// Whether a cancel or a reversal is under way, or what a person decided is still to be asked about: what was sent
+    /// before may move the money yet.
+    fn may_be_moved(&self) -> bool {
+        self.canceling.is_some() || self.decision_is_being_checked()
     }
 }
 

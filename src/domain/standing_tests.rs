@@ -1,5 +1,6 @@
 //! What is told of every state in every circumstance, and that no two parts of it contradict.
 
+use chrono::TimeDelta;
 use proptest::prelude::*;
 
 use super::*;
@@ -147,22 +148,24 @@ fn every_state_has_its_advice() {
     }
 }
 
-/// While a cancel may act nothing reads final, whatever else is true: over every state, and over what
-/// makes a cancel open.
+/// While a cancel is under way, or a person's decision is still to be asked about, nothing reads final: over every
+/// state.
 #[test]
-fn nothing_is_final_while_a_cancel_may_still_act() {
+fn nothing_is_final_while_money_may_still_move() {
     use crate::domain::payments::payment::tests::payment;
     let reasons = CancelReason::ALL.iter().copied().map(Some).chain([None]);
     for state in payment_states() {
         for canceling in reasons.clone() {
-            for unanswered in [false, true] {
+            for decided in [false, true] {
                 let mut payment = payment(state.clone());
                 payment.canceling = canceling;
-                payment.poll.open_cancel_at = unanswered.then_some(payment.created_at);
+                let asked_at = decided.then(|| payment.created_at + TimeDelta::seconds(60));
+                payment.decided_by_operator = decided;
+                payment.poll.question_due_at = asked_at;
+                payment.poll.next_check_at = asked_at;
                 let standing = payment.standing();
                 assert_consistent(standing);
-                let may_move =
-                    canceling.is_some() || (unanswered && payment.state == PaymentState::Succeeded);
+                let may_move = canceling.is_some() || (decided && payment.state.is_final());
                 assert_eq!(
                     standing.is_settled(),
                     payment.state.is_final() && !may_move,
@@ -176,7 +179,7 @@ fn nothing_is_final_while_a_cancel_may_still_act() {
                     assert_eq!(standing.certainty(), OutcomeCertainty::Pending);
                 }
                 if payment.is_settled() != standing.is_settled() {
-                    assert!(payment.is_settled() && unanswered, "{payment:?}");
+                    assert!(payment.is_settled() && decided, "{payment:?}");
                 }
             }
         }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::extract::PreferWait;
-use crate::domain::{money::Money, standing::Standing};
+use crate::domain::{money::Money, payments::payment::Payment, standing::Standing};
 
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -62,8 +62,8 @@ pub struct Made {
 
 impl<V> Resource<V> {
     /// A resource with its version.
-    pub fn new(version: i64, view: V) -> Self {
-        Self::unversioned(view).with(header::ETAG, &etag(version))
+    pub fn new(tag: impl Into<EntityTag>, view: V) -> Self {
+        Self::unversioned(view).with(header::ETAG, &tag.into().text())
     }
 
     /// A body that is no resource of its own.
@@ -140,13 +140,52 @@ impl<V: Serialize> IntoResponse for Resource<V> {
 /// The caller has this version.
 pub fn not_modified(version: i64) -> Response {
     let mut headers = HeaderMap::new();
-    insert(&mut headers, header::ETAG, &etag(version));
+    insert(&mut headers, header::ETAG, &EntityTag::from(version).text());
     (StatusCode::NOT_MODIFIED, headers).into_response()
 }
 
-/// The entity tag: the version in quotes.
-fn etag(version: i64) -> String {
-    format!("\"{version}\"")
+/// What tells one state of a resource from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntityTag {
+    /// Counts the changes that are recorded.
+    pub version: i64,
+    /// Whether it reads otherwise soon, without a change: this tag is never told to be still good.
+    is_passing: bool,
+}
+
+impl EntityTag {
+    /// Whether a caller who has this version has what would be answered.
+    pub const fn stands(self) -> bool {
+        !self.is_passing
+    }
+
+    /// The version in quotes.
+    fn text(self) -> String {
+        let Self {
+            version,
+            is_passing,
+        } = self;
+        let suffix = if is_passing { "-checking" } else { "" };
+        format!("\"{version}{suffix}\"")
+    }
+}
+
+impl From<i64> for EntityTag {
+    fn from(version: i64) -> Self {
+        Self {
+            version,
+            is_passing: false,
+        }
+    }
+}
+
+impl From<&Payment> for EntityTag {
+    fn from(payment: &Payment) -> Self {
+        Self {
+            version: payment.version,
+            is_passing: payment.decision_is_being_checked(),
+        }
+    }
 }
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {

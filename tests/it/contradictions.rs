@@ -140,8 +140,10 @@ async fn a_person_may_let_the_books_stand(pool: PgPool) {
         (&last["event"], &last["ticket"]),
         (&json!("contradiction_settled"), &json!("OPS-2"))
     );
+    // What a person has decided is asked about once more, and Alipay says the same again.
+    world.advance(TimeDelta::minutes(1)).await;
     world.run_due().await;
-    assert_eq!(world.count_rows("select count(*) from follow_up").await, 0);
+    assert_eq!(world.unresolved().await.len(), 1);
     world.end_without_checks().await;
 }
 
@@ -461,7 +463,15 @@ async fn a_person_may_say_that_the_money_of_a_closed_trade_did_not_go_back(pool:
     world.advance(TimeDelta::seconds(1)).await;
     let told = refresh(&world, paid.id()).await;
     assert_eq!(told.body["money_returned"], false, "{told:?}");
-    assert_eq!(told.body["next_action"]["type"], "done", "{told:?}");
+    assert_eq!(told.body["next_action"]["type"], "wait", "{told:?}");
+    world.advance(TimeDelta::minutes(1)).await;
+    world.run_due().await;
+    let told = world.till.payment(paid.id()).await;
+    assert_eq!(
+        (&told["money_returned"], &told["next_action"]["type"]),
+        (&json!(false), &json!("done")),
+        "{told}"
+    );
     assert!(world.unresolved().await.is_empty());
     world.finish().await;
 }
@@ -636,6 +646,283 @@ async fn m6_what_a_person_has_decided_is_asked_about_once_more(pool: PgPool) {
     assert_eq!(
         (&told["status"], &told["money_returned"]),
         (&json!("canceled"), &json!(true)),
+        "{told}"
+    );
+    world.finish().await;
+}
+
+/// A payment that Alipay shows paid after a cancel which it answered "done": a person must decide. The cancel acts
+/// after so many seconds, or never.
+async fn contradicted_cancel(world: &mut World, acts_after: Option<u32>) -> Answer {
+    let paid = world.pay("0001").await;
+    world
+        .simulator
+        .script_late("cancel", 1000, "success", acts_after)
+        .await;
+    undo(world, paid.id(), "cancel").await;
+    world.settle_calls().await;
+    world.advance(TimeDelta::seconds(2)).await;
+    world.run_due().await;
+    paid
+}
+
+/// M10: a person withdraws a cancel while a question of its follow-up is on its way: the same visit sends no cancel,
+/// however it had planned.
+#[sqlx::test]
+async fn m10_no_cancel_leaves_after_a_person_has_withdrawn_it(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = contradicted_cancel(&mut world, None).await;
+    let sent = world.simulator.count("cancel").await;
+    world.advance(TimeDelta::seconds(10)).await;
+    world.simulator.script_hanging("query", 1).await;
+    let asked = world.simulator.count("query").await;
+    let visit = world.run_due();
+    let decided = async {
+        while world.simulator.count("query").await == asked {
+            tokio::task::yield_now().await;
+        }
+        let resolved = let_stand(&world, paid.id()).await;
+        world.simulator.release().await;
+        resolved
+    };
+    tokio::join!(visit, decided);
+    world.settle_calls().await;
+    assert_eq!(world.simulator.count("cancel").await, sent);
+    for _ in 0..12 {
+        world.advance(TimeDelta::seconds(10)).await;
+        world.run_due().await;
+    }
+    let told = world.till.payment(paid.id()).await;
+    assert_eq!(
+        (&told["status"], &told["next_action"]["type"]),
+        (&json!("succeeded"), &json!("done")),
+        "{told}"
+    );
+    assert_eq!(world.simulator.count("cancel").await, sent);
+    world.finish().await;
+}
+
+/// M10: another replica stores "paid" while a question of an unasked cancel is on its way, whose answer says "waits":
+/// no cancel leaves on it.
+#[sqlx::test]
+async fn m10_no_cancel_leaves_on_what_was_read_before_another_learnt_that_it_was_paid(
+    pool: PgPool,
+) {
+    let mut world = World::start(pool).await;
+    let payment = world.pay_until_open("0102").await;
+    let id = payment["id"].as_str().expect("an id").to_owned();
+    let theirs = payment["partner_trans_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    // The buyer's time is over, and the first cancel does nothing.
+    let nothing = json!({"type": "drop_before_effect"});
+    world.simulator.script("cancel", 1, nothing).await;
+    world.advance(TimeDelta::seconds(61)).await;
+    world.run_due().await;
+    assert_eq!(world.simulator.count("cancel").await, 1);
+    world.simulator.script_hanging("query", 1).await;
+    let asked = world.simulator.count("query").await;
+    world.advance(TimeDelta::seconds(10)).await;
+    let visit = world.run_due();
+    let learnt = async {
+        while world.simulator.count("query").await == asked {
+            tokio::task::yield_now().await;
+        }
+        world.simulator.confirm(&theirs).await;
+        let told = refresh(&world, &id).await;
+        world.simulator.release().await;
+        told
+    };
+    let ((), told) = tokio::join!(visit, learnt);
+    assert_eq!(told.status, 200, "{told:?}");
+    world.settle_calls().await;
+    assert_eq!(world.simulator.count("cancel").await, 1);
+    for _ in 0..12 {
+        world.advance(TimeDelta::seconds(10)).await;
+        world.run_due().await;
+    }
+    let told = world.till.payment(&id).await;
+    assert_eq!(told["status"], "succeeded", "{told}");
+    world.finish().await;
+}
+
+/// S5: a cancel that closed a payment by its answer may act for a minute still, also after the books have lost their
+/// schedule: a person's decision waits for it.
+#[sqlx::test]
+async fn s5_a_decision_waits_for_the_cancel_that_closed_the_payment(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let payment = world.pay_until_open("0102").await;
+    let id = payment["id"].as_str().expect("an id").to_owned();
+    let theirs = payment["partner_trans_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    world
+        .simulator
+        .script_late("cancel", 1, "success", Some(35))
+        .await;
+    undo(&world, &id, "cancel").await;
+    world.settle_calls().await;
+    assert_eq!(world.till.payment(&id).await["status"], "canceled");
+    world.advance(TimeDelta::seconds(2)).await;
+    world.simulator.confirm(&theirs).await;
+    let told = refresh(&world, &id).await;
+    assert_eq!(
+        told.body["next_action"]["type"], "call_operator",
+        "{told:?}"
+    );
+    world.advance(TimeDelta::seconds(1)).await;
+    let resolved = let_stand(&world, &id).await;
+    assert_eq!(resolved.body["next_action"]["type"], "wait", "{resolved:?}");
+    world.advance(TimeDelta::seconds(20)).await;
+    world.run_due().await;
+    let told = world.till.payment(&id).await;
+    assert_eq!(told["next_action"]["type"], "wait", "{told}");
+    world.advance(TimeDelta::seconds(40)).await;
+    world.run_due().await;
+    let told = world.till.payment(&id).await;
+    assert_eq!(
+        (&told["status"], &told["money_returned"]),
+        (&json!("canceled"), &json!(true)),
+        "{told}"
+    );
+    world.finish().await;
+}
+
+/// S5: a refresh before its time does not use up the question about a decision; and what reads "wait" has another tag
+/// than what is done.
+#[sqlx::test]
+async fn s5_a_refresh_does_not_use_up_the_question_about_a_decision(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = contradicted_cancel(&mut world, Some(20)).await;
+    let_stand(&world, paid.id()).await;
+    let told = refresh(&world, paid.id()).await;
+    assert_eq!(
+        (&told.body["status"], &told.body["next_action"]["type"]),
+        (&json!("succeeded"), &json!("wait")),
+        "{told:?}"
+    );
+    world.advance(TimeDelta::seconds(60)).await;
+    world.run_due().await;
+    let told = world.till.payment(paid.id()).await;
+    assert_eq!(
+        (&told["status"], &told["money_returned"]),
+        (&json!("canceled"), &json!(true)),
+        "{told}"
+    );
+    world.finish().await;
+}
+
+#[sqlx::test]
+async fn what_reads_wait_has_another_tag_than_what_is_done(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = contradicted_cancel(&mut world, None).await;
+    let_stand(&world, paid.id()).await;
+    let path = format!("/v1/payments/{}", paid.id());
+    let read = |tag: Option<String>| {
+        let request = world.till.request(Method::GET, &path);
+        Caller::send(match tag {
+            Some(tag) => request.header("if-none-match", tag),
+            None => request,
+        })
+    };
+    let tag_of = |answer: &Answer| answer.headers["etag"].to_str().expect("ASCII").to_owned();
+    let waiting = read(None).await;
+    assert_eq!(waiting.body["next_action"]["type"], "wait", "{waiting:?}");
+    let again = read(Some(tag_of(&waiting))).await;
+    assert_eq!(again.status, 200, "it may read otherwise: {again:?}");
+    world.advance(TimeDelta::seconds(60)).await;
+    world.run_due().await;
+    let request = world.till.request(Method::GET, &path);
+    let done = Caller::send(request.header("if-none-match", tag_of(&waiting))).await;
+    assert_eq!(
+        (done.status, &done.body["next_action"]["type"]),
+        (200, &json!("done")),
+        "{done:?}"
+    );
+    let request = world.till.request(Method::GET, &path);
+    let known = Caller::send(request.header("if-none-match", tag_of(&done))).await;
+    assert_eq!(known.status, 304, "{known:?}");
+    world.finish().await;
+}
+
+/// M6: a request to pay may be on its way for longer than a decision waits otherwise.
+#[sqlx::test]
+async fn m6_a_decision_is_asked_about_once_no_request_to_pay_is_on_its_way(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    world.simulator.script_hanging("pay", 1).await;
+    let paid = world.till.pay_without_waiting("0001").await;
+    world.until_received("pay", 1).await;
+    world.simulator.refuse_access(Some("ILLEGAL_SIGN")).await;
+    for _ in 0..3 {
+        world.advance(TimeDelta::seconds(3)).await;
+        world.run_due().await;
+    }
+    world.simulator.refuse_access(None).await;
+    let path = format!("/v1/payments/{}/resolve", paid.id());
+    let failed = json!({"status": "failed", "reason": "not in the portal", "ticket": "OPS-9"});
+    let resolved = world.operate(&path, failed).await;
+    assert_eq!(resolved.summary("status"), (200, "failed"), "{resolved:?}");
+    assert_eq!(
+        (
+            &resolved.body["next_action"]["type"],
+            &resolved.body["outcome_certainty"]
+        ),
+        (&json!("wait"), &json!("pending")),
+        "{resolved:?}"
+    );
+    let asked = world.simulator.count("query").await;
+    world.advance(TimeDelta::seconds(20)).await;
+    world.run_due().await;
+    assert_eq!(world.simulator.count("query").await, asked);
+    world.simulator.release().await;
+    world.advance(TimeDelta::seconds(60)).await;
+    world.run_due().await;
+    world.run_due().await;
+    let told = world.till.payment(paid.id()).await;
+    assert_eq!(told["status"], "succeeded", "{told}");
+    world.end_without_checks().await;
+}
+
+/// S10: a person said that it was paid, and Alipay knows of no such trade: that is no end without a person.
+#[sqlx::test]
+async fn s10_a_trade_that_does_not_exist_contradicts_a_decision_that_it_was_paid(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let silence = json!({"type": "drop_before_effect"});
+    world.simulator.script("any", 10_000, silence).await;
+    let paid = world.till.pay_without_waiting("0001").await;
+    world.settle_calls().await;
+    for _ in 0..30 {
+        world.advance(TimeDelta::seconds(30)).await;
+        world.run_due().await;
+    }
+    let_stand(&world, paid.id()).await;
+    world.simulator.clear_faults().await;
+    world.advance(TimeDelta::seconds(60)).await;
+    world.run_due().await;
+    let listed = world.unresolved().await;
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    let path = format!("/v1/payments/{}/resolve", paid.id());
+    let never = json!({
+        "status": "canceled", "money_returned": false, "reason": "not in the portal", "ticket": "OPS-8"
+    });
+    let resolved = world.operate(&path, never).await;
+    assert_eq!(
+        resolved.summary("status"),
+        (200, "canceled"),
+        "{resolved:?}"
+    );
+    world.advance(TimeDelta::seconds(60)).await;
+    world.run_due().await;
+    let told = world.till.payment(paid.id()).await;
+    assert_eq!(
+        (
+            &told["status"],
+            &told["next_action"]["type"],
+            &told["refunds"]["refundable"]
+        ),
+        (&json!("canceled"), &json!("done"), &json!(0)),
         "{told}"
     );
     world.finish().await;

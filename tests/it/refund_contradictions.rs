@@ -572,3 +572,66 @@ async fn refresh(world: &World, id: &str) -> Value {
     let answer = Caller::send(world.till.request(Method::POST, &path)).await;
     answer.body
 }
+
+/// A refund of which Alipay was silent for as long as it is followed, and which nobody asks about any more: what a person
+/// decides about it is asked about all the same, so that what is done is not returned twice.
+#[sqlx::test]
+async fn m6_what_a_person_decides_about_an_abandoned_refund_is_asked_about(pool: PgPool) {
+    let mut world = start(pool).await;
+    let paid = world.pay("0001").await;
+    world
+        .simulator
+        .script_late("refund", 1, "success", None)
+        .await;
+    let done = refund(&world, &paid, 1000, "sync").await;
+    world.advance(TimeDelta::seconds(1)).await;
+    world.till.refresh_refund(done.id()).await;
+    world
+        .sql(
+            "update follow_up set abandoned_reason = 'no use', abandoned_by = (select api_key_id from api_key limit 1),
+                parked_at = db_now()
+            where kind = 'refund'",
+        )
+        .await;
+    let theirs = theirs(&done.body, "partner_refund_id");
+    let path = format!("/v1/refunds/{}/resolve", done.id());
+    let decision = json!({"status": "failed", "reason": "not in the portal", "ticket": "OPS-2"});
+    let resolved = world.operate(&path, decision).await;
+    assert_eq!(resolved.summary("status"), (200, "failed"), "{resolved:?}");
+    let asked = world.simulator.count("refund_query").await;
+    world.advance(TimeDelta::seconds(10)).await;
+    world.run_due().await;
+    assert_eq!(
+        world.simulator.count("refund_query").await,
+        asked + 1,
+        "{theirs}"
+    );
+    world.end_without_checks().await;
+}
+
+/// That the books of a refund stand is a decision too: it is asked about once more.
+#[sqlx::test]
+async fn m6_that_the_books_of_a_refund_stand_is_asked_about(pool: PgPool) {
+    let mut world = start(pool).await;
+    let paid = world.pay("0001").await;
+    world
+        .simulator
+        .script_late("refund", 1, "success", None)
+        .await;
+    let done = refund(&world, &paid, 1000, "sync").await;
+    world.advance(TimeDelta::seconds(1)).await;
+    world.till.refresh_refund(done.id()).await;
+    let path = format!("/v1/refunds/{}/resolve", done.id());
+    let stands = json!({"status": "succeeded", "reason": "the portal shows it", "ticket": "OPS-2"});
+    let resolved = world.operate(&path, stands).await;
+    assert_eq!(
+        resolved.summary("status"),
+        (200, "succeeded"),
+        "{resolved:?}"
+    );
+    assert!(world.unresolved().await.is_empty());
+    world.advance(TimeDelta::seconds(10)).await;
+    world.run_due().await;
+    assert_eq!(world.unresolved().await.len(), 1, "Alipay says it again");
+    world.end_without_checks().await;
+}

@@ -25,7 +25,9 @@ impl Processes {
         let mut all = HashMap::new();
         for entry in fs::read_dir("/proc")? {
             let path = entry?.path();
-            let pid = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+            let pid = path
+                .file_name()
+                .and_then(|name| name.to_str()?.parse().ok());
             if let Some(pid) = pid
                 && let Ok(stat) = fs::read_to_string(path.join("stat"))
                 && let Some(process) = Process::parse(&stat)
@@ -76,7 +78,9 @@ impl Process {
 pub(super) fn resident_kib(pids: &[u32]) -> u64 {
     let of = |pid: &u32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.split_whitespace().next()?.parse::<u64>().ok()
     };
     pids.iter().filter_map(of).sum()

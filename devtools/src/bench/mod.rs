@@ -290,7 +290,9 @@ async fn compare(
         curve.push((16, median_rate(results) / 100));
         curve.sort_unstable();
     }
-    let names = subjects.iter().map(|subject| subject.kind.name().to_owned());
+    let names = subjects
+        .iter()
+        .map(|subject| subject.kind.name().to_owned());
     let lines = names.clone().zip(curves).collect();
     report.plots.push(Plot {
         title: "Payments a second over connections".to_owned(),
@@ -302,7 +304,12 @@ async fn compare(
         let run = &results[results.len() / 2].0;
         (1..=999)
             .step_by(2)
-            .map(|rank| (rank, micros(run.quantile(usize::try_from(rank).unwrap_or(0)))))
+            .map(|rank| {
+                (
+                    rank,
+                    micros(run.quantile(usize::try_from(rank).unwrap_or(0))),
+                )
+            })
             .collect::<Vec<_>>()
     };
     report.plots.push(Plot {
@@ -337,7 +344,11 @@ fn say_of(kind: Kind, results: &[(Run, Cost)], report: &mut Report) {
     let worst = of(&|(run, _)| hundredths_of_ms(run.quantile(990)));
     report.add(format!("{name}: p99"), "ms", worst, None);
     for (what, unit, value) in [
-        ("program CPU", "µs", (|cost| cost.program) as fn(&Cost) -> u64),
+        (
+            "program CPU",
+            "µs",
+            (|cost| cost.program) as fn(&Cost) -> u64,
+        ),
         ("Postgres CPU", "µs", |cost| cost.postgres),
         ("WAL", "bytes", |cost| cost.wal),
         ("buffers", "", |cost| cost.buffers),
@@ -349,12 +360,7 @@ fn say_of(kind: Kind, results: &[(Run, Cost)], report: &mut Report) {
     }
 }
 
-fn ratios(
-    peer: Kind,
-    gateway: &[(Run, Cost)],
-    results: &[(Run, Cost)],
-    report: &mut Report,
-) {
+fn ratios(peer: Kind, gateway: &[(Run, Cost)], results: &[(Run, Cost)], report: &mut Report) {
     let name = peer.name();
     let of = |what: &dyn Fn(&(Run, Cost)) -> u64| {
         let pairs = gateway.iter().zip(results);
@@ -365,7 +371,12 @@ fn ratios(
     let is_node = peer == Kind::Node;
     let rate = Target::AtLeast(if is_node { 150 } else { 500 });
     let rates = of(&|(run, _)| hundredths(run.per_second()));
-    report.add(format!("payments/s: gateway ÷ {name}"), "", rates, Some(rate));
+    report.add(
+        format!("payments/s: gateway ÷ {name}"),
+        "",
+        rates,
+        Some(rate),
+    );
     let cpu = of(&|(_, cost)| cost.cpu());
     let target = is_node.then_some(Target::AtMost(70));
     report.add(format!("CPU of both: gateway ÷ {name}"), "", cpu, target);
@@ -442,7 +453,10 @@ async fn growth(
         flat,
     );
     report.add(
-        format!("Postgres CPU, the last 1,000 of {} ÷ the first", extent.growth),
+        format!(
+            "Postgres CPU, the last 1,000 of {} ÷ the first",
+            extent.growth
+        ),
         "",
         vec![ratio(last, first)],
         flat,
@@ -465,7 +479,9 @@ async fn growth(
 async fn slow_alipay(bed: &Bed, stack: &mut Stack, report: &mut Report) -> anyhow::Result<()> {
     const IN_FLIGHT: u32 = 400;
     const DELAY_MS: u32 = 200;
-    progress("400 payments in flight at an Alipay that takes 200 ms, over 8 connections to Postgres");
+    progress(
+        "400 payments in flight at an Alipay that takes 200 ms, over 8 connections to Postgres",
+    );
     let subject = bed
         .gateway(stack, "slow", &[("DATABASE_MAX_CONNECTIONS", "8")])
         .await?;

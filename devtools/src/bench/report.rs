@@ -189,9 +189,7 @@ td:first-child,th:first-child{text-align:left}figure{display:inline-block;margin
 
 const WIDTH: u64 = 460;
 const HEIGHT: u64 = 240;
-const COLOURS: [&str; 6] = [
-    "#0a6", "#36c", "#c63", "#939", "#777", "#b00",
-];
+const COLOURS: [&str; 6] = ["#0a6", "#36c", "#c63", "#939", "#777", "#b00"];
 
 impl Plot {
     fn draw(&self, page: &mut String) {
@@ -250,10 +248,18 @@ mod tests {
     fn a_figure_is_judged_by_its_median() {
         let mut report = Report::default();
         report.add("ratio", "", vec![90, 60, 75], Some(Target::AtMost(70)));
-        report.add("rate", "a second", vec![150_000], Some(Target::AtLeast(100)));
+        report.add(
+            "rate",
+            "a second",
+            vec![150_000],
+            Some(Target::AtLeast(100)),
+        );
         assert_eq!(report.figures[0].median(), 75);
         let table = report.table(None);
-        assert!(table.contains("0.75") && table.contains("MISSED"), "{table}");
+        assert!(
+            table.contains("0.75") && table.contains("MISSED"),
+            "{table}"
+        );
         assert!(table.contains("1500") && table.contains("met"), "{table}");
         let earlier = report.json();
         assert!(report.table(Some(&earlier)).matches("0.75").count() == 2);

@@ -77,7 +77,8 @@ async fn answer(State(stub): State<Arc<Stub>>, body: String) -> impl IntoRespons
     if delay > 0 {
         tokio::time::sleep(Duration::from_millis(delay)).await;
     }
-    let [service, trans_id, amount] = fields(&body, ["service", "partner_trans_id", "trans_amount"]);
+    let [service, trans_id, amount] =
+        fields(&body, ["service", "partner_trans_id", "trans_amount"]);
     // A query is asked after a crash: of what the bench sells everything was paid.
     let is_query = service == "alipay.acquire.overseas.query";
     let amount = if amount.is_empty() {

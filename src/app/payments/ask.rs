@@ -146,11 +146,10 @@ impl App {
                 || payment.poll.question_due_at.is_some(),
             attempt_id,
             kind: ask.kind(),
-            // A caller's repeat changes nothing and has no claim to guard it.
-            unchanged: (initiator.fence.is_none()
-                && ask.kind() == AttemptKind::Cancel
-                && after.is_none())
-            .then_some(payment.version),
+            // A repeated cancel changes nothing that would guard it. A claim does not: it outlasts what a
+            // caller learns, or a person decides, since the payment was read.
+            unchanged: (ask.kind() == AttemptKind::Cancel && after.is_none())
+                .then_some(payment.version),
             wakes: initiator.fence.is_none()
                 && after.as_ref().unwrap_or(&payment).canceling == Some(CancelReason::Requested),
             change: after
@@ -225,6 +224,7 @@ impl App {
                 ask == UpstreamCall::Query,
                 &reply.answer,
                 payment.poll.question_due_at,
+                asked_at,
             ),
             justification: None,
             now,
@@ -283,14 +283,16 @@ async fn call(alipay: &Alipay, begun: &Begun, ask: UpstreamCall) -> Reply {
     }
 }
 
-/// What an answer does to the question that was owed besides the plan when it was asked.
+/// What an answer to a question of `asked_at` does to the one that was owed besides the plan then. One that was
+/// asked before its time tells nothing of what may still happen.
 pub(in crate::app) fn answered(
     is_query: bool,
     answer: &Answer,
     owed_since: Option<DateTime<Utc>>,
+    asked_at: DateTime<Utc>,
 ) -> Owed {
     owed_since
-        .filter(|_| is_query && answer.class.tells_something())
+        .filter(|due| is_query && *due <= asked_at && answer.class.tells_something())
         .map_or(Owed::AsBefore, Owed::Answered)
 }
 

@@ -7,6 +7,7 @@ use crate::{
     alipay::outcome::{CancelAction, CancelOutcome, PayOutcome, QueryOutcome},
     domain::{
         attempt::Answer,
+        contradiction::Claim,
         id::FileId,
         payments::{
             payment::{CancelReason, Payment, PaymentEvent, PaymentState},
@@ -47,7 +48,7 @@ pub(in crate::app) enum Meaning {
     /// This happened.
     Event(PaymentEvent),
     /// This is said against an end that the books hold: it is kept, and changes nothing by itself.
-    Claim(PaymentEvent),
+    Claim(Claim),
 }
 
 /// What was learnt of a payment, before it is held against the payment as it stands. What an answer
@@ -76,6 +77,11 @@ impl Told {
     pub(in crate::app) fn meaning(&self, plan: &Plan, payment: &Payment) -> Meaning {
         let event = match self {
             Self::Event(event) => Some(event.clone()),
+            Self::Query(QueryOutcome::NotFound, asked_at)
+                if denies_what_a_person_decided(plan, payment, *asked_at) =>
+            {
+                return Meaning::Claim(Claim::NotFound);
+            }
             Self::Query(outcome, asked_at) => {
                 query_event(outcome.clone(), plan, payment, *asked_at)
             }
@@ -87,7 +93,7 @@ impl Told {
             Self::File(row, file, sibling_rows) => {
                 return match judge_payment(row, *file, payment, *sibling_rows) {
                     Verdict::Settles(event) => Meaning::Event(event),
-                    Verdict::Claims(event) => Meaning::Claim(event),
+                    Verdict::Claims(event) => claim(&event),
                     Verdict::Agrees | Verdict::Contradicts => Meaning::Nothing,
                 };
             }
@@ -97,7 +103,7 @@ impl Told {
         };
         match self {
             Self::Query(_, asked_at) if payment.is_contradicted_by(&event, *asked_at) => {
-                Meaning::Claim(event)
+                claim(&event)
             }
             _ => Meaning::Event(event),
         }
@@ -118,6 +124,19 @@ impl Told {
             Self::Event(_) | Self::Query(..) | Self::File(..) => None,
         }
     }
+}
+
+fn claim(event: &PaymentEvent) -> Meaning {
+    Claim::of_payment(event).map_or(Meaning::Nothing, Meaning::Claim)
+}
+
+/// Whether "there is no such trade" is said against a person's word that it was paid: nothing of it was ever seen, and no
+/// request to pay is on its way any more.
+fn denies_what_a_person_decided(plan: &Plan, payment: &Payment, asked_at: DateTime<Utc>) -> bool {
+    payment.state == PaymentState::Succeeded
+        && payment.decided_by_operator
+        && !payment.was_seen_at_alipay()
+        && asked_at >= pay_acts_until(plan, payment)
 }
 
 /// What the answer to a query says; `None` where it says nothing that may be believed.

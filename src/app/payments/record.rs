@@ -82,8 +82,13 @@ impl App {
             let (decision, agrees) = decide(&self.plan, &payment, update);
             let refusals = refusals_after(&payment, update);
             let question_at = match &decision {
-                Decision::Becomes(_, event) => payment.decision_is_checked_at(event, update.now),
-                Decision::Nothing | Decision::TurnsInto(_) | Decision::Contradicts(_) => None,
+                Decision::Becomes(_, PaymentEvent::Resolved(_)) => {
+                    Some(self.decision_is_checked_at(&payment, update.now))
+                }
+                Decision::Becomes(..)
+                | Decision::Nothing
+                | Decision::TurnsInto(_)
+                | Decision::Contradicts(_) => None,
             };
             // What was said against the books is settled first, and only then is anything else done.
             let settled = if agrees {
@@ -134,7 +139,10 @@ impl App {
                 }
                 (Ok(Recorded::Written(_)), _) => {
                     payment.poll.access_refusals = refusals;
-                    if payment.contradicted_at.is_some() {
+                    let was_checked = payment.decided_by_operator;
+                    payment.poll.question_due_at =
+                        update.owed.left_of(payment.poll.question_due_at);
+                    if payment.contradicted_at.is_some() || was_checked {
                         self.notifier.announce(&payment);
                     }
                     return Ok(payment);
@@ -154,6 +162,15 @@ impl App {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// When Alipay is asked about what a person decides now.
+    pub(in crate::app) fn decision_is_checked_at(
+        &self,
+        payment: &Payment,
+        now: DateTime<Utc>,
+    ) -> DateTime<Utc> {
+        payment.decision_is_checked_at(now, plan::pay_acts_until(&self.plan, payment))
     }
 
     /// A payment whose cancel has just become a refund, as it stands.
@@ -303,11 +320,7 @@ fn decide(plan: &Plan, payment: &Payment, update: &Update<'_>) -> (Decision, boo
             }
         }
         Meaning::Event(event) => payment.beyond_its_end(event),
-        Meaning::Claim(event) => {
-            let claim = Claim::of_payment(&event);
-            let decision = claim.map_or(Decision::Nothing, Decision::Contradicts);
-            return (decision, false);
-        }
+        Meaning::Claim(claim) => return (Decision::Contradicts(claim), false),
     };
     let was_asked_since = payment.was_contradicted_before(told.asked_at());
     let agrees = was_asked_since && payment.agrees_with(&event);

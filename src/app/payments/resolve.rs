@@ -43,7 +43,7 @@ impl App {
         let stands = resolution.says_what_is(&payment.state) && payment.canceling.is_none();
         if payment.contradicted_at.is_some() && stands {
             return self
-                .let_books_stand(identity, &payment, justification)
+                .let_books_stand(identity, &payment, justification, now)
                 .await;
         }
         let update = Update {
@@ -74,8 +74,10 @@ impl App {
         identity: &Identity,
         payment: &Payment,
         justification: &Justification,
+        now: DateTime<Utc>,
     ) -> Result<Option<Payment>, Error> {
         let settlement = Settlement {
+            question_at: Some(self.decision_is_checked_at(payment, now)),
             actor: Actor::ApiKey(identity.api_key_id),
             attempt_id: None,
             justification: Some(justification),

@@ -152,6 +152,7 @@ impl App {
                 ask == UpstreamCall::Query,
                 &answer,
                 refund.poll.question_due_at,
+                asked_at,
             ),
             justification: None,
             now: asked_at + started.elapsed(),

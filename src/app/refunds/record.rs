@@ -79,7 +79,7 @@ impl App {
                 Ok(_) | Err(_) => None,
             };
             let next_check_at = self.next_refund_check(after.as_ref().unwrap_or(&refund), update);
-            let question_at = question_besides(&refund, after.as_ref(), update);
+            let question_at = question_besides(after.as_ref(), update);
             // What is said against the books is kept first, and only then is it answered.
             let disputed = self.dispute_payment(&refund, after.as_ref(), update).await;
             let kept = match disputed.and(decision) {
@@ -249,15 +249,12 @@ pub(super) fn describe_metrics() {
 
 /// When a question is owed besides the plan, of which a settled refund has none: about what was refused, and
 /// about what a person decides.
-fn question_besides(
-    before: &Refund,
-    after: Option<&Refund>,
-    update: &RefundUpdate<'_>,
-) -> Option<DateTime<Utc>> {
+fn question_besides(after: Option<&Refund>, update: &RefundUpdate<'_>) -> Option<DateTime<Utc>> {
     let (after, event) = after.zip(update.event.as_ref())?;
+    let is_decided = matches!(event, RefundEvent::Resolved(_));
     after
         .refusal_is_asked_about_at(event)
-        .or_else(|| before.decision_is_checked_at(event, update.now))
+        .or_else(|| is_decided.then(|| Refund::decision_is_checked_at(update.now)))
 }
 
 /// Whoever waits is told of the next question as it was written, not as it was read.

@@ -48,6 +48,7 @@ impl App {
                 actor: Actor::ApiKey(identity.api_key_id),
                 attempt_id: None,
                 justification: Some(justification),
+                question_at: Some(Refund::decision_is_checked_at(self.db.now().await?)),
                 gateway_at: self.clock.now(),
             };
             return if self
@@ -61,6 +62,7 @@ impl App {
                 Err(not_unresolved())
             };
         }
+        let wanted = resolution;
         let update = RefundUpdate {
             actor: Actor::ApiKey(identity.api_key_id),
             answered: None,
@@ -76,8 +78,13 @@ impl App {
         };
         let before = refund.version;
         let refund = self.record_refund(refund, &update, DECIDE).await?;
-        // The truth may have arrived in between; it wins.
-        if refund.version == before || !refund.state.is_final() {
+        // The truth, or another's decision, may have arrived in between; it wins.
+        let is_decided = matches!(
+            (&refund.state, &wanted),
+            (RefundState::Failed(_), RefundResolution::Failed)
+                | (RefundState::Succeeded, RefundResolution::Succeeded)
+        );
+        if refund.version == before || !is_decided {
             return Err(not_unresolved());
         }
         tracing::warn!(refund.id = %id, api_key.id = %identity.api_key_id, ticket = %justification.ticket, status = refund.state.status(), "an operator resolved a refund");

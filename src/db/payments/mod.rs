@@ -119,11 +119,12 @@ macro_rules! select_payment {
                 follow_up.queries as "queries?", follow_up.last_query_at as "last_query_at?",
                 follow_up.cancels as "cancels?", follow_up.last_cancel_at as "last_cancel_at?",
                 follow_up.cancel_refused as "cancel_refused?",
-                case when follow_up.cancels > 0 then (
+                case when follow_up.follow_up_id is not null then (
                     select max(attempt.sent_at) from attempt
                     where attempt.merchant_id = payment.merchant_id
                         and attempt.payment_id = payment.payment_id
                         and attempt.kind = 'cancel'
+                        and attempt.sent_at > db_now() - interval '5 minutes'
                         and (attempt.answer_class is null
                             or attempt.answer_class = any("# + $next + r#"))
                 ) end as "open_cancel_at?",

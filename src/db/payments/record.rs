@@ -145,7 +145,7 @@ pub struct NewAttempt<'a> {
     pub attempt_id: AttemptId,
     /// What is asked.
     pub kind: AttemptKind,
-    /// The version that must still stand where asking changes nothing and no claim guards it.
+    /// The version that must still stand where asking changes nothing, and must not be based on an old one.
     pub unchanged: Option<i64>,
     /// Whether a parked follow-up is put back on the schedule: the caller's wish is owed.
     pub wakes: bool,

@@ -246,6 +246,11 @@ impl Db {
                     and (exists (select from at_rest)
                         or ($7 in ('succeeded', 'failed')
                             and exists (select from changed where contradicted_at is null)))
+            ), asked_again as (
+                insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at,
+                    question_due_at)
+                select $1, $47, 'refund', $2, $43, $43 from changed
+                where $43::timestamptz is not null and not exists (select from held)
             ), rescheduled as (
                 update follow_up
                 set due_at = case
@@ -333,6 +338,7 @@ impl Db {
             after.is_some_and(|after| after.failed_late),
             FollowUpId::mint().uuid(),
             change.is_some_and(RefundChange::asks_about_payment),
+            FollowUpId::mint().uuid(),
         )
         .one(&self.writes)
         .await?;

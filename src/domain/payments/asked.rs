@@ -66,6 +66,14 @@ impl PollState {
         }
     }
 
+    /// Whether a question of that time is still to be asked, or to be answered.
+    pub fn is_unasked_since(&self, due: DateTime<Utc>) -> bool {
+        let is_open = |asked: &Asked| {
+            asked.kind == AttemptKind::Query && asked.sent_at >= due && asked.answer.is_none()
+        };
+        self.last_query_at < Some(due) || self.recent.iter().any(is_open)
+    }
+
     /// When the last answer came.
     pub fn last_answered_at(&self) -> Option<DateTime<Utc>> {
         let answers = self.recent.iter().filter_map(|asked| asked.answer);

@@ -634,18 +634,40 @@ impl Payment {
         Ok(Some(next))
     }
 
-    /// When Alipay is asked about what a person decides now: once whatever is on its way has told or acted. A
-    /// person may be mistaken, and what was true at that moment may not stay so.
+    /// When Alipay is asked about what a person decides now: once whatever is on its way has told or acted, a request to
+    /// pay until `pay_acts_until`. A person may be mistaken, and what was true at that moment may not stay so.
     pub fn decision_is_checked_at(
         &self,
-        event: &PaymentEvent,
         now: DateTime<Utc>,
-    ) -> Option<DateTime<Utc>> {
-        let acted = self
+        pay_acts_until: DateTime<Utc>,
+    ) -> DateTime<Utc> {
+        let canceled = self
             .poll
             .open_cancel_at
             .map_or(now, |sent| sent + CANCEL_ACTS_WITHIN);
-        matches!(event, PaymentEvent::Resolved(_)).then(|| acted.max(now + CHECKED_AFTER))
+        let paid = if self.was_seen_at_alipay() {
+            now
+        } else {
+            pay_acts_until
+        };
+        canceled.max(paid).max(now + CHECKED_AFTER)
+    }
+
+    /// Whether the question about what a person has decided is not yet asked, or on its way: until it is, nothing of it is
+    /// certain.
+    pub fn decision_is_being_checked(&self) -> bool {
+        let poll = &self.poll;
+        let is_scheduled = poll.next_check_at.is_some();
+        // What a person confirmed is none of his decisions, and a cancel of it may act like any other.
+        let may_move = self.decided_by_operator || poll.open_cancel_at.is_some();
+        let due = poll.question_due_at.filter(|_| is_scheduled && may_move);
+        self.is_settled() && due.is_some_and(|due| poll.is_unasked_since(due))
+    }
+
+    /// Whether Alipay has ever said that there is such a trade; a person's word is none of Alipay's.
+    pub fn was_seen_at_alipay(&self) -> bool {
+        let charge = self.charge.as_ref();
+        self.alipay_trans_id.is_some() || charge.is_some_and(|charge| charge.paid_at.is_some())
     }
 
     /// Whether what an operator decided gives way to what Alipay says now: it does once that is kept.

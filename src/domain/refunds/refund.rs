@@ -419,17 +419,10 @@ impl Refund {
             .map(|sent| sent + ASKED_AFTER)
     }
 
-    /// When Alipay is asked about what a person decides now, where the schedule still asks about it: an answer that
-    /// was on its way then has come by that time, and a person may be mistaken.
-    pub fn decision_is_checked_at(
-        &self,
-        event: &RefundEvent,
-        now: DateTime<Utc>,
-    ) -> Option<DateTime<Utc>> {
-        self.poll
-            .next_check_at
-            .filter(|_| matches!(event, RefundEvent::Resolved(_)))
-            .map(|_| now + ASKED_AFTER)
+    /// When Alipay is asked about what a person decides at `now`: an answer that was on its way then has come by that
+    /// time, and a person may be mistaken.
+    pub fn decision_is_checked_at(now: DateTime<Utc>) -> DateTime<Utc> {
+        now + ASKED_AFTER
     }
 
     /// Whether a failure comes after callers were told more than that their request is on its way: not as

@@ -14,7 +14,7 @@ use super::{headers::wait_seconds, query::RawPairs};
 use crate::{
     app::Wait,
     http::{
-        answer::{Resource, not_modified},
+        answer::{EntityTag, Resource, not_modified},
         problem::Problem,
     },
 };
@@ -52,11 +52,12 @@ impl Conditional {
     }
 
     /// The resource, or `304` where the caller has this version.
-    pub fn answer<V: Serialize>(&self, version: i64, view: V) -> Response {
-        if self.known.include(version) {
-            not_modified(version)
+    pub fn answer<V: Serialize>(&self, tag: impl Into<EntityTag>, view: V) -> Response {
+        let tag = tag.into();
+        if tag.stands() && self.known.include(tag.version) {
+            not_modified(tag.version)
         } else {
-            Resource::new(version, view).into_response()
+            Resource::new(tag, view).into_response()
         }
     }
 }

@@ -17,7 +17,7 @@ use view::PaymentView;
 
 /// A payment's body and the headers every answer with one carries.
 fn represent(payment: &Payment) -> Resource<PaymentView> {
-    Resource::new(payment.version, payment.into())
+    Resource::new(payment, payment.into())
 }
 
 /// Where a payment can be read.

@@ -56,5 +56,5 @@ pub async fn read(
         .get_payment(principal.merchant_id, id, conditional.wait())
         .await?
         .ok_or_else(Problem::payment_not_found)?;
-    Ok(conditional.answer(payment.version, PaymentView::from(&payment)))
+    Ok(conditional.answer(&payment, PaymentView::from(&payment)))
 }
