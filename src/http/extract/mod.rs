@@ -8,7 +8,7 @@
 //! | [`headers`] | `Idempotency-Key`, `Prefer` |
 //! | [`conditional`] | `?wait=` and `If-None-Match` of a read, `If-Match` of a change |
 //! | [`body`], [`json`], [`fields`] | a JSON body, member by member, every fault at once |
-//! | [`request`], [`rules`] | requests as they are declared: what is read and documented |
+//! | [`mod@request`], [`rules`] | requests as they are declared: what is read and documented |
 //! | [`members`] | members that several requests have: amounts, references, names |
 //! | [`accept`] | whether the caller would take the answer |
 
