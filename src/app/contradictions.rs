@@ -56,7 +56,7 @@ impl App {
         &self,
         refund: &Refund,
         claim: Claim,
-        update: &RefundUpdate<'_>,
+        update: &RefundUpdate,
     ) -> Result<Opened, DbError> {
         let opened = self
             .db
@@ -110,7 +110,7 @@ impl App {
     pub(super) async fn settle_by_answer(
         &self,
         payment: &Payment,
-        update: &Update<'_>,
+        update: &Update,
     ) -> Result<bool, DbError> {
         let settlement = Settlement {
             actor: update.actor,
@@ -128,7 +128,7 @@ impl App {
     pub(super) async fn settle_refund_by_answer(
         &self,
         refund: &Refund,
-        update: &RefundUpdate<'_>,
+        update: &RefundUpdate,
     ) -> Result<bool, DbError> {
         let settlement = Settlement {
             actor: update.actor,

@@ -265,7 +265,7 @@ impl From<Interrupted> for Error {
 pub(super) enum RecordError {
     /// The claim passed to another worker, which will learn the truth itself.
     #[error("the claim on the follow-up was lost")]
-    FenceLost,
+    LeaseLost,
     /// What it is about vanished, which the schema forbids.
     #[error("what it is about does not exist")]
     Missing,
@@ -279,22 +279,17 @@ impl From<RecordError> for Error {
         match error {
             // Alipay was asked, or a person has decided, whatever becomes of it.
             RecordError::Db(error) => Self::from(error).after_begin(),
-            RecordError::FenceLost | RecordError::Missing => Self::Internal(Box::new(error)),
+            RecordError::LeaseLost | RecordError::Missing => Self::Internal(Box::new(error)),
         }
     }
 }
 
-/// A lost claim is no error of the visit: another worker goes on.
-pub(super) fn settle(recorded: Result<(), RecordError>) -> Result<(), Interrupted> {
-    unless_lost(recorded).map(|_| ())
-}
-
-/// What was recorded; `None` where another goes on.
+/// What was recorded; `None` where another worker goes on: a lost claim is no error of the visit.
 pub(super) fn unless_lost<T>(recorded: Result<T, RecordError>) -> Result<Option<T>, Interrupted> {
     match recorded {
         Ok(recorded) => Ok(Some(recorded)),
         Err(RecordError::Missing) => Ok(None),
-        Err(RecordError::FenceLost) => {
+        Err(RecordError::LeaseLost) => {
             tracing::warn!("the claim on the follow-up was lost; another worker goes on");
             Ok(None)
         }

@@ -13,6 +13,7 @@
 //! | `notifications` | what Alipay posts to us: noted, and asked about at once |
 //! | `contradictions` | keep what Alipay says against the books, and settle it |
 //! | `insistence` | repeat a statement until it is certain what became of it |
+//! | `pipeline` | what payments, refunds and registrations do alike: detached work, question, record, refresh, visit |
 //! | `policy` | every number of tries and every deadline |
 //! | `deadline` | what is decided leaves soon or not at all |
 //! | [`admission`] | how much is let in |
@@ -35,6 +36,7 @@ pub mod merchants;
 mod notifications;
 mod notifier;
 pub mod payments;
+mod pipeline;
 mod policy;
 pub mod reconciliation;
 pub mod refunds;
@@ -241,17 +243,5 @@ impl App {
             migrations,
             follow_up_workers,
         }
-    }
-}
-
-impl App {
-    /// Runs work on the task tracker and waits for it: dropping the returned future does not stop
-    /// the work, and a panic in it comes back as an error.
-    pub(crate) fn run_detached<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> tokio::task::JoinHandle<T> {
-        use tracing::Instrument;
-        self.tasks.spawn(work.in_current_span())
     }
 }

@@ -121,9 +121,7 @@ impl App {
         let partner = posted.partner.to_owned();
         // Detached: Alipay may hang up, and a note that has begun is brought to its end.
         let work = async move { app.note(&partner, &notification).await };
-        self.run_detached(work)
-            .await
-            .map_err(|error| Error::Internal(Box::new(error)))?
+        self.detached(work).await
     }
 
     async fn note(

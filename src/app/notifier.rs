@@ -17,9 +17,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::App;
+use super::{App, pipeline::Tracked};
 use crate::{
-    db::Db,
     domain::{
         id::{PaymentId, RefundId},
         payments::payment::Payment,
@@ -35,7 +34,7 @@ const FIRST_LOOK_AFTER: Duration = Duration::from_millis(100);
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
 
 /// What a caller can wait for.
-pub(super) trait Awaited: Clone + Debug + Send + Sync + Sized {
+pub(super) trait Awaited: Tracked {
     /// What names it.
     type Id: Copy + Debug + Eq + Hash;
 
@@ -44,9 +43,6 @@ pub(super) trait Awaited: Clone + Debug + Send + Sync + Sized {
 
     /// Counts its changes.
     fn version(&self) -> i64;
-
-    /// Reads it again. A failed look is as good as none: the next one, or the caller's, will see.
-    fn look(&self, db: &Db) -> impl Future<Output = Option<Self>> + Send;
 }
 
 impl Awaited for Payment {
@@ -59,10 +55,6 @@ impl Awaited for Payment {
     fn version(&self) -> i64 {
         self.version
     }
-
-    async fn look(&self, db: &Db) -> Option<Self> {
-        db.payment(self.merchant_id, self.id).await.ok().flatten()
-    }
 }
 
 impl Awaited for Refund {
@@ -74,10 +66,6 @@ impl Awaited for Refund {
 
     fn version(&self) -> i64 {
         self.version
-    }
-
-    async fn look(&self, db: &Db) -> Option<Self> {
-        db.refund(self.merchant_id, self.id).await.ok().flatten()
     }
 }
 
@@ -197,7 +185,8 @@ impl App {
             let newer = if announced {
                 waiter.changes.borrow_and_update().clone()
             } else {
-                seen.look(&self.db).await
+                // A failed look is as good as none: the next one, or the caller's, will see.
+                seen.read(&self.db).await.ok().flatten()
             };
             if let Some(newer) = newer.filter(|newer| newer.version() >= seen.version()) {
                 seen = newer;

@@ -66,14 +66,13 @@ impl App {
         known: Arc<KeySet>,
     ) -> Result<Arc<KeySet>, Error> {
         let asking = issuer.clone();
-        let asked = self.run_detached(async move {
+        let asked = self.detached(async move {
             if let Some(outcome) = asking.refresh_beyond(&known).await {
                 note(&outcome);
             }
+            Ok(())
         });
-        asked
-            .await
-            .map_err(|error| Error::Internal(Box::new(error)))?;
+        asked.await?;
         Ok(issuer.keys())
     }
 

@@ -10,12 +10,13 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
-use super::{outcome::Told, record::Update};
+use super::{outcome, record::Update};
 use crate::app::{
     App,
     accounts::Account,
     deadline::Deadline,
     error::{Interrupted, RecordError},
+    pipeline::{Beginning, Initiator, Told},
     policy::{RECORD_ANSWER, RECORD_EFFECT, SEND_UNASKED_CANCEL_WITHIN, SEND_WITHIN},
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
         client::Alipay,
         request::{CancelRequest, QueryRequest},
     },
-    db::payments::record::{Change, LeaseToken, NewAttempt, Owed, Recorded},
+    db::payments::record::{Change, NewAttempt, Owed, Recorded},
     domain::{
         attempt::{Answer, AttemptKind},
         id::{AttemptId, RefundId},
@@ -31,19 +32,9 @@ use crate::{
             asked::Asked,
             payment::{CancelReason, Payment, PaymentEvent},
         },
-        transition::Actor,
     },
     failpoint::crashpoint,
 };
-
-/// Who asks, and in what standing.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::app) struct Initiator {
-    /// For the audit trail.
-    pub(in crate::app) actor: Actor,
-    /// A worker's claim.
-    pub(in crate::app) fence: Option<LeaseToken>,
-}
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,22 +82,12 @@ pub(in crate::app) struct Begun {
     decided: Deadline,
     /// Whom to ask: the account as it was when the intent was committed.
     account: Arc<Account>,
-}
-
-/// What became of the intent to ask.
-#[derive(Debug)]
-pub(in crate::app) enum Beginning {
-    /// Committed: ask.
-    Begun(Box<Begun>),
-    /// The payment has changed since it was read, or may not be canceled: read and decide again.
-    Changed,
-    /// The claim passed to another worker: stop.
-    FenceLost,
+    ask: UpstreamCall,
 }
 
 /// An answer, and what Alipay meant.
 struct Reply {
-    told: Told,
+    told: outcome::Told,
     answer: Answer,
 }
 
@@ -117,7 +98,7 @@ impl App {
         payment: Payment,
         initiator: Initiator,
         ask: UpstreamCall,
-    ) -> Result<Beginning, Interrupted> {
+    ) -> Result<Beginning<Begun>, Interrupted> {
         let account = self.account(&payment.partner)?;
         let decided = Deadline::start(&self.clock);
         let started = match ask {
@@ -140,8 +121,8 @@ impl App {
         let question = NewAttempt {
             merchant_id: payment.merchant_id,
             payment_id: payment.id,
-            actor: initiator.actor,
-            fence: initiator.fence,
+            actor: initiator.actor(),
+            fence: initiator.lease_token(),
             ensure_follow_up: after.as_ref().unwrap_or(&payment).owes_a_question()
                 || payment.poll.question_due_at.is_some(),
             attempt_id,
@@ -150,7 +131,7 @@ impl App {
             // caller learns, or a person decides, since the payment was read.
             unchanged: (ask.kind() == AttemptKind::Cancel && after.is_none())
                 .then_some(payment.version),
-            wakes: initiator.fence.is_none()
+            wakes: !initiator.is_worker()
                 && after.as_ref().unwrap_or(&payment).canceling == Some(CancelReason::Requested),
             change: after
                 .as_ref()
@@ -185,10 +166,11 @@ impl App {
                     earlier_may_act,
                     decided,
                     account,
+                    ask,
                 }))
             }
             Recorded::Stale => Beginning::Changed,
-            Recorded::FenceLost => Beginning::FenceLost,
+            Recorded::FenceLost => Beginning::LeaseLost,
         })
     }
 
@@ -197,28 +179,28 @@ impl App {
         &self,
         begun: Begun,
         initiator: Initiator,
-        ask: UpstreamCall,
-    ) -> Result<(Payment, Answer), RecordError> {
+    ) -> Result<Told<Payment>, RecordError> {
         let Begun {
             payment,
             attempt_id,
             asked_at,
             account,
+            ask,
             ..
         } = &begun;
-        let (attempt_id, asked_at) = (*attempt_id, *asked_at);
+        let (attempt_id, asked_at, ask) = (*attempt_id, *asked_at, *ask);
         crashpoint!(self.db.failpoints, "ask.begun");
         let started = Instant::now();
-        let reply = call(&account.alipay, &begun, ask).await;
+        let reply = call(&account.alipay, &begun).await;
         crashpoint!(self.db.failpoints, "ask.answered");
         let now = asked_at + started.elapsed();
         let update = Update {
-            actor: initiator.actor,
-            answered: Some((attempt_id, &reply.answer)),
+            actor: initiator.actor(),
+            answered: Some((attempt_id, reply.answer.clone())),
             told: Some(reply.told),
-            fence: initiator.fence,
+            fence: initiator.lease_token(),
             // A caller's query is besides the plan; his cancel is a step of it.
-            reschedule: initiator.fence.is_some() || ask.kind() == AttemptKind::Cancel,
+            reschedule: initiator.is_worker() || ask.kind() == AttemptKind::Cancel,
             keep_to_cancel: ask == UpstreamCall::Query && payment.is_being_closed(now),
             owed: answered(
                 ask == UpstreamCall::Query,
@@ -229,22 +211,28 @@ impl App {
             justification: None,
             now,
         };
-        let insist_for = match (initiator.fence, ask.kind()) {
-            (None, AttemptKind::Cancel) => RECORD_EFFECT,
+        let insist_for = match (initiator, ask.kind()) {
+            (Initiator::Caller(_), AttemptKind::Cancel) => RECORD_EFFECT,
             _ => RECORD_ANSWER,
         };
-        let payment = self.record(payment.clone(), &update, insist_for).await?;
-        Ok((payment, reply.answer))
+        let subject = self.record(payment.clone(), &update, insist_for).await?;
+        let tells_something = reply.answer.class.tells_something();
+        Ok(Told {
+            subject,
+            answer: reply.answer,
+            tells_something,
+        })
     }
 }
 
 /// One upstream call.
-async fn call(alipay: &Alipay, begun: &Begun, ask: UpstreamCall) -> Reply {
+async fn call(alipay: &Alipay, begun: &Begun) -> Reply {
     let Begun {
         payment,
         asked_at,
         earlier_may_act,
         decided,
+        ask,
         ..
     } = begun;
     let asked_at = *asked_at;
@@ -259,7 +247,7 @@ async fn call(alipay: &Alipay, begun: &Begun, ask: UpstreamCall) -> Reply {
             let too_late = || decided.expired(ask.leaves_within());
             let call = alipay.cancel(&request, too_late).await;
             Reply {
-                told: Told::Cancel {
+                told: outcome::Told::Cancel {
                     outcome: call.outcome,
                     asked_at,
                     earlier_may_act: *earlier_may_act,
@@ -276,7 +264,7 @@ async fn call(alipay: &Alipay, begun: &Begun, ask: UpstreamCall) -> Reply {
             };
             let call = alipay.query(&request).await;
             Reply {
-                told: Told::Query(call.outcome, asked_at),
+                told: outcome::Told::Query(call.outcome, asked_at),
                 answer: call.answer,
             }
         }

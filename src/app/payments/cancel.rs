@@ -4,17 +4,14 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::{sync::oneshot, time::Instant};
-use tracing::Instrument;
+use tokio::time::Instant;
 
-use super::{
-    ask::{Beginning, Initiator, UpstreamCall},
-    create::ROUTE,
-};
+use super::{ask::UpstreamCall, create::ROUTE};
 use crate::app::{
     App,
     error::{Alternative, Error},
     insistence::Insistence,
+    pipeline::{Beginning, Initiator},
     policy::{INTENT, TRIES},
 };
 use crate::{
@@ -27,7 +24,6 @@ use crate::{
         id::{MerchantId, MerchantReference, PaymentId},
         idempotency::IdempotencyKey,
         payments::payment::{CancelReason, Payment, PaymentEvent, PaymentState},
-        transition::Actor,
     },
     failpoint::crashpoint,
 };
@@ -212,37 +208,23 @@ impl App {
         payment: Payment,
         ask: UpstreamCall,
     ) -> Result<Option<Payment>, Error> {
-        let initiator = Initiator {
-            actor: Actor::ApiKey(principal.api_key_id),
-            fence: None,
-        };
-        let place = self.admission.enter(principal.merchant_id)?;
-        let (reply, begun_reply) = oneshot::channel();
+        let initiator = Initiator::Caller(principal.api_key_id);
         let app = self.clone();
-        let work = async move {
-            let _place = place;
+        let begun = self.answered_early_for(principal.merchant_id, |reply| async move {
             crashpoint!(app.db.failpoints, "cancel.accepted");
             match app.begin(payment, initiator, ask).await {
                 Ok(Beginning::Begun(begun)) => {
-                    // A failed send means the caller hung up, which changes nothing.
-                    let _ = reply.send(Ok(Some(begun.payment.clone())));
+                    reply.send(Ok(Some(begun.payment.clone())));
                     let id = begun.payment.id;
-                    if let Err(error) = app.ask(*begun, initiator, ask).await {
+                    if let Err(error) = app.ask(*begun, initiator).await {
                         tracing::error!(payment.id = %id, error = %error, "the answer to a cancel was not recorded; the follow-up will ask again");
                     }
                 }
-                Ok(Beginning::Changed | Beginning::FenceLost) => {
-                    let _ = reply.send(Ok(None));
-                }
-                Err(error) => {
-                    let _ = reply.send(Err(Error::from(error)));
-                }
+                Ok(Beginning::Changed | Beginning::LeaseLost) => reply.send(Ok(None)),
+                Err(error) => reply.send(Err(Error::from(error))),
             }
-        };
-        self.tasks.spawn(work.in_current_span());
-        begun_reply
-            .await
-            .map_err(|_| Error::Internal("the cancel's task ended early".into()))?
+        });
+        begun.await
     }
 }
 

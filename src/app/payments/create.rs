@@ -3,11 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::oneshot,
-    time::{Instant, timeout},
-};
-use tracing::Instrument;
+use tokio::time::{Instant, timeout};
 
 use super::{
     outcome::{Told, pay_event},
@@ -19,6 +15,7 @@ use crate::app::{
     deadline::Deadline,
     error::Error,
     insistence::Insistence,
+    pipeline::Reply,
     policy::{INTENT, LOOK_FOR_INTENT, RECORD_EFFECT, SEND_WITHIN, TRIES},
 };
 use crate::{
@@ -128,20 +125,11 @@ impl App {
         // Listen before the work starts, so that no change is missed.
         let waiter = self.notifier.listen(payment_id);
         crashpoint!(self.db.failpoints, "create.received");
-        // Held by the work, not by the caller: hanging up makes no room.
-        let place = self.admission.enter(principal.merchant_id)?;
-        let (reply, outcome) = oneshot::channel();
         let app = self.clone();
-        let work = async move {
-            let _place = place;
+        let outcome = self.answered_early_for(principal.merchant_id, |reply| async move {
             app.take(incoming, reply).await;
-        }
-        .in_current_span();
-        self.tasks.spawn(work);
-        let outcome = outcome
-            .await
-            .map_err(|_| Error::Internal("the payment's task ended early".into()))??;
-        match outcome {
+        });
+        match outcome.await? {
             IntentOutcome::New(payment) => {
                 let payment = self
                     .wait_until(waiter, *payment, deadline, is_settled)
@@ -169,7 +157,7 @@ impl App {
     }
 
     /// The detached work: writes the intent, answers the caller, calls Alipay, records.
-    async fn take(&self, incoming: Incoming, reply: oneshot::Sender<Result<IntentOutcome, Error>>) {
+    async fn take(&self, incoming: Incoming, reply: Reply<IntentOutcome>) {
         crashpoint!(self.db.failpoints, "pay.accepted");
         // A database that hangs must not let the request be sent long after the caller was told
         // something: the same deadline bounds both.
@@ -177,15 +165,14 @@ impl App {
             .await
             .unwrap_or_else(|_| Err(Error::InDoubt("the intent took too long".into())));
         crashpoint!(self.db.failpoints, "pay.intent_known");
-        // A failed send means the caller hung up, which changes nothing.
         let payment = match outcome {
             Ok(IntentOutcome::New(payment)) => {
-                let _ = reply.send(Ok(IntentOutcome::New(payment.clone())));
+                reply.send(Ok(IntentOutcome::New(payment.clone())));
                 *payment
             }
             other => {
                 let is_in_doubt = matches!(other, Err(Error::InDoubt(_)));
-                let _ = reply.send(other);
+                reply.send(other);
                 if is_in_doubt {
                     self.close_unsent(&incoming).await;
                 }
@@ -217,15 +204,12 @@ impl App {
             duration_ms: 0,
         };
         let update = Update {
-            actor: Actor::ApiKey(incoming.principal.api_key_id),
-            answered: Some((incoming.attempt_id, &answer)),
+            answered: Some((incoming.attempt_id, answer)),
             told: Some(Told::Event(PaymentEvent::NeverSent)),
-            fence: None,
-            reschedule: false,
-            keep_to_cancel: false,
-            owed: Owed::AsBefore,
-            justification: None,
-            now: payment.created_at,
+            ..Update::none(
+                Actor::ApiKey(incoming.principal.api_key_id),
+                payment.created_at,
+            )
         };
         if let Err(error) = self.record(payment, &update, RECORD_EFFECT).await {
             tracing::error!(payment.id = %id, error = %error, "an unsent payment was not closed; the follow-up closes it");
@@ -399,16 +383,14 @@ impl App {
             | PayOutcome::Unknown => Owed::AsBefore,
         };
         let update = Update {
-            actor: Actor::ApiKey(incoming.principal.api_key_id),
-            answered: Some((incoming.attempt_id, &call.answer)),
+            answered: Some((incoming.attempt_id, call.answer)),
             told: Some(Told::Event(pay_event(call.outcome))),
-            fence: None,
-            // The first query is planned already.
-            reschedule: false,
-            keep_to_cancel: false,
             owed,
-            justification: None,
-            now: payment.created_at + started.elapsed(),
+            // Nothing is rescheduled: the first query is planned already.
+            ..Update::none(
+                Actor::ApiKey(incoming.principal.api_key_id),
+                payment.created_at + started.elapsed(),
+            )
         };
         let id = payment.id;
         if let Err(error) = self.record(payment, &update, RECORD_EFFECT).await {

@@ -4,27 +4,16 @@
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
-use super::{
-    ask::{Beginning, Initiator, UpstreamCall},
-    outcome::Told,
-    record::Update,
-};
-use crate::app::{
-    App,
-    error::{Interrupted, settle, unless_lost},
-    policy::RECORD_ANSWER,
-};
+use super::ask::UpstreamCall;
 use crate::{
-    db::{
-        follow_ups::Claimed,
-        payments::record::{LeaseToken, Owed},
+    app::{
+        App,
+        error::{Interrupted, unless_lost},
     },
-    domain::{
-        payments::{
-            payment::{CancelReason, Payment, PaymentEvent, PaymentState},
-            plan::{NextStep, next_step},
-        },
-        transition::Actor,
+    db::{follow_ups::Claimed, payments::record::LeaseToken},
+    domain::payments::{
+        payment::{CancelReason, Payment, PaymentState},
+        plan::{NextStep, next_step},
     },
     failpoint::crashpoint,
 };
@@ -40,7 +29,7 @@ impl App {
         } = claimed;
         crashpoint!(self.db.failpoints, "visit.claimed");
         if payment.contradicted_at.is_some() {
-            settle(self.book_waiting_refunds(&payment).await)?;
+            unless_lost(self.book_waiting_refunds(&payment).await)?;
         }
         match next_step(&self.plan, &payment, now) {
             NextStep::Settled => {
@@ -59,8 +48,12 @@ impl App {
             }
             NextStep::Cancel => self.cancel(payment, fence, now).await,
             // However late the visit is, it asks before it gives up.
-            NextStep::GiveUp => match self.visit(payment, fence, now, UpstreamCall::Query).await? {
+            NextStep::GiveUp => match self
+                .ask_as_worker(payment, fence, now, UpstreamCall::Query)
+                .await?
+            {
                 Some(payment) if matches!(payment.state, PaymentState::Processing(_)) => {
+                    crashpoint!(self.db.failpoints, "visit.giving_up");
                     self.give_up(payment, fence, now).await
                 }
                 Some(_) | None => Ok(()),
@@ -77,7 +70,10 @@ impl App {
         now: DateTime<Utc>,
     ) -> Result<(), Interrupted> {
         let started = Instant::now();
-        let Some(payment) = self.visit(payment, fence, now, UpstreamCall::Query).await? else {
+        let Some(payment) = self
+            .ask_as_worker(payment, fence, now, UpstreamCall::Query)
+            .await?
+        else {
             return Ok(());
         };
         let answered_at = payment.poll.last_answered_at().unwrap_or(now);
@@ -105,65 +101,8 @@ impl App {
         let reason = payment
             .canceling
             .unwrap_or(CancelReason::BuyerDidNotConfirm);
-        self.visit(payment, fence, now, UpstreamCall::Cancel(reason))
+        self.ask_as_worker(payment, fence, now, UpstreamCall::Cancel(reason))
             .await?;
         Ok(())
-    }
-
-    /// Asks one question under the claim; returns the payment after it, or `None` where another goes on.
-    async fn visit(
-        &self,
-        payment: Payment,
-        fence: LeaseToken,
-        now: DateTime<Utc>,
-        ask: UpstreamCall,
-    ) -> Result<Option<Payment>, Interrupted> {
-        let (merchant_id, payment_id) = (payment.merchant_id, payment.id);
-        let initiator = Initiator {
-            actor: Actor::FollowUp(fence.follow_up_id),
-            fence: Some(fence),
-        };
-        match self.begin(payment, initiator, ask).await? {
-            Beginning::Begun(begun) => {
-                let recorded = self.ask(*begun, initiator, ask).await;
-                unless_lost(recorded.map(|(payment, _)| payment))
-            }
-            Beginning::Changed => {
-                // Somebody settled or changed it meanwhile: look again at once.
-                self.db.reschedule(merchant_id, fence, now).await?;
-                Ok(None)
-            }
-            Beginning::FenceLost => {
-                tracing::warn!(payment.id = %payment_id, "the claim on the follow-up was lost before asking");
-                Ok(None)
-            }
-        }
-    }
-
-    /// The plan is exhausted: a person must look, and the slow queries go on.
-    async fn give_up(
-        &self,
-        payment: Payment,
-        fence: LeaseToken,
-        now: DateTime<Utc>,
-    ) -> Result<(), Interrupted> {
-        crashpoint!(self.db.failpoints, "visit.giving_up");
-        tracing::error!(payment.id = %payment.id, "every planned question was asked without an answer: unresolved");
-        let update = Update {
-            actor: Actor::FollowUp(fence.follow_up_id),
-            answered: None,
-            told: Some(Told::Event(PaymentEvent::PlanExhausted)),
-            fence: Some(fence),
-            reschedule: true,
-            keep_to_cancel: false,
-            owed: Owed::AsBefore,
-            justification: None,
-            now,
-        };
-        settle(
-            self.record(payment, &update, RECORD_ANSWER)
-                .await
-                .map(|_| ()),
-        )
     }
 }

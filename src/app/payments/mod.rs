@@ -10,6 +10,7 @@
 //! | `follow_up` | one visit of the schedule to an open payment |
 //! | `refresh` | ask now, for a caller |
 //! | `resolve` | an operator decides what stayed open |
+//! | `subject` | what the pipeline asks of a payment |
 //! | `read` | look without asking Alipay |
 
 pub(in crate::app) mod ask;
@@ -21,6 +22,7 @@ pub(in crate::app) mod read;
 pub(in crate::app) mod record;
 pub(in crate::app) mod refresh;
 pub(in crate::app) mod resolve;
+mod subject;
 
 pub use cancel::{Canceled, Known};
 pub use create::Created;

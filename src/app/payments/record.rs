@@ -1,11 +1,9 @@
 //! Persisting updates of a payment: the only path to the database for anything Alipay said.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 
 use super::outcome::{Meaning, Told, event_of_the_door};
-use crate::app::{App, error::RecordError, insistence::Insistence, refunds::turns_into};
+use crate::app::{App, pipeline::Written, refunds::turns_into};
 use crate::{
     db::{
         contradictions::Opened,
@@ -27,11 +25,11 @@ use crate::{
 
 /// Something that was learnt of a payment.
 #[derive(Debug)]
-pub(in crate::app) struct Update<'a> {
+pub(in crate::app) struct Update {
     /// Who asked.
     pub(in crate::app) actor: Actor,
     /// The call and its answer.
-    pub(in crate::app) answered: Option<(AttemptId, &'a Answer)>,
+    pub(in crate::app) answered: Option<(AttemptId, Answer)>,
     /// What was told; what that means is decided on the payment as it is when it is written.
     pub(in crate::app) told: Option<Told>,
     /// The claim of the worker that asked.
@@ -43,15 +41,36 @@ pub(in crate::app) struct Update<'a> {
     /// What it does to the question that is owed besides the plan.
     pub(in crate::app) owed: Owed,
     /// What an operator gave as grounds.
-    pub(in crate::app) justification: Option<&'a Justification>,
+    pub(in crate::app) justification: Option<Justification>,
     /// The time of the update, near the database's clock: plans the next question.
     pub(in crate::app) now: DateTime<Utc>,
 }
 
-impl Update<'_> {
+impl Update {
+    /// The call that was answered, and its answer.
+    pub(in crate::app) fn answered(&self) -> Option<(AttemptId, &Answer)> {
+        let (attempt_id, answer) = self.answered.as_ref()?;
+        Some((*attempt_id, answer))
+    }
+
+    /// Nothing, learnt now: what was is put in its place.
+    pub(in crate::app) const fn none(actor: Actor, now: DateTime<Utc>) -> Self {
+        Self {
+            actor,
+            answered: None,
+            told: None,
+            fence: None,
+            reschedule: false,
+            keep_to_cancel: false,
+            owed: Owed::AsBefore,
+            justification: None,
+            now,
+        }
+    }
+
     /// The call that was answered.
     pub(in crate::app) fn attempt_id(&self) -> Option<AttemptId> {
-        self.answered.map(|(attempt_id, _)| attempt_id)
+        self.answered().map(|(attempt_id, _)| attempt_id)
     }
 
     /// Whether it is the answer to a cancel of this payment, and ends it.
@@ -61,107 +80,84 @@ impl Update<'_> {
 }
 
 impl App {
-    /// Applies an update to a payment and writes it, guarded by the version that was read. Another
-    /// writer's change leads to reading and deciding again; an outage or a commit in doubt to
-    /// repeating the guarded statement for `insist_for` (`docs/invariants.md` R8). Returns the
-    /// payment as it stands.
-    pub(in crate::app) async fn record(
+    /// One try to write an update of a payment.
+    pub(super) async fn write_update(
         &self,
-        mut payment: Payment,
-        update: &Update<'_>,
-        insist_for: Duration,
-    ) -> Result<Payment, RecordError> {
-        let mut insistence = Insistence::lasting(insist_for);
-        loop {
-            if let Some((id, answer)) = update.answered {
-                payment.poll.note_answer(id, answer.class, update.now);
-            }
-            if let Some(refused) = update.cancel_refused(&payment) {
-                payment.poll.cancel_refused = refused;
-            }
-            let (decision, agrees) = decide(&self.plan, &payment, update);
-            let refusals = refusals_after(&payment, update);
-            let question_at = match &decision {
-                Decision::Becomes(_, PaymentEvent::Resolved(_)) => {
-                    Some(self.decision_is_checked_at(&payment, update.now))
-                }
-                Decision::Becomes(..)
-                | Decision::Nothing
-                | Decision::TurnsInto(_)
-                | Decision::Contradicts(_) => None,
-            };
-            // What was said against the books is settled first, and only then is anything else done.
-            let settled = if agrees {
-                self.settle_by_answer(&payment, update).await
-            } else {
-                Ok(false)
-            };
-            let written = match (settled, &decision) {
-                (Ok(true), _) => Ok(Recorded::Stale),
-                (Err(error), _) => Err(error),
-                (Ok(false), Decision::TurnsInto(refund_id)) => {
-                    self.turn_into_refund(&payment, *refund_id, update).await
-                }
-                (Ok(false), Decision::Becomes(after, event)) => {
-                    self.write(&payment, Some((after, event)), question_at, update)
-                        .await
-                }
-                (Ok(false), Decision::Nothing) => self.write(&payment, None, None, update).await,
-                // What is said against the books is kept first, and only then is it answered.
-                (Ok(false), Decision::Contradicts(claim)) => {
-                    let kept =
-                        self.contradict(&payment, *claim, "", update.actor, update.attempt_id());
-                    match kept.await {
-                        Ok(Opened::Known) => self.write(&payment, None, None, update).await,
-                        Ok(Opened::New | Opened::Stale) => Ok(Recorded::Stale),
-                        Err(error) => Err(error),
-                    }
-                }
-            };
-            match (written, decision) {
-                (Ok(Recorded::Written(_)), Decision::TurnsInto(_)) => {
-                    return self.turned(&payment).await;
-                }
-                (Ok(Recorded::Written(at)), Decision::Becomes(mut after, _)) => {
-                    crashpoint!(self.db.failpoints, "record.written");
-                    if let Some(question_at) = question_at {
-                        after.poll = payment.poll.clone();
-                        after.poll.question_due_at = Some(question_at);
-                        after.poll.next_check_at = Some(question_at);
-                    }
-                    after.poll.access_refusals = refusals;
-                    after.updated_at = at;
-                    if after.state.status() != payment.state.status() {
-                        after.finalized_at = after.finalized_at.map(|_| at);
-                    }
-                    self.announce(&payment, &after);
-                    return Ok(*after);
-                }
-                (Ok(Recorded::Written(_)), _) => {
-                    payment.poll.access_refusals = refusals;
-                    let was_checked = payment.decided_by_operator;
-                    payment.poll.question_due_at =
-                        update.owed.left_of(payment.poll.question_due_at);
-                    if payment.contradicted_at.is_some() || was_checked {
-                        self.notifier.announce(&payment);
-                    }
-                    return Ok(payment);
-                }
-                (Ok(Recorded::FenceLost), _) => return Err(RecordError::FenceLost),
-                (Ok(Recorded::Stale), _) => {}
-                (Err(error), _) => {
-                    tracing::warn!(payment.id = %payment.id, error = %error, "recording an answer failed");
-                    insistence.outlast(error).await?;
-                }
-            }
-            match self.db.payment(payment.merchant_id, payment.id).await {
-                Ok(Some(current)) => payment = current,
-                Ok(None) => return Err(RecordError::Missing),
-                // Still away: the guarded statement is repeated on what was read last.
-                Err(error) if error.is_transient() => {}
-                Err(error) => return Err(error.into()),
-            }
+        payment: &Payment,
+        update: &Update,
+    ) -> Result<Written<Payment>, DbError> {
+        let mut payment = payment.clone();
+        if let Some((id, answer)) = update.answered() {
+            payment.poll.note_answer(id, answer.class, update.now);
         }
+        if let Some(refused) = update.cancel_refused(&payment) {
+            payment.poll.cancel_refused = refused;
+        }
+        let (decision, agrees) = decide(&self.plan, &payment, update);
+        // What was said against the books is settled first, and only then is anything else done.
+        if agrees && self.settle_by_answer(&payment, update).await? {
+            return Ok(Written::Stale);
+        }
+        let refusals = refusals_after(&payment, update);
+        let question_at = match &decision {
+            Decision::Becomes(_, PaymentEvent::Resolved(_)) => {
+                Some(self.decision_is_checked_at(&payment, update.now))
+            }
+            Decision::Becomes(..)
+            | Decision::Nothing
+            | Decision::TurnsInto(_)
+            | Decision::Contradicts(_) => None,
+        };
+        let recorded = match &decision {
+            Decision::TurnsInto(refund_id) => {
+                self.turn_into_refund(&payment, *refund_id, update).await?
+            }
+            Decision::Becomes(after, event) => {
+                let change = Some((after.as_ref(), event));
+                self.write(&payment, change, question_at, update).await?
+            }
+            Decision::Nothing => self.write(&payment, None, None, update).await?,
+            // What is said against the books is kept first, and only then is it answered.
+            Decision::Contradicts(claim) => {
+                let kept = self.contradict(&payment, *claim, "", update.actor, update.attempt_id());
+                match kept.await? {
+                    Opened::Known => self.write(&payment, None, None, update).await?,
+                    Opened::New | Opened::Stale => Recorded::Stale,
+                }
+            }
+        };
+        let at = match recorded {
+            Recorded::Written(at) => at,
+            Recorded::Stale => return Ok(Written::Stale),
+            Recorded::FenceLost => return Ok(Written::LeaseLost),
+        };
+        Ok(match decision {
+            Decision::TurnsInto(_) => self.turned(&payment).await?,
+            Decision::Becomes(mut after, _) => {
+                crashpoint!(self.db.failpoints, "record.written");
+                if let Some(question_at) = question_at {
+                    after.poll = payment.poll.clone();
+                    after.poll.question_due_at = Some(question_at);
+                    after.poll.next_check_at = Some(question_at);
+                }
+                after.poll.access_refusals = refusals;
+                after.updated_at = at;
+                if after.state.status() != payment.state.status() {
+                    after.finalized_at = after.finalized_at.map(|_| at);
+                }
+                self.announce(&payment, &after);
+                Written::Done(after)
+            }
+            Decision::Nothing | Decision::Contradicts(_) => {
+                payment.poll.access_refusals = refusals;
+                let was_checked = payment.decided_by_operator;
+                payment.poll.question_due_at = update.owed.left_of(payment.poll.question_due_at);
+                if payment.contradicted_at.is_some() || was_checked {
+                    self.notifier.announce(&payment);
+                }
+                Written::Done(Box::new(payment))
+            }
+        })
     }
 
     /// When Alipay is asked about what a person decides now.
@@ -174,12 +170,13 @@ impl App {
     }
 
     /// A payment whose cancel has just become a refund, as it stands.
-    async fn turned(&self, before: &Payment) -> Result<Payment, RecordError> {
-        let payment = self.db.payment(before.merchant_id, before.id).await?;
-        let payment = payment.ok_or(RecordError::Missing)?;
+    async fn turned(&self, before: &Payment) -> Result<Written<Payment>, DbError> {
+        let Some(payment) = self.db.payment(before.merchant_id, before.id).await? else {
+            return Ok(Written::Stale);
+        };
         tracing::info!(payment.id = %payment.id, "the cancel came too late; the payment is refunded instead");
         self.notifier.announce(&payment);
-        Ok(payment)
+        Ok(Written::Done(Box::new(payment)))
     }
 
     async fn write(
@@ -187,7 +184,7 @@ impl App {
         before: &Payment,
         change: Option<(&Payment, &PaymentEvent)>,
         question_at: Option<DateTime<Utc>>,
-        update: &Update<'_>,
+        update: &Update,
     ) -> Result<Recorded, DbError> {
         let mut current = change.map_or(before, |(after, _)| after).clone();
         current.poll.question_due_at = update.owed.left_of(current.poll.question_due_at);
@@ -196,7 +193,7 @@ impl App {
             after,
             event: event.name(),
             gateway_at: self.clock.now(),
-            justification: update.justification,
+            justification: update.justification.as_ref(),
             question_at,
         });
         self.db
@@ -204,7 +201,7 @@ impl App {
                 merchant_id: before.merchant_id,
                 payment_id: before.id,
                 actor: update.actor,
-                answered: update.answered,
+                answered: update.answered(),
                 change,
                 fence: update.fence,
                 next_check_at: self.next_check_at(&current, update),
@@ -219,7 +216,7 @@ impl App {
     }
 
     /// When the follow-up asks next; `None` leaves the schedule, and a claim on it, as they are.
-    fn next_check_at(&self, current: &Payment, update: &Update<'_>) -> Option<DateTime<Utc>> {
+    fn next_check_at(&self, current: &Payment, update: &Update) -> Option<DateTime<Utc>> {
         let is_kept = || {
             update.keep_to_cancel
                 && plan::next_step(&self.plan, current, update.now) == NextStep::Cancel
@@ -277,7 +274,7 @@ pub(in crate::app) fn describe_metrics() {
 }
 
 /// How often in a row Alipay has refused at its door what was asked of the payment, after the update.
-fn refusals_after(payment: &Payment, update: &Update<'_>) -> i32 {
+fn refusals_after(payment: &Payment, update: &Update) -> i32 {
     let before = payment.poll.access_refusals;
     match lets_in(update) {
         Some(true) => 0,
@@ -286,8 +283,8 @@ fn refusals_after(payment: &Payment, update: &Update<'_>) -> i32 {
     }
 }
 
-fn lets_in(update: &Update<'_>) -> Option<bool> {
-    let (_, answer) = update.answered?;
+fn lets_in(update: &Update) -> Option<bool> {
+    let (_, answer) = update.answered()?;
     answer.class.lets_the_account_in()
 }
 
@@ -305,14 +302,14 @@ enum Decision {
 
 /// What the update comes to, and whether it says what the books say, to a question that was asked since
 /// something else was said.
-fn decide(plan: &Plan, payment: &Payment, update: &Update<'_>) -> (Decision, bool) {
+fn decide(plan: &Plan, payment: &Payment, update: &Update) -> (Decision, bool) {
     let Some(told) = &update.told else {
         return (Decision::Nothing, false);
     };
     let event = match told.meaning(plan, payment) {
         Meaning::Nothing => {
             match update
-                .answered
+                .answered()
                 .and_then(|(_, answer)| event_of_the_door(answer))
             {
                 Some(event) => event,
@@ -336,7 +333,7 @@ fn decide(plan: &Plan, payment: &Payment, update: &Update<'_>) -> (Decision, boo
 }
 
 /// What an event comes to.
-fn decision_on(payment: &Payment, event: PaymentEvent, update: &Update<'_>) -> Decision {
+fn decision_on(payment: &Payment, event: PaymentEvent, update: &Update) -> Decision {
     match payment.apply(&event, update.now) {
         Ok(Some(after)) => Decision::Becomes(Box::new(after), event),
         Ok(None) => Decision::Nothing,

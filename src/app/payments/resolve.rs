@@ -5,10 +5,7 @@ use chrono::{DateTime, Utc};
 use super::{outcome::Told, record::Update};
 use crate::app::{App, error::Error, policy::DECIDE};
 use crate::{
-    db::{
-        contradictions::Settlement,
-        payments::record::{Justification, Owed},
-    },
+    db::{contradictions::Settlement, payments::record::Justification},
     domain::{
         access::principal::Identity,
         follow_ups::schedule::Subject,
@@ -47,15 +44,9 @@ impl App {
                 .await;
         }
         let update = Update {
-            actor: Actor::ApiKey(identity.api_key_id),
-            answered: None,
             told: Some(Told::Event(PaymentEvent::Resolved(resolution.clone()))),
-            fence: None,
-            reschedule: false,
-            keep_to_cancel: false,
-            owed: Owed::AsBefore,
-            justification: Some(justification),
-            now,
+            justification: Some(justification.clone()),
+            ..Update::none(Actor::ApiKey(identity.api_key_id), now)
         };
         let before = payment.version;
         let payment = self.record(payment, &update, DECIDE).await?;

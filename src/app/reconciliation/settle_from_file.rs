@@ -13,7 +13,7 @@ use crate::{
     db::{
         contradictions::Opened,
         error::Error as DbError,
-        payments::record::{Owed, Recorded},
+        payments::record::Recorded,
         reconciliation::{Candidate, FileRef, Pass, ReconciliationStore},
         refunds::PortalRefund,
     },
@@ -86,19 +86,12 @@ impl App {
             .await?;
         let payment = payment.ok_or(RecordError::Missing)?;
         let update = Update {
-            actor: Actor::File(line),
-            answered: None,
             told: Some(Told::File(
                 Box::new(candidate.row.clone()),
                 line.file_id,
                 candidate.sibling_rows,
             )),
-            fence: None,
-            reschedule: false,
-            keep_to_cancel: false,
-            owed: Owed::AsBefore,
-            justification: None,
-            now: self.db.now().await?,
+            ..Update::none(Actor::File(line), self.db.now().await?)
         };
         let was_settled = payment.is_settled();
         let after = self.record(payment, &update, RECORD_FROM_FILE).await?;
@@ -135,22 +128,12 @@ impl App {
         let was_open = !refund.state.is_final();
         let now = self.db.now().await?;
         let update = RefundUpdate {
-            actor: Actor::File(line),
-            answered: None,
             event: Some(event),
             // Alipay's book of a day that is over: no answer before it is later.
             asked_at: Some(now),
-            not_found: None,
-            of_payment: None,
-            fence: None,
-            reschedule: false,
-            owed: Owed::AsBefore,
-            justification: None,
-            now,
+            ..RefundUpdate::none(Actor::File(line), now)
         };
-        let after = self
-            .record_refund(refund, &update, RECORD_FROM_FILE)
-            .await?;
+        let after = self.record(refund, &update, RECORD_FROM_FILE).await?;
         if was_open && after.state.is_final() {
             note("refund");
         }

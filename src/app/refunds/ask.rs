@@ -20,12 +20,13 @@ use crate::{
         accounts::Account,
         deadline::Deadline,
         error::{Interrupted, RecordError},
-        payments::ask::{Initiator, answered},
+        payments::ask::answered,
+        pipeline::{Beginning, Initiator, Told},
         policy::{RECORD_ANSWER, SEND_WITHIN},
     },
     db::{payments::record::Recorded, refunds::NewRefundAttempt},
     domain::{
-        attempt::{Answer, AttemptKind},
+        attempt::AttemptKind,
         contradiction::Claim,
         id::AttemptId,
         refunds::refund::{Refund, RefundMode},
@@ -35,7 +36,7 @@ use crate::{
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum UpstreamCall {
+pub(in crate::app) enum UpstreamCall {
     /// To do it, under the id and with the amount it has.
     Submit,
     /// Where it stands.
@@ -43,7 +44,7 @@ pub(super) enum UpstreamCall {
 }
 
 /// A question whose intent is committed.
-pub(super) struct Begun {
+pub(in crate::app) struct Begun {
     refund: Refund,
     attempt_id: AttemptId,
     asked_at: DateTime<Utc>,
@@ -51,16 +52,7 @@ pub(super) struct Begun {
     decided: Deadline,
     /// Whom to ask: the account as it was when the intent was committed.
     account: Arc<Account>,
-}
-
-/// What became of the intent to ask.
-pub(super) enum Beginning {
-    /// Committed: ask.
-    Begun(Box<Begun>),
-    /// The refund has changed since it was read: read and decide again.
-    Changed,
-    /// The claim passed to another worker: stop.
-    FenceLost,
+    ask: UpstreamCall,
 }
 
 impl App {
@@ -70,7 +62,7 @@ impl App {
         mut refund: Refund,
         initiator: Initiator,
         ask: UpstreamCall,
-    ) -> Result<Beginning, Interrupted> {
+    ) -> Result<Beginning<Begun>, Interrupted> {
         let account = self.account(&refund.partner)?;
         let decided = Deadline::start(&self.clock);
         let attempt_id = AttemptId::mint();
@@ -80,7 +72,7 @@ impl App {
         };
         let question = NewRefundAttempt {
             refund: &refund,
-            fence: initiator.fence,
+            fence: initiator.lease_token(),
             attempt_id,
             kind,
             deadline_ms: i64::try_from(self.deadlines.of(kind).as_millis()).unwrap_or(i64::MAX),
@@ -94,10 +86,11 @@ impl App {
                     asked_at,
                     decided,
                     account,
+                    ask,
                 }))
             }
             Recorded::Stale => Beginning::Changed,
-            Recorded::FenceLost => Beginning::FenceLost,
+            Recorded::FenceLost => Beginning::LeaseLost,
         })
     }
 
@@ -106,14 +99,14 @@ impl App {
         &self,
         begun: Begun,
         initiator: Initiator,
-        ask: UpstreamCall,
-    ) -> Result<(Refund, Answer), RecordError> {
+    ) -> Result<Told<Refund>, RecordError> {
         let Begun {
             refund,
             attempt_id,
             asked_at,
             decided,
             account,
+            ask,
         } = begun;
         crashpoint!(self.db.failpoints, "refund_ask.begun");
         let started = Instant::now();
@@ -139,15 +132,15 @@ impl App {
         let (event, not_found) = told;
         crashpoint!(self.db.failpoints, "refund_ask.answered");
         let update = RefundUpdate {
-            actor: initiator.actor,
-            answered: Some((attempt_id, &answer)),
+            actor: initiator.actor(),
+            answered: Some((attempt_id, answer.clone())),
             event,
             asked_at: (ask == UpstreamCall::Query).then_some(asked_at),
             not_found,
             of_payment,
-            fence: initiator.fence,
+            fence: initiator.lease_token(),
             // A caller's query is besides the plan.
-            reschedule: initiator.fence.is_some(),
+            reschedule: initiator.is_worker(),
             owed: answered(
                 ask == UpstreamCall::Query,
                 &answer,
@@ -157,8 +150,13 @@ impl App {
             justification: None,
             now: asked_at + started.elapsed(),
         };
-        let refund = self.record_refund(refund, &update, RECORD_ANSWER).await?;
-        Ok((refund, answer))
+        let subject = self.record(refund, &update, RECORD_ANSWER).await?;
+        let tells_something = answer.class.tells_something();
+        Ok(Told {
+            subject,
+            answer,
+            tells_something,
+        })
     }
 
     /// What an answer means for this refund: one that names only the payment tells nothing where that has another

@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::{
-    sync::oneshot,
-    time::{Instant, timeout},
-};
-use tracing::Instrument;
+use tokio::time::{Instant, timeout};
 
 use super::{ask::send_refund, limits, outcome::refund_event, record::RefundUpdate};
 use crate::{
@@ -15,12 +11,12 @@ use crate::{
         deadline::Deadline,
         error::Error,
         insistence::Insistence,
+        pipeline::Reply,
         policy::{FIRST_REFUND_QUERY_AFTER, INTENT, RECORD_EFFECT, TRIES},
     },
     db::{
         Db,
         error::Error as DbError,
-        payments::record::Owed,
         refunds::{CommittedRefund, RefundConflict, RefundIntent},
     },
     domain::{
@@ -115,18 +111,11 @@ impl App {
         };
         // Listen before the work starts, so that no change is missed.
         let waiter = self.refund_notifier.listen(refund_id);
-        let place = self.admission.enter(principal.merchant_id)?;
-        let (reply, outcome) = oneshot::channel();
         let app = self.clone();
-        let work = async move {
-            let _place = place;
+        let outcome = self.answered_early_for(principal.merchant_id, |reply| async move {
             app.take_refund(incoming, reply).await;
-        };
-        self.tasks.spawn(work.in_current_span());
-        let outcome = outcome
-            .await
-            .map_err(|_| Error::Internal("the refund's task ended early".into()))??;
-        let (waiter, refund, replayed) = match outcome {
+        });
+        let (waiter, refund, replayed) = match outcome.await? {
             IntentOutcome::New(refund) => (waiter, *refund, false),
             IntentOutcome::Replay(id) => {
                 let waiter = self.refund_notifier.listen(id);
@@ -146,25 +135,20 @@ impl App {
     }
 
     /// The detached work: writes the intent, answers the caller, calls Alipay, records.
-    async fn take_refund(
-        &self,
-        incoming: Incoming,
-        reply: oneshot::Sender<Result<IntentOutcome, Error>>,
-    ) {
+    async fn take_refund(&self, incoming: Incoming, reply: Reply<IntentOutcome>) {
         crashpoint!(self.db.failpoints, "refund.accepted");
         let decided = Deadline::start(&self.clock);
         let outcome = timeout(INTENT, self.write_refund_intent(&incoming))
             .await
             .unwrap_or_else(|_| Err(Error::InDoubt("the intent took too long".into())));
         crashpoint!(self.db.failpoints, "refund.intent_known");
-        // A failed send means the caller hung up, which changes nothing.
         let refund = match outcome {
             Ok(IntentOutcome::New(refund)) => {
-                let _ = reply.send(Ok(IntentOutcome::New(refund.clone())));
+                reply.send(Ok(IntentOutcome::New(refund.clone())));
                 *refund
             }
             other => {
-                let _ = reply.send(other);
+                reply.send(other);
                 return;
             }
         };
@@ -287,20 +271,16 @@ impl App {
         let call = send_refund(&account, &refund, decided).await;
         crashpoint!(self.db.failpoints, "refund.answered");
         let update = RefundUpdate {
-            actor: Actor::ApiKey(incoming.principal.api_key_id),
-            answered: Some((incoming.attempt_id, &call.answer)),
+            answered: Some((incoming.attempt_id, call.answer)),
             event: Some(refund_event(call.outcome, &refund)),
-            asked_at: None,
-            not_found: None,
-            of_payment: None,
-            fence: None,
             reschedule: true,
-            owed: Owed::AsBefore,
-            justification: None,
-            now: refund.created_at + started.elapsed(),
+            ..RefundUpdate::none(
+                Actor::ApiKey(incoming.principal.api_key_id),
+                refund.created_at + started.elapsed(),
+            )
         };
         let id = refund.id;
-        if let Err(error) = self.record_refund(refund, &update, RECORD_EFFECT).await {
+        if let Err(error) = self.record(refund, &update, RECORD_EFFECT).await {
             // Nothing is lost: the follow-up asks Alipay again.
             tracing::error!(refund.id = %id, error = %error, "the answer was not recorded; the follow-up will ask again");
         }

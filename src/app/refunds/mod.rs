@@ -15,6 +15,7 @@ mod record;
 mod refresh;
 mod resolve;
 mod reverse;
+mod subject;
 
 pub use create::CreatedRefund;
 pub use read::RefundOutlook;

@@ -1,12 +1,10 @@
 //! Persisting updates of a refund: the only path to the database for anything Alipay said of it.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 
 use crate::{
     alipay::result_code::refusal_claims,
-    app::{App, error::RecordError, insistence::Insistence},
+    app::{App, pipeline::Written},
     db::{
         contradictions::Opened,
         error::Error as DbError,
@@ -28,11 +26,11 @@ use crate::{
 
 /// Something that was learnt of a refund.
 #[derive(Debug)]
-pub(in crate::app) struct RefundUpdate<'a> {
+pub(in crate::app) struct RefundUpdate {
     /// Who asked, or what told.
     pub(in crate::app) actor: Actor,
     /// The call and its answer.
-    pub(in crate::app) answered: Option<(AttemptId, &'a Answer)>,
+    pub(in crate::app) answered: Option<(AttemptId, Answer)>,
     /// What it means for the refund, if anything.
     pub(in crate::app) event: Option<RefundEvent>,
     /// When the question was sent that this answers (database clock); `None` where it answers none.
@@ -48,107 +46,115 @@ pub(in crate::app) struct RefundUpdate<'a> {
     /// What it does to the question that is owed besides the plan.
     pub(in crate::app) owed: Owed,
     /// What an operator gave as grounds.
-    pub(in crate::app) justification: Option<&'a Justification>,
+    pub(in crate::app) justification: Option<Justification>,
     /// The time of the update, near the database's clock: plans the next question.
     pub(in crate::app) now: DateTime<Utc>,
 }
 
-impl RefundUpdate<'_> {
+impl RefundUpdate {
+    /// The call that was answered, and its answer.
+    pub(in crate::app) fn answered(&self) -> Option<(AttemptId, &Answer)> {
+        let (attempt_id, answer) = self.answered.as_ref()?;
+        Some((*attempt_id, answer))
+    }
+
+    /// Nothing, learnt now: what was is put in its place.
+    pub(in crate::app) const fn none(actor: Actor, now: DateTime<Utc>) -> Self {
+        Self {
+            actor,
+            answered: None,
+            event: None,
+            asked_at: None,
+            not_found: None,
+            of_payment: None,
+            fence: None,
+            reschedule: false,
+            owed: Owed::AsBefore,
+            justification: None,
+            now,
+        }
+    }
+
     /// The call that was answered.
     pub(in crate::app) fn attempt_id(&self) -> Option<AttemptId> {
-        self.answered.map(|(attempt_id, _)| attempt_id)
+        self.answered().map(|(attempt_id, _)| attempt_id)
     }
 }
 
 impl App {
-    /// Applies an update to a refund and writes it, guarded by the version that was read. Another writer's
-    /// change leads to reading and deciding again; an outage or a commit in doubt to repeating the
-    /// guarded statement for `insist_for` (`docs/invariants.md` R8). Returns the refund as it
-    /// stands.
-    pub(in crate::app) async fn record_refund(
+    /// One try to write an update of a refund.
+    pub(super) async fn write_refund_update(
         &self,
-        mut refund: Refund,
-        update: &RefundUpdate<'_>,
-        insist_for: Duration,
-    ) -> Result<Refund, RecordError> {
-        let mut insistence = Insistence::lasting(insist_for);
-        loop {
-            let decision = self.decide_refund(&refund, update).await;
-            let after = match &decision {
-                Ok(RefundDecision::Becomes(after)) => Some(after.as_ref().clone()),
-                Ok(_) | Err(_) => None,
-            };
-            let next_check_at = self.next_refund_check(after.as_ref().unwrap_or(&refund), update);
-            let question_at = question_besides(after.as_ref(), update);
-            // What is said against the books is kept first, and only then is it answered.
-            let disputed = self.dispute_payment(&refund, after.as_ref(), update).await;
-            let kept = match disputed.and(decision) {
-                Ok(RefundDecision::Nothing | RefundDecision::Becomes(_)) => Ok(false),
-                Ok(RefundDecision::Contradicts(claim)) => self
-                    .contradict_refund(&refund, claim, update)
-                    .await
-                    .map(|opened| opened != Opened::Known),
-                Ok(RefundDecision::Agrees) => self.settle_refund_by_answer(&refund, update).await,
-                Err(error) => Err(error),
-            };
-            let written = match kept {
-                Ok(false) => {
-                    self.write_refund(&refund, after.as_ref(), next_check_at, question_at, update)
-                        .await
-                }
-                Ok(true) => Ok(Recorded::Stale),
-                Err(error) => Err(error),
-            };
-            match written {
-                Ok(Recorded::Written(at)) => {
-                    let Some(mut after) = after else {
-                        note_plan(&mut refund, next_check_at);
-                        if refund.contradicted_at.is_some() {
-                            self.refund_notifier.announce(&refund);
-                        }
-                        return Ok(refund);
-                    };
-                    crashpoint!(self.db.failpoints, "record_refund.written");
-                    note_plan(&mut after, next_check_at);
-                    if let Some(question_at) = question_at {
-                        after.poll.question_due_at = Some(question_at);
-                        after.poll.next_check_at = Some(question_at);
-                    }
-                    let is_estimated = update
-                        .event
-                        .as_ref()
-                        .is_some_and(RefundEvent::accepts_without_a_time);
-                    if is_estimated && refund.accepted_at.is_none() {
-                        after.accepted_at = Some(at);
-                    }
-                    after.updated_at = at;
-                    if after.state.status() != refund.state.status() {
-                        after.finalized_at = after.finalized_at.map(|_| at);
-                        after.succeeded_at = after
-                            .succeeded_at
-                            .map(|before| refund.succeeded_at.map_or(at, |_| before));
-                    }
-                    self.announce_refund(&refund, &after);
-                    if refund.book_change(&after).reserved_minor < 0 {
-                        self.book_after_release(&after).await;
-                    }
-                    return Ok(after);
-                }
-                Ok(Recorded::FenceLost) => return Err(RecordError::FenceLost),
-                Ok(Recorded::Stale) => {}
-                Err(error) => {
-                    tracing::warn!(refund.id = %refund.id, error = %error, "recording an answer failed");
-                    insistence.outlast(error).await?;
-                }
+        refund: &Refund,
+        update: &RefundUpdate,
+    ) -> Result<Written<Refund>, DbError> {
+        let decision = self.decide_refund(refund, update).await;
+        let after = match &decision {
+            Ok(RefundDecision::Becomes(after)) => Some(after.as_ref()),
+            Ok(_) | Err(_) => None,
+        };
+        // What is said against the books is kept first, and only then is it answered.
+        self.dispute_payment(refund, after, update).await?;
+        let decision = decision?;
+        let is_kept_now = match &decision {
+            RefundDecision::Nothing | RefundDecision::Becomes(_) => false,
+            RefundDecision::Contradicts(claim) => {
+                self.contradict_refund(refund, *claim, update).await? != Opened::Known
             }
-            match self.db.refund(refund.merchant_id, refund.id).await {
-                Ok(Some(current)) => refund = current,
-                Ok(None) => return Err(RecordError::Missing),
-                // Still away: the guarded statement is repeated on what was read last.
-                Err(error) if error.is_transient() => {}
-                Err(error) => return Err(error.into()),
-            }
+            RefundDecision::Agrees => self.settle_refund_by_answer(refund, update).await?,
+        };
+        if is_kept_now {
+            return Ok(Written::Stale);
         }
+        let after = match decision {
+            RefundDecision::Becomes(after) => Some(after),
+            RefundDecision::Nothing | RefundDecision::Contradicts(_) | RefundDecision::Agrees => {
+                None
+            }
+        };
+        let next_check_at = self.next_refund_check(after.as_deref().unwrap_or(refund), update);
+        let question_at = question_besides(after.as_deref(), update);
+        let recorded = self
+            .write_refund(refund, after.as_deref(), next_check_at, question_at, update)
+            .await?;
+        let at = match recorded {
+            Recorded::Written(at) => at,
+            Recorded::Stale => return Ok(Written::Stale),
+            Recorded::FenceLost => return Ok(Written::LeaseLost),
+        };
+        let Some(mut after) = after else {
+            let mut refund = Box::new(refund.clone());
+            note_plan(&mut refund, next_check_at);
+            if refund.contradicted_at.is_some() {
+                self.refund_notifier.announce(&refund);
+            }
+            return Ok(Written::Done(refund));
+        };
+        crashpoint!(self.db.failpoints, "record_refund.written");
+        note_plan(&mut after, next_check_at);
+        if let Some(question_at) = question_at {
+            after.poll.question_due_at = Some(question_at);
+            after.poll.next_check_at = Some(question_at);
+        }
+        let is_estimated = update
+            .event
+            .as_ref()
+            .is_some_and(RefundEvent::accepts_without_a_time);
+        if is_estimated && refund.accepted_at.is_none() {
+            after.accepted_at = Some(at);
+        }
+        after.updated_at = at;
+        if after.state.status() != refund.state.status() {
+            after.finalized_at = after.finalized_at.map(|_| at);
+            after.succeeded_at = after
+                .succeeded_at
+                .map(|before| refund.succeeded_at.map_or(at, |_| before));
+        }
+        self.announce_refund(refund, &after);
+        if refund.book_change(&after).reserved_minor < 0 {
+            self.book_after_release(&after).await;
+        }
+        Ok(Written::Done(after))
     }
 
     async fn write_refund(
@@ -157,7 +163,7 @@ impl App {
         after: Option<&Refund>,
         next_check_at: Option<DateTime<Utc>>,
         question_at: Option<DateTime<Utc>>,
-        update: &RefundUpdate<'_>,
+        update: &RefundUpdate,
     ) -> Result<Recorded, DbError> {
         let change = after
             .zip(update.event.as_ref())
@@ -168,7 +174,7 @@ impl App {
                 acceptance_is_estimated: event.accepts_without_a_time(),
                 question_at,
                 gateway_at: self.clock.now(),
-                justification: update.justification,
+                justification: update.justification.as_ref(),
             });
         self.db
             .record_refund(&RefundRecord {
@@ -176,7 +182,7 @@ impl App {
                 refund_id: before.id,
                 payment_id: before.payment_id,
                 actor: update.actor,
-                answered: update.answered,
+                answered: update.answered(),
                 change,
                 not_found: update.not_found,
                 fence: update.fence,
@@ -189,11 +195,7 @@ impl App {
 
     /// When the follow-up asks next about a refund as it is after the update; `None` leaves that as it
     /// was.
-    fn next_refund_check(
-        &self,
-        refund: &Refund,
-        update: &RefundUpdate<'_>,
-    ) -> Option<DateTime<Utc>> {
+    fn next_refund_check(&self, refund: &Refund, update: &RefundUpdate) -> Option<DateTime<Utc>> {
         if !update.reschedule {
             return None;
         }
@@ -249,7 +251,7 @@ pub(super) fn describe_metrics() {
 
 /// When a question is owed besides the plan, of which a settled refund has none: about what was refused, and
 /// about what a person decides.
-fn question_besides(after: Option<&Refund>, update: &RefundUpdate<'_>) -> Option<DateTime<Utc>> {
+fn question_besides(after: Option<&Refund>, update: &RefundUpdate) -> Option<DateTime<Utc>> {
     let (after, event) = after.zip(update.event.as_ref())?;
     let is_decided = matches!(event, RefundEvent::Resolved(_));
     after
@@ -280,7 +282,7 @@ impl App {
     async fn decide_refund(
         &self,
         refund: &Refund,
-        update: &RefundUpdate<'_>,
+        update: &RefundUpdate,
     ) -> Result<RefundDecision, DbError> {
         let Some(event) = &update.event else {
             return Ok(RefundDecision::Nothing);
@@ -309,7 +311,7 @@ impl App {
         &self,
         refund: &Refund,
         after: Option<&Refund>,
-        update: &RefundUpdate<'_>,
+        update: &RefundUpdate,
     ) -> Result<(), DbError> {
         let failure = after.and_then(|after| match &after.state {
             RefundState::Failed(failure) => Some(failure),

@@ -3,7 +3,7 @@
 use super::record::RefundUpdate;
 use crate::{
     app::{App, Justification, error::Error, policy::DECIDE},
-    db::{contradictions::Settlement, payments::record::Owed},
+    db::contradictions::Settlement,
     domain::{
         access::principal::Identity,
         follow_ups::schedule::Subject,
@@ -64,20 +64,12 @@ impl App {
         }
         let wanted = resolution;
         let update = RefundUpdate {
-            actor: Actor::ApiKey(identity.api_key_id),
-            answered: None,
             event: Some(RefundEvent::Resolved(resolution)),
-            asked_at: None,
-            not_found: None,
-            of_payment: None,
-            fence: None,
-            reschedule: false,
-            owed: Owed::AsBefore,
-            justification: Some(justification),
-            now: self.db.now().await?,
+            justification: Some(justification.clone()),
+            ..RefundUpdate::none(Actor::ApiKey(identity.api_key_id), self.db.now().await?)
         };
         let before = refund.version;
-        let refund = self.record_refund(refund, &update, DECIDE).await?;
+        let refund = self.record(refund, &update, DECIDE).await?;
         // The truth, or another's decision, may have arrived in between; it wins.
         let is_decided = matches!(
             (&refund.state, &wanted),

@@ -359,7 +359,7 @@ impl App {
         &self,
         payment: &Payment,
         refund_id: RefundId,
-        update: &Update<'_>,
+        update: &Update,
     ) -> Result<Recorded, DbError> {
         self.db
             .turn_cancel_into_refund(&TurnedCancel {
@@ -368,7 +368,7 @@ impl App {
                 partner_refund_id: &PartnerRefundId::for_refund(refund_id),
                 reason: REASON,
                 actor: update.actor,
-                answered: update.answered,
+                answered: update.answered(),
                 fence: update.fence,
                 gateway_at: self.clock.now(),
             })

@@ -17,39 +17,30 @@ use crate::{
         accounts::Account,
         deadline::Deadline,
         error::{Interrupted, RecordError},
+        pipeline::{Beginning, Initiator, Told},
         policy::{RECORD_ANSWER, SEND_WITHIN},
     },
-    db::{
-        payments::record::LeaseToken,
-        registrations::{Asked, RegistrationQuestion},
-    },
+    db::registrations::{Asked, RegistrationQuestion},
     domain::{
-        attempt::{Answer, AttemptKind},
+        attempt::{Answer, AnswerClass, AttemptKind},
         id::AttemptId,
         registrations::{PersonalData, Registration, RegistrationActor, RegistrationEvent},
     },
 };
 
-/// Who asks, and in what standing.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Initiator {
-    /// For the history.
-    pub(super) actor: RegistrationActor,
-    /// A worker's claim.
-    pub(super) fence: Option<LeaseToken>,
-}
-
 /// What is asked.
 #[derive(Debug)]
-pub(super) enum UpstreamCall {
+pub(in crate::app) enum UpstreamCall {
     /// To register these people's shop.
     Submit(Box<PersonalData>),
+    /// Nothing: the people are not kept any more, or cannot be opened.
+    NothingToSend,
     /// Where it stands.
     Status,
 }
 
 /// A question whose intent is committed.
-pub(super) struct Begun {
+pub(in crate::app) struct Begun {
     pub(super) registration: Registration,
     pub(super) attempt_id: AttemptId,
     pub(super) asked_at: DateTime<Utc>,
@@ -60,18 +51,6 @@ pub(super) struct Begun {
     pub(super) ask: UpstreamCall,
 }
 
-/// What became of the intent to ask.
-pub(super) enum Beginning {
-    /// Committed: ask.
-    Begun(Box<Begun>),
-    /// It has changed since it was read: read and decide again.
-    Changed,
-    /// The claim passed to another worker: stop.
-    FenceLost,
-    /// It was to be sent again and cannot be: people are not kept, or cannot be opened.
-    NothingToSend,
-}
-
 impl App {
     /// Commits the intent to ask.
     pub(super) async fn begin_registration(
@@ -79,13 +58,13 @@ impl App {
         mut registration: Registration,
         initiator: Initiator,
         kind: AttemptKind,
-    ) -> Result<Beginning, Interrupted> {
+    ) -> Result<Beginning<Begun>, Interrupted> {
         let account = self.account(&registration.partner)?;
         let decided = Deadline::start(&self.clock);
         let attempt_id = AttemptId::mint();
         let question = RegistrationQuestion {
             registration: &registration,
-            fence: initiator.fence,
+            fence: initiator.lease_token(),
             attempt_id,
             kind,
             deadline_ms: i64::try_from(self.deadlines.of(kind).as_millis()).unwrap_or(i64::MAX),
@@ -93,7 +72,7 @@ impl App {
         let (asked_at, sealed) = match self.db.insert_registration_attempt(&question).await? {
             Asked::Begun { at, sealed } => (at, sealed),
             Asked::Stale => return Ok(Beginning::Changed),
-            Asked::FenceLost => return Ok(Beginning::FenceLost),
+            Asked::FenceLost => return Ok(Beginning::LeaseLost),
         };
         let submission = &mut registration.submission;
         let ask = if kind == AttemptKind::MaintainStore {
@@ -103,7 +82,7 @@ impl App {
             let people = sealed.map(|sealed| self.secret.unseal_people(registration.id, &sealed));
             match people {
                 Some(Ok(people)) => UpstreamCall::Submit(Box::new(people)),
-                Some(Err(_)) | None => return Ok(Beginning::NothingToSend),
+                Some(Err(_)) | None => UpstreamCall::NothingToSend,
             }
         } else {
             submission.checks_done += 1;
@@ -125,7 +104,7 @@ impl App {
         &self,
         begun: Begun,
         initiator: Initiator,
-    ) -> Result<Told, RecordError> {
+    ) -> Result<Told<Registration>, RecordError> {
         let Begun {
             registration,
             attempt_id,
@@ -135,35 +114,34 @@ impl App {
             ask,
         } = begun;
         let started = Instant::now();
-        let is_submission = matches!(ask, UpstreamCall::Submit(_));
+        let is_submission = !matches!(ask, UpstreamCall::Status);
         let (event, answer) = call(&account, &registration, ask, &decided).await;
         let tells_something = event.is_some();
         let update = RegistrationUpdate {
-            actor: initiator.actor,
-            answered: Some((attempt_id, &answer)),
+            actor: actor(initiator),
+            answered: Some((attempt_id, answer.clone())),
             event,
             about: sent(&registration),
-            fence: initiator.fence,
+            fence: initiator.lease_token(),
             // A caller's question is besides the plan; what was sent is its beginning.
-            reschedule: initiator.fence.is_some() || is_submission,
+            reschedule: initiator.is_worker() || is_submission,
             now: asked_at + started.elapsed(),
         };
-        let registration = self
-            .record_registration(registration, &update, RECORD_ANSWER)
-            .await?;
+        let subject = self.record(registration, &update, RECORD_ANSWER).await?;
         Ok(Told {
-            registration,
-            tells_something,
+            subject,
             answer,
+            tells_something,
         })
     }
 }
 
-/// A registration after a question about it.
-pub(super) struct Told {
-    pub(super) registration: Registration,
-    pub(super) tells_something: bool,
-    pub(super) answer: Answer,
+/// For the history.
+const fn actor(initiator: Initiator) -> RegistrationActor {
+    match initiator {
+        Initiator::Caller(id) => RegistrationActor::ApiKey(id),
+        Initiator::Worker(lease_token) => RegistrationActor::FollowUp(lease_token.follow_up_id),
+    }
 }
 
 /// One upstream call.
@@ -186,6 +164,16 @@ async fn call(
             let too_late = || decided.expired(SEND_WITHIN);
             let call = account.alipay.maintain_store(&request, too_late).await;
             (Some(maintain_event(call.outcome)), call.answer)
+        }
+        UpstreamCall::NothingToSend => {
+            tracing::error!(registration.id = %registration.id, "the data of a registration cannot be opened to be sent again; register it once more");
+            let answer = Answer {
+                class: AnswerClass::ConnectFailed,
+                code: None,
+                detail: Some("the data to be sent cannot be opened".to_owned()),
+                duration_ms: 0,
+            };
+            (Some(RegistrationEvent::PlanExhausted), answer)
         }
         UpstreamCall::Status => {
             let request = StoreStatusRequest {

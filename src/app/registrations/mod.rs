@@ -13,6 +13,7 @@ mod record;
 mod refresh;
 mod register;
 mod sealing;
+mod subject;
 
 use super::error::Error;
 use crate::{

@@ -1,11 +1,9 @@
 //! Persisting updates of a registration: the only path to the database for anything Alipay said of it.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 
 use crate::{
-    app::{App, error::RecordError, insistence::Insistence},
+    app::{App, pipeline::Written},
     db::{
         error::Error as DbError,
         payments::record::{LeaseToken, Recorded},
@@ -22,11 +20,11 @@ use crate::{
 
 /// Something that was learnt of a registration.
 #[derive(Debug)]
-pub(super) struct RegistrationUpdate<'a> {
+pub(in crate::app) struct RegistrationUpdate {
     /// Who asked.
     pub(super) actor: RegistrationActor,
     /// The call and its answer.
-    pub(super) answered: Option<(AttemptId, &'a Answer)>,
+    pub(super) answered: Option<(AttemptId, Answer)>,
     /// What it means, if anything.
     pub(super) event: Option<RegistrationEvent>,
     /// The submission, and how many times it had been sent, when this was asked: an answer says nothing
@@ -40,6 +38,31 @@ pub(super) struct RegistrationUpdate<'a> {
     pub(super) now: DateTime<Utc>,
 }
 
+impl RegistrationUpdate {
+    /// The call that was answered, and its answer.
+    pub(super) fn answered(&self) -> Option<(AttemptId, &Answer)> {
+        let (attempt_id, answer) = self.answered.as_ref()?;
+        Some((*attempt_id, answer))
+    }
+
+    /// That every planned question was asked in vain.
+    pub(super) const fn plan_exhausted(
+        registration: &Registration,
+        lease_token: LeaseToken,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            actor: RegistrationActor::FollowUp(lease_token.follow_up_id),
+            answered: None,
+            event: Some(RegistrationEvent::PlanExhausted),
+            about: sent(registration),
+            fence: Some(lease_token),
+            reschedule: true,
+            now,
+        }
+    }
+}
+
 /// What was sent of a registration so far.
 pub(super) const fn sent(registration: &Registration) -> (i32, i32) {
     (
@@ -49,59 +72,39 @@ pub(super) const fn sent(registration: &Registration) -> (i32, i32) {
 }
 
 impl App {
-    /// Applies an update to a registration and writes it, guarded by the version that was read. Another
-    /// writer's change leads to reading and deciding again; an outage or a commit in doubt to repeating
-    /// the guarded statement for `insist_for` (`docs/invariants.md` R8). Returns the registration as
-    /// it stands.
-    pub(super) async fn record_registration(
+    /// One try to write an update of a registration.
+    pub(super) async fn write_registration_update(
         &self,
-        mut registration: Registration,
-        update: &RegistrationUpdate<'_>,
-        insist_for: Duration,
-    ) -> Result<Registration, RecordError> {
-        let mut insistence = Insistence::lasting(insist_for);
-        loop {
-            let after = decide(&registration, update);
-            let standing = after.as_ref().unwrap_or(&registration);
-            let due = update
-                .reschedule
-                .then(|| next_check_at(standing, update.now));
-            match self
-                .write_registration(&registration, after.as_ref(), due, update)
-                .await
-            {
-                Ok(Recorded::Written(at)) => {
-                    let mut registration = match after {
-                        Some(mut after) => {
-                            after.updated_at = at;
-                            self.announce_registration(&registration, &after);
-                            after
-                        }
-                        None => registration,
-                    };
-                    if registration.status.is_settled() {
-                        registration.next_check_at = None;
-                    } else if due.is_some() {
-                        registration.next_check_at = due;
-                    }
-                    return Ok(registration);
-                }
-                Ok(Recorded::FenceLost) => return Err(RecordError::FenceLost),
-                Ok(Recorded::Stale) => {}
-                Err(error) => {
-                    tracing::warn!(registration.id = %registration.id, error = %error, "recording an answer failed");
-                    insistence.outlast(error).await?;
-                }
+        before: &Registration,
+        update: &RegistrationUpdate,
+    ) -> Result<Written<Registration>, DbError> {
+        let after = decide(before, update);
+        let standing = after.as_ref().unwrap_or(before);
+        let due = update
+            .reschedule
+            .then(|| next_check_at(standing, update.now));
+        let recorded = self
+            .write_registration(before, after.as_ref(), due, update)
+            .await?;
+        let at = match recorded {
+            Recorded::Written(at) => at,
+            Recorded::Stale => return Ok(Written::Stale),
+            Recorded::FenceLost => return Ok(Written::LeaseLost),
+        };
+        let mut registration = match after {
+            Some(mut after) => {
+                after.updated_at = at;
+                self.announce_registration(before, &after);
+                after
             }
-            let (merchant_id, id) = (registration.merchant_id, registration.id);
-            match self.db.registration(merchant_id, id).await {
-                Ok(Some(current)) => registration = current,
-                Ok(None) => return Err(RecordError::Missing),
-                // Still away: the guarded statement is repeated on what was read last.
-                Err(error) if error.is_transient() => {}
-                Err(error) => return Err(error.into()),
-            }
+            None => before.clone(),
+        };
+        if registration.status.is_settled() {
+            registration.next_check_at = None;
+        } else if due.is_some() {
+            registration.next_check_at = due;
         }
+        Ok(Written::Done(Box::new(registration)))
     }
 
     async fn write_registration(
@@ -109,7 +112,7 @@ impl App {
         before: &Registration,
         after: Option<&Registration>,
         next_check_at: Option<DateTime<Utc>>,
-        update: &RegistrationUpdate<'_>,
+        update: &RegistrationUpdate,
     ) -> Result<Recorded, DbError> {
         let event = update.event.as_ref().map(RegistrationEvent::name);
         self.db
@@ -117,7 +120,7 @@ impl App {
                 before,
                 change: after.zip(event),
                 actor: update.actor,
-                answered: update.answered,
+                answered: update.answered(),
                 fence: update.fence,
                 next_check_at,
                 gateway_at: self.clock.now(),
@@ -163,7 +166,7 @@ pub(in crate::app) fn describe_metrics() {
 }
 
 /// The registration after the update; `None` where it says nothing new, or is about something else.
-fn decide(registration: &Registration, update: &RegistrationUpdate<'_>) -> Option<Registration> {
+fn decide(registration: &Registration, update: &RegistrationUpdate) -> Option<Registration> {
     let event = update.event.as_ref()?;
     if sent(registration) != update.about {
         return None;

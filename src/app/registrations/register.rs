@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use super::{
     Shop,
-    ask::{Begun, Initiator, UpstreamCall},
+    ask::{Begun, UpstreamCall},
     only,
 };
 use crate::{
     app::{
         App,
         accounts::Account,
-        admission::Permit,
         deadline::Deadline,
         error::Error,
         insistence::Insistence,
+        pipeline::Initiator,
         policy::{FIRST_REGISTRATION_QUERY_AFTER, INTENT, TRIES},
     },
     db::{
@@ -27,9 +27,7 @@ use crate::{
         audit::AuditActor,
         follow_ups::schedule::Subject,
         id::{AttemptId, RegistrationId},
-        registrations::{
-            Decision, Fingerprint, PersonalData, Registration, RegistrationActor, ShopFacts,
-        },
+        registrations::{Decision, Fingerprint, PersonalData, Registration, ShopFacts},
     },
 };
 
@@ -109,21 +107,15 @@ impl App {
             identity: identity.clone(),
             by: by.clone(),
         };
-        let place = self.admission.enter(incoming.owner.merchant_id)?;
         let app = self.clone();
-        let registered = self
-            .run_detached(async move { app.take_registration(incoming, place).await })
-            .await
-            .map_err(|error| Error::Internal(Box::new(error)))??;
-        Ok(Some(registered))
+        let registered = self.detached_for(incoming.owner.merchant_id, async move {
+            app.take_registration(incoming).await
+        });
+        registered.await.map(Some)
     }
 
     /// The detached work: writes the intent, calls Alipay, records.
-    async fn take_registration(
-        &self,
-        incoming: Incoming,
-        _place: Permit,
-    ) -> Result<Registered, Error> {
+    async fn take_registration(&self, incoming: Incoming) -> Result<Registered, Error> {
         let begun = match self.write_submission(&incoming).await? {
             IntentOutcome::New(begun) => begun,
             IntentOutcome::Unchanged(registration) => {
@@ -133,13 +125,10 @@ impl App {
                 });
             }
         };
-        let initiator = Initiator {
-            actor: RegistrationActor::ApiKey(incoming.identity.api_key_id),
-            fence: None,
-        };
+        let initiator = Initiator::Caller(incoming.identity.api_key_id);
         let submitted = begun.registration.clone();
         let registration = match self.ask_registration(*begun, initiator).await {
-            Ok(told) => told.registration,
+            Ok(told) => told.subject,
             Err(error) => {
                 // Nothing is lost: the follow-up asks Alipay.
                 tracing::error!(registration.id = %submitted.id, error = %error, "the answer was not recorded; the follow-up will ask");
