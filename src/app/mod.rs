@@ -12,6 +12,7 @@
 //! | [`audit`] | who did what |
 //! | `notifications` | what Alipay posts to us: noted, and asked about at once |
 //! | `contradictions` | keep what Alipay says against the books, and settle it |
+//! | [`job`] | what workers do: each kind is one implementation, beside its subject |
 //! | `insistence` | repeat a statement until it is certain what became of it |
 //! | `pipeline` | what payments, refunds and registrations do alike: detached work, question, record, refresh, visit |
 //! | `policy` | every number of tries and every deadline |
@@ -32,6 +33,7 @@ pub mod error;
 mod follow_ups;
 pub mod hashing;
 mod insistence;
+pub mod job;
 pub mod merchants;
 mod notifications;
 mod notifier;

@@ -18,7 +18,8 @@ use crate::{
     domain::payments::plan::Plan,
     jobs::{
         fetcher::Fetcher,
-        worker::{Worker, WorkerSettings},
+        maintenance::Maintenance,
+        worker::{WorkerSettings, Workers},
     },
     oidc::{Issuer, IssuerSettings, source::KeySource},
     shutdown::Shutdown,
@@ -130,9 +131,13 @@ pub(super) async fn build_app(
             lease: config.follow_up.lease,
             concurrency: usize::try_from(config.follow_up.workers)?,
         };
-        let worker = Worker::new(app.clone(), settings, shutdown.tasks.clone())
-            .cut_by(shutdown.hard.clone());
-        shutdown.tasks.spawn(worker.run(shutdown.soft.clone()));
+        let (tasks, hard_stop) = (shutdown.tasks.clone(), shutdown.hard.clone());
+        let workers = Workers::new(app.clone(), settings, tasks, hard_stop);
+        shutdown.tasks.spawn(workers.run(shutdown.soft.clone()));
+        let maintenance = Maintenance::new(app.clone());
+        shutdown
+            .tasks
+            .spawn(maintenance.run(shutdown.soft.clone()));
     } else {
         // Other processes follow up; this one is ready without.
         app.set_workers_running(true);

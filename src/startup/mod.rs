@@ -170,5 +170,6 @@ fn describe_metrics() {
     metrics::describe();
     crate::app::describe_metrics();
     crate::jobs::worker::describe_metrics();
+    crate::jobs::maintenance::describe_metrics();
     crate::alipay::client::describe_metrics();
 }

@@ -836,7 +836,7 @@ async fn a_registration_without_its_follow_up_gets_one_again(pool: PgPool) {
     admin.put(SHOP, &shop()).await;
     world.sql("delete from follow_up").await;
     world.advance(TimeDelta::minutes(6)).await;
-    world.replicas[0].worker.run_maintenance().await;
+    world.replicas[0].maintenance.run_once().await;
     world.run_due().await;
     assert_eq!(summary(&admin.get(SHOP).await), (200, "approved"));
     world.finish().await;

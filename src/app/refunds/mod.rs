@@ -8,6 +8,7 @@
 mod ask;
 mod create;
 mod follow_up;
+mod job;
 mod limits;
 mod outcome;
 mod read;
@@ -18,6 +19,7 @@ mod reverse;
 mod subject;
 
 pub use create::CreatedRefund;
+pub use job::FollowUpRefund;
 pub use read::RefundOutlook;
 pub use reverse::{Fee, Reversal, ReversalAction};
 

@@ -7,6 +7,7 @@
 
 mod ask;
 mod follow_up;
+mod job;
 mod outcome;
 mod read;
 mod record;
@@ -25,6 +26,7 @@ use crate::{
     },
 };
 
+pub use job::FollowUpRegistration;
 pub use register::{Registered, RegistrationWish};
 
 pub(super) use record::describe_metrics;

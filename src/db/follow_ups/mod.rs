@@ -7,24 +7,15 @@ mod unresolved;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::types::Json;
-
 use uuid::Uuid;
 
 use super::{
     Db,
     error::Error,
-    payments::{PaymentRow, record::LeaseToken, select_payment},
-    refunds::{RefundRow, select_refund},
-    registrations::{RegistrationRow, select_registration},
+    payments::record::LeaseToken,
     run::{Command as _, Statement as _},
 };
-use crate::domain::{
-    id::{FollowUpId, MerchantId},
-    payments::payment::Payment,
-    refunds::refund::Refund,
-    registrations::Registration,
-};
+use crate::domain::id::{FollowUpId, MerchantId};
 use crate::failpoint::failpoint;
 
 /// A claimed follow-up and what it is about, read in the same statement.
@@ -93,113 +84,16 @@ macro_rules! claim {
             $subject,
             i64::try_from($limit).unwrap_or(i64::MAX),
             $worker,
-            milliseconds($lease),
+            crate::db::follow_ups::milliseconds($lease),
             $kind,
             $(; $next)?
         )
     };
 }
 
+pub(in crate::db) use claim;
+
 impl Db {
-    /// Claims up to `limit` due follow-ups, for `lease`, of payments whose buyer may still confirm.
-    #[tracing::instrument(name = "db.follow_up.claim_confirming", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
-    pub async fn claim_confirming_payments(
-        &self,
-        worker: &str,
-        limit: usize,
-        lease: Duration,
-    ) -> Result<Claims<Payment>, Error> {
-        failpoint!(self.failpoints, "db.claim_confirming.before");
-        let rows = claim!(
-            select_payment,
-            "join claimed as follow_up on follow_up.merchant_id = payment.merchant_id
-                and follow_up.subject_id = payment.payment_id",
-            limit,
-            worker,
-            lease,
-            "payment",
-            " and confirming_until > db_now()"; "$5"
-        )
-        .all(&self.writes)
-        .await?;
-        failpoint!(self.failpoints, "db.claim_confirming.after");
-        Ok(rows.into_iter().filter_map(claimed).collect())
-    }
-
-    /// Claims up to `limit` due follow-ups, for `lease`, of payments that are to be closed, and of
-    /// those whose cancel window is over.
-    #[tracing::instrument(name = "db.follow_up.claim", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
-    pub async fn claim_due_payments(
-        &self,
-        worker: &str,
-        limit: usize,
-        lease: Duration,
-    ) -> Result<Claims<Payment>, Error> {
-        failpoint!(self.failpoints, "db.claim.before");
-        let rows = claim!(
-            select_payment,
-            "join claimed as follow_up on follow_up.merchant_id = payment.merchant_id
-                and follow_up.subject_id = payment.payment_id",
-            limit,
-            worker,
-            lease,
-            "payment",
-            " and (confirming_until is null or confirming_until <= db_now())"; "$5"
-        )
-        .all(&self.writes)
-        .await?;
-        failpoint!(self.failpoints, "db.claim.after");
-        Ok(rows.into_iter().filter_map(claimed).collect())
-    }
-
-    /// Claims up to `limit` due follow-ups of refunds for `lease`.
-    #[tracing::instrument(name = "db.follow_up.claim_refunds", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
-    pub async fn claim_due_refunds(
-        &self,
-        worker: &str,
-        limit: usize,
-        lease: Duration,
-    ) -> Result<Claims<Refund>, Error> {
-        failpoint!(self.failpoints, "db.claim_refunds.before");
-        let rows = claim!(
-            select_refund,
-            "join claimed as follow_up on follow_up.merchant_id = refund.merchant_id
-                and follow_up.subject_id = refund.refund_id",
-            limit,
-            worker,
-            lease,
-            "refund",
-            ""
-        )
-        .all(&self.writes)
-        .await?;
-        failpoint!(self.failpoints, "db.claim_refunds.after");
-        Ok(rows.into_iter().filter_map(claimed).collect())
-    }
-
-    /// Claims up to `limit` due follow-ups of registrations for `lease`.
-    #[tracing::instrument(name = "db.follow_up.claim_registrations", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
-    pub async fn claim_due_registrations(
-        &self,
-        worker: &str,
-        limit: usize,
-        lease: Duration,
-    ) -> Result<Claims<Registration>, Error> {
-        let rows = claim!(
-            select_registration,
-            "join claimed as follow_up on follow_up.merchant_id = store_registration.merchant_id
-                and follow_up.subject_id = store_registration.registration_id",
-            limit,
-            worker,
-            lease,
-            "registration",
-            ""
-        )
-        .all(&self.writes)
-        .await?;
-        Ok(rows.into_iter().filter_map(claimed).collect())
-    }
-
     /// Gives a claim back with the time of the next visit, or for one at once if something has told us to look
     /// since the claim was made. `false` when the claim was lost.
     #[tracing::instrument(name = "db.follow_up.reschedule", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
@@ -227,30 +121,6 @@ impl Db {
         .run(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.reschedule.after");
-        Ok(done.rows_affected() == 1)
-    }
-
-    /// Gives a claim back for a visit at once, in the places of payments that are to be closed.
-    /// `false` when the claim was lost.
-    #[tracing::instrument(name = "db.follow_up.hand_on", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
-    pub async fn hand_on_to_close(
-        &self,
-        merchant_id: MerchantId,
-        fence: LeaseToken,
-    ) -> Result<bool, Error> {
-        failpoint!(self.failpoints, "db.hand_on.before");
-        let done = sqlx::query!(
-            "update follow_up
-            set due_at = db_now(), confirming_until = null, leased_until = null, worker = null,
-                parked_at = null
-            where merchant_id = $1 and follow_up_id = $2 and fence = $3",
-            merchant_id.uuid(),
-            fence.follow_up_id.uuid(),
-            fence.fence,
-        )
-        .run(&self.writes)
-        .await?;
-        failpoint!(self.failpoints, "db.hand_on.after");
         Ok(done.rows_affected() == 1)
     }
 
@@ -499,7 +369,7 @@ impl Db {
 }
 
 /// What a claimed row has besides the columns of its subject.
-pub(super) trait ClaimedRow: Sized {
+pub(in crate::db) trait ClaimedRow: Sized {
     /// What it is about.
     type Subject: TryFrom<Self, Error = Error>;
 
@@ -510,35 +380,34 @@ pub(super) trait ClaimedRow: Sized {
     fn read_at(&self) -> (Uuid, DateTime<Utc>);
 }
 
-macro_rules! claimed_rows {
-    ($($row:ty => $subject:ty),+ $(,)?) => {
-        $(impl ClaimedRow for $row {
+/// A row of a subject that may be claimed.
+macro_rules! claimed_row {
+    ($row:ty => $subject:ty) => {
+        impl crate::db::follow_ups::ClaimedRow for $row {
             type Subject = $subject;
 
             fn claim(&self) -> Option<(LeaseToken, i32)> {
-                let fence = LeaseToken {
+                let lease_token = LeaseToken {
                     follow_up_id: self.follow_up_id?.into(),
                     fence: self.fence?,
                     question_due_at: self.question_due_at,
                 };
-                Some((fence, self.error_count?))
+                Some((lease_token, self.error_count?))
             }
 
-            fn read_at(&self) -> (Uuid, DateTime<Utc>) {
+            fn read_at(&self) -> (uuid::Uuid, chrono::DateTime<chrono::Utc>) {
                 (self.merchant_id, self.now)
             }
-        })+
+        }
     };
 }
 
-claimed_rows! {
-    PaymentRow => Payment,
-    RefundRow => Refund,
-    RegistrationRow => Registration,
-}
+pub(in crate::db) use claimed_row;
 
 /// A claimed row, or what is wrong with it. A claim always has its follow-up's columns.
-fn claimed<R: ClaimedRow>(row: R) -> Option<Result<Claimed<R::Subject>, Unreadable>> {
+pub(in crate::db) fn claimed<R: ClaimedRow>(
+    row: R,
+) -> Option<Result<Claimed<R::Subject>, Unreadable>> {
     let (fence, error_count) = row.claim()?;
     let (merchant_id, now) = row.read_at();
     Some(
@@ -557,6 +426,6 @@ fn claimed<R: ClaimedRow>(row: R) -> Option<Result<Claimed<R::Subject>, Unreadab
     )
 }
 
-fn milliseconds(duration: Duration) -> i64 {
+pub(in crate::db) fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,5 +1,6 @@
 //! Reading payments: one row type for every statement that returns one.
 
+mod follow_up;
 pub mod intent;
 pub mod record;
 

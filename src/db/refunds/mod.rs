@@ -1,5 +1,6 @@
 //! Refunds: reading here, the intent and what is learnt in the files beside.
 
+mod follow_up;
 mod intent;
 mod portal;
 mod record;

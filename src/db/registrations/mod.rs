@@ -1,5 +1,6 @@
 //! Registrations of shops: reading here, the intent and what is learnt in the files beside.
 
+mod follow_up;
 mod intent;
 mod record;
 

@@ -828,7 +828,7 @@ impl Sweep<'_> {
             Work => work(world, 0).await,
             WorkAndBeCut => work_and_be_cut(world, 0).await,
             KeepHouse => {
-                unless_stopped(world, 0, world.replicas[0].worker.run_maintenance()).await;
+                unless_stopped(world, 0, world.replicas[0].maintenance.run_once()).await;
             }
             Tamper(sql) => {
                 world.quiet_down().await;

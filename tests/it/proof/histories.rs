@@ -324,7 +324,7 @@ impl History<'_> {
             }
             Operation::KeepHouse => {
                 let replica = self.replica();
-                let house = self.world.replicas[replica].worker.run_maintenance();
+                let house = self.world.replicas[replica].maintenance.run_once();
                 unless_stopped(self.world, replica, house).await;
             }
             Operation::GiveBack => {

@@ -57,7 +57,10 @@ use alipayhk_gateway::{
         router::router,
         serve::{ConnectionLimits, serve},
     },
-    jobs::worker::{Worker, WorkerSettings},
+    jobs::{
+        maintenance::Maintenance,
+        worker::{WorkerSettings, Workers},
+    },
     oidc::{Issuer, IssuerSettings},
     shutdown::Shutdown,
 };
@@ -163,7 +166,8 @@ impl Default for Options {
 /// One gateway of a world.
 pub(crate) struct Replica {
     pub(crate) app: App,
-    pub(crate) worker: Worker,
+    pub(crate) worker: Workers,
+    pub(crate) maintenance: Maintenance,
     pub(crate) url: String,
     /// Its clock; the world moves it, and adds what it is wrong by.
     clock: Arc<ManualClock>,
@@ -833,6 +837,7 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
     });
     app.set_workers_running(true);
     let cut = CancellationToken::new();
+    let maintenance = Maintenance::new(app.clone());
     let worker = worker(&app, &tasks, &cut);
     let state = HttpState {
         app: app.clone(),
@@ -852,6 +857,7 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
     Replica {
         app,
         worker,
+        maintenance,
         url,
         clock,
         wrong_by: TimeDelta::zero(),
@@ -862,7 +868,7 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
     }
 }
 
-fn worker(app: &App, tasks: &TaskTracker, cut: &CancellationToken) -> Worker {
+fn worker(app: &App, tasks: &TaskTracker, cut: &CancellationToken) -> Workers {
     static WORKERS: AtomicU32 = AtomicU32::new(0);
     let settings = WorkerSettings {
         name: format!("worker-{}", WORKERS.fetch_add(1, Ordering::Relaxed)),
@@ -870,7 +876,7 @@ fn worker(app: &App, tasks: &TaskTracker, cut: &CancellationToken) -> Worker {
         lease: Duration::from_secs(45),
         concurrency: 8,
     };
-    Worker::new(app.clone(), settings, tasks.clone()).cut_by(cut.clone())
+    Workers::new(app.clone(), settings, tasks.clone(), cut.clone())
 }
 
 /// Polls until the condition holds; fails the test after 20 s.
