@@ -30,14 +30,17 @@
 //! | [`alipay`] | the only place that knows Alipay's words, XML and signatures | `domain`, `clock`, `failpoint` |
 //! | [`db`] | the only place with SQL, and in [`db::run`] the only one with its deadlines | `domain`, `failpoint` |
 //! | [`app`] | the use cases: intent, call, record; free of HTTP and of SQL text | `alipay`, `db`, `domain`, `clock`, `failpoint`, `oidc` |
-//! | [`jobs`] | the workers that claim due follow-ups and visit what they are about, and the fetcher of daily files | `app`, `db`, `domain`, `failpoint` |
+//! | [`jobs`] | the workers that claim due follow-ups and run them, maintenance, and the fetcher of daily files | `app`, `db`, `domain`, `failpoint` |
 //! | [`http`] | the REST surface: requests into types, results into answers | `app`, `domain`, `shutdown` |
 //! | [`telemetry`] | logs, traces and metrics of the process | `config` |
 //! | [`startup`] | puts the program together and runs it | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `http`, `jobs`, `keys`, `oidc`, `shutdown` |
 //! | [`commands`] | what administrators do at a terminal: `api-key`, `audit`, `keys check` | `alipay`, `app`, `clock`, `config`, `db`, `domain`, `startup` |
 //!
 //! A new capability is the same short column of files each time: `domain/x`, an `alipay` request and
-//! answer where it calls out, `db/x`, `app/x`, `http/x`, `tests/it/x`.
+//! answer where it calls out, `db/x`, `app/x`, `http/x`, `tests/it/x`. What payments, refunds and
+//! registrations do alike is in `app/pipeline.rs`; what differs is in the `subject.rs` of each. A new kind of
+//! job is one implementation of [`app::job::Job`] beside its subject, a line in [`app::job::register`] and a
+//! migration. Every number of tries and every deadline is in `app/policy.rs`.
 //!
 //! Words to keep apart: a *transaction* is the database's, a sale is a *payment*; a *store* is the
 //! merchant's shop, the SQL layer is `db`; the *gateway* is this service, Alipay's is *Alipay*.
@@ -87,8 +90,8 @@
 //! 2. [`http::payments::create::create`] reads the request field by field into a
 //!    [`domain::payments::payment::NewPayment`]. All faults go into one problem document; nothing is stored, so
 //!    the key is not used up.
-//! 3. [`app::App::create_payment`] mints the ids, starts the detached work, and waits for it for as long
-//!    as the caller's `Prefer: wait` says.
+//! 3. [`app::App::create_payment`] mints the ids, starts the detached work, which answers it before it ends,
+//!    and waits for a change for as long as the caller's `Prefer: wait` says.
 //! 4. [`db::Db::insert_intent`]: the first round trip. Where something is in the way (the key, the
 //!    merchant reference, the same scan a moment ago) [`db::Db::existing`] says what, and the answer is
 //!    a replay or a refusal. A commit in doubt is resolved by reading: the ids were minted here (R8);
@@ -97,7 +100,8 @@
 //! 5. [`alipay::client::Alipay::pay`] signs, posts once, verifies over the bytes as they came, parses,
 //!    matches, and says what Alipay *meant*: a [`alipay::outcome::PayOutcome`], which may be `Unknown`.
 //!    No database connection is held.
-//! 6. `app::payments::record`: the event is applied and written by [`db::Db::record`], the second round trip. A
+//! 6. `App::record`, the one loop of all subjects, until it is certain; one try of it is
+//!    `app::payments::record`: the event is applied and written by [`db::Db::record`], the second round trip. A
 //!    final state completes the follow-up in the same statement; an unknown outcome leaves the payment
 //!    `processing`.
 //! 7. The waiting handler is told in memory and answers: `201` when [`domain::standing::Standing`] is
@@ -107,23 +111,25 @@
 //! Dying between 4 and 6 leaves a due follow-up, which finds the truth by a query or closes the trade by
 //! a cancel. Losing the commit in 6 is the same case.
 //!
-//! # A visit of the follow-up worker, function to function
+//! # A job of the follow-up worker, function to function
 //!
-//! 1. [`jobs::worker::Worker::run`] wakes on a jittered timer and counts its free places, in four
-//!    lanes: payments that a buyer may still confirm, payments that are to be closed, refunds and
-//!    registrations never wait for each other.
-//! 2. [`db::Db::claim_confirming_payments`], [`db::Db::claim_due_payments`]: one statement each, `skip locked`, which leases due rows on the
-//!    database's time and hands out a fence with each, together with the payment as it stands.
-//! 3. Each claim is visited on the tracker for no longer than its lease. An error or a panic delays or
-//!    parks that row alone (C10); errors are counted apart from polite "still waiting" answers.
+//! 1. [`jobs::worker::Workers::run`] starts a loop for each kind of [`app::job::Job`], with places of its own:
+//!    payments that a buyer may still confirm, payments that are to be closed, refunds and registrations
+//!    never wait for each other. Each wakes on a jittered timer and counts its free places.
+//! 2. `Job::claim`, such as [`db::Db::claim_confirming_payments`]: one statement, `skip locked`, which leases
+//!    due rows on the database's time and hands out a lease token with each, together with the payment as it
+//!    stands.
+//! 3. `Job::run` runs on the tracker for no longer than its lease. An error or a panic delays or parks that row
+//!    alone (C10); errors are counted apart from polite "still waiting" answers.
 //! 4. [`app::App::follow_up`] takes the claim and nothing else, so the path after a crash is the normal
 //!    path. [`domain::payments::plan::next_step`], a pure function of payment and time, says `Query`,
 //!    `Cancel`, `WaitUntil`, `GiveUp` or `Settled`.
-//! 5. `app::payments::ask`: [`db::Db::insert_attempt`] commits the attempt under the fence, the call is made,
-//!    and the answer goes through the same `app::payments::record` as in a payment, which also writes the
-//!    time of the next visit. Who lost the fence writes nothing (R10). A caller's cancel or refresh takes
-//!    the same path under the payment's version instead of a fence.
-//! 6. Now and then the worker re-creates rows that are missing (R12).
+//! 5. `App::ask_as_worker`, the same for all subjects, and in it `app::payments::ask`:
+//!    [`db::Db::insert_attempt`] commits the attempt under the lease, the call is made, and the answer goes
+//!    through the same record as in a payment, which also writes the time of the next run. Who lost the lease
+//!    writes nothing (R10). A caller's cancel or refresh takes the same path under the payment's version
+//!    instead of a lease.
+//! 6. Now and then [`jobs::maintenance::Maintenance`] re-creates rows that are missing (R12).
 //!
 //! A refund goes the same two ways, function to function: [`app::App::create_refund`],
 //! [`db::Db::insert_refund_intent`], [`alipay::client::Alipay::refund`], [`db::Db::record_refund`]; and

@@ -9,17 +9,18 @@ use std::{
     fmt::{self, Write},
 };
 
-use crate::{book::Plan, fault::Fault};
+use crate::{
+    book::{Plan, RefundScript},
+    fault::Fault,
+};
 
 /// One ending, and how refunds go.
 #[derive(Debug)]
 pub(crate) struct RefundScenario {
     /// The last four digits of the code.
     pub(crate) ending: &'static str,
-    /// What goes wrong with the first answer to a refund request.
-    pub(crate) fault: Option<Fault>,
-    /// What is in store for an asynchronous refund.
-    pub(crate) plan: Plan,
+    /// How refunds go.
+    pub(crate) script: RefundScript,
     lines: &'static [Line],
 }
 
@@ -49,8 +50,10 @@ const IN_THE_NIGHT: &[Shows] = &[Shows::Pending("awaiting_batch"), Shows::Succee
 const fn spoilt(ending: &'static str, fault: Fault, lines: &'static [Line]) -> RefundScenario {
     RefundScenario {
         ending,
-        fault: Some(fault),
-        plan: Plan::PLAIN,
+        script: RefundScript {
+            fault: Some(fault),
+            plan: Plan::PLAIN,
+        },
         lines,
     }
 }
@@ -59,8 +62,7 @@ const fn spoilt(ending: &'static str, fault: Fault, lines: &'static [Line]) -> R
 const fn planned(ending: &'static str, plan: Plan, lines: &'static [Line]) -> RefundScenario {
     RefundScenario {
         ending,
-        fault: None,
-        plan,
+        script: RefundScript { fault: None, plan },
         lines,
     }
 }

@@ -9,63 +9,23 @@ use std::{
 };
 
 use crate::{
+    book::{Buyer, Script},
     fault::Fault,
-    refund_scenario::{self, RefundScenario},
+    refund_scenario,
 };
 
-/// What the buyer does with a trade.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Buyer {
-    /// No confirmation is needed.
-    PaysAtOnce,
-    /// Confirms this many seconds after the trade's creation.
-    ConfirmsAfter(i64),
-    /// Declines this many seconds after the trade's creation.
-    DismissesAfter(i64),
-    /// Looks at the telephone and does nothing.
-    NeverActs,
-}
-
-/// How a payment goes.
-#[derive(Clone, Debug)]
-pub(crate) struct Script {
-    /// What the buyer does.
-    pub(crate) buyer: Buyer,
-    /// `payment_inst`.
-    pub(crate) wallet: &'static str,
-    /// How the answer spells "waiting": `UNKNOW` or `UNKNOWN`.
-    pub(crate) waiting: &'static str,
-    /// What goes wrong with the first answer.
-    pub(crate) fault: Option<Fault>,
-    /// Whether that fault is the account's, so that it meets whatever is asked about the payment.
-    pub(crate) shuts_out: bool,
-    /// How its refunds go, if the code chose that.
-    pub(crate) refunds: Option<&'static RefundScenario>,
-}
-
-impl Script {
-    /// Paid at once from an AlipayHK wallet, answered truthfully.
-    pub(crate) const PLAIN: Self = Self {
-        buyer: Buyer::PaysAtOnce,
-        wallet: "ALIPAYHK",
-        waiting: "UNKNOW",
-        fault: None,
-        shuts_out: false,
-        refunds: None,
-    };
-
-    /// What the last four digits of a code choose: the payment's scenario, or that of its refunds.
-    pub(crate) fn chosen_by(ending: &str) -> (Self, Option<&'static str>) {
-        if let Some(scenario) = find(ending) {
-            return (scenario.script.clone(), Some(scenario.ending));
-        }
-        let refunds = refund_scenario::find(ending);
-        let script = Self {
-            refunds,
-            ..Self::PLAIN
-        };
-        (script, refunds.map(|scenario| scenario.ending))
+/// What the last four digits of a code choose: the payment's scenario, or that of its refunds; and those
+/// digits, where they choose one.
+pub(crate) fn chosen_by(ending: &str) -> (Script, Option<&'static str>) {
+    if let Some(scenario) = find(ending) {
+        return (scenario.script.clone(), Some(scenario.ending));
     }
+    let refunds = refund_scenario::find(ending);
+    let script = Script {
+        refunds: refunds.map(|scenario| &scenario.script),
+        ..Script::PLAIN
+    };
+    (script, refunds.map(|scenario| scenario.ending))
 }
 
 /// One line of the table.

@@ -16,12 +16,12 @@ use tokio::sync::watch;
 
 use crate::{
     answer,
-    book::{LateEffect, PayOutcome},
+    book::{LateEffect, PayOutcome, Script},
     fault::{self, Fault},
     line::Line,
     params::{Message, Refusal, Service},
     request::Request,
-    scenario::Script,
+    scenario,
     state::{ParameterFaults, RequestRecord, Simulator, State},
     xml::{self, Content, Fields},
 };
@@ -210,7 +210,7 @@ fn execute(
     message: &Message,
 ) -> Content {
     let (script, scenario) = match request {
-        Request::Pay(pay) => Script::chosen_by(&pay.ending),
+        Request::Pay(pay) => scenario::chosen_by(&pay.ending),
         _ => (Script::PLAIN, None),
     };
     record.scenario = scenario;

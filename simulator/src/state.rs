@@ -19,7 +19,7 @@ use crate::{
     fault::{Fault, FaultRule},
     files::{File, FileId, Files, Ledger},
     merchants::Merchants,
-    notification::{Notifications, courier},
+    notification::{Notifications, client},
     signing::Keys,
 };
 
@@ -60,7 +60,7 @@ impl Simulator {
             slow_answer,
             files_dir,
             releases: watch::Sender::new(0),
-            client: courier::client()?,
+            client: client::client()?,
             courier: tokio::sync::Mutex::new(()),
             state: Mutex::new(State::new(clock)),
         })

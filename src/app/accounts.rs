@@ -15,7 +15,6 @@ use url::Url;
 use super::{
     App,
     error::{Error, Interrupted},
-    reconciliation::DEFAULT_RULES,
 };
 use crate::{
     alipay::{
@@ -97,7 +96,7 @@ impl Accounts {
     /// How a partner's daily files are compared with the books.
     pub(super) fn rules(&self, partner: &str) -> Rules {
         self.of(partner)
-            .map_or(DEFAULT_RULES, |account| account.rules)
+            .map_or_else(Rules::default, |account| account.rules)
     }
 
     /// The limits of a partner's merchants that have none of their own.

@@ -17,7 +17,7 @@ use crate::domain::{
         token::{Bearer, Recorded},
     },
     id::{ApiKeyId, MerchantId},
-    merchants::{limits::Limits, rules::Shop},
+    merchants::{limits::Limits, store::Shop},
 };
 
 /// How long a revoked key or a changed store may still be taken for valid.

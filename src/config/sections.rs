@@ -8,7 +8,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::{accounts::partner, alipay::Timeouts, forms::digits, read::Reader};
-use crate::domain::merchants::merchant::Store;
+use crate::domain::merchants::store::Store;
 
 /// Fewest bytes of the secret key: those of the hash it keys.
 const MIN_SECRET_KEY_BYTES: usize = 32;

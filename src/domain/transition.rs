@@ -57,3 +57,18 @@ pub struct Transition {
     /// When, by the replica's clock: shows how far it is off.
     pub gateway_at: DateTime<Utc>,
 }
+
+/// The failure code of a payment or a refund that an operator resolved as failed.
+pub const RESOLVED_BY_OPERATOR: &str = "RESOLVED_BY_OPERATOR";
+
+/// An event that contradicts a state: an incident, never a change.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a {from} {of} cannot take the event: {event}")]
+pub struct InvalidTransition {
+    /// What contradicts itself: `payment` or `refund`.
+    pub of: &'static str,
+    /// The status before.
+    pub from: &'static str,
+    /// The event's name.
+    pub event: &'static str,
+}

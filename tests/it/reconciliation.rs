@@ -5,7 +5,7 @@ use std::{fmt::Write as _, fs, path::PathBuf};
 use alipayhk_gateway::{
     app::{
         accounts::Account,
-        reconciliation::{DEFAULT_RULES, Order, ReconcileError, Reconciled, StagedFile},
+        reconciliation::{Order, ReconcileError, Reconciled, StagedFile},
     },
     domain::{
         access::principal::TenantScope,
@@ -748,7 +748,7 @@ async fn fees_are_checked_against_the_configured_rate(pool: PgPool) {
         fee_basis_points: Some(80),
         fee_tolerance_minor: tolerance,
         fee_of_refunds,
-        ..DEFAULT_RULES
+        ..Rules::default()
     };
     let file = |fee: &str, net: &str, refund_fee: &str, refund_net: &str| {
         settlement(
@@ -772,7 +772,7 @@ async fn fees_are_checked_against_the_configured_rate(pool: PgPool) {
             .collect()
     };
     for (rules, bytes, expected) in [
-        (DEFAULT_RULES, file("0.99", "38.26", "0.05", "9.95"), vec![]),
+        (Rules::default(), file("0.99", "38.26", "0.05", "9.95"), vec![]),
         (
             rules(0, None),
             file("0.31", "38.94", "0.05", "9.95"),

@@ -9,6 +9,7 @@ mod batch;
 mod late;
 mod policy;
 mod refund;
+mod script;
 #[cfg(test)]
 mod tests;
 mod trade;
@@ -19,16 +20,13 @@ use chrono::{DateTime, Utc};
 use rand::Rng as _;
 
 use self::{batch::Batches, late::Late};
-use crate::{
-    clock::compact,
-    request::Pay,
-    scenario::{Buyer, Script},
-};
+use crate::{clock::compact, request::Pay};
 
 pub(crate) use self::{
     late::LateEffect,
     policy::{Plan, RefundPolicy},
     refund::{Origin, Refund, RefundOutcome, RefundStatus},
+    script::{Buyer, RefundScript, Script},
     trade::{CloseReason, Status, Trade},
 };
 

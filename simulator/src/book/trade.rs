@@ -2,9 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::{
-    clock::end_of_beijing_day, refund_scenario::RefundScenario, request::Place, scenario::Buyer,
-};
+use super::script::{Buyer, RefundScript};
+use crate::{clock::end_of_beijing_day, request::Place};
 
 /// How long an unpaid trade lives (`docs/protocol.md` 5.4).
 const UNPAID_LIFE: TimeDelta = TimeDelta::minutes(3);
@@ -89,7 +88,7 @@ pub(crate) struct Trade {
     /// Money that accepted refunds will send back.
     pub(crate) refund_pending_minor: i64,
     /// How its refunds go, if the code of the payment chose that.
-    pub(crate) refunds: Option<&'static RefundScenario>,
+    pub(crate) refunds: Option<&'static RefundScript>,
     /// What the buyer will do, if time comes to it.
     pub(super) buyer: Buyer,
 }

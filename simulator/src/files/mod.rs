@@ -9,6 +9,7 @@
 //! Fees are rounded half up per row; no document has the formula (`docs/protocol.md` 9.6).
 
 mod calendar;
+mod columns;
 mod entry;
 mod plant;
 pub(crate) mod publish;

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::{
     FileId, FileSettings, Kind, Ledger,
+    columns::{columns, shown},
     entry::{Entry, EntryKind},
-    write::{columns, shown},
 };
 use crate::{book::Trade, clock::from_beijing, request::Place};
 

@@ -5,9 +5,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    book::{Book, RefundStatus},
+    book::{Book, RefundStatus, Script},
     request::{Pay, Place, Refund as RefundRequest},
-    scenario::Script,
 };
 
 const PARTNER: &str = "2088000000000017";

@@ -1,47 +1,19 @@
 //! Posts what is due. Nothing ever leaves this machine: a `notify_url` is whatever the merchant
 //! sent, so only `http` to a loopback address is delivered.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
-use reqwest::{Client, header::CONTENT_TYPE, redirect};
+use reqwest::{Client, header::CONTENT_TYPE};
 use tokio::task::JoinSet;
 use url::{Host, Url};
 
 use super::{Answer, Parcel, form::Form};
 use crate::state::Simulator;
 
-/// How long the merchant may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How much of an answer is read, in bytes.
 const ANSWER_READ: usize = 4096;
 /// How often a running clock is looked at.
 const TICK: Duration = Duration::from_millis(100);
-
-/// A client that goes to loopback addresses, and follows nobody elsewhere.
-pub(crate) fn client() -> anyhow::Result<Client> {
-    // The client wants a provider although it never speaks TLS. An error means that there is one.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    Client::builder()
-        .redirect(redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .no_proxy()
-        .http1_only()
-        .timeout(PATIENCE)
-        .tls_certs_only([])
-        // Whatever the machine's resolver says.
-        .resolve("localhost", SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
-        // Alipay's connections do not stay either; a stale one would look like a deaf merchant.
-        .pool_max_idle_per_host(0)
-        .user_agent("alipay-simulator")
-        .build()
-        .context("cannot build the client that sends notifications")
-}
 
 /// Delivers all that is due, one after the other. Returns how many were sent when all of them were
 /// answered, or had their time.

@@ -6,6 +6,7 @@
 //! are sent one after the other, in the order of their instants and each with its own `notify_time`,
 //! until one of them is acknowledged.
 
+pub(crate) mod client;
 pub(crate) mod courier;
 pub(crate) mod fault;
 mod form;

@@ -1,10 +1,9 @@
 use super::*;
 use crate::{
-    book::{Book, RefundPolicy},
+    book::{Book, RefundPolicy, Script},
     charset::Charset,
     params::Message,
     request::{Pay, Place, Refund as RefundRequest},
-    scenario::Script,
     signing::Keys,
 };
 

@@ -29,8 +29,8 @@ use crate::{
         attempt::{Answer, AttemptKind},
         id::{AttemptId, RefundId},
         payments::{
-            asked::Asked,
             payment::{CancelReason, Payment, PaymentEvent},
+            poll::Asked,
         },
     },
     failpoint::crashpoint,

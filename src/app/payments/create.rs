@@ -37,8 +37,9 @@ use crate::{
         follow_ups::schedule::Subject,
         id::{AttemptId, PartnerTransId, PaymentId},
         idempotency::{IdempotencyKey, RequestFingerprint},
-        payments::payment::{
-            NewPayment, Payment, PaymentEvent, PaymentState, PollState, ProcessingReason,
+        payments::{
+            payment::{NewPayment, Payment, PaymentEvent, PaymentState, ProcessingReason},
+            poll::PollState,
         },
         transition::Actor,
     },

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::outcome::{Meaning, Told, event_of_the_door};
-use crate::app::{App, pipeline::Written, refunds::turns_into};
+use crate::app::{App, pipeline::Written};
 use crate::{
     db::{
         contradictions::Opened,
@@ -321,7 +321,7 @@ fn decide(plan: &Plan, payment: &Payment, update: &Update) -> (Decision, bool) {
     };
     let was_asked_since = payment.was_contradicted_before(told.asked_at());
     let agrees = was_asked_since && payment.agrees_with(&event);
-    if let Some(refund_id) = turns_into(payment, &event) {
+    if let Some(refund_id) = payment.turns_into(&event) {
         if payment.proven_returned_minor == 0 {
             return (Decision::TurnsInto(refund_id), false);
         }

@@ -14,7 +14,7 @@ mod staged;
 use crate::domain::{
     audit::AuditActor,
     reconciliation::{
-        Reconciliation, Rules, Source,
+        Reconciliation, Source,
         daily_file::{FileFault, Progress},
     },
 };
@@ -156,11 +156,3 @@ pub(super) fn describe_metrics() {
         "Orders that a daily file settled, by kind of order."
     );
 }
-
-/// The rules that hold where nothing is configured.
-pub const DEFAULT_RULES: Rules = Rules {
-    fee_basis_points: None,
-    fee_tolerance_minor: 0,
-    fee_of_refunds: None,
-    settled_within_days: 5,
-};

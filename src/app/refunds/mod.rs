@@ -24,7 +24,6 @@ pub use read::RefundOutlook;
 pub use reverse::{Fee, Reversal, ReversalAction};
 
 pub(super) use record::RefundUpdate;
-pub(super) use reverse::turns_into;
 
 /// Describes the metrics of refunds; call once, after the recorder is installed.
 pub(super) fn describe_metrics() {

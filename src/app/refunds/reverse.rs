@@ -30,7 +30,7 @@ use crate::{
         follow_ups::schedule::Subject,
         id::{PartnerRefundId, PaymentId, RefundId},
         listing::RefundFilter,
-        payments::payment::{Payment, PaymentEvent, PaymentState},
+        payments::payment::{Payment, PaymentState},
         refunds::refund::{NewRefund, Refund, RefundMode, RefundState},
         standing::Standing,
     },
@@ -374,15 +374,6 @@ impl App {
             })
             .await
     }
-}
-
-/// The refund that an event turns a cancel into: one that ends the cancel of a payment that was to be
-/// undone either way.
-pub(in crate::app) fn turns_into(payment: &Payment, event: &PaymentEvent) -> Option<RefundId> {
-    let ends = matches!(event, PaymentEvent::CancelRefused);
-    payment
-        .reversal
-        .filter(|_| ends && payment.state == PaymentState::Succeeded)
 }
 
 /// How a payment is undone at `now`.

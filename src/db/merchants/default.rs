@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::db::{Db, error::Error, run::Statement as _};
-use crate::domain::{id::MerchantId, merchants::merchant::Store};
+use crate::domain::{id::MerchantId, merchants::store::Store};
 
 /// The merchant and the shop that `migrate` makes, from configuration.
 #[derive(Clone, Debug)]

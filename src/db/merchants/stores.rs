@@ -9,8 +9,9 @@ use crate::domain::{
     audit::AuditActor,
     id::MerchantId,
     merchants::{
-        merchant::{MerchantStore, Store, StoreProfile},
-        rules::{Rules, Shop},
+        merchant::{MerchantStore, StoreProfile},
+        rules::Rules,
+        store::{Shop, Store},
     },
 };
 use crate::failpoint::failpoint;

@@ -17,12 +17,11 @@ use crate::domain::{
     listing::{Page, PaymentFilter},
     money::{Currency, Money},
     payments::{
-        asked::Asked,
         buyer::{BuyerLoginId, BuyerUserId},
         payment::{
-            CancelReason, Charge, Failure, Payment, PaymentState, PollState, ProcessingReason,
-            RetryAdvice,
+            CancelReason, Charge, Failure, Payment, PaymentState, ProcessingReason, RetryAdvice,
         },
+        poll::{Asked, PollState},
     },
     transition::{Actor, FileLine, Transition},
 };

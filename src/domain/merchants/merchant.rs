@@ -222,21 +222,3 @@ impl StorePatch {
         }
     }
 }
-
-/// A shop as Alipay must be told of it in each payment: partner, secondary merchant and store pin
-/// down one place (`docs/protocol.md` 4.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Store {
-    /// Unique within the merchant, for example `ST01`.
-    pub store_id: String,
-    /// The shop's name.
-    pub store_name: String,
-    /// The Alipay account that is paid: 16 digits.
-    pub partner: String,
-    /// The merchant's id at Alipay.
-    pub secondary_merchant_id: String,
-    /// The merchant's legal name.
-    pub secondary_merchant_name: String,
-    /// The merchant category code: 4 digits.
-    pub secondary_merchant_industry: String,
-}

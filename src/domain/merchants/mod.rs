@@ -3,3 +3,4 @@
 pub mod limits;
 pub mod merchant;
 pub mod rules;
+pub mod store;

@@ -1,7 +1,5 @@
-//! What a merchant takes: which tills, how much, from which wallets. And the shop it takes it in, as
-//! one look-up finds it.
+//! What a merchant takes: which tills, how much, from which wallets.
 
-use super::merchant::Store;
 use crate::domain::money::Money;
 
 /// Longest name of a till, in characters; so long is also a pattern.
@@ -86,28 +84,6 @@ impl Rules {
             .filter(|most| amount.is_some_and(|amount| amount.minor() > *most));
         let above = limit.map(|most_minor| Breach::AmountAboveLimit { most_minor });
         terminal.into_iter().chain(above).collect()
-    }
-}
-
-/// A shop as a payment needs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shop {
-    /// What Alipay must be told of it.
-    pub store: Store,
-    /// What its merchant asks of payments.
-    pub rules: Rules,
-    /// Whether the merchant takes no payments.
-    pub merchant_disabled: bool,
-    /// Whether the shop takes no payments.
-    pub store_disabled: bool,
-}
-
-impl Shop {
-    /// The rules that a payment here breaks.
-    pub fn breaches(&self, terminal_id: Option<&str>, amount: Option<Money>) -> Vec<Breach> {
-        let closed = self.store_disabled.then_some(Breach::StoreDisabled);
-        let broken = self.rules.breaches(terminal_id, amount);
-        closed.into_iter().chain(broken).collect()
     }
 }
 

@@ -21,17 +21,17 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::{
-    asked::Asked,
     barcode::Barcode,
     buyer::{BuyerLoginId, BuyerUserId},
+    poll::{CANCEL_ACTS_WITHIN, PollState},
 };
 use crate::domain::{
-    attempt::AnswerClass,
     calendar,
     id::{FileId, MerchantId, MerchantReference, PartnerTransId, PaymentId, RefundId},
-    merchants::merchant::Store,
+    merchants::store::Store,
     money::Money,
     refunds::refund::Refund,
+    transition::{InvalidTransition, RESOLVED_BY_OPERATOR},
 };
 
 /// How long the buyer has to confirm where the caller does not say, in seconds.
@@ -206,9 +206,6 @@ pub enum CancelReason {
     ClosedAfterPayment,
 }
 
-/// The failure code of a payment that an operator resolved as failed.
-pub const RESOLVED_BY_OPERATOR: &str = "RESOLVED_BY_OPERATOR";
-
 /// The failure code of a payment whose request never left the gateway.
 pub const NOT_SENT: &str = "NOT_SENT";
 
@@ -289,61 +286,17 @@ pub enum OutcomeCertainty {
     Unknown,
 }
 
-/// What was asked of Alipay so far, and when it is asked next. Kept with the follow-up row; a lost
-/// row only makes the gateway ask again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PollState {
-    /// When the next question is due; absent when nothing is planned.
-    pub next_check_at: Option<DateTime<Utc>>,
-    /// Since when a question is owed besides the plan, because something told us to look.
-    pub question_due_at: Option<DateTime<Utc>>,
-    /// How many queries were sent.
-    pub queries: i32,
-    /// When the last query was sent.
-    pub last_query_at: Option<DateTime<Utc>>,
-    /// Until when the buyer may confirm, so that somebody waits at the till: such a payment's visits
-    /// have places of their own. Absent once it is being closed.
-    pub confirming_until: Option<DateTime<Utc>>,
-    /// What came of the request to pay; absent while it is open, or after a crash.
-    pub pay_answer: Option<AnswerClass>,
-    /// The queries and cancels of the last minutes, oldest first.
-    pub recent: Vec<Asked>,
-    /// How many cancels were sent.
-    pub cancels: i32,
-    /// When the last cancel was sent.
-    pub last_cancel_at: Option<DateTime<Utc>>,
-    /// Whether Alipay refused the last cancel for good, so that a query decides.
-    pub cancel_refused: bool,
-    /// When the last cancel was sent that may still act: nothing says that it is not done
-    /// ([`AnswerClass::that_may_act`](crate::domain::attempt::AnswerClass::that_may_act)).
-    pub open_cancel_at: Option<DateTime<Utc>>,
-    /// How often in a row Alipay refused at its door what was asked.
-    pub access_refusals: i32,
-}
-
 /// How many refusals at the door in a row need a person: the request's and the next question's.
 pub const REFUSALS_FOR_A_PERSON: i32 = 2;
 
 /// After how long an open payment, or a cancel of a paid one, needs a person.
 pub const OPEN_FOR_TOO_LONG: TimeDelta = TimeDelta::minutes(10);
 
-/// How long after its intent a cancel whose effect is open may still act at Alipay: the time within
-/// which it leaves, its deadline, and a wide margin.
-pub const CANCEL_ACTS_WITHIN: TimeDelta = TimeDelta::minutes(1);
-
 /// How soon the next visit must come for a caller who asks for a cancel again to be served by it.
 const REPEATED_WITHIN: TimeDelta = TimeDelta::minutes(1);
 
 /// How long after a person has decided Alipay is asked again: no answer that was on its way then comes later.
 const CHECKED_AFTER: TimeDelta = TimeDelta::seconds(10);
-
-impl PollState {
-    /// Whether a cancel of ours may be on its way still.
-    pub fn cancel_may_act(&self, now: DateTime<Utc>) -> bool {
-        self.open_cancel_at
-            .is_some_and(|sent| now < sent + CANCEL_ACTS_WITHIN)
-    }
-}
 
 /// What happened to a payment, in the past tense.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -460,18 +413,6 @@ impl PaymentEvent {
     }
 }
 
-/// An event that contradicts a state: an incident, never a change.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a {from} {of} cannot take the event: {event}")]
-pub struct InvalidTransition {
-    /// What contradicts itself: `payment` or `refund`.
-    pub of: &'static str,
-    /// The status before.
-    pub from: &'static str,
-    /// The event's name.
-    pub event: &'static str,
-}
-
 impl PaymentState {
     /// Every public name.
     pub const STATUSES: [&'static str; 5] = [
@@ -536,6 +477,14 @@ stored_names!(OutcomeCertainty {
 });
 
 impl Payment {
+    /// The refund that an event turns a cancel into: one that ends the cancel of a payment that was to be
+    /// undone either way.
+    pub fn turns_into(&self, event: &PaymentEvent) -> Option<RefundId> {
+        let ends = matches!(event, PaymentEvent::CancelRefused);
+        self.reversal
+            .filter(|_| ends && self.state == PaymentState::Succeeded)
+    }
+
     /// The wallet that pays or paid, as soon as Alipay has named it.
     pub fn wallet(&self) -> Option<&str> {
         let paid = self

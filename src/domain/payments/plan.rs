@@ -21,9 +21,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::payment::{CANCEL_ACTS_WITHIN, CancelReason, Payment, PaymentState, ProcessingReason};
 #[cfg(doc)]
-use super::{asked::SILENT_QUERIES, payment::PollState};
+use super::poll::{PollState, SILENT_QUERIES};
+use super::{
+    payment::{CancelReason, Payment, PaymentState, ProcessingReason},
+    poll::CANCEL_ACTS_WITHIN,
+};
 use crate::domain::{attempt::AnswerClass, contradiction, follow_ups::question};
 
 /// How long after the request came in its pay may still leave. Less than the earliest cancel

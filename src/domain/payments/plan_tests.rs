@@ -8,8 +8,8 @@ use crate::domain::{
     id::{AttemptId, MerchantId, PartnerTransId, PaymentId},
     money::{Currency, Money},
     payments::{
-        asked::Asked,
-        payment::{CancelReason, Charge, PollState},
+        payment::{CancelReason, Charge},
+        poll::{Asked, PollState},
     },
 };
 

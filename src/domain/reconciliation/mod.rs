@@ -69,3 +69,15 @@ pub struct Rules {
     /// After how many days a transaction must have been settled.
     pub settled_within_days: i32,
 }
+
+/// The rules that hold where nothing is configured.
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            fee_basis_points: None,
+            fee_tolerance_minor: 0,
+            fee_of_refunds: None,
+            settled_within_days: 5,
+        }
+    }
+}

@@ -17,7 +17,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::domain::{
     id::{MerchantId, MerchantReference, PartnerRefundId, PartnerTransId, PaymentId, RefundId},
     money::Money,
-    payments::payment::{InvalidTransition, RESOLVED_BY_OPERATOR},
+    transition::{InvalidTransition, RESOLVED_BY_OPERATOR},
 };
 
 /// How long after a request left, "no such refund" stays "not yet" where a refusal hangs on it: a

@@ -8,7 +8,7 @@ use crate::{
     domain::{
         follow_ups::schedule::Subject,
         id::MerchantId,
-        merchants::rules::{Breach, Shop},
+        merchants::{rules::Breach, store::Shop},
     },
     http::{
         answer::{Made, Resource},

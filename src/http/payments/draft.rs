@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     domain::{
         id::MerchantReference,
-        merchants::rules::{Breach, Shop},
+        merchants::{rules::Breach, store::Shop},
         payments::{
             barcode::{Barcode, BarcodeError},
             payment::NewPayment,

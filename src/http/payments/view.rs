@@ -312,7 +312,8 @@ pub(in crate::http) mod tests {
         money::{Currency, Money},
         payments::{
             buyer::{BuyerLoginId, BuyerUserId},
-            payment::{Charge, PollState},
+            payment::Charge,
+            poll::PollState,
         },
     };
     use chrono::{DateTime, Utc};

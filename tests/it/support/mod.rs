@@ -48,7 +48,7 @@ use alipayhk_gateway::{
         },
         audit::AuditActor,
         id::MerchantId,
-        merchants::{limits::Limits as MoneyLimits, merchant::Store},
+        merchants::{limits::Limits as MoneyLimits, store::Store},
         payments::plan::Plan,
         refunds::plan::RefundPlan,
     },
@@ -818,7 +818,7 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
         refund_plan: RefundPlan::default(),
         notify_url: Some(notify_url),
         limits: MoneyLimits::default(),
-        rules: alipayhk_gateway::app::reconciliation::DEFAULT_RULES,
+        rules: alipayhk_gateway::domain::reconciliation::Rules::default(),
         sftp: options.sftp.clone(),
     };
     let app = App::new(Parts {

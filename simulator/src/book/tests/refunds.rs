@@ -8,6 +8,7 @@ use crate::{
     charset::Charset,
     fault::Fault,
     request::{NotifyTo, Refund as RefundRequest},
+    scenario::chosen_by,
 };
 
 /// An instant in Beijing, `01-02 13:00:00` of 2026.
@@ -23,7 +24,7 @@ fn paid() -> Book {
 /// The same, with the code of a refund scenario.
 fn paid_with(ending: &str) -> Book {
     let mut book = Book::new();
-    book.pay(at(NOON), &pay("A"), &Script::chosen_by(ending).0);
+    book.pay(at(NOON), &pay("A"), &chosen_by(ending).0);
     book
 }
 

@@ -1,9 +1,8 @@
-//! What was asked about a payment in the last minutes, and what came of it: the memory by which the
+//! How far the questions about a payment are, what was asked in the last minutes, and what came of it: the memory by which the
 //! plan tells an answer of now from an old one, and silence from not having asked.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::payment::PollState;
 use crate::domain::{
     attempt::{AnswerClass, AttemptKind},
     id::AttemptId,
@@ -51,7 +50,49 @@ impl Asked {
     }
 }
 
+/// What was asked of Alipay so far, and when it is asked next. Kept with the follow-up row; a lost
+/// row only makes the gateway ask again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PollState {
+    /// When the next question is due; absent when nothing is planned.
+    pub next_check_at: Option<DateTime<Utc>>,
+    /// Since when a question is owed besides the plan, because something told us to look.
+    pub question_due_at: Option<DateTime<Utc>>,
+    /// How many queries were sent.
+    pub queries: i32,
+    /// When the last query was sent.
+    pub last_query_at: Option<DateTime<Utc>>,
+    /// Until when the buyer may confirm, so that somebody waits at the till: such a payment's visits
+    /// have places of their own. Absent once it is being closed.
+    pub confirming_until: Option<DateTime<Utc>>,
+    /// What came of the request to pay; absent while it is open, or after a crash.
+    pub pay_answer: Option<AnswerClass>,
+    /// The queries and cancels of the last minutes, oldest first.
+    pub recent: Vec<Asked>,
+    /// How many cancels were sent.
+    pub cancels: i32,
+    /// When the last cancel was sent.
+    pub last_cancel_at: Option<DateTime<Utc>>,
+    /// Whether Alipay refused the last cancel for good, so that a query decides.
+    pub cancel_refused: bool,
+    /// When the last cancel was sent that may still act: nothing says that it is not done
+    /// ([`AnswerClass::that_may_act`](crate::domain::attempt::AnswerClass::that_may_act)).
+    pub open_cancel_at: Option<DateTime<Utc>>,
+    /// How often in a row Alipay refused at its door what was asked.
+    pub access_refusals: i32,
+}
+
+/// How long after its intent a cancel whose effect is open may still act at Alipay: the time within
+/// which it leaves, its deadline, and a wide margin.
+pub const CANCEL_ACTS_WITHIN: TimeDelta = TimeDelta::minutes(1);
+
 impl PollState {
+    /// Whether a cancel of ours may be on its way still.
+    pub fn cancel_may_act(&self, now: DateTime<Utc>) -> bool {
+        self.open_cancel_at
+            .is_some_and(|sent| now < sent + CANCEL_ACTS_WITHIN)
+    }
+
     /// Notes a question, or its answer.
     pub fn note(&mut self, asked: Asked) {
         self.recent.retain(|known| known.id != asked.id);
