@@ -135,9 +135,7 @@ pub(super) async fn build_app(
         let workers = Workers::new(app.clone(), settings, tasks, hard_stop);
         shutdown.tasks.spawn(workers.run(shutdown.soft.clone()));
         let maintenance = Maintenance::new(app.clone());
-        shutdown
-            .tasks
-            .spawn(maintenance.run(shutdown.soft.clone()));
+        shutdown.tasks.spawn(maintenance.run(shutdown.soft.clone()));
     } else {
         // Other processes follow up; this one is ready without.
         app.set_workers_running(true);

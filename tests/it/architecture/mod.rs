@@ -3,6 +3,7 @@
 //! The rules look at the text of the sources with comments and literals blanked, which is enough to
 //! catch what happens by accident. Each rule is also shown a source that breaks it.
 
+mod circles;
 mod documents;
 mod merchants;
 mod secrets;
@@ -310,12 +311,15 @@ fn every_source(rule: impl Fn(&Source) -> Vec<String>) -> Vec<String> {
     every_source_in(&["src"], rule)
 }
 
-fn every_source_in(folders: &[&str], rule: impl Fn(&Source) -> Vec<String>) -> Vec<String> {
+fn every_source_in(
+    folders: &[&str],
+    mut rule: impl FnMut(&Source) -> Vec<String>,
+) -> Vec<String> {
     let mut paths = vec![];
     for folder in folders {
         collect(&Path::new(ROOT).join(folder), &mut paths);
     }
-    assert!(paths.len() > 50, "only {} sources were found", paths.len());
+    assert!(paths.len() > 40, "only {} sources were found", paths.len());
     paths
         .iter()
         .flat_map(|path| {
