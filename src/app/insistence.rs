@@ -97,7 +97,7 @@ impl Intention for NewAttempt<'_> {
     }
 
     fn insist_for(&self) -> Duration {
-        insist_for(self.fence)
+        insist_for(self.lease_token)
     }
 
     async fn write(&self, db: &Db) -> Result<Recorded, DbError> {
@@ -111,7 +111,7 @@ impl Intention for NewRefundAttempt<'_> {
     }
 
     fn insist_for(&self) -> Duration {
-        insist_for(self.fence)
+        insist_for(self.lease_token)
     }
 
     async fn write(&self, db: &Db) -> Result<Recorded, DbError> {

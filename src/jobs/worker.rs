@@ -308,7 +308,7 @@ impl<J: Job> Worker<J> {
         let (app, lease) = (self.app.clone(), self.settings.lease);
         let hard_stop = self.hard_stop.clone();
         let span = J::span(&claimed);
-        let in_hand = InHand::take(&self.hands, claimed.fence.follow_up_id);
+        let in_hand = InHand::take(&self.hands, claimed.lease_token.follow_up_id);
         self.tasks.spawn(
             async move {
                 crashpoint!(app.db.failpoints, "worker.visiting");
@@ -323,13 +323,13 @@ impl<J: Job> Worker<J> {
 
     async fn park_unreadable(&self, unreadable: Unreadable) {
         let Unreadable {
-            fence,
+            lease_token,
             merchant_id,
             error,
         } = unreadable;
-        tracing::error!(follow_up.id = %fence.follow_up_id, error = %error, "a follow-up cannot be read; parked for a person");
+        tracing::error!(follow_up.id = %lease_token.follow_up_id, error = %error, "a follow-up cannot be read; parked for a person");
         let problem = Problem::OfTheRow(error.to_string());
-        give_back_failed(&self.app, merchant_id, fence, &problem, PARK_AFTER).await;
+        give_back_failed(&self.app, merchant_id, lease_token, &problem, PARK_AFTER).await;
     }
 }
 
@@ -371,8 +371,8 @@ async fn run_claimed<J: Job>(
     lease: Duration,
     hard_stop: &CancellationToken,
 ) {
-    let (fence, merchant_id, errors) = (
-        claimed.fence,
+    let (lease_token, merchant_id, errors) = (
+        claimed.lease_token,
         J::merchant_id(&claimed.subject),
         claimed.error_count,
     );
@@ -380,7 +380,7 @@ async fn run_claimed<J: Job>(
     let work = app.run_detached(J::run(app.clone(), claimed));
     let ended = tokio::select! {
         ended = timeout(lease, work) => ended,
-        () = hard_stop.cancelled() => return hand_back(app, merchant_id, fence).await,
+        () = hard_stop.cancelled() => return hand_back(app, merchant_id, lease_token).await,
     };
     let problem = match ended {
         Ok(Ok(Ok(()))) => return,
@@ -389,15 +389,15 @@ async fn run_claimed<J: Job>(
         Err(_) => Problem::OfTheEnvironment("the job outlasted its lease".to_owned()),
     };
     tracing::warn!(error = %problem.text(), errors = errors + 1, "a follow-up failed");
-    give_back_failed(app, merchant_id, fence, &problem, errors).await;
+    give_back_failed(app, merchant_id, lease_token, &problem, errors).await;
 }
 
-/// The run is cut with the program. Whatever it still writes is guarded by its fence.
-async fn hand_back(app: &App, merchant_id: MerchantId, fence: LeaseToken) {
+/// The run is cut with the program. Whatever it still writes is guarded by its lease token.
+async fn hand_back(app: &App, merchant_id: MerchantId, lease_token: LeaseToken) {
     crashpoint!(app.db.failpoints, "worker.handing_back");
-    match app.db.release(merchant_id, fence).await {
+    match app.db.release(merchant_id, lease_token).await {
         Ok(_) => {
-            tracing::info!(follow_up.id = %fence.follow_up_id, "a job was cut; its claim is handed back");
+            tracing::info!(follow_up.id = %lease_token.follow_up_id, "a job was cut; its claim is handed back");
         }
         // The lease runs out by itself.
         Err(error) => tracing::warn!(error = %error, "a claim could not be handed back"),
@@ -407,7 +407,7 @@ async fn hand_back(app: &App, merchant_id: MerchantId, fence: LeaseToken) {
 async fn give_back_failed(
     app: &App,
     merchant_id: MerchantId,
-    fence: LeaseToken,
+    lease_token: LeaseToken,
     problem: &Problem,
     errors: i32,
 ) {
@@ -417,7 +417,7 @@ async fn give_back_failed(
             let park = errors + 1 >= PARK_AFTER;
             if park {
                 metrics::counter!("follow_ups_parked_total").increment(1);
-                tracing::error!(follow_up.id = %fence.follow_up_id, error = %error, "a follow-up failed again and again; parked for a person, and tried again within the hour");
+                tracing::error!(follow_up.id = %lease_token.follow_up_id, error = %error, "a follow-up failed again and again; parked for a person, and tried again within the hour");
             }
             FailedVisit {
                 error,
@@ -437,7 +437,11 @@ async fn give_back_failed(
             counts_up_to: Some(MOST_COUNTED_OF_THE_ENVIRONMENT),
         },
     };
-    if let Err(error) = app.db.fail_follow_up(merchant_id, fence, &failed).await {
+    if let Err(error) = app
+        .db
+        .fail_follow_up(merchant_id, lease_token, &failed)
+        .await
+    {
         // The lease runs out by itself.
         tracing::warn!(error = %error, "a claim could not be given back");
     }

@@ -86,7 +86,7 @@ async fn c6_c7_the_result_of_a_worker_that_lost_its_lease_is_refused(pool: PgPoo
     let silence = json!({"type": "system_error_before_effect"});
     world.simulator.script(QUERY, 1, silence).await;
     let first = claim_one(&world.db, "first").await;
-    let fence = first.fence;
+    let lease_token = first.lease_token;
     let app = world.replicas[0].app.clone();
     let slow = TaskTracker::new().spawn(async move { app.follow_up(first).await });
     world.until_received(QUERY, 1).await;
@@ -94,8 +94,8 @@ async fn c6_c7_the_result_of_a_worker_that_lost_its_lease_is_refused(pool: PgPoo
     assert!(claim(&world.db, "second", LEASE).await.is_empty(), "leased");
     world.advance(TimeDelta::seconds(46)).await;
     let second = claim_one(&world.db, "second").await;
-    assert_eq!(second.fence.follow_up_id, fence.follow_up_id);
-    assert_eq!(second.fence.fence, fence.fence + 1);
+    assert_eq!(second.lease_token.follow_up_id, lease_token.follow_up_id);
+    assert_eq!(second.lease_token.fence, lease_token.fence + 1);
     let app = world.replicas[1].app.clone();
     app.follow_up(second).await.expect("a visit");
     let planned = world.till.payment(open.id()).await["next_check_at"].clone();
@@ -108,7 +108,7 @@ async fn c6_c7_the_result_of_a_worker_that_lost_its_lease_is_refused(pool: PgPoo
     let still = world.till.payment(open.id()).await;
     assert_eq!(still["status"], "processing", "the first one may not write");
     assert_eq!(still["next_check_at"], planned, "nor plan");
-    for stale in [fence] {
+    for stale in [lease_token] {
         let merchant = world.merchant_id;
         let due = world.now();
         let failed = FailedVisit {
@@ -346,9 +346,9 @@ async fn concurrent_claims_never_share_a_row(pool: PgPool) {
                     return taken;
                 }
                 taken.extend(claims.into_iter().map(|claim| {
-                    let fence = claim.expect("readable").fence;
-                    assert_eq!(fence.fence, 1, "claimed once");
-                    fence.follow_up_id.uuid()
+                    let lease_token = claim.expect("readable").lease_token;
+                    assert_eq!(lease_token.fence, 1, "claimed once");
+                    lease_token.follow_up_id.uuid()
                 }));
             }
         }));

@@ -772,7 +772,11 @@ async fn fees_are_checked_against_the_configured_rate(pool: PgPool) {
             .collect()
     };
     for (rules, bytes, expected) in [
-        (Rules::default(), file("0.99", "38.26", "0.05", "9.95"), vec![]),
+        (
+            Rules::default(),
+            file("0.99", "38.26", "0.05", "9.95"),
+            vec![],
+        ),
         (
             rules(0, None),
             file("0.31", "38.94", "0.05", "9.95"),

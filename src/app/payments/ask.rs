@@ -122,7 +122,7 @@ impl App {
             merchant_id: payment.merchant_id,
             payment_id: payment.id,
             actor: initiator.actor(),
-            fence: initiator.lease_token(),
+            lease_token: initiator.lease_token(),
             ensure_follow_up: after.as_ref().unwrap_or(&payment).owes_a_question()
                 || payment.poll.question_due_at.is_some(),
             attempt_id,
@@ -170,7 +170,7 @@ impl App {
                 }))
             }
             Recorded::Stale => Beginning::Changed,
-            Recorded::FenceLost => Beginning::LeaseLost,
+            Recorded::LeaseLost => Beginning::LeaseLost,
         })
     }
 
@@ -198,7 +198,7 @@ impl App {
             actor: initiator.actor(),
             answered: Some((attempt_id, reply.answer.clone())),
             told: Some(reply.told),
-            fence: initiator.lease_token(),
+            lease_token: initiator.lease_token(),
             // A caller's query is besides the plan; his cancel is a step of it.
             reschedule: initiator.is_worker() || ask.kind() == AttemptKind::Cancel,
             keep_to_cancel: ask == UpstreamCall::Query && payment.is_being_closed(now),

@@ -22,7 +22,7 @@ impl App {
     /// Does what the plan asks for now, and says when to come again.
     pub async fn follow_up(&self, claimed: Claimed<Payment>) -> Result<(), Interrupted> {
         let Claimed {
-            fence,
+            lease_token,
             subject: payment,
             now,
             ..
@@ -33,28 +33,32 @@ impl App {
         }
         match next_step(&self.plan, &payment, now) {
             NextStep::Settled => {
-                self.db.complete(payment.merchant_id, fence).await?;
+                self.db.complete(payment.merchant_id, lease_token).await?;
                 Ok(())
             }
             NextStep::WaitUntil(due) => {
-                self.db.reschedule(payment.merchant_id, fence, due).await?;
+                self.db
+                    .reschedule(payment.merchant_id, lease_token, due)
+                    .await?;
                 Ok(())
             }
-            NextStep::Query => self.ask_then_cancel(payment, fence, now).await,
+            NextStep::Query => self.ask_then_cancel(payment, lease_token, now).await,
             // A cancel takes none of the places of those who wait at a till.
             NextStep::Cancel if !payment.is_being_closed(now) => {
-                self.db.hand_on_to_close(payment.merchant_id, fence).await?;
+                self.db
+                    .hand_on_to_close(payment.merchant_id, lease_token)
+                    .await?;
                 Ok(())
             }
-            NextStep::Cancel => self.cancel(payment, fence, now).await,
+            NextStep::Cancel => self.cancel(payment, lease_token, now).await,
             // However late the visit is, it asks before it gives up.
             NextStep::GiveUp => match self
-                .ask_as_worker(payment, fence, now, UpstreamCall::Query)
+                .ask_as_worker(payment, lease_token, now, UpstreamCall::Query)
                 .await?
             {
                 Some(payment) if matches!(payment.state, PaymentState::Processing(_)) => {
                     crashpoint!(self.db.failpoints, "visit.giving_up");
-                    self.give_up(payment, fence, now).await
+                    self.give_up(payment, lease_token, now).await
                 }
                 Some(_) | None => Ok(()),
             },
@@ -66,12 +70,12 @@ impl App {
     async fn ask_then_cancel(
         &self,
         payment: Payment,
-        fence: LeaseToken,
+        lease_token: LeaseToken,
         now: DateTime<Utc>,
     ) -> Result<(), Interrupted> {
         let started = Instant::now();
         let Some(payment) = self
-            .ask_as_worker(payment, fence, now, UpstreamCall::Query)
+            .ask_as_worker(payment, lease_token, now, UpstreamCall::Query)
             .await?
         else {
             return Ok(());
@@ -84,24 +88,26 @@ impl App {
         }
         let now = now + started.elapsed();
         if next_step(&self.plan, &payment, now) == NextStep::Cancel {
-            return self.cancel(payment, fence, now).await;
+            return self.cancel(payment, lease_token, now).await;
         }
         // Recording took too long: the buyer may have paid since.
-        self.db.reschedule(payment.merchant_id, fence, now).await?;
+        self.db
+            .reschedule(payment.merchant_id, lease_token, now)
+            .await?;
         Ok(())
     }
 
     async fn cancel(
         &self,
         payment: Payment,
-        fence: LeaseToken,
+        lease_token: LeaseToken,
         now: DateTime<Utc>,
     ) -> Result<(), Interrupted> {
         // Nobody asked for it, or the cancel that somebody asked for goes on.
         let reason = payment
             .canceling
             .unwrap_or(CancelReason::BuyerDidNotConfirm);
-        self.ask_as_worker(payment, fence, now, UpstreamCall::Cancel(reason))
+        self.ask_as_worker(payment, lease_token, now, UpstreamCall::Cancel(reason))
             .await?;
         Ok(())
     }

@@ -89,7 +89,7 @@ fn span(claimed: &Claimed<Payment>) -> Span {
     tracing::info_span!(
         parent: None,
         "follow_up.visit",
-        follow_up.id = %claimed.fence.follow_up_id,
+        follow_up.id = %claimed.lease_token.follow_up_id,
         payment.id = %claimed.subject.id,
     )
 }

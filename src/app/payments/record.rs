@@ -33,7 +33,7 @@ pub(in crate::app) struct Update {
     /// What was told; what that means is decided on the payment as it is when it is written.
     pub(in crate::app) told: Option<Told>,
     /// The claim of the worker that asked.
-    pub(in crate::app) fence: Option<LeaseToken>,
+    pub(in crate::app) lease_token: Option<LeaseToken>,
     /// Whether the plan goes on from this update: the follow-up is rescheduled.
     pub(in crate::app) reschedule: bool,
     /// Whether the claim is kept where the plan says to cancel now: the same visit does.
@@ -59,7 +59,7 @@ impl Update {
             actor,
             answered: None,
             told: None,
-            fence: None,
+            lease_token: None,
             reschedule: false,
             keep_to_cancel: false,
             owed: Owed::AsBefore,
@@ -129,7 +129,7 @@ impl App {
         let at = match recorded {
             Recorded::Written(at) => at,
             Recorded::Stale => return Ok(Written::Stale),
-            Recorded::FenceLost => return Ok(Written::LeaseLost),
+            Recorded::LeaseLost => return Ok(Written::LeaseLost),
         };
         Ok(match decision {
             Decision::TurnsInto(_) => self.turned(&payment).await?,
@@ -203,7 +203,7 @@ impl App {
                 actor: update.actor,
                 answered: update.answered(),
                 change,
-                fence: update.fence,
+                lease_token: update.lease_token,
                 next_check_at: self.next_check_at(&current, update),
                 owed: update.owed,
                 question_due_at: before.poll.question_due_at,

@@ -60,7 +60,7 @@ impl Tracked for Payment {
     fn plan_exhausted(&self, lease_token: LeaseToken, now: DateTime<Utc>) -> Update {
         Update {
             told: Some(outcome::Told::Event(PaymentEvent::PlanExhausted)),
-            fence: Some(lease_token),
+            lease_token: Some(lease_token),
             reschedule: true,
             ..Update::none(Actor::FollowUp(lease_token.follow_up_id), now)
         }

@@ -200,7 +200,7 @@ impl App {
                     return Ok(());
                 }
                 // The payment has changed meanwhile.
-                Ok(Recorded::Stale | Recorded::FenceLost) => {}
+                Ok(Recorded::Stale | Recorded::LeaseLost) => {}
                 // The same row again, or an id that another refund of the merchant has.
                 Err(DbError::Constraint(name)) if name == "refund_partner_refund_id_key" => {
                     return Ok(());

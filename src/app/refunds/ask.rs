@@ -72,7 +72,7 @@ impl App {
         };
         let question = NewRefundAttempt {
             refund: &refund,
-            fence: initiator.lease_token(),
+            lease_token: initiator.lease_token(),
             attempt_id,
             kind,
             deadline_ms: i64::try_from(self.deadlines.of(kind).as_millis()).unwrap_or(i64::MAX),
@@ -90,7 +90,7 @@ impl App {
                 }))
             }
             Recorded::Stale => Beginning::Changed,
-            Recorded::FenceLost => Beginning::LeaseLost,
+            Recorded::LeaseLost => Beginning::LeaseLost,
         })
     }
 
@@ -138,7 +138,7 @@ impl App {
             asked_at: (ask == UpstreamCall::Query).then_some(asked_at),
             not_found,
             of_payment,
-            fence: initiator.lease_token(),
+            lease_token: initiator.lease_token(),
             // A caller's query is besides the plan.
             reschedule: initiator.is_worker(),
             owed: answered(

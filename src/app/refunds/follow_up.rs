@@ -15,7 +15,7 @@ impl App {
     /// Does what the plan asks for now about a claimed refund, and says when to come again.
     pub async fn follow_up_refund(&self, claimed: Claimed<Refund>) -> Result<(), Interrupted> {
         let Claimed {
-            fence,
+            lease_token,
             subject: refund,
             now,
             ..
@@ -24,21 +24,21 @@ impl App {
         let merchant_id = refund.merchant_id;
         let call = match next_step(&self.accounts.refund_plan(&refund.partner), &refund, now) {
             RefundStep::Settled => {
-                self.db.complete(merchant_id, fence).await?;
+                self.db.complete(merchant_id, lease_token).await?;
                 return Ok(());
             }
             RefundStep::WaitUntil(due) => {
-                self.db.reschedule(merchant_id, fence, due).await?;
+                self.db.reschedule(merchant_id, lease_token, due).await?;
                 return Ok(());
             }
             RefundStep::GiveUp => {
                 crashpoint!(self.db.failpoints, "refund_visit.giving_up");
-                return self.give_up(refund, fence, now).await;
+                return self.give_up(refund, lease_token, now).await;
             }
             RefundStep::Query => UpstreamCall::Query,
             RefundStep::Submit => UpstreamCall::Submit,
         };
-        self.ask_as_worker(refund, fence, now, call).await?;
+        self.ask_as_worker(refund, lease_token, now, call).await?;
         Ok(())
     }
 }

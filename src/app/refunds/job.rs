@@ -46,7 +46,7 @@ impl Job for FollowUpRefund {
         tracing::info_span!(
             parent: None,
             "follow_up.visit",
-            follow_up.id = %claimed.fence.follow_up_id,
+            follow_up.id = %claimed.lease_token.follow_up_id,
             payment.id = %claimed.subject.payment_id,
             refund.id = %claimed.subject.id,
         )

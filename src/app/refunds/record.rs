@@ -40,7 +40,7 @@ pub(in crate::app) struct RefundUpdate {
     /// What is said of the payment besides; it is held against what the books call refundable.
     pub(in crate::app) of_payment: Option<Claim>,
     /// The claim of the worker that asked.
-    pub(in crate::app) fence: Option<LeaseToken>,
+    pub(in crate::app) lease_token: Option<LeaseToken>,
     /// Whether the plan goes on from this update: the follow-up is rescheduled.
     pub(in crate::app) reschedule: bool,
     /// What it does to the question that is owed besides the plan.
@@ -67,7 +67,7 @@ impl RefundUpdate {
             asked_at: None,
             not_found: None,
             of_payment: None,
-            fence: None,
+            lease_token: None,
             reschedule: false,
             owed: Owed::AsBefore,
             justification: None,
@@ -120,7 +120,7 @@ impl App {
         let at = match recorded {
             Recorded::Written(at) => at,
             Recorded::Stale => return Ok(Written::Stale),
-            Recorded::FenceLost => return Ok(Written::LeaseLost),
+            Recorded::LeaseLost => return Ok(Written::LeaseLost),
         };
         let Some(mut after) = after else {
             let mut refund = Box::new(refund.clone());
@@ -185,7 +185,7 @@ impl App {
                 answered: update.answered(),
                 change,
                 not_found: update.not_found,
-                fence: update.fence,
+                lease_token: update.lease_token,
                 next_check_at,
                 owed: update.owed,
                 question_due_at: before.poll.question_due_at,

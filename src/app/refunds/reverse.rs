@@ -369,7 +369,7 @@ impl App {
                 reason: REASON,
                 actor: update.actor,
                 answered: update.answered(),
-                fence: update.fence,
+                lease_token: update.lease_token,
                 gateway_at: self.clock.now(),
             })
             .await

@@ -63,7 +63,7 @@ impl Tracked for Refund {
     fn plan_exhausted(&self, lease_token: LeaseToken, now: DateTime<Utc>) -> RefundUpdate {
         RefundUpdate {
             event: Some(RefundEvent::PlanExhausted),
-            fence: Some(lease_token),
+            lease_token: Some(lease_token),
             reschedule: true,
             ..RefundUpdate::none(Actor::FollowUp(lease_token.follow_up_id), now)
         }

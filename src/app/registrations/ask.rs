@@ -64,7 +64,7 @@ impl App {
         let attempt_id = AttemptId::mint();
         let question = RegistrationQuestion {
             registration: &registration,
-            fence: initiator.lease_token(),
+            lease_token: initiator.lease_token(),
             attempt_id,
             kind,
             deadline_ms: i64::try_from(self.deadlines.of(kind).as_millis()).unwrap_or(i64::MAX),
@@ -72,7 +72,7 @@ impl App {
         let (asked_at, sealed) = match self.db.insert_registration_attempt(&question).await? {
             Asked::Begun { at, sealed } => (at, sealed),
             Asked::Stale => return Ok(Beginning::Changed),
-            Asked::FenceLost => return Ok(Beginning::LeaseLost),
+            Asked::LeaseLost => return Ok(Beginning::LeaseLost),
         };
         let submission = &mut registration.submission;
         let ask = if kind == AttemptKind::MaintainStore {
@@ -122,7 +122,7 @@ impl App {
             answered: Some((attempt_id, answer.clone())),
             event,
             about: sent(&registration),
-            fence: initiator.lease_token(),
+            lease_token: initiator.lease_token(),
             // A caller's question is besides the plan; what was sent is its beginning.
             reschedule: initiator.is_worker() || is_submission,
             now: asked_at + started.elapsed(),

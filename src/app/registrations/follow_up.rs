@@ -16,7 +16,7 @@ impl App {
         claimed: Claimed<Registration>,
     ) -> Result<(), Interrupted> {
         let Claimed {
-            fence,
+            lease_token,
             subject: registration,
             now,
             ..
@@ -24,18 +24,19 @@ impl App {
         let merchant_id = registration.merchant_id;
         let call = match next_step(&registration, now) {
             RegistrationStep::Settled => {
-                self.db.complete(merchant_id, fence).await?;
+                self.db.complete(merchant_id, lease_token).await?;
                 return Ok(());
             }
             RegistrationStep::WaitUntil(due) => {
-                self.db.reschedule(merchant_id, fence, due).await?;
+                self.db.reschedule(merchant_id, lease_token, due).await?;
                 return Ok(());
             }
-            RegistrationStep::GiveUp => return self.give_up(registration, fence, now).await,
+            RegistrationStep::GiveUp => return self.give_up(registration, lease_token, now).await,
             RegistrationStep::Query => AttemptKind::StoreStatus,
             RegistrationStep::Submit => AttemptKind::MaintainStore,
         };
-        self.ask_as_worker(registration, fence, now, call).await?;
+        self.ask_as_worker(registration, lease_token, now, call)
+            .await?;
         Ok(())
     }
 }

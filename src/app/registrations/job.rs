@@ -43,7 +43,7 @@ impl Job for FollowUpRegistration {
         tracing::info_span!(
             parent: None,
             "follow_up.visit",
-            follow_up.id = %claimed.fence.follow_up_id,
+            follow_up.id = %claimed.lease_token.follow_up_id,
             registration.id = %claimed.subject.id,
         )
     }

@@ -31,7 +31,7 @@ pub(in crate::app) struct RegistrationUpdate {
     /// of what was sent later.
     pub(super) about: (i32, i32),
     /// The claim of the worker that asked.
-    pub(super) fence: Option<LeaseToken>,
+    pub(super) lease_token: Option<LeaseToken>,
     /// Whether the plan goes on from this update.
     pub(super) reschedule: bool,
     /// The time of the update, near the database's clock.
@@ -56,7 +56,7 @@ impl RegistrationUpdate {
             answered: None,
             event: Some(RegistrationEvent::PlanExhausted),
             about: sent(registration),
-            fence: Some(lease_token),
+            lease_token: Some(lease_token),
             reschedule: true,
             now,
         }
@@ -89,7 +89,7 @@ impl App {
         let at = match recorded {
             Recorded::Written(at) => at,
             Recorded::Stale => return Ok(Written::Stale),
-            Recorded::FenceLost => return Ok(Written::LeaseLost),
+            Recorded::LeaseLost => return Ok(Written::LeaseLost),
         };
         let mut registration = match after {
             Some(mut after) => {
@@ -121,7 +121,7 @@ impl App {
                 change: after.zip(event),
                 actor: update.actor,
                 answered: update.answered(),
-                fence: update.fence,
+                lease_token: update.lease_token,
                 next_check_at,
                 gateway_at: self.clock.now(),
             })

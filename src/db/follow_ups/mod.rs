@@ -1,4 +1,4 @@
-//! The durable schedule: claim by lease and fence on the database's clock
+//! The durable schedule: claim by lease and token on the database's clock
 //! (`docs/invariants.md` R10–R12).
 
 mod schedule;
@@ -22,7 +22,7 @@ use crate::failpoint::failpoint;
 #[derive(Debug)]
 pub struct Claimed<T> {
     /// The proof of the claim.
-    pub fence: LeaseToken,
+    pub lease_token: LeaseToken,
     /// The payment, the refund or the registration as it was when claimed.
     pub subject: T,
     /// The database's time of the claim.
@@ -48,7 +48,7 @@ pub struct FailedVisit<'a> {
 #[derive(Debug)]
 pub struct Unreadable {
     /// The claim, to park the row with.
-    pub fence: LeaseToken,
+    pub lease_token: LeaseToken,
     /// Whose it is.
     pub merchant_id: MerchantId,
     /// What is wrong.
@@ -100,7 +100,7 @@ impl Db {
     pub async fn reschedule(
         &self,
         merchant_id: MerchantId,
-        fence: LeaseToken,
+        lease_token: LeaseToken,
         due_at: DateTime<Utc>,
     ) -> Result<bool, Error> {
         failpoint!(self.failpoints, "db.reschedule.before");
@@ -113,10 +113,10 @@ impl Db {
                 leased_until = null, worker = null, parked_at = null
             where merchant_id = $1 and follow_up_id = $2 and fence = $3",
             merchant_id.uuid(),
-            fence.follow_up_id.uuid(),
-            fence.fence,
+            lease_token.follow_up_id.uuid(),
+            lease_token.fence,
             due_at,
-            fence.question_due_at,
+            lease_token.question_due_at,
         )
         .run(&self.writes)
         .await?;
@@ -125,14 +125,18 @@ impl Db {
     }
 
     /// Hands a claim back untouched, for another replica to take at once: on shutdown.
-    pub async fn release(&self, merchant_id: MerchantId, fence: LeaseToken) -> Result<bool, Error> {
+    pub async fn release(
+        &self,
+        merchant_id: MerchantId,
+        lease_token: LeaseToken,
+    ) -> Result<bool, Error> {
         failpoint!(self.failpoints, "db.release.before");
         let done = sqlx::query!(
             "update follow_up set leased_until = null, worker = null
             where merchant_id = $1 and follow_up_id = $2 and fence = $3",
             merchant_id.uuid(),
-            fence.follow_up_id.uuid(),
-            fence.fence,
+            lease_token.follow_up_id.uuid(),
+            lease_token.fence,
         )
         .run(&self.writes)
         .await?;
@@ -159,7 +163,7 @@ impl Db {
     pub async fn complete(
         &self,
         merchant_id: MerchantId,
-        fence: LeaseToken,
+        lease_token: LeaseToken,
     ) -> Result<bool, Error> {
         failpoint!(self.failpoints, "db.complete.before");
         let done = sqlx::query_scalar!(
@@ -195,9 +199,9 @@ impl Db {
             )
             select exists (select from completed) as "done!""#,
             merchant_id.uuid(),
-            fence.follow_up_id.uuid(),
-            fence.fence,
-            fence.question_due_at,
+            lease_token.follow_up_id.uuid(),
+            lease_token.fence,
+            lease_token.question_due_at,
         )
         .one(&self.writes)
         .await?;
@@ -211,7 +215,7 @@ impl Db {
     pub async fn fail_follow_up(
         &self,
         merchant_id: MerchantId,
-        fence: LeaseToken,
+        lease_token: LeaseToken,
         failed: &FailedVisit<'_>,
     ) -> Result<bool, Error> {
         failpoint!(self.failpoints, "db.fail_follow_up.before");
@@ -226,8 +230,8 @@ impl Db {
                 parked_at = case when $6 then coalesce(parked_at, db_now()) end
             where merchant_id = $1 and follow_up_id = $2 and fence = $3",
             merchant_id.uuid(),
-            fence.follow_up_id.uuid(),
-            fence.fence,
+            lease_token.follow_up_id.uuid(),
+            lease_token.fence,
             milliseconds(failed.delay),
             failed.error,
             failed.park,
@@ -408,18 +412,18 @@ pub(in crate::db) use claimed_row;
 pub(in crate::db) fn claimed<R: ClaimedRow>(
     row: R,
 ) -> Option<Result<Claimed<R::Subject>, Unreadable>> {
-    let (fence, error_count) = row.claim()?;
+    let (lease_token, error_count) = row.claim()?;
     let (merchant_id, now) = row.read_at();
     Some(
         R::Subject::try_from(row)
             .map(|subject| Claimed {
-                fence,
+                lease_token,
                 subject,
                 now,
                 error_count,
             })
             .map_err(|error| Unreadable {
-                fence,
+                lease_token,
                 merchant_id: merchant_id.into(),
                 error,
             }),

@@ -76,7 +76,7 @@ impl Db {
     pub async fn hand_on_to_close(
         &self,
         merchant_id: MerchantId,
-        fence: LeaseToken,
+        lease_token: LeaseToken,
     ) -> Result<bool, Error> {
         failpoint!(self.failpoints, "db.hand_on.before");
         let done = sqlx::query!(
@@ -85,8 +85,8 @@ impl Db {
                 parked_at = null
             where merchant_id = $1 and follow_up_id = $2 and fence = $3",
             merchant_id.uuid(),
-            fence.follow_up_id.uuid(),
-            fence.fence,
+            lease_token.follow_up_id.uuid(),
+            lease_token.fence,
         )
         .run(&self.writes)
         .await?;

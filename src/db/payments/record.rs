@@ -103,7 +103,7 @@ pub struct Record<'a> {
     /// The change of state, if the update changes anything.
     pub change: Option<Change<'a>>,
     /// The claim under which a worker writes; `None` for the caller's own request.
-    pub fence: Option<LeaseToken>,
+    pub lease_token: Option<LeaseToken>,
     /// When the follow-up asks next; `None` leaves the schedule as it is. A settled payment loses
     /// its follow-up whatever this says.
     pub next_check_at: Option<DateTime<Utc>>,
@@ -125,7 +125,7 @@ pub enum Recorded {
     /// The payment has changed since it was read: read it again and decide again.
     Stale,
     /// The claim has passed to another worker: stop.
-    FenceLost,
+    LeaseLost,
 }
 
 /// A question about to be asked, by a worker or by a caller.
@@ -138,7 +138,7 @@ pub struct NewAttempt<'a> {
     /// Who asks.
     pub actor: Actor,
     /// The claim under which a worker asks; `None` for a caller's own request.
-    pub fence: Option<LeaseToken>,
+    pub lease_token: Option<LeaseToken>,
     /// Whether the payment must have a follow-up from here on, in case the asker dies.
     pub ensure_follow_up: bool,
     /// The call's id.
@@ -321,8 +321,8 @@ impl Db {
                 db_now() as "now!""#,
             record.merchant_id.uuid(),
             record.payment_id.uuid(),
-            record.fence.map(|fence| fence.follow_up_id.uuid()),
-            record.fence.map(|fence| fence.fence),
+            record.lease_token.map(|lease_token| lease_token.follow_up_id.uuid()),
+            record.lease_token.map(|lease_token| lease_token.fence),
             change.map(|change| change.before.version),
             change.map(|change| change.before.state.status()),
             columns.map(|columns| columns.status),
@@ -375,8 +375,8 @@ impl Db {
         .one(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.record.after");
-        Ok(match (record.fence, change, row.changed_at) {
-            (Some(_), _, _) if row.held == 0 => Recorded::FenceLost,
+        Ok(match (record.lease_token, change, row.changed_at) {
+            (Some(_), _, _) if row.held == 0 => Recorded::LeaseLost,
             (_, Some(_), None) => Recorded::Stale,
             (_, _, Some(at)) => Recorded::Written(at),
             (_, None, None) => Recorded::Written(row.now),
@@ -465,8 +465,10 @@ impl Db {
                 (select sent_at from attempted) as sent_at"#,
             question.merchant_id.uuid(),
             question.payment_id.uuid(),
-            question.fence.map(|fence| fence.follow_up_id.uuid()),
-            question.fence.map(|fence| fence.fence),
+            question
+                .lease_token
+                .map(|lease_token| lease_token.follow_up_id.uuid()),
+            question.lease_token.map(|lease_token| lease_token.fence),
             question.deadline_ms,
             change.map(|change| change.before.version),
             change.map(|change| change.before.state.status()),
@@ -494,7 +496,7 @@ impl Db {
         failpoint!(self.failpoints, "db.question.after");
         Ok(match row.sent_at {
             Some(at) => Recorded::Written(at),
-            None if question.fence.is_some() && row.held == 0 => Recorded::FenceLost,
+            None if question.lease_token.is_some() && row.held == 0 => Recorded::LeaseLost,
             None => Recorded::Stale,
         })
     }

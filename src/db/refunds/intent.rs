@@ -124,7 +124,7 @@ pub struct TurnedCancel<'a> {
     /// The call that told, and its answer.
     pub answered: Option<(AttemptId, &'a Answer)>,
     /// The claim under which a worker writes; `None` for the caller's own request.
-    pub fence: Option<LeaseToken>,
+    pub lease_token: Option<LeaseToken>,
     /// The replica's clock.
     pub gateway_at: DateTime<Utc>,
 }
@@ -476,8 +476,10 @@ impl Db {
                 (select created_at from created) as created_at"#,
             payment.merchant_id.uuid(),
             payment.id.uuid(),
-            turned.fence.map(|fence| fence.follow_up_id.uuid()),
-            turned.fence.map(|fence| fence.fence),
+            turned
+                .lease_token
+                .map(|lease_token| lease_token.follow_up_id.uuid()),
+            turned.lease_token.map(|lease_token| lease_token.fence),
             payment.version,
             turned.refund_id.uuid(),
             turned.partner_refund_id.as_str(),
@@ -500,7 +502,7 @@ impl Db {
         failpoint!(self.failpoints, "db.turn_cancel.after");
         Ok(match row.created_at {
             Some(at) => Recorded::Written(at),
-            None if turned.fence.is_some() && row.held == 0 => Recorded::FenceLost,
+            None if turned.lease_token.is_some() && row.held == 0 => Recorded::LeaseLost,
             None => Recorded::Stale,
         })
     }

@@ -69,7 +69,7 @@ pub struct RefundRecord<'a> {
     /// Whether a query was answered that there is no such refund; `None` where none was answered.
     pub not_found: Option<bool>,
     /// The claim under which a worker writes; `None` for any other writer.
-    pub fence: Option<LeaseToken>,
+    pub lease_token: Option<LeaseToken>,
     /// When the follow-up asks next; `None` leaves the schedule as it is. A settled refund loses its
     /// follow-up whatever this says.
     pub next_check_at: Option<DateTime<Utc>>,
@@ -85,7 +85,7 @@ pub struct NewRefundAttempt<'a> {
     /// The refund as it was read; its version guards the statement.
     pub refund: &'a Refund,
     /// The claim under which a worker asks; `None` for a caller's own request.
-    pub fence: Option<LeaseToken>,
+    pub lease_token: Option<LeaseToken>,
     /// The call's id.
     pub attempt_id: AttemptId,
     /// What is asked: `refund` or `refund_query`.
@@ -290,8 +290,8 @@ impl Db {
                 db_now() as "now!""#,
             record.merchant_id.uuid(),
             record.refund_id.uuid(),
-            record.fence.map(|fence| fence.follow_up_id.uuid()),
-            record.fence.map(|fence| fence.fence),
+            record.lease_token.map(|lease_token| lease_token.follow_up_id.uuid()),
+            record.lease_token.map(|lease_token| lease_token.fence),
             change.map(|change| change.before.version),
             change.map(|change| change.before.state.status()),
             after.map(|after| after.state.status()),
@@ -343,8 +343,8 @@ impl Db {
         .one(&self.writes)
         .await?;
         failpoint!(self.failpoints, "db.record_refund.after");
-        Ok(match (record.fence, change, row.changed_at) {
-            (Some(_), _, _) if row.held == 0 => Recorded::FenceLost,
+        Ok(match (record.lease_token, change, row.changed_at) {
+            (Some(_), _, _) if row.held == 0 => Recorded::LeaseLost,
             (_, Some(_), None) => Recorded::Stale,
             (_, _, Some(at)) => Recorded::Written(at),
             (_, None, None) => Recorded::Written(row.now),
@@ -397,8 +397,10 @@ impl Db {
                 (select sent_at from attempted) as sent_at"#,
             refund.merchant_id.uuid(),
             refund.id.uuid(),
-            question.fence.map(|fence| fence.follow_up_id.uuid()),
-            question.fence.map(|fence| fence.fence),
+            question
+                .lease_token
+                .map(|lease_token| lease_token.follow_up_id.uuid()),
+            question.lease_token.map(|lease_token| lease_token.fence),
             question.deadline_ms,
             question.kind.as_str(),
             refund.version,
@@ -409,7 +411,7 @@ impl Db {
         failpoint!(self.failpoints, "db.refund_question.after");
         Ok(match row.sent_at {
             Some(at) => Recorded::Written(at),
-            None if question.fence.is_some() && row.held == 0 => Recorded::FenceLost,
+            None if question.lease_token.is_some() && row.held == 0 => Recorded::LeaseLost,
             None => Recorded::Stale,
         })
     }

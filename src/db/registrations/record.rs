@@ -24,7 +24,7 @@ pub struct RegistrationQuestion<'a> {
     /// The registration as it was read; its version guards the statement.
     pub registration: &'a Registration,
     /// The claim under which a worker asks; `None` for a caller's own request.
-    pub fence: Option<LeaseToken>,
+    pub lease_token: Option<LeaseToken>,
     /// The call's id.
     pub attempt_id: AttemptId,
     /// What is asked: `maintain_store` or `store_status`.
@@ -46,7 +46,7 @@ pub enum Asked {
     /// The registration has changed since it was read.
     Stale,
     /// The claim has passed to another worker: stop.
-    FenceLost,
+    LeaseLost,
 }
 
 /// One thing to write about a registration.
@@ -61,7 +61,7 @@ pub struct RegistrationRecord<'a> {
     /// The upstream call that was answered.
     pub answered: Option<(AttemptId, &'a Answer)>,
     /// The claim under which a worker writes; `None` for any other writer.
-    pub fence: Option<LeaseToken>,
+    pub lease_token: Option<LeaseToken>,
     /// When the follow-up asks next; `None` leaves the schedule as it is. What is settled loses its
     /// follow-up whatever this says.
     pub next_check_at: Option<DateTime<Utc>>,
@@ -119,8 +119,10 @@ impl Db {
                 (select sealed from asked) as sealed"#,
             registration.merchant_id.uuid(),
             registration.id.uuid(),
-            question.fence.map(|fence| fence.follow_up_id.uuid()),
-            question.fence.map(|fence| fence.fence),
+            question
+                .lease_token
+                .map(|lease_token| lease_token.follow_up_id.uuid()),
+            question.lease_token.map(|lease_token| lease_token.fence),
             question.deadline_ms,
             question.kind.as_str(),
             registration.version,
@@ -133,7 +135,7 @@ impl Db {
                 at,
                 sealed: row.sealed,
             },
-            None if question.fence.is_some() && row.held == 0 => Asked::FenceLost,
+            None if question.lease_token.is_some() && row.held == 0 => Asked::LeaseLost,
             None => Asked::Stale,
         })
     }
@@ -216,8 +218,10 @@ impl Db {
                 db_now() as "now!""#,
             before.merchant_id.uuid(),
             before.id.uuid(),
-            record.fence.map(|fence| fence.follow_up_id.uuid()),
-            record.fence.map(|fence| fence.fence),
+            record
+                .lease_token
+                .map(|lease_token| lease_token.follow_up_id.uuid()),
+            record.lease_token.map(|lease_token| lease_token.fence),
             before.version,
             before.submission.submits,
             after.map(|after| after.status.as_str()),
@@ -247,8 +251,8 @@ impl Db {
         )
         .one(&self.writes)
         .await?;
-        Ok(match (record.fence, after, row.changed_at) {
-            (Some(_), _, _) if row.held == 0 => Recorded::FenceLost,
+        Ok(match (record.lease_token, after, row.changed_at) {
+            (Some(_), _, _) if row.held == 0 => Recorded::LeaseLost,
             (_, Some(_), None) => Recorded::Stale,
             (_, _, Some(at)) => Recorded::Written(at),
             (_, None, None) => Recorded::Written(row.now),

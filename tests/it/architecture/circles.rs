@@ -85,7 +85,10 @@ fn circles(sources: &[(Path, String)]) -> Vec<String> {
         .collect();
     let mut found = vec![];
     for (path, imported) in &imports {
-        for other in imported.iter().filter(|other| leads_to(&imports, other, path)) {
+        for other in imported
+            .iter()
+            .filter(|other| leads_to(&imports, other, path))
+        {
             let (path, other) = (path.join("::"), other.join("::"));
             found.push(format!("{path} imports {other}, which leads back to it"));
         }

@@ -311,10 +311,7 @@ fn every_source(rule: impl Fn(&Source) -> Vec<String>) -> Vec<String> {
     every_source_in(&["src"], rule)
 }
 
-fn every_source_in(
-    folders: &[&str],
-    mut rule: impl FnMut(&Source) -> Vec<String>,
-) -> Vec<String> {
+fn every_source_in(folders: &[&str], mut rule: impl FnMut(&Source) -> Vec<String>) -> Vec<String> {
     let mut paths = vec![];
     for folder in folders {
         collect(&Path::new(ROOT).join(folder), &mut paths);
