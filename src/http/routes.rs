@@ -75,8 +75,8 @@ fn api() -> OpenApiRouter<HttpState> {
             merchants::merchant::read,
             merchants::merchant::update
         ))
-        .routes(routes!(merchants::merchant::disable))
-        .routes(routes!(merchants::merchant::enable))
+        .routes(routes!(merchants::disable::disable))
+        .routes(routes!(merchants::disable::enable))
         .routes(routes!(merchants::stores::create, merchants::stores::list))
         .routes(routes!(merchants::stores::read, merchants::stores::update))
         .routes(routes!(audit::list))

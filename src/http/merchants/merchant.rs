@@ -1,31 +1,24 @@
 //! `/v1/admin/merchants`: who sells, what it takes and how much may go back.
 
 use axum::{Json as JsonAnswer, extract::State, http::StatusCode};
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    body::{
-        CreateMerchantRequest, DisableMerchantRequest, EnableMerchantRequest, UpdateMerchantRequest,
-    },
-    partners::LimitsView,
+    body::{CreateMerchantRequest, UpdateMerchantRequest},
+    view::{MerchantView, represent},
 };
 use crate::{
     app::{
         App,
-        merchants::{Changed, Made, MerchantAct},
+        merchants::{Changed, Made},
     },
     domain::{
-        audit::AuditActor,
         id::{MerchantId, MerchantReference},
-        merchants::{
-            merchant::{Merchant, MerchantFilter},
-            rules::TerminalPattern,
-        },
+        merchants::merchant::MerchantFilter,
     },
     http::{
-        answer::{Resource, timestamp},
+        answer::Resource,
         extract::{
             AdminCaller, Administer, Faults, Id, IfMatch, JsonBody, query::RawPairs, read_request,
         },
@@ -34,129 +27,6 @@ use crate::{
         refusals::{self, refusals},
     },
 };
-
-/// Which tills may take payments.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = Terminals)]
-pub struct TerminalsView {
-    /// Whether a payment must name its till.
-    #[schema(example = false)]
-    pub required: bool,
-    /// The names, or with `*` at the end their beginnings; `null`: any.
-    #[schema(required = true, example = json!(["T1", "KIOSK-*"]), min_items = 1, max_items = 100)]
-    pub allowed: Option<Vec<String>>,
-}
-
-/// A merchant. Fields may be added.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = Merchant)]
-pub struct MerchantView {
-    /// Its id.
-    #[schema(
-        example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d",
-        pattern = "^mer_[0-9a-f]{32}$"
-    )]
-    pub id: String,
-    /// Always `merchant`.
-    #[schema(example = "merchant")]
-    pub object: &'static str,
-    /// Counts changes, from 1; also the `ETag`.
-    #[schema(example = 1, minimum = 1)]
-    pub version: i64,
-    /// Your own name for it; `null` of the merchant that the configuration makes.
-    #[schema(required = true, example = "TEAM-7")]
-    pub external_id: Option<String>,
-    /// What people call it.
-    #[schema(example = "Harbour Tea")]
-    pub name: String,
-    /// `active`, or `disabled`: it takes no payments; refunds, cancels and reads go on.
-    #[schema(
-        example = "active",
-        extensions(("x-extensible-enum" = json!(["active", "disabled"])))
-    )]
-    pub status: &'static str,
-    /// The Alipay account that is paid.
-    #[schema(example = "2088000000000001")]
-    pub partner: String,
-    /// The merchant's id at Alipay.
-    #[schema(example = "SM007")]
-    pub secondary_merchant_id: String,
-    /// The merchant's legal name.
-    #[schema(example = "Harbour Tea Ltd")]
-    pub secondary_merchant_name: String,
-    /// The merchant category code.
-    #[schema(example = "5812")]
-    pub secondary_merchant_industry: String,
-    /// The store of payments that name none.
-    #[schema(example = "ST01")]
-    pub default_store_id: String,
-    /// Which tills may take payments.
-    pub terminals: TerminalsView,
-    /// The merchant's own limits; where they are `null`, those of its Alipay account hold.
-    pub limits: LimitsView,
-    /// Which wallets it wants to be paid with; `null`: any. A payment from another one is not undone:
-    /// it says `wallet_allowed: false`, and it is logged and counted.
-    #[schema(required = true, example = json!(["ALIPAYHK"]))]
-    pub allowed_wallets: Option<Vec<String>>,
-    /// Whether the configuration makes it.
-    #[schema(example = false)]
-    pub configured: bool,
-    /// Since when it takes no payments.
-    #[schema(required = true, format = DateTime, example = json!(null))]
-    pub disabled_at: Option<String>,
-    /// When it was made.
-    #[schema(format = DateTime, example = "2026-11-22T04:00:00.000Z")]
-    pub created_at: String,
-    /// When it was last changed.
-    #[schema(format = DateTime, example = "2026-11-22T04:00:00.000Z")]
-    pub updated_at: String,
-}
-
-impl From<&Merchant> for MerchantView {
-    fn from(merchant: &Merchant) -> Self {
-        let profile = &merchant.profile;
-        let texts = |allowed: &Vec<TerminalPattern>| {
-            let texts = allowed.iter().map(|pattern| pattern.as_str().to_owned());
-            texts.collect()
-        };
-        Self {
-            id: merchant.id.to_string(),
-            object: "merchant",
-            version: merchant.version,
-            external_id: merchant.external_id.clone(),
-            name: profile.name.clone(),
-            status: status(merchant.disabled_at),
-            partner: merchant.partner.clone(),
-            secondary_merchant_id: profile.secondary_merchant_id.clone(),
-            secondary_merchant_name: profile.secondary_merchant_name.clone(),
-            secondary_merchant_industry: profile.secondary_merchant_industry.clone(),
-            default_store_id: profile.default_store_id.clone(),
-            terminals: TerminalsView {
-                required: profile.terminals.required,
-                allowed: profile.terminals.allowed.as_ref().map(texts),
-            },
-            limits: LimitsView {
-                max_payment_minor: profile.limits.max_payment_minor,
-                max_refund_minor: profile.limits.max_refund_minor,
-                max_refunded_per_day_minor: profile.limits.max_refunded_per_day_minor,
-            },
-            allowed_wallets: profile.allowed_wallets.clone(),
-            configured: merchant.is_configured,
-            disabled_at: merchant.disabled_at.map(timestamp),
-            created_at: timestamp(merchant.created_at),
-            updated_at: timestamp(merchant.updated_at),
-        }
-    }
-}
-
-/// Whether something takes payments.
-pub(super) fn status(disabled_at: Option<DateTime<Utc>>) -> &'static str {
-    if disabled_at.is_some() {
-        "disabled"
-    } else {
-        "active"
-    }
-}
 
 /// A page of merchants.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -344,102 +214,6 @@ pub async fn update(
     Ok(represent(&merchant))
 }
 
-refusals! {
-    DisableRefusals:
-        [
-            Problem::merchant_not_found(),
-            Problem::operator_required(),
-            refusals::missing_member("/reason"),
-        ],
-}
-
-/// Disable a merchant
-///
-/// It takes no payments from now on; whatever returns money, and all reads, go on. Works at once on the
-/// replica that answers and within ten seconds on the others. For the operator.
-#[utoipa::path(
-    post,
-    path = "/v1/admin/merchants/{id}/disable",
-    tag = "administration",
-    operation_id = "disable_merchant",
-    security(("api_key" = ["admin"])),
-    params(("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d")),
-    request_body(content = DisableMerchantRequest, description = "Why.", content_type = "application/json"),
-    responses(DisableRefusals, (status = 200, description = "The merchant, disabled.", body = MerchantView,
-        headers(("ETag" = String, description = "Its version.")))),
-)]
-pub async fn disable(
-    State(app): State<App>,
-    overseer: AdminCaller<Administer>,
-    Id(id): Id<MerchantId>,
-    query: RawPairs,
-    JsonBody(body): JsonBody,
-) -> Result<Resource<MerchantView>, Problem> {
-    query.reader().finish()?;
-    overseer.operator_only()?;
-    let by = read_request(&body, |request: DisableMerchantRequest, _| {
-        because(overseer.by(), request.reason, request.ticket)
-    })?;
-    switch(&app, id, MerchantAct::Disabled, &by).await
-}
-
-refusals! {
-    EnableRefusals:
-        [
-            Problem::merchant_not_found(),
-            Problem::operator_required(),
-            refusals::missing_member("/reason"),
-        ],
-}
-
-/// Enable a merchant
-///
-/// It takes payments again. For the operator.
-#[utoipa::path(
-    post,
-    path = "/v1/admin/merchants/{id}/enable",
-    tag = "administration",
-    operation_id = "enable_merchant",
-    security(("api_key" = ["admin"])),
-    params(("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d")),
-    request_body(content = EnableMerchantRequest, description = "Why.", content_type = "application/json"),
-    responses(EnableRefusals, (status = 200, description = "The merchant, active.", body = MerchantView,
-        headers(("ETag" = String, description = "Its version.")))),
-)]
-pub async fn enable(
-    State(app): State<App>,
-    overseer: AdminCaller<Administer>,
-    Id(id): Id<MerchantId>,
-    query: RawPairs,
-    JsonBody(body): JsonBody,
-) -> Result<Resource<MerchantView>, Problem> {
-    query.reader().finish()?;
-    overseer.operator_only()?;
-    let by = read_request(&body, |request: EnableMerchantRequest, _| {
-        because(overseer.by(), request.reason, request.ticket)
-    })?;
-    switch(&app, id, MerchantAct::Enabled, &by).await
-}
-
-async fn switch(
-    app: &App,
-    id: MerchantId,
-    act: MerchantAct,
-    by: &AuditActor,
-) -> Result<Resource<MerchantView>, Problem> {
-    let merchant = app.switch_merchant(id, act, by).await?;
-    let merchant = merchant.ok_or_else(Problem::merchant_not_found)?;
-    Ok(represent(&merchant))
-}
-
-fn because(by: AuditActor, reason: Option<String>, ticket: Option<String>) -> Option<AuditActor> {
-    let by = by.because(reason?);
-    Some(match ticket {
-        Some(ticket) => by.documented_in(ticket),
-        None => by,
-    })
-}
-
 /// What a change came to, or why there is none.
 pub(super) fn done<T>(changed: Changed<T>, missing: fn() -> Problem) -> Result<T, Problem> {
     let mut faults = Faults::default();
@@ -460,8 +234,4 @@ pub(super) fn done<T>(changed: Changed<T>, missing: fn() -> Problem) -> Result<T
     }
     faults.into_result()?;
     Err(Problem::validation(Vec::new()))
-}
-
-fn represent(merchant: &Merchant) -> Resource<MerchantView> {
-    Resource::new(merchant.version, MerchantView::from(merchant))
 }

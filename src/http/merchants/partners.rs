@@ -138,21 +138,6 @@ pub struct AccountLimitsView {
     pub largest_refund_minor: Option<i64>,
 }
 
-/// Limits in minor units; `null` does not limit.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-#[schema(as = Limits)]
-pub struct LimitsView {
-    /// Most of one payment.
-    #[schema(required = true, example = 500_000)]
-    pub max_payment_minor: Option<i64>,
-    /// Most of one refund.
-    #[schema(required = true, example = 500_000)]
-    pub max_refund_minor: Option<i64>,
-    /// Most that refunds of one day in Hong Kong may come to.
-    #[schema(required = true, example = 5_000_000)]
-    pub max_refunded_per_day_minor: Option<i64>,
-}
-
 refusals! {
     ListRefusals:
         [Problem::operator_required()],

@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 
 use super::{
     body::{CreateStoreRequest, UpdateStoreRequest},
-    merchant::{done, status},
+    merchant::done,
+    view::status,
 };
 use crate::{
     app::{App, merchants::Made},
