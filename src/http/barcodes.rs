@@ -20,7 +20,7 @@ use crate::{
 
 request! {
     /// A scanned code.
-    InspectBarcodeRequest {
+    struct InspectBarcodeRequest {
         /// The code as it was scanned. Never stored, never logged.
         required barcode: Zeroizing<String> = SCANNED, example "281234567890123456";
     }

@@ -43,7 +43,7 @@ const DEFAULT_OVERLAP_SECONDS: i64 = 24 * 60 * 60;
 
 request! {
     /// An API key to be made.
-    CreateApiKeyRequest {
+    struct CreateApiKeyRequest {
         /// Whose it is. A merchant's own where a merchant makes it; the operator says it, or `operator`.
         optional merchant_id: MerchantId = MERCHANT_ID, example "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c";
         /// Whether it is the operator's, who sees all merchants.
@@ -61,7 +61,7 @@ request! {
 
 request! {
     /// How a key is replaced. `{}` is a whole request.
-    RotateApiKeyRequest {
+    struct RotateApiKeyRequest {
         /// For how many seconds the old key is still accepted; a day where it is left out.
         optional overlap_seconds: i64 = Integer { min: 0, max: MAX_OVERLAP_SECONDS }, example 86400;
         /// From when on the new key is refused (RFC 3339); never where it is left out.

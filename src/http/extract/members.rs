@@ -20,7 +20,7 @@ const MAX_NAME: usize = 64;
 
 request! {
     /// An amount to charge or to refund.
-    AmountRequest {
+    struct AmountRequest {
         /// Integer minor units: 12850 is HKD 128.50. `12850.0` is refused.
         required value: i64 = Integer {
             min: Money::MIN_PAYMENT_MINOR,

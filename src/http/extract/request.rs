@@ -133,7 +133,7 @@ fn text(docs: &[&str]) -> String {
 /// ```ignore
 /// request! {
 ///     /// What to charge.
-///     CreatePaymentRequest {
+///     struct CreatePaymentRequest {
 ///         /// The till.
 ///         optional terminal_id: String = ASCII_NAME, example "T1";
 ///     }
@@ -143,7 +143,7 @@ macro_rules! request {
     (
         $(#[doc = $doc:literal])+
         $(#[expect($($lint:tt)+)])?
-        $name:ident {
+        struct $name:ident {
             $(
                 $(#[doc = $member_doc:literal])+
                 $presence:ident $member:ident: $type:ty = $rule:expr $(, example $example:expr)?;

@@ -39,7 +39,7 @@ pub struct FollowUpList {
 
 request! {
     /// Until when to leave a follow-up alone.
-    SnoozeFollowUpRequest {
+    struct SnoozeFollowUpRequest {
         /// Not before this instant (RFC 3339).
         required until: DateTime<Utc> = Instant, example "2026-11-22T05:00:00Z";
     }
@@ -47,7 +47,7 @@ request! {
 
 request! {
     /// Why a follow-up is taken off the schedule.
-    AbandonFollowUpRequest {
+    struct AbandonFollowUpRequest {
         /// Why. Kept with the row.
         required reason: String = Note { max: MAX_REASON }, example "handled by Alipay support";
     }

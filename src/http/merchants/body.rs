@@ -27,7 +27,7 @@ const MAX_DAY: i64 = 9_007_199_254_740_991;
 
 request! {
     /// A merchant to be made, with its default store.
-    CreateMerchantRequest {
+    struct CreateMerchantRequest {
         /// Your own name for it, unique for ever: a repeat of the request finds the merchant again by it.
         required external_id: MerchantReference = MERCHANT_REFERENCE, example "TEAM-7";
         /// What people call it.
@@ -53,7 +53,7 @@ request! {
 
 request! {
     /// The store of payments that name none.
-    DefaultStoreRequest {
+    struct DefaultStoreRequest {
         /// Unique within the merchant.
         required store_id: String = ASCII_NAME, example "ST01";
         /// The shop's name, also at Alipay.
@@ -65,7 +65,7 @@ request! {
     /// Changes of a merchant (JSON merge patch, RFC 7396): what is left out stays, `null` takes a limit or
     /// a list away. Of the merchant that the configuration makes, its name, its data at Alipay and its
     /// default store come from there and are refused here.
-    UpdateMerchantRequest {
+    struct UpdateMerchantRequest {
         /// What people call it.
         change name: String = MERCHANT_NAME, example "Harbour Tea";
         /// The merchant's id at Alipay.
@@ -87,7 +87,7 @@ request! {
 
 request! {
     /// Which tills may take payments.
-    UpdateTerminalsRequest {
+    struct UpdateTerminalsRequest {
         /// Whether a payment must name its till.
         change required: bool = Boolean, example false;
         /// The names, or with `*` at the end their beginnings; `null`: any.
@@ -98,7 +98,7 @@ request! {
 request! {
     /// Limits in minor units; `null` does not limit.
     #[expect(clippy::struct_field_names, reason = "they are the names in JSON")]
-    UpdateLimitsRequest {
+    struct UpdateLimitsRequest {
         /// Most of one payment.
         nullable max_payment_minor: i64 = Integer { min: 1, max: Money::MAX_PAYMENT_MINOR },
             example 500_000;
@@ -113,7 +113,7 @@ request! {
 
 request! {
     /// Why a merchant is disabled.
-    DisableMerchantRequest {
+    struct DisableMerchantRequest {
         /// Why. Kept in the audit log.
         required reason: String = Note { max: MAX_REASON }, example "contract ended";
         /// Where the case is documented.
@@ -123,7 +123,7 @@ request! {
 
 request! {
     /// Why a merchant is enabled.
-    EnableMerchantRequest {
+    struct EnableMerchantRequest {
         /// Why. Kept in the audit log.
         required reason: String = Note { max: MAX_REASON }, example "contract renewed";
         /// Where the case is documented.
@@ -133,7 +133,7 @@ request! {
 
 request! {
     /// A store to be made.
-    CreateStoreRequest {
+    struct CreateStoreRequest {
         /// Unique within the merchant: printable ASCII without `"`.
         required store_id: String = ASCII_NAME, example "ST02";
         /// The shop's name, also at Alipay.
@@ -147,7 +147,7 @@ request! {
 
 request! {
     /// Changes of a store (JSON merge patch, RFC 7396): what is left out stays.
-    UpdateStoreRequest {
+    struct UpdateStoreRequest {
         /// The shop's name, also at Alipay.
         change name: String = STORE_NAME, example "Harbour Tea Mong Kok";
         /// The merchant category code; `null`: the merchant's.

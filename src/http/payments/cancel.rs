@@ -35,7 +35,7 @@ use crate::{
 
 request! {
     /// What a till knows of a payment whose answer it never got: exactly one of the two.
-    CancelByReferenceRequest {
+    struct CancelByReferenceRequest {
         /// The caller's own number.
         optional merchant_reference: MerchantReference = MERCHANT_REFERENCE, example "ORDER-1001-1";
         /// The `Idempotency-Key` that was sent.

@@ -29,7 +29,7 @@ use crate::{
 
 request! {
     /// What to charge.
-    CreatePaymentRequest {
+    struct CreatePaymentRequest {
         /// What to charge.
         required amount: AmountRequest = object::<AmountRequest>();
         /// The scanned code: 16–24 digits that begin with 25–30. White space that scanners add is

@@ -24,7 +24,7 @@ use crate::{
 
 request! {
     /// An operator's decision about a payment.
-    ResolvePaymentRequest {
+    struct ResolvePaymentRequest {
         /// `succeeded`, `failed` or `canceled`.
         required status: Decided = STATUS, example "succeeded";
         /// Whether money had been taken and went back: with `canceled`, and only with it.

@@ -40,7 +40,7 @@ pub struct DifferenceList {
 
 request! {
     /// Why a difference is no reason for alarm.
-    AcknowledgeDifferenceRequest {
+    struct AcknowledgeDifferenceRequest {
         /// Why. Kept for ever.
         required reason: String = Note { max: MAX_REASON },
             example "refunded in the portal by the shop manager";

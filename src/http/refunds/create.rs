@@ -33,7 +33,7 @@ use crate::{
 
 request! {
     /// What to give back. An empty object gives back all that is left, at once.
-    CreateRefundRequest {
+    struct CreateRefundRequest {
         /// How much; all that is left where it is left out.
         optional amount: AmountRequest = object::<AmountRequest>();
         /// `sync`: done in the call; fails where the merchant's balance at Alipay is too low. `async`:

@@ -24,7 +24,7 @@ use crate::{
 
 request! {
     /// An operator's decision about a refund.
-    ResolveRefundRequest {
+    struct ResolveRefundRequest {
         /// `succeeded` or `failed`; `failed` makes the amount refundable again.
         required status: RefundResolution = STATUS, example "succeeded";
         /// On what evidence. Kept for ever.

@@ -27,7 +27,7 @@ use crate::{
 request! {
     /// A shop to be registered. Texts must not contain `"` or control characters, and the lengths are bytes
     /// in UTF-8, where most Chinese characters have 3.
-    RegisterStoreRequest {
+    struct RegisterStoreRequest {
         /// The merchant's legal name; of an individual, the owner's full name. Buyers see it.
         required secondary_merchant_name: String = Text { max: longest::MERCHANT_NAME }, example "Demo Cafe Ltd";
         /// `ENTERPRISE` (then name the shareholder) or `INDIVIDUAL` (then name the representative).
@@ -76,7 +76,7 @@ request! {
 
 request! {
     /// Who drives a taxi.
-    DriverRequest {
+    struct DriverRequest {
         /// The driver's number.
         required operation_id: String = Text { max: longest::PERSON }, example "D-1001";
         /// How to reach the driver.

@@ -129,8 +129,10 @@ fn fields(item: &Item<'_>) -> Vec<(String, String)> {
             '>' | ')' | ']' => depth = depth.saturating_sub(1),
             _ => {}
         }
-        if matches!(c, '{' | '}') || (c == ',' && depth == 0) {
+        if matches!(c, '{' | '}') || (matches!(c, ',' | ';') && depth == 0) {
             if let Some((name, kind)) = field.split_once(": ") {
+                // A member of a request goes on with its rule.
+                let kind = kind.split(" = ").next().unwrap_or_default();
                 let name = name.rsplit(|c| !super::is_word(c)).next();
                 found.push((name.unwrap_or_default().to_owned(), squeezed(kind)));
             }
@@ -240,6 +242,7 @@ fn secrets_that_can_be_read_are_found() {
         "struct Login { name: String, password: Option<String> }",
         "struct Request<'a> { sign: &'a str, }",
         "enum Key { Shared { md5_key: Vec<u8> }, None }",
+        "request! { struct Scan { required barcode: String = Text { max: 24 }, example \"28\"; } }",
         "pub struct Barcode(String);",
         "struct SecretKey([u8; 32]);",
         "#[derive(Clone, Debug)]\npub struct SecretKey(Zeroizing<Vec<u8>>);",
