@@ -38,6 +38,33 @@ use crate::failpoint::{Failpoints, failpoint};
 /// The schema's history, forward only.
 static MIGRATOR: Migrator = sqlx::migrate!();
 
+/// Whether a migration of this version and content was applied. Its table is made by the migrator, so it is
+/// not known when the macros check.
+const IS_APPLIED: &str = "select exists (
+    select from _sqlx_migrations where success and version = $1 and checksum = $2)";
+
+/// Why the schema is not at the version of this program.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// The schema is of the time before the first release, whose migrations were numbered otherwise.
+    /// Nothing was changed.
+    #[error(
+        "it was made by a development version from before the first release and cannot be migrated: \
+         drop it, create it empty and run migrate again"
+    )]
+    PredatesTheBaseline,
+    /// A migration was not applied.
+    #[error(transparent)]
+    Failed(#[from] sqlx::migrate::MigrateError),
+    /// The server could not be asked.
+    #[error(transparent)]
+    Unreached(#[from] Error),
+}
+
+fn is_unknown_table(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("42P01"))
+}
+
 /// For how long the failure of a write, with none that passed since, makes a replica say that it
 /// cannot write.
 pub const WRITES_FAIL_FOR: Duration = Duration::from_secs(5);
@@ -120,10 +147,36 @@ impl Db {
     }
 
     /// Brings the schema to the version this program was built with.
-    pub async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
+    pub async fn migrate(&self) -> Result<(), MigrateError> {
+        if self.predates_the_baseline().await? {
+            return Err(MigrateError::PredatesTheBaseline);
+        }
+        Ok(self.apply_migrations().await?)
+    }
+
+    async fn apply_migrations(&self) -> Result<(), sqlx::migrate::MigrateError> {
         let mut connection = self.connection_for_the_schema().await?;
         MIGRATOR.run(&mut connection).await?;
         Ok(connection.close().await?)
+    }
+
+    /// Whether something was applied as the first migration that is not our first one.
+    async fn predates_the_baseline(&self) -> Result<bool, Error> {
+        let Some(first) = MIGRATOR.iter().min_by_key(|migration| migration.version) else {
+            return Ok(false);
+        };
+        let other = "select exists (
+            select from _sqlx_migrations where version = $1 and checksum <> $2)";
+        let found = sqlx::query_scalar::<_, bool>(other)
+            .bind(first.version)
+            .bind(first.checksum.to_vec())
+            .one(&self.reads)
+            .await;
+        match found {
+            // No such table: an empty database.
+            Err(Error::Driver(error)) if is_unknown_table(&error) => Ok(false),
+            found => found,
+        }
     }
 
     /// The time that counts: the database's.
@@ -160,27 +213,21 @@ impl Db {
         }
     }
 
-    /// Whether the schema is at least at the version this program was built with.
+    /// Whether the schema is at least at the version this program was built with: they are applied in order,
+    /// so where the newest is, all are. A newer program may have added to them (`docs/invariants.md` R22).
     pub async fn is_migrated(&self) -> Result<bool, Error> {
-        let newest = MIGRATOR
-            .iter()
-            .map(|migration| migration.version)
-            .max()
-            .unwrap_or(0);
-        // The table is made by the migrator, so it is not known when the macros check.
-        let newest_applied = "select max(version) from _sqlx_migrations where success";
-        let applied = sqlx::query_scalar::<_, Option<i64>>(newest_applied)
+        let Some(newest) = MIGRATOR.iter().max_by_key(|migration| migration.version) else {
+            return Ok(true);
+        };
+        let applied = sqlx::query_scalar::<_, bool>(IS_APPLIED)
+            .bind(newest.version)
+            .bind(newest.checksum.to_vec())
             .one(&self.reads)
             .await;
         match applied {
-            Ok(version) => Ok(version.is_some_and(|version| version >= newest)),
             // No such table: nothing was ever migrated.
-            Err(Error::Driver(sqlx::Error::Database(error)))
-                if error.code().as_deref() == Some("42P01") =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(error),
+            Err(Error::Driver(error)) if is_unknown_table(&error) => Ok(false),
+            applied => applied,
         }
     }
 

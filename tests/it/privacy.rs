@@ -1,18 +1,10 @@
 //! Buyers are masked before they are written, and the database holds no other (`docs/invariants.md`
 //! Q14).
 
-use std::path::Path;
-
 use alipayhk_gateway::domain::payments::buyer::{BuyerLoginId, BuyerUserId};
-use sqlx::{
-    PgPool,
-    migrate::{Migrate as _, Migrator},
-};
+use sqlx::PgPool;
 
 use crate::support::World;
-
-/// The migration that masks.
-const MASKING: i64 = 8;
 
 type Buyer = (Option<String>, Option<String>);
 
@@ -70,10 +62,6 @@ async fn open_shop(pool: &PgPool) {
     done.expect("a merchant and a store");
 }
 
-fn buyer(user: &str, login: &str) -> Buyer {
-    (Some(user.to_owned()), Some(login.to_owned()))
-}
-
 #[sqlx::test]
 async fn q14_the_database_takes_every_mask_and_no_plain_buyer(pool: PgPool) {
     open_shop(&pool).await;
@@ -116,69 +104,4 @@ async fn q14_the_database_takes_every_mask_and_no_plain_buyer(pool: PgPool) {
             "{plain:?}: {refused}"
         );
     }
-}
-
-#[sqlx::test(migrations = false)]
-async fn q14_payments_from_before_are_masked_by_the_migration(pool: PgPool) {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
-    let migrator = Migrator::new(directory).await.expect("the migrations");
-    let mut connection = pool.acquire().await.expect("a connection");
-    // New databases may begin with all of them.
-    sqlx::raw_sql("drop schema public cascade; create schema public")
-        .execute(&mut *connection)
-        .await
-        .expect("emptied");
-    let table = &migrator.table_name;
-    connection
-        .ensure_migrations_table(table)
-        .await
-        .expect("made");
-    for migration in migrator.iter().filter(|m| m.version < MASKING) {
-        let applied = connection.apply(table, migration).await;
-        applied.expect("it applies");
-    }
-    drop(connection);
-    open_shop(&pool).await;
-    let before_and_after = [
-        (
-            buyer("2088029910344991", "852-****4991"),
-            buyer("2088********4991", "852-****4991"),
-        ),
-        (
-            buyer("2088********4991", "jon***@example.com"),
-            buyer("2088********4991", "j***@example.com"),
-        ),
-        (
-            buyer("nobody", "852-98765432"),
-            buyer("***", "852-****5432"),
-        ),
-        (buyer("", "陳大文"), buyer("***", "***")),
-        (
-            buyer("2160999988887777", "jonathan@example.com"),
-            buyer("2160********7777", "j***@example.com"),
-        ),
-        ((None, None), (None, None)),
-    ];
-    for (number, (before, _)) in before_and_after.iter().enumerate() {
-        // Final states too, which no update may leave.
-        let status = ["succeeded", "canceled"][number % 2];
-        let number = i32::try_from(number).expect("few");
-        let stored = store(&pool, number, status, before).await;
-        stored.expect("the old schema takes it");
-    }
-    migrator.run(&pool).await.expect("the rest applies");
-    let rows: Vec<(Option<String>, Option<String>, i64)> = sqlx::query_as(
-        "select buyer_user_id, buyer_login_id, version from payment order by merchant_reference",
-    )
-    .fetch_all(&pool)
-    .await
-    .expect("payments");
-    for ((user, login, version), (before, after)) in rows.iter().zip(&before_and_after) {
-        assert_eq!((user, login), (&after.0, &after.1), "{before:?}");
-        assert_eq!(*version, 1);
-    }
-    let guarded = sqlx::raw_sql("update payment set amount_minor = 1")
-        .execute(&pool)
-        .await;
-    assert!(guarded.is_err(), "the guard is back");
 }

@@ -59,6 +59,7 @@ fn each_citation_that_leads_nowhere_is_found() {
         ("tests/a.rs", "async fn hk_77_is_paid() {}"),
         ("tests/it/support/oracle.rs", "check(\"S77\", true)"),
         ("migrations/1.sql", "-- R77: a guard"),
+        ("migrations/1.sql", "-- As in `docs/gone.md` 2."),
         ("README.md", "See `docs/gone.md`."),
     ] {
         assert_eq!(lost(path, text).len(), 1, "{path}: {text}");
@@ -133,12 +134,10 @@ impl Cited {
                 if is_id(word) && !self.ids.contains(word) {
                     note(&format!("nothing has the id {word}"));
                 }
-                // A migration that was run keeps its text.
-                let is_named = is_page(word) && !file.path.starts_with("migrations/");
                 // From the root, or from the page that names it.
                 let from = [Some(Path::new("")), Path::new(&file.path).parent()];
                 let is_there = |from: &Path| Path::new(ROOT).join(from).join(word).exists();
-                if is_named && !from.into_iter().flatten().any(is_there) {
+                if is_page(word) && !from.into_iter().flatten().any(is_there) {
                     note(&format!("there is no {word}"));
                 }
             }

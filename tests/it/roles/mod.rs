@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use crate::support::{
     World,
-    roles::{SERVICE_ROLE, as_service},
+    roles::{SERVICE_ROLE, as_owner, as_service},
 };
 use statements::Writes;
 
@@ -388,6 +388,38 @@ async fn q16_migrate_with_one_role_works_and_says_once_what_that_means(pool: PgP
         1,
         "{output:?}"
     );
+    owner.drop(&pool).await;
+}
+
+#[sqlx::test]
+async fn migrate_refuses_a_database_from_before_the_baseline_in_one_line(pool: PgPool) {
+    let service = service_url(&pool, &pool).await;
+    run(
+        &pool,
+        "delete from _sqlx_migrations;
+        insert into _sqlx_migrations (version, description, success, checksum, execution_time) values
+            (1, 'payments', true, 'old', 0), (50, 'cancels that may act', true, 'old', 0);
+        grant select on _sqlx_migrations to public",
+    )
+    .await;
+    let owner = Owner::of(&pool, service).await;
+    let output = owner
+        .migrate(&[
+            ("MIGRATE_DATABASE_URL", &owner.url),
+            ("DATABASE_URL", &owner.service_url),
+        ])
+        .await;
+    assert!(!output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stderr);
+    let said: Vec<&str> = text.lines().filter(|l| l.contains("database")).collect();
+    assert!(
+        said.len() == 1 && said[0].contains("drop it, create it empty and run migrate again"),
+        "{text}"
+    );
+    // The service does not take it for a newer schema either.
+    let db = as_owner(&pool);
+    assert!(!db.is_migrated().await.expect("the server answers"));
+    db.close().await;
     owner.drop(&pool).await;
 }
 

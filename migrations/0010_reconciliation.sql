@@ -1,4 +1,5 @@
--- Alipay's daily files, what they say row by row, and how that compares with our books.
+-- Alipay's daily files (docs/protocol.md 9), what they say row by row, and how that compares with what we
+-- recorded (R23).
 --
 -- Files belong to an Alipay account, so `partner` leads their keys; whose a row is, is found by its ids.
 -- A file's rows are inserted in batches, each a statement of its own. What they are follows from the
@@ -21,6 +22,9 @@ create table statement_file (
     fault_count bigint,
     duplicate_count bigint,
     warnings text[] not null default '{}',
+    -- It lacks rows, by its count or its cut end: whatever whole version comes takes its place, and it
+    -- takes no whole one's.
+    is_provisional boolean not null default false,
     created_at timestamptz not null default db_now(),
     imported_at timestamptz,
     -- A later version of the same file took its place.
@@ -93,7 +97,7 @@ create table statement_fault (
 );
 
 -- ------------------------------------------------------------------------------------------------
--- A comparison of one or more files with our books. The same files again are the same reconciliation.
+-- A comparison of one or more files with what we recorded. The same files again are the same reconciliation.
 
 create table reconciliation (
     partner text not null,
@@ -110,10 +114,13 @@ create table reconciliation (
     -- When the last step of it was done, while it is under way.
     touched_at timestamptz not null default db_now(),
     completed_at timestamptz,
+    -- Why the files could not be read, and from which line on. The same files again try again.
+    failure text,
     constraint reconciliation_pkey primary key (partner, reconciliation_id),
     constraint reconciliation_fingerprint_key unique (partner, fingerprint),
     constraint reconciliation_source_check check (source in ('upload', 'command_line', 'sftp')),
-    constraint reconciliation_fee_check check (fee_basis_points between 0 and 10000)
+    constraint reconciliation_fee_check check (fee_basis_points between 0 and 10000),
+    constraint reconciliation_failure_check check (failure is null or completed_at is null)
 );
 
 -- Looked up before it is known whose account it is of.
@@ -163,12 +170,16 @@ create table reconciliation_difference (
         foreign key (partner, reconciliation_id)
         references reconciliation (partner, reconciliation_id),
     constraint reconciliation_difference_class_check check (class in (
-        'amount_differs', 'currency_differs', 'fee_differs', 'net_differs', 'status_differs',
-        'day_differs', 'missing_in_file', 'unknown_to_us', 'portal_refund', 'duplicate',
-        'settled_twice', 'not_settled', 'corrected')),
+        'identity_differs', 'amount_differs', 'currency_differs', 'fee_differs', 'net_differs',
+        'status_differs', 'day_differs', 'missing_in_file', 'unknown_to_us', 'portal_refund',
+        'duplicate', 'settled_twice', 'not_settled', 'corrected')),
     constraint reconciliation_difference_acknowledged_check check (
         num_nulls(acknowledged_at, acknowledged_by, acknowledged_reason) in (0, 3))
 );
+
+-- What files say against a payment is shown on its timeline.
+create index reconciliation_difference_payment_idx
+    on reconciliation_difference (merchant_id, payment_id);
 
 create table reconciliation_total (
     partner text not null,
@@ -186,7 +197,7 @@ create table reconciliation_total (
     amount_minor bigint not null,
     fee_minor bigint not null,
     net_minor bigint not null,
-    -- By our books: what the file should have said.
+    -- By what we recorded: what the file should have said.
     expected_net_minor bigint not null,
     constraint reconciliation_total_pkey primary key (partner, reconciliation_id, total_id),
     constraint reconciliation_total_reconciliation_fkey foreign key (partner, reconciliation_id)
@@ -196,57 +207,69 @@ create table reconciliation_total (
 create index reconciliation_total_merchant_idx
     on reconciliation_total (merchant_id, reconciliation_id);
 
--- ------------------------------------------------------------------------------------------------
--- What a file proves goes into the books; the transition names the file and the line.
-
-alter table payment_transition
-    add column statement_file_id uuid,
-    add column statement_line bigint,
-    drop constraint payment_transition_actor_check,
-    add constraint payment_transition_actor_check check (
-        num_nonnulls(api_key_id, follow_up_id, notification_id, statement_file_id) = 1
-        and (statement_file_id is null) = (statement_line is null));
-
-create index payment_transition_file_idx on payment_transition (statement_file_id)
-    where statement_file_id is not null;
-
-alter table refund_transition
-    add column statement_file_id uuid,
-    add column statement_line bigint,
-    drop constraint refund_transition_actor_check,
-    add constraint refund_transition_actor_check check (
-        num_nonnulls(api_key_id, follow_up_id, notification_id, statement_file_id) = 1
-        and (statement_file_id is null) = (statement_line is null));
-
-create index refund_transition_file_idx on refund_transition (statement_file_id)
-    where statement_file_id is not null;
-
--- A refund that was made in Alipay's merchant portal is known from a file only.
-alter table refund
-    add column origin text not null default 'gateway',
-    add constraint refund_origin_check check (
-        case origin when 'gateway' then true when 'portal' then submits = 0 else false end);
-
--- Our movements of a day, by the best time that is known of each.
-create index payment_day_idx on payment (partner, coalesce(paid_at, created_at)) where charged;
-create index payment_returned_day_idx on payment (partner, finalized_at) where money_returned;
-create index refund_day_idx on refund (partner, succeeded_at)
-    where succeeded_at is not null;
--- A row without our id has Alipay's.
-create index payment_partner_alipay_trans_id_idx on payment (partner, alipay_trans_id)
-    where alipay_trans_id is not null;
-
--- An amount for people, such as 128.50 HKD.
-create function money_text(minor bigint, currency text) returns text
-    language sql immutable parallel safe
+-- Whether a row of a file names another secondary merchant than the one whose order it is. A merchant may
+-- have had other ids before: they are in the audit log and in its registrations; those that `migrate`
+-- changed are in neither, so of the configured merchant only what is another merchant's is another's.
+create function is_of_another_merchant(owner uuid, told text) returns boolean
+    language sql stable
     as $$
-    select case
-        when currency in ('JPY', 'KRW', 'VND') then minor::text
-        else (minor / 100)::text || '.' || lpad((minor % 100)::text, 2, '0')
-    end || ' ' || currency
+    select exists (
+        select from merchant
+        where merchant.merchant_id = owner and merchant.secondary_merchant_id <> told
+            and not exists (
+                select from audit_log
+                where audit_log.merchant_id = owner and subject_kind = 'merchant'
+                    and before ->> 'secondary_merchant_id' = told)
+            and not exists (
+                select from store_registration
+                where store_registration.merchant_id = owner
+                    and store_registration.secondary_merchant_id = told)
+            and (not merchant.is_default or merchant.version = 1
+                or exists (
+                    select from merchant as other
+                    where other.merchant_id <> owner and other.partner = merchant.partner
+                        and other.secondary_merchant_id = told)))
 $$;
 
--- The GMT+8 day of an instant.
-create function business_day(at timestamptz) returns date
-    language sql immutable parallel safe
-    as $$ select ((at at time zone 'UTC') + interval '8 hours')::date $$;
+-- ------------------------------------------------------------------------------------------------
+-- Daily files, fetched from Alipay's SFTP server by one replica at a time (docs/protocol.md 9.2).
+
+-- One row per account. A replica claims it by taking a lease and raising `fence`, as in `follow_up`; one that
+-- died is followed by another when the lease is over, which makes the same try again: what it brought is known.
+create table daily_fetch (
+    partner text not null,
+    -- Raised by every claim; the holder's proof.
+    fence bigint not null default 0,
+    leased_until timestamptz,
+    -- Who holds the lease, for a person who looks.
+    worker text,
+    -- The last regular try that was made, and what became of it.
+    tried_at timestamptz,
+    last_error text,
+    succeeded_at timestamptz,
+    constraint daily_fetch_pkey primary key (partner),
+    constraint daily_fetch_partner_check check (partner ~ '^[0-9]{16}$')
+);
+
+-- What the server said of a file when its content was imported: the same again is not fetched again.
+create table daily_fetch_file (
+    partner text not null,
+    name text not null,
+    path text not null,
+    size_bytes bigint not null,
+    -- Absent where the server does not tell: then the file is fetched again, and its content compared.
+    modified_at timestamptz,
+    fetched_at timestamptz not null default db_now(),
+    constraint daily_fetch_file_pkey primary key (partner, name)
+);
+
+-- Files that should have come and did not: each is alerted once, and counted until it comes.
+create table daily_fetch_missing (
+    partner text not null,
+    kind text not null,
+    -- The GMT+8 day of the sales.
+    day date not null,
+    noticed_at timestamptz not null default db_now(),
+    constraint daily_fetch_missing_pkey primary key (partner, kind, day),
+    constraint daily_fetch_missing_kind_check check (kind in ('transaction', 'settlement'))
+);

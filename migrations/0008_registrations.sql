@@ -1,7 +1,7 @@
--- The registration of shops with Alipay, and its review.
+-- The registration of stores with Alipay, and its review (docs/protocol.md 10).
 
 -- ------------------------------------------------------------------------------------------------
--- One row per shop: what was sent last, where its review stands, and what is in force.
+-- One row per store: what was sent last, where its review stands, and what is in force.
 
 create table store_registration (
     merchant_id uuid not null references merchant (merchant_id),
@@ -37,7 +37,7 @@ create table store_registration (
     last_submit_at timestamptz,
     checks_done integer not null default 0,
     last_check_at timestamptz,
-    -- What was approved last: what payments say of the shop.
+    -- What was approved last: what payments say of the store.
     in_force_merchant_name text,
     in_force_store_name text,
     in_force_industry text,
@@ -48,7 +48,7 @@ create table store_registration (
     constraint store_registration_pkey primary key (merchant_id, registration_id),
     constraint store_registration_store_key
         unique (merchant_id, secondary_merchant_id, store_id),
-    -- What Alipay takes for one shop is one merchant's.
+    -- What Alipay takes for one store is one merchant's.
     constraint store_registration_partner_key
         unique (partner, secondary_merchant_id, store_id),
     constraint store_registration_store_fkey foreign key (merchant_id, store_id)
@@ -177,12 +177,6 @@ create trigger store_registration_transition_no_truncate
     for each statement execute function refuse_change();
 
 -- ------------------------------------------------------------------------------------------------
--- The schedule is about them too, in a lane of their own.
-
-alter table follow_up
-    drop constraint follow_up_kind_check,
-    add constraint follow_up_kind_check check (kind in ('payment', 'refund', 'registration'));
-
 -- A registration as the audit log keeps it: nothing of people but the merchant's own name.
 create function store_registration_facts(registration store_registration) returns jsonb
     language sql stable
