@@ -27,7 +27,7 @@ create table refund (
 
     -- Where it stands.
     status text not null default 'pending',
-    pending_reason text,
+    status_reason text,
     -- Set exactly while status is 'failed'.
     failure_code text,
     failure_message text,
@@ -74,11 +74,11 @@ create table refund (
         case origin when 'gateway' then true when 'portal' then submits = 0 else false end),
     constraint refund_status_check check (
         case status
-            when 'pending' then pending_reason in ('submitting', 'awaiting_batch',
+            when 'pending' then status_reason in ('submitting', 'awaiting_batch',
                 'insufficient_funds', 'outcome_unknown', 'processing')
-            when 'succeeded' then pending_reason is null
-            when 'failed' then pending_reason is null
-            when 'unresolved' then pending_reason is null
+            when 'succeeded' then status_reason is null
+            when 'failed' then status_reason is null
+            when 'unresolved' then status_reason is null
             else false
         end),
     constraint refund_failure_check check (
@@ -151,10 +151,10 @@ create function refund_guard() returns trigger
     as $$
 begin
     if new.version = old.version then
-        if (new.status, new.pending_reason, new.failure_code, new.refusal_code, new.accepted_at,
+        if (new.status, new.status_reason, new.failure_code, new.refusal_code, new.accepted_at,
                 new.succeeded_at, new.finalized_at, new.updated_at)
             is distinct from
-            (old.status, old.pending_reason, old.failure_code, old.refusal_code, old.accepted_at,
+            (old.status, old.status_reason, old.failure_code, old.refusal_code, old.accepted_at,
                 old.succeeded_at, old.finalized_at, old.updated_at)
         then
             raise exception 'refund % changes without a new version', old.refund_id

@@ -35,7 +35,7 @@ struct Line {
 /// What the gateway's caller sees of a refund, one after the other.
 #[derive(Clone, Copy, Debug)]
 enum Shows {
-    /// `pending`, for this `pending_reason`.
+    /// `pending`, for this `status_reason`.
     Pending(&'static str),
     /// `succeeded`.
     Succeeded,

@@ -166,7 +166,7 @@ impl Db {
                 where merchant_id = $1 and kind = 'refund' and subject_id = $2
                 for update
             ), subject as materialized (
-                select status, pending_reason from refund
+                select status, status_reason from refund
                 where merchant_id = $1 and refund_id = $2 and version = $3
                     and (select count(*) from held) >= 0
                 for update
@@ -174,7 +174,7 @@ impl Db {
                 insert into contradiction (merchant_id, contradiction_id, payment_id, refund_id,
                     claim, reference, returned_minor, books_status, books_status_reason, attempt_id,
                     notification_id, statement_file_id, statement_line)
-                select $1, $4, $16, $2, $5, $6, $7, status, pending_reason,
+                select $1, $4, $16, $2, $5, $6, $7, status, status_reason,
                     case when $11::uuid is null and $12::uuid is null then $10::uuid end, $11, $12,
                     $13
                 from subject
@@ -184,14 +184,14 @@ impl Db {
                 update refund
                 set version = version + 1, updated_at = db_now(), contradicted_at = db_now()
                 where merchant_id = $1 and refund_id = $2 and exists (select from opened)
-                returning version, status, pending_reason
+                returning version, status, status_reason
             ), recorded as (
                 insert into refund_transition (merchant_id, refund_id, version, payment_id, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
                     follow_up_id, attempt_id, notification_id, gateway_at, statement_file_id,
                     statement_line)
-                select $1, $2, version, $16, 'refund_contradicted', status, pending_reason, status,
-                    pending_reason, $8, $9, $10, $11, $14, $12, $13
+                select $1, $2, version, $16, 'refund_contradicted', status, status_reason, status,
+                    status_reason, $8, $9, $10, $11, $14, $12, $13
                 from changed
             ), booked as (
                 update payment
@@ -369,14 +369,14 @@ impl Db {
                 set version = version + 1, updated_at = db_now(), contradicted_at = null,
                     failed_late = failed_late and $4 <> 'person'
                 where merchant_id = $1 and refund_id = $2 and exists (select from settled)
-                returning version, status, pending_reason
+                returning version, status, status_reason
             ), recorded as (
                 insert into refund_transition (merchant_id, refund_id, version, payment_id, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
                     follow_up_id, attempt_id, gateway_at, reason, ticket, statement_file_id,
                     statement_line)
                 select $1, $2, version, $11, 'refund_contradiction_settled', status,
-                    pending_reason, status, pending_reason, $5, $6, $7, $8, $9, $10, $12, $13
+                    status_reason, status, status_reason, $5, $6, $7, $8, $9, $10, $12, $13
                 from changed
             ), booked as (
                 update payment
@@ -400,8 +400,8 @@ impl Db {
                 select $1, 'refund.resolved', 'refund', public_id('ref_', $2),
                     audit_by_api_key($5)
                         || jsonb_build_object('reason', $9::text, 'ticket', $10::text),
-                    jsonb_build_object('status', status, 'pending_reason', pending_reason),
-                    jsonb_build_object('status', status, 'pending_reason', pending_reason)
+                    jsonb_build_object('status', status, 'status_reason', status_reason),
+                    jsonb_build_object('status', status, 'status_reason', status_reason)
                 from changed
                 where $9 is not null
             ), due as (

@@ -83,7 +83,7 @@ pub const TABLES: &[Table] = &[
         "decided_by_operator",
     ]),
     Table::change("refund", &[
-        "version", "updated_at", "status", "pending_reason", "failure_code", "failure_message", "refusal_code", "refusal_message",
+        "version", "updated_at", "status", "status_reason", "failure_code", "failure_message", "refusal_code", "refusal_message",
         "unknown_code", "unknown_code_submits",
         "accepted_at", "succeeded_at", "finalized_at", "not_found", "submits", "last_submit_at", "checks_done", "last_check_at",
         "contradicted_at", "decided_by_operator", "failed_late",

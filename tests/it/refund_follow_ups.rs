@@ -75,7 +75,7 @@ async fn hk_10_t2_an_asynchronous_refund_is_done_by_tonights_batch(pool: PgPool)
     let paid = world.pay("0001").await;
     let accepted = refund(&world, &paid, "async").await;
     assert_eq!(accepted.summary("status"), (202, "pending"), "{accepted:?}");
-    assert_eq!(accepted.body["pending_reason"], "awaiting_batch");
+    assert_eq!(accepted.body["status_reason"], "awaiting_batch");
     let id = accepted.id().to_owned();
     let pending = world.till.get_refund(&id).await;
     assert_eq!(pending["window"]["opens_at"], "2026-03-09T15:00:00.000Z");
@@ -163,7 +163,7 @@ async fn hk_11_a_refund_waits_for_funds_night_by_night(pool: PgPool) {
     world.run_due().await;
     let waiting = world.till.get_refund(accepted.id()).await;
     assert_eq!(waiting["status"], "pending", "{waiting}");
-    assert_eq!(waiting["pending_reason"], "insufficient_funds");
+    assert_eq!(waiting["status_reason"], "insufficient_funds");
     assert_eq!(waiting["window"]["opens_at"], "2026-12-31T15:00:00.000Z");
     let payment = world.till.payment(paid.id()).await;
     assert_eq!(
@@ -221,7 +221,7 @@ async fn s4_a_refund_that_alipay_never_tells_of_is_unresolved_and_still_accepts_
     let id = unheard.id().to_owned();
     world.settle_calls().await;
     let shown = world.till.get_refund(&id).await;
-    assert_eq!(shown["pending_reason"], "outcome_unknown", "{shown}");
+    assert_eq!(shown["status_reason"], "outcome_unknown", "{shown}");
     assert_eq!(shown["gives_up_at"], "2026-03-16T07:00:00.000Z");
     loop {
         world.run_due().await;
@@ -264,7 +264,7 @@ async fn hk_12_a_lost_answer_is_found_by_query_and_nothing_is_sent_again(pool: P
     let paid = world.pay("0001").await;
     let unheard = refund(&world, &paid, "sync").await;
     assert_eq!(unheard.summary("status"), (202, "pending"), "{unheard:?}");
-    assert_eq!(unheard.body["pending_reason"], "outcome_unknown");
+    assert_eq!(unheard.body["status_reason"], "outcome_unknown");
     let done = run_until_final(&mut world, unheard.id(), TimeDelta::seconds(11)).await;
     assert_eq!(done["status"], "succeeded", "{done}");
     assert_eq!(world.simulator.count("refund").await, 1);
@@ -397,7 +397,7 @@ async fn hk_12_a_repeated_request_is_asked_for_and_not_failed(pool: PgPool) {
         let paid = world.pay("0001").await;
         let open = refund(&world, &paid, "sync").await;
         assert_eq!(open.summary("status"), (202, "pending"), "{code}: {open:?}");
-        assert_eq!(open.body["pending_reason"], "outcome_unknown", "{code}");
+        assert_eq!(open.body["status_reason"], "outcome_unknown", "{code}");
         let done = run_until_final(&mut world, open.id(), TimeDelta::minutes(1)).await;
         assert_eq!(done["status"], "succeeded", "{code}: {done}");
     }

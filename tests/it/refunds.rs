@@ -71,7 +71,7 @@ async fn hk_9_pt_5_a_full_refund_answers_201_with_everything(pool: PgPool) {
     assert_eq!(refund["finalized_at"], refund["succeeded_at"]);
     assert!(text(refund, "partner_refund_id").starts_with('R'));
     for absent in [
-        "pending_reason",
+        "status_reason",
         "merchant_reference",
         "reason",
         "failure",
@@ -203,7 +203,7 @@ async fn s5_a_refund_whose_answer_is_lost_stays_pending_until_a_query_tells(pool
         .refund_under(&payment_id, "back-1", &part(), 0)
         .await;
     assert_eq!(
-        again.summary("pending_reason"),
+        again.summary("status_reason"),
         (202, "outcome_unknown"),
         "{again:?}"
     );
@@ -269,7 +269,7 @@ async fn hk_10_t2_an_accepted_refund_is_not_a_done_one_and_says_what_it_waits_fo
     assert_eq!(answer.summary("status"), (202, "pending"), "{answer:?}");
     assert_eq!(answer.header("retry-after"), "60");
     let refund = &answer.body;
-    assert_eq!(refund["pending_reason"], "awaiting_batch");
+    assert_eq!(refund["status_reason"], "awaiting_batch");
     assert_eq!(refund["mode"], "async");
     assert_eq!(refund["succeeded_at"], Value::Null);
     assert_eq!(
@@ -314,7 +314,7 @@ async fn a_caller_who_waits_is_told_as_soon_as_the_refund_changes(pool: PgPool) 
     world.simulator.set_notifications("off").await;
     let payment_id = paid(&world).await;
     let open = world.till.refund(&payment_id, &later(), 5).await;
-    assert_eq!(open.summary("pending_reason"), (202, "awaiting_batch"));
+    assert_eq!(open.summary("status_reason"), (202, "awaiting_batch"));
     let path = format!("/v1/refunds/{}", open.id());
     let known = world.till.request(Method::GET, &path);
     let known = Caller::send(known.header("if-none-match", open.header("etag"))).await;
@@ -345,7 +345,7 @@ async fn short_funds_leave_an_asynchronous_refund_pending_and_say_so(pool: PgPoo
     world.advance(TimeDelta::minutes(2)).await;
     world.run_due().await;
     let short = world.till.get_refund(open.id()).await;
-    assert_eq!(short["pending_reason"], "insufficient_funds", "{short}");
+    assert_eq!(short["status_reason"], "insufficient_funds", "{short}");
     assert_eq!(short["failure"], Value::Null, "it has not failed");
     assert_eq!(books(&world, &payment_id).await["pending"], 3925);
     world.finish().await;
@@ -1219,7 +1219,7 @@ async fn nt_1_v4_a_notification_is_noted_and_answered_in_one_word(pool: PgPool) 
     let payment_id = paid(&world).await;
     let payment = world.till.payment(&payment_id).await;
     let open = world.till.refund(&payment_id, &later(), 5).await;
-    assert_eq!(open.summary("pending_reason"), (202, "awaiting_batch"));
+    assert_eq!(open.summary("status_reason"), (202, "awaiting_batch"));
     let fields = [
         ("notify_id", "n-1"),
         ("notify_type", "refund_status_sync"),

@@ -219,7 +219,7 @@ impl Db {
             ), created as (
                 insert into refund (merchant_id, refund_id, payment_id, mode, amount_minor,
                     currency, merchant_reference, reason, partner, partner_trans_id,
-                    partner_refund_id, limit_day, status, pending_reason, submits, last_submit_at)
+                    partner_refund_id, limit_day, status, status_reason, submits, last_submit_at)
                 select $1, $3, $2, $6, wanted_minor, currency, $7, $8, partner, partner_trans_id,
                     $5, business_day, 'pending', 'submitting', 1, db_now()
                 from reserved
@@ -441,7 +441,7 @@ impl Db {
             ), created as (
                 insert into refund (merchant_id, refund_id, payment_id, mode, amount_minor,
                     currency, reason, partner, partner_trans_id, partner_refund_id, limit_day,
-                    status, pending_reason)
+                    status, status_reason)
                 select $1, $6, $2, $18, amount_minor, currency, $8, partner, partner_trans_id, $7,
                     business_day, 'pending', 'submitting'
                 from freed, counted

@@ -42,7 +42,7 @@ pub(super) struct RefundRow {
     pub(super) partner_refund_id: String,
     pub(super) alipay_trans_id: Option<String>,
     pub(super) status: String,
-    pub(super) pending_reason: Option<String>,
+    pub(super) status_reason: Option<String>,
     pub(super) failure_code: Option<String>,
     pub(super) failure_message: Option<String>,
     pub(super) refusal_code: Option<String>,
@@ -80,7 +80,7 @@ macro_rules! select_refund {
             select refund.merchant_id, refund.refund_id, refund.payment_id, refund.version,
                 refund.origin, refund.mode, refund.amount_minor, refund.currency, refund.merchant_reference,
                 refund.reason, refund.partner, refund.partner_trans_id, refund.partner_refund_id,
-                payment.alipay_trans_id, refund.status, refund.pending_reason,
+                payment.alipay_trans_id, refund.status, refund.status_reason,
                 refund.failure_code, refund.failure_message, refund.refusal_code,
                 refund.refusal_message, refund.unknown_code, refund.unknown_code_submits,
                 refund.accepted_at, refund.succeeded_at,
@@ -164,7 +164,7 @@ impl TryFrom<RefundRow> for Refund {
 fn state_of(row: &RefundRow) -> Option<RefundState> {
     match row.status.as_str() {
         "pending" => {
-            let reason = PendingReason::from_name(row.pending_reason.as_deref()?)?;
+            let reason = PendingReason::from_name(row.status_reason.as_deref()?)?;
             Some(RefundState::Pending(reason))
         }
         "succeeded" => Some(RefundState::Succeeded),

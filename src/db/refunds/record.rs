@@ -138,7 +138,7 @@ impl Db {
             ), changed as (
                 update refund
                 set version = version + 1, updated_at = db_now(), status = $7,
-                    pending_reason = $8, failure_code = $9, failure_message = $10,
+                    status_reason = $8, failure_code = $9, failure_message = $10,
                     refusal_code = $11, refusal_message = $12, unknown_code = $39,
                     unknown_code_submits = $40,
                     -- Without Alipay's word on it, a refund is accepted when its answer is recorded.
@@ -222,8 +222,8 @@ impl Db {
                 select $1, 'refund.resolved', 'refund', public_id('ref_', $2),
                     audit_by_api_key($15)
                         || jsonb_build_object('reason', $23::text, 'ticket', $24::text),
-                    jsonb_build_object('status', $6::text, 'pending_reason', $20::text),
-                    jsonb_build_object('status', $7::text, 'pending_reason', $8::text)
+                    jsonb_build_object('status', $6::text, 'status_reason', $20::text),
+                    jsonb_build_object('status', $7::text, 'status_reason', $8::text)
                 from changed
                 where $23 is not null
             ), answered as (
@@ -296,7 +296,7 @@ impl Db {
             change.map(|change| change.before.state.status()),
             after.map(|after| after.state.status()),
             after
-                .and_then(|after| after.state.pending_reason())
+                .and_then(|after| after.state.status_reason())
                 .map(PendingReason::as_str),
             failure.map(|failure| failure.code.as_str()),
             failure.map(|failure| failure.message.as_str()),
@@ -310,7 +310,7 @@ impl Db {
             record.payment_id.uuid(),
             change.map(|change| change.event),
             change
-                .and_then(|change| change.before.state.pending_reason())
+                .and_then(|change| change.before.state.status_reason())
                 .map(PendingReason::as_str),
             attempt_id.map(AttemptId::uuid),
             change.map(|change| change.gateway_at),

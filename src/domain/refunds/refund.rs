@@ -301,7 +301,7 @@ impl RefundState {
     }
 
     /// Why it is pending, where it is.
-    pub const fn pending_reason(&self) -> Option<PendingReason> {
+    pub const fn status_reason(&self) -> Option<PendingReason> {
         match self {
             Self::Pending(reason) => Some(*reason),
             Self::Succeeded | Self::Failed(_) | Self::Unresolved => None,

@@ -475,11 +475,11 @@ fn names_are_stored_and_read_back() {
     }
     for (_, refund) in standings() {
         let state = &refund.state;
-        if let Some(reason) = state.pending_reason() {
+        if let Some(reason) = state.status_reason() {
             assert_eq!(PendingReason::from_name(reason.as_str()), Some(reason));
         }
         assert_eq!(
-            state.pending_reason().is_some(),
+            state.status_reason().is_some(),
             state.status() == "pending"
         );
     }

@@ -100,7 +100,7 @@ pub struct RefundView {
         required = true, example = "awaiting_batch",
         extensions(("x-extensible-enum" = json!(PendingReason::NAMES)))
     )]
-    pub pending_reason: Option<&'static str>,
+    pub status_reason: Option<&'static str>,
     /// `gateway`: asked for here; `portal`: made in Alipay's merchant portal and known from a daily
     /// file.
     #[schema(
@@ -170,7 +170,7 @@ impl RefundView {
             version: refund.version,
             payment_id: refund.payment_id.to_string(),
             status: refund.state.status(),
-            pending_reason: refund.state.pending_reason().map(PendingReason::as_str),
+            status_reason: refund.state.status_reason().map(PendingReason::as_str),
             origin: refund.origin.as_str(),
             mode: refund.mode.as_str(),
             amount: refund.amount.into(),

@@ -528,7 +528,7 @@ const REFUND_FAILED_AND_CONTRADICTED: &str = "
     unresolved as (
         insert into refund_transition (merchant_id, refund_id, version, payment_id, event, from_status,
             from_status_reason, to_status, api_key_id, gateway_at, reason, ticket)
-        select merchant_id, refund_id, version + 1, payment_id, 'refund_resolved', status, pending_reason,
+        select merchant_id, refund_id, version + 1, payment_id, 'refund_resolved', status, status_reason,
             'failed', (select api_key_id from api_key limit 1), db_now(), 'the portal does not show it',
             'OPS-1'
         from refund where refund_id in (select refund_id from newest)
@@ -550,7 +550,7 @@ const REFUND_FAILED_AND_CONTRADICTED: &str = "
         delete from follow_up where subject_id in (select refund_id from newest)
     )
     update refund
-    set status = 'failed', pending_reason = null, failure_code = 'RESOLVED_BY_OPERATOR',
+    set status = 'failed', status_reason = null, failure_code = 'RESOLVED_BY_OPERATOR',
         failure_message = 'the portal does not show it', finalized_at = db_now(),
         version = version + 1
     where refund_id in (select refund_id from newest);

@@ -27,7 +27,7 @@ struct RefundRow {
     partner_trans_id: String,
     partner_refund_id: String,
     status: String,
-    pending_reason: Option<String>,
+    status_reason: Option<String>,
     contradicted: bool,
     origin: String,
     submits: i32,
@@ -118,7 +118,7 @@ impl RefundEvidence {
         let refunds: Vec<RefundRow> = rows(
             pool,
             "select refund_id, payment_id, version, amount_minor, mode, partner_trans_id,
-                partner_refund_id, status, pending_reason, contradicted_at is not null as contradicted,
+                partner_refund_id, status, status_reason, contradicted_at is not null as contradicted,
                 origin, submits, checks_done, created_at,
                 (select max(at) from refund_transition as step
                 where step.refund_id = refund.refund_id and step.to_status = refund.status
@@ -282,7 +282,7 @@ impl<'a> Case<'a> {
             self.row.partner_refund_id,
             self.row.partner_trans_id,
             self.row.status,
-            self.row.pending_reason.as_deref().unwrap_or("-"),
+            self.row.status_reason.as_deref().unwrap_or("-"),
             self.row.mode,
         )
     }
@@ -709,7 +709,7 @@ fn notified(case: &Case<'_>, found: &mut Findings) {
 fn view(case: &Case<'_>, found: &mut Findings) {
     let Some(view) = case.view else { return };
     let same = view["status"] == case.row.status.as_str()
-        && view["pending_reason"].as_str() == case.row.pending_reason.as_deref()
+        && view["status_reason"].as_str() == case.row.status_reason.as_deref()
         && view["amount"]["value"] == case.row.amount_minor
         && view["checks_done"] == case.row.checks_done;
     found.check("S2", same, || format!("{}: shown as {view}", case.name()));
