@@ -50,7 +50,8 @@ create table statement_row (
     file_id uuid not null,
     line bigint not null,
     row_type text not null,
-    partner_transaction_id text,
+    -- Our id: of a refund it is the `partner_refund_id` (docs/protocol.md 9.4).
+    partner_trans_id text,
     alipay_trans_id text,
     amount_minor bigint not null,
     fee_minor bigint not null,
@@ -155,7 +156,7 @@ create table reconciliation_difference (
     payment_id uuid,
     refund_id uuid,
     store_id text,
-    partner_transaction_id text,
+    partner_trans_id text,
     alipay_trans_id text,
     amount_minor bigint not null,
     currency text not null,

@@ -513,7 +513,7 @@ impl Db {
     ) -> Result<Vec<(Candidate, FileLine)>, Error> {
         let rows = sqlx::query_as!(
             CandidateRow,
-            r#"select r.file_id, r.line, r.row_type, r.partner_transaction_id, r.alipay_trans_id,
+            r#"select r.file_id, r.line, r.row_type, r.partner_trans_id, r.alipay_trans_id,
                 r.amount_minor, r.fee_minor, r.currency, r.completed_at, r.net_minor, r.settled_at,
                 r.remark, r.wallet, contradiction.merchant_id, contradiction.payment_id,
                 null::uuid as refund_id, false as "canceled!",

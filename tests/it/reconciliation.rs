@@ -205,7 +205,7 @@ async fn every_kind_of_planted_difference_is_told_with_its_line(pool: PgPool) {
     let of = |class: DifferenceClass| -> Vec<Option<&str>> {
         all.iter()
             .filter(|difference| difference.class == class)
-            .map(|difference| difference.partner_transaction_id.as_deref())
+            .map(|difference| difference.partner_trans_id.as_deref())
             .collect()
     };
     assert_eq!(
@@ -900,7 +900,7 @@ async fn settlement_rows_tie_to_payments_and_refunds(pool: PgPool) {
         .await
         .into_iter()
         .filter(|difference| difference.class == DifferenceClass::NotSettled)
-        .map(|difference| difference.partner_transaction_id)
+        .map(|difference| difference.partner_trans_id)
         .collect();
     assert_eq!(late, [Some(our_id(left).to_owned())]);
     world.finish().await;

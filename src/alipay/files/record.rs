@@ -94,9 +94,9 @@ impl Record<'_> {
             FileKind::Settlement => &SETTLEMENT,
         };
         // Each is tried whatever became of the others, so that all faults are found.
-        let partner_transaction_id = self.id(Column::PartnerTransactionId);
+        let partner_trans_id = self.id(Column::PartnerTransactionId);
         let alipay_trans_id = self.id(Column::TransactionId);
-        if partner_transaction_id.is_none() && alipay_trans_id.is_none() {
+        if partner_trans_id.is_none() && alipay_trans_id.is_none() {
             self.fault(Column::PartnerTransactionId, Reason::NoId);
         }
         let row_type = self.read(
@@ -119,7 +119,7 @@ impl Record<'_> {
             line,
             duplicate_of: None,
             row_type: row_type?,
-            partner_transaction_id,
+            partner_trans_id,
             alipay_trans_id,
             amount: amount?,
             fee: fee?,

@@ -159,7 +159,7 @@ impl App {
         line: FileLine,
     ) -> Result<(), RecordError> {
         let subject = candidate.subject;
-        let Some(partner_refund_id) = candidate.row.partner_transaction_id.as_deref() else {
+        let Some(partner_refund_id) = candidate.row.partner_trans_id.as_deref() else {
             return Ok(());
         };
         loop {

@@ -211,7 +211,7 @@ fn in_words(done: &Reconciled, differences: &[Difference]) -> String {
             difference.class.as_str(),
             line.unwrap_or_default(),
             difference.row_type.as_str(),
-            difference.partner_transaction_id.as_deref().unwrap_or("-"),
+            difference.partner_trans_id.as_deref().unwrap_or("-"),
             difference.amount,
             difference.expected.as_deref().unwrap_or("-"),
             difference.found.as_deref().unwrap_or("-"),

@@ -44,7 +44,7 @@ impl ReconciliationStore {
                     join statement_file as file on file.partner = $1
                         and file.file_id = gate.file_id and not file.is_provisional
                 ), compared as materialized (
-                    select r.line, r.row_type, r.partner_transaction_id, r.alipay_trans_id,
+                    select r.line, r.row_type, r.partner_trans_id, r.alipay_trans_id,
                         r.amount_minor, r.fee_minor, r.currency, r.net_minor, r.completed_at,
                         r.trans_amount_minor, r.trans_currency, r.wallet,
                         r.merchant_id, r.payment_id, r.refund_id, told.type,
@@ -71,7 +71,7 @@ impl ReconciliationStore {
                         r.duplicate_of is not null
                             or row_number() over (
                                 partition by r.row_type,
-                                    coalesce(r.partner_transaction_id, r.alipay_trans_id),
+                                    coalesce(r.partner_trans_id, r.alipay_trans_id),
                                     case when $5 = 'settlement' then r.completed_at end
                                 order by r.line) > 1
                             or r.payment_id is not null
@@ -108,15 +108,15 @@ impl ReconciliationStore {
                                 case when differ.trade
                                     then 'Transaction_id ' || r.alipay_trans_id end,
                                 case when differ.id then 'Partner_transaction_id '
-                                    || r.partner_transaction_id end,
+                                    || r.partner_trans_id end,
                                 case when differ.wallet then 'Issue ' || r.wallet end,
                                 case when differ.merchant then 'Secondary_merchant_id '
                                     || r.secondary_merchant_id end), '') as theirs
                         from (select
                             lower(r.alipay_trans_id) <> lower(payment.alipay_trans_id) as trade,
                             r.row_type <> 'refund'
-                                and r.partner_transaction_id is distinct from r.alipay_trans_id
-                                and lower(r.partner_transaction_id)
+                                and r.partner_trans_id is distinct from r.alipay_trans_id
+                                and lower(r.partner_trans_id)
                                     <> lower(payment.partner_trans_id) as id,
                             lower(r.wallet) <> lower(payment.wallet) as wallet,
                             r.secondary_merchant_id <> merchant.secondary_merchant_id
@@ -200,7 +200,7 @@ impl ReconciliationStore {
                             and file.superseded_at is null)
                 ), unsettled as (
                     select r.row_type, r.merchant_id, r.payment_id, r.refund_id,
-                        r.partner_transaction_id, r.alipay_trans_id, r.amount_minor, r.currency,
+                        r.partner_trans_id, r.alipay_trans_id, r.amount_minor, r.currency,
                         r.store_name, r.completed_at
                     from statement_file as file
                     join statement_row as r on r.partner = file.partner
@@ -233,7 +233,7 @@ impl ReconciliationStore {
                                 and settling.superseded_at is null)
                 ), differences as (
                     select judged.line, class, row_type, merchant_id, payment_id, refund_id, store,
-                        partner_transaction_id, alipay_trans_id, amount_minor, currency, expected,
+                        partner_trans_id, alipay_trans_id, amount_minor, currency, expected,
                         found
                     from judged
                     left join settled on settled.line = judged.line
@@ -283,22 +283,22 @@ impl ReconciliationStore {
                     from absent
                     union all
                     select null, 'not_settled', row_type, merchant_id, payment_id, refund_id,
-                        store_name, partner_transaction_id, alipay_trans_id, amount_minor,
+                        store_name, partner_trans_id, alipay_trans_id, amount_minor,
                         currency, business_day(completed_at)::text, null
                     from unsettled
                 ), written as (
                     insert into reconciliation_difference (partner, reconciliation_id,
                         difference_id, file_id, line, class, row_type, merchant_id, payment_id,
-                        refund_id, store_id, partner_transaction_id, alipay_trans_id,
+                        refund_id, store_id, partner_trans_id, alipay_trans_id,
                         amount_minor, currency, expected, found)
                     -- Sorts by file and line; the other half is the comparison's own.
                     select $1, $2,
                         (lpad(to_hex($3::integer), 8, '0')
                             || lpad(to_hex(row_number() over (
-                                order by line nulls last, class, partner_transaction_id)), 8, '0')
+                                order by line nulls last, class, partner_trans_id)), 8, '0')
                             || substr(replace($2::uuid::text, '-', ''), 17))::uuid,
                         $4, line, class, row_type, merchant_id, payment_id, refund_id, store,
-                        partner_transaction_id, alipay_trans_id, amount_minor, currency, expected,
+                        partner_trans_id, alipay_trans_id, amount_minor, currency, expected,
                         found
                     from differences
                 )

@@ -77,7 +77,7 @@ impl ReconciliationStore {
                     where partner = $1 and reconciliation_id = $3
                 )
                 insert into statement_row (partner, file_id, line, row_type,
-                    partner_transaction_id, alipay_trans_id, amount_minor, fee_minor, currency,
+                    partner_trans_id, alipay_trans_id, amount_minor, fee_minor, currency,
                     trans_amount_minor, trans_currency, completed_at, net_minor, settled_at,
                     duplicate_of, secondary_merchant_id, store_name, wallet, remark, merchant_id,
                     payment_id, refund_id)
@@ -252,7 +252,7 @@ impl ReconciliationStore {
             self,
             sqlx::query_as!(
                 CandidateRow,
-                r#"select r.file_id, r.line, r.row_type, r.partner_transaction_id, r.alipay_trans_id,
+                r#"select r.file_id, r.line, r.row_type, r.partner_trans_id, r.alipay_trans_id,
                     r.amount_minor, r.fee_minor, r.currency, r.completed_at, r.net_minor,
                     r.settled_at, r.remark, r.wallet, payment.merchant_id, payment.payment_id,
                     r.refund_id,
@@ -344,7 +344,7 @@ impl<'a> Columns<'a> {
         for row in rows {
             columns.line.push(number(row.line));
             columns.row_type.push(row.row_type.as_str());
-            columns.our_id.push(row.partner_transaction_id.as_deref());
+            columns.our_id.push(row.partner_trans_id.as_deref());
             columns.alipay_trans_id.push(row.alipay_trans_id.as_deref());
             columns.amount_minor.push(row.amount.minor());
             columns.fee_minor.push(row.fee.minor());
@@ -378,7 +378,7 @@ pub(in crate::db) struct CandidateRow {
     pub(in crate::db) file_id: Uuid,
     pub(in crate::db) line: i64,
     pub(in crate::db) row_type: String,
-    pub(in crate::db) partner_transaction_id: Option<String>,
+    pub(in crate::db) partner_trans_id: Option<String>,
     pub(in crate::db) alipay_trans_id: Option<String>,
     pub(in crate::db) amount_minor: i64,
     pub(in crate::db) fee_minor: i64,
@@ -414,7 +414,7 @@ impl TryFrom<CandidateRow> for Candidate {
                 line: row.line.unsigned_abs(),
                 duplicate_of: None,
                 row_type,
-                partner_transaction_id: row.partner_transaction_id,
+                partner_trans_id: row.partner_trans_id,
                 alipay_trans_id: row.alipay_trans_id,
                 amount: Money::new(row.amount_minor, currency),
                 fee: Money::new(row.fee_minor, currency),

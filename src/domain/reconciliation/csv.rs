@@ -5,7 +5,7 @@ use chrono::SecondsFormat;
 use super::Difference;
 
 /// The first line.
-pub const HEAD: &str = "difference_id,class,file,line,row_type,merchant_id,payment_id,refund_id,store,partner_transaction_id,alipay_trans_id,amount,currency,expected,found,acknowledged_at,acknowledged_reason\r\n";
+pub const HEAD: &str = "difference_id,class,file,line,row_type,merchant_id,payment_id,refund_id,store,partner_trans_id,alipay_trans_id,amount,currency,expected,found,acknowledged_at,acknowledged_reason\r\n";
 
 /// Differences as a whole text.
 pub fn of(differences: &[Difference]) -> String {
@@ -41,7 +41,7 @@ pub fn line(text: &mut String, difference: &Difference) {
             .unwrap_or_default(),
         difference.store.clone().unwrap_or_default(),
         difference
-            .partner_transaction_id
+            .partner_trans_id
             .clone()
             .unwrap_or_default(),
         difference.alipay_trans_id.clone().unwrap_or_default(),

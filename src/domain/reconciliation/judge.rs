@@ -134,7 +134,7 @@ pub fn judge_portal_refund(
         && row.amount.minor() <= payment.amount.minor();
     let fits = row.amount.minor() <= payment.bookable_minor();
     let is_new_id = row
-        .partner_transaction_id
+        .partner_trans_id
         .as_deref()
         .is_some_and(|id| id != payment.partner_trans_id.as_str());
     if !is_sane || !is_new_id || tells_of_another(row, payment, sibling_rows) {
@@ -160,7 +160,7 @@ pub fn tells_of_another(row: &FileRow, payment: &Payment, sibling_rows: SiblingR
     let told_trade = row.alipay_trans_id.as_deref();
     // A refund has an id of its own, and a settlement names a cancelled trade by Alipay's.
     let told_payment = row
-        .partner_transaction_id
+        .partner_trans_id
         .as_deref()
         .filter(|id| row.row_type != RowType::Refund && Some(*id) != told_trade);
     differ(told_trade, payment.alipay_trans_id.as_deref())

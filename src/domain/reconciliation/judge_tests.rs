@@ -19,7 +19,7 @@ fn row(row_type: RowType, amount: Money) -> FileRow {
         line: 3,
         duplicate_of: None,
         row_type,
-        partner_transaction_id: our_id,
+        partner_trans_id: our_id,
         alipay_trans_id: Some("2026".to_owned()),
         amount,
         fee: Money::new(0, Currency::HKD),
@@ -217,7 +217,7 @@ fn a_row_that_names_another_trade_wallet_or_merchant_settles_nothing() {
     let our_id = Some(known.partner_trans_id.as_str().to_owned());
     let row = |change: fn(&mut FileRow)| {
         let mut row = row(RowType::Payment, known.amount);
-        row.partner_transaction_id.clone_from(&our_id);
+        row.partner_trans_id.clone_from(&our_id);
         change(&mut row);
         row
     };
@@ -250,7 +250,7 @@ fn a_row_that_names_another_trade_wallet_or_merchant_settles_nothing() {
         ),
         (
             "another order",
-            row(|row| row.partner_transaction_id = Some("HKP-2".to_owned())),
+            row(|row| row.partner_trans_id = Some("HKP-2".to_owned())),
             none,
             true,
         ),
@@ -283,7 +283,7 @@ fn a_row_that_names_another_trade_wallet_or_merchant_settles_nothing() {
         );
     }
     // A settlement names a cancelled trade by Alipay's id, and what is not known cannot differ.
-    let by_trade = row(|row| row.partner_transaction_id = row.alipay_trans_id.clone());
+    let by_trade = row(|row| row.partner_trans_id = row.alipay_trans_id.clone());
     assert!(!tells_of_another(&by_trade, &known, none));
     known.alipay_trans_id = None;
     known.charge = None;

@@ -147,8 +147,8 @@ pub struct Difference {
     pub refund_id: Option<RefundId>,
     /// The shop, as we know it or as the file names it.
     pub store: Option<String>,
-    /// Our id as the file has it, or should.
-    pub partner_transaction_id: Option<String>,
+    /// Our id as the file has it, or should: of a refund it is the `partner_refund_id`.
+    pub partner_trans_id: Option<String>,
     /// Alipay's.
     pub alipay_trans_id: Option<String>,
     /// Of the row, or of ours where there is no row.

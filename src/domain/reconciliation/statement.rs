@@ -237,7 +237,7 @@ fn row(difference: &Difference) -> Markup {
                 br; span.note { (text(&difference.file_name)) }
             }
             td { (optional(difference.store.as_deref())) }
-            td { (optional(difference.partner_transaction_id.as_deref())) }
+            td { (optional(difference.partner_trans_id.as_deref())) }
             td { (optional(difference.alipay_trans_id.as_deref())) }
             td.n { (difference.amount.currency().code()) " " (difference.amount.to_decimal()) }
             td { (optional(difference.expected.as_deref())) }
@@ -422,7 +422,7 @@ mod tests {
             payment_id: None,
             refund_id: None,
             store: Some(NASTY.to_owned()),
-            partner_transaction_id: Some(NASTY.to_owned()),
+            partner_trans_id: Some(NASTY.to_owned()),
             alipay_trans_id: None,
             amount: Money::new(3_925, Currency::HKD),
             expected: Some(NASTY.to_owned()),

@@ -292,9 +292,9 @@ pub struct DifferenceView {
     /// The shop.
     #[schema(required = true, example = "ST01")]
     pub store: Option<String>,
-    /// Our id, as the file has it or should.
+    /// Our id, as the file has it or should: of a refund it is the `partner_refund_id`.
     #[schema(required = true, example = "P0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")]
-    pub partner_transaction_id: Option<String>,
+    pub partner_trans_id: Option<String>,
     /// Alipay's id.
     #[schema(required = true, example = "2026030922001304180500771201")]
     pub alipay_trans_id: Option<String>,
@@ -330,7 +330,7 @@ impl From<&Difference> for DifferenceView {
             payment_id: difference.payment_id.map(|id| id.to_string()),
             refund_id: difference.refund_id.map(|id| id.to_string()),
             store: difference.store.clone(),
-            partner_transaction_id: difference.partner_transaction_id.clone(),
+            partner_trans_id: difference.partner_trans_id.clone(),
             alipay_trans_id: difference.alipay_trans_id.clone(),
             amount: difference.amount.into(),
             expected: difference.expected.clone(),

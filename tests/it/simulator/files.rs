@@ -59,7 +59,7 @@ async fn found(shop: &Shop, kind: &str, day: &str) -> Found {
 fn short(found: &Found) -> Vec<(RowType, String, i64, i64)> {
     let rows = found.rows.iter();
     rows.map(|row| {
-        let id = row.partner_transaction_id.clone().unwrap_or_default();
+        let id = row.partner_trans_id.clone().unwrap_or_default();
         (row.row_type, id, row.signed_amount(), row.signed_fee())
     })
     .collect()

@@ -134,7 +134,7 @@ fn every_fault_of_a_row_is_named_with_line_column_and_reason() {
 #[test]
 fn one_id_is_enough_and_an_endless_one_is_a_fault() {
     let read = read_named(NAME, edited(3, "HKP-260309-000041", ""));
-    assert_eq!(read.rows[0].partner_transaction_id, None);
+    assert_eq!(read.rows[0].partner_trans_id, None);
     let read = read_named(NAME, edited(3, "HKP-260309-000041", &"9".repeat(257)));
     let too_long = Reason::TooLong { limit: 256 };
     assert_eq!(read.faults[0].fields[0].reason, too_long);

@@ -94,7 +94,7 @@ fn row(kind: FileKind) -> impl Strategy<Value = FileRow> {
                 line: 0,
                 duplicate_of: None,
                 row_type,
-                partner_transaction_id: Some(ids.0),
+                partner_trans_id: Some(ids.0),
                 alipay_trans_id: Some(ids.1),
                 amount: amounts.0,
                 fee: amounts.1,
@@ -146,7 +146,7 @@ fn record(row: &FileRow, writing: Writing) -> String {
         (RowType::Refund, _) => "REFUND",
     };
     let mut fields = vec![
-        or_empty(&row.partner_transaction_id),
+        or_empty(&row.partner_trans_id),
         or_empty(&row.alipay_trans_id),
         amount(row.amount),
         amount(row.fee),
@@ -227,7 +227,7 @@ fn contents(rows: &[FileRow]) -> Vec<FileRow> {
 /// that happens to be UTF-8 is read as such until another one is not.
 fn money_of(rows: &[FileRow]) -> Vec<(Option<String>, i64, i64, DateTime<chrono::Utc>)> {
     let plain = |row: &FileRow| {
-        let id = row.partner_transaction_id.clone();
+        let id = row.partner_trans_id.clone();
         (id, row.signed_amount(), row.signed_fee(), row.completed_at)
     };
     rows.iter().map(plain).collect()

@@ -22,7 +22,7 @@ fn noodles() -> FileRow {
         line: 3,
         duplicate_of: None,
         row_type: RowType::Payment,
-        partner_transaction_id: text("HKP-260309-000041"),
+        partner_trans_id: text("HKP-260309-000041"),
         alipay_trans_id: text("2026030922001304180500771201"),
         amount: hkd(12850),
         fee: hkd(103),
@@ -49,7 +49,7 @@ fn the_transaction_sample_is_read_field_by_field() {
         .rows
         .iter()
         .map(|row| {
-            let id = row.partner_transaction_id.as_deref().unwrap_or_default();
+            let id = row.partner_trans_id.as_deref().unwrap_or_default();
             let wallet = row.wallet.as_deref().unwrap_or_default();
             (row.line, row.row_type, id, row.signed_amount(), wallet)
         })
@@ -100,7 +100,7 @@ fn the_settlement_sample_is_read_field_by_field() {
     let refund = FileRow {
         line: 3,
         row_type: RowType::Refund,
-        partner_transaction_id: Some("HKR-260309-000007".to_owned()),
+        partner_trans_id: Some("HKR-260309-000007".to_owned()),
         amount: hkd(2850),
         fee: hkd(23),
         completed_at: "2026-03-09T09:40:31Z".parse().unwrap(),

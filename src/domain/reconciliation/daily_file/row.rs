@@ -52,7 +52,7 @@ pub struct FileRow {
     /// Our id: the `partner_trans_id` of payments and cancels, the `partner_refund_id` of refunds. In a
     /// settlement file it may also be the `partner_trans_id` of a refund without an id, or Alipay's own
     /// id for a cancelled trade. Not both ids are absent.
-    pub partner_transaction_id: Option<String>,
+    pub partner_trans_id: Option<String>,
     /// Alipay's id of the trade, also for refunds of it.
     pub alipay_trans_id: Option<String>,
     /// The amount in settlement currency, absolute.
