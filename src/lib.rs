@@ -42,8 +42,8 @@
 //! job is one implementation of [`app::job::Job`] beside its subject, a line in [`app::job::register`] and a
 //! migration. Every number of tries and every deadline is in `app/policy.rs`.
 //!
-//! Words to keep apart: a *transaction* is the database's, a sale is a *payment*; a *store* is the
-//! merchant's shop, the SQL layer is `db`; the *gateway* is this service, Alipay's is *Alipay*.
+//! Words to keep apart: a *transaction* is the database's, a sale is a *payment*; a *store* is
+//! where a merchant sells, the SQL layer is `db`; the *gateway* is this service, Alipay's is *Alipay*.
 //!
 //! # What is deliberately absent
 //!
@@ -141,7 +141,7 @@
 //! cancel and a refund; a cancel that came too late becomes the refund in one statement
 //! ([`db::Db::turn_cancel_into_refund`]), whose id was minted with the wish.
 //!
-//! So does the registration of a shop, which moves no money: [`app::App::register_store`],
+//! So does the registration of a store, which moves no money: [`app::App::register_store`],
 //! [`db::Db::submit_registration`], [`alipay::client::Alipay::maintain_store`], [`db::Db::record_registration`];
 //! and [`db::Db::claim_due_registrations`], [`app::App::follow_up_registration`],
 //! [`domain::registrations::next_step`]. What Alipay approves is told by a signed status alone, and only where that is about

@@ -1,4 +1,4 @@
-//! Secondary merchants: what is registered of each shop, and its review on the simulator's clock
+//! Secondary merchants: what is registered of each store, and its review on the simulator's clock
 //! (`docs/protocol.md` 10). Pure: every operation takes `now`.
 //!
 //! The review takes as long as the policy says, five minutes by default. What it says follows from the
@@ -290,31 +290,31 @@ mod tests {
     #[test]
     fn a_registration_is_reviewed_and_then_approved_or_refused() {
         let mut merchants = Merchants::default();
-        let shop = place("SM1", "ST1");
-        assert!(merchants.status(at(0), &shop).is_none());
+        let store = place("SM1", "ST1");
+        assert!(merchants.status(at(0), &store).is_none());
         assert_eq!(
-            maintain(&mut merchants, 0, &shop, "a"),
+            maintain(&mut merchants, 0, &store, "a"),
             Maintained::Accepted
         );
         assert_eq!(
-            maintain(&mut merchants, 4, &shop, "b"),
+            maintain(&mut merchants, 4, &store, "b"),
             Maintained::Duplicate
         );
-        assert_eq!(standing(&mut merchants, 4, &shop), Standing::UnderReview);
-        assert_eq!(standing(&mut merchants, 5, &shop), Standing::Success);
+        assert_eq!(standing(&mut merchants, 4, &store), Standing::UnderReview);
+        assert_eq!(standing(&mut merchants, 5, &store), Standing::Success);
         assert_eq!(
-            maintain(&mut merchants, 6, &shop, "b"),
+            maintain(&mut merchants, 6, &store, "b"),
             Maintained::Accepted
         );
-        let changing = merchants.status(at(6), &shop).expect("registered");
+        let changing = merchants.status(at(6), &store).expect("registered");
         assert_eq!(changing.standing, Standing::ModificationReview);
         assert_eq!(changing.data, &name("a"), "what was approved is in force");
-        let changed = merchants.status(at(11), &shop).expect("registered");
+        let changed = merchants.status(at(11), &store).expect("registered");
         assert_eq!(
             (changed.standing, changed.data),
             (Standing::Success, &name("b"))
         );
-        let history: Vec<_> = merchants.all(at(11))[&shop].history.clone();
+        let history: Vec<_> = merchants.all(at(11))[&store].history.clone();
         assert_eq!(
             history,
             [
@@ -329,14 +329,14 @@ mod tests {
     #[test]
     fn ids_choose_what_a_review_says() {
         let mut merchants = Merchants::default();
-        for (shop, after) in [
+        for (store, after) in [
             (place("SM_REJECT", "ST1"), Standing::Failed),
             (place("SM1", "ST_REJECT"), Standing::Failed),
             (place("SM1", "ST_SLOW"), Standing::UnderReview),
             (place("SM1", "ST1"), Standing::Success),
         ] {
-            maintain(&mut merchants, 0, &shop, "a");
-            assert_eq!(standing(&mut merchants, 60, &shop), after, "{shop:?}");
+            maintain(&mut merchants, 0, &store, "a");
+            assert_eq!(standing(&mut merchants, 60, &store), after, "{store:?}");
         }
         let refused = place("SM1", "ST_REJECT");
         let status = merchants.status(at(60), &refused).expect("registered");
@@ -359,34 +359,34 @@ mod tests {
             ..ReviewPolicy::default()
         };
         merchants.set_policy(at(0), policy);
-        let shop = place("SM1", "ST1");
+        let store = place("SM1", "ST1");
         assert!(
-            !merchants.decide(at(0), &shop, None),
+            !merchants.decide(at(0), &store, None),
             "nothing is registered"
         );
-        maintain(&mut merchants, 0, &shop, "a");
-        assert_eq!(standing(&mut merchants, 600, &shop), Standing::UnderReview);
-        assert!(!merchants.takes_payments(at(600), &shop));
-        assert!(merchants.decide(at(601), &shop, None));
-        assert!(merchants.takes_payments(at(601), &shop));
-        maintain(&mut merchants, 602, &shop, "b");
-        assert!(merchants.decide(at(603), &shop, Some("no")));
-        let status = merchants.status(at(603), &shop).expect("registered");
+        maintain(&mut merchants, 0, &store, "a");
+        assert_eq!(standing(&mut merchants, 600, &store), Standing::UnderReview);
+        assert!(!merchants.takes_payments(at(600), &store));
+        assert!(merchants.decide(at(601), &store, None));
+        assert!(merchants.takes_payments(at(601), &store));
+        maintain(&mut merchants, 602, &store, "b");
+        assert!(merchants.decide(at(603), &store, Some("no")));
+        let status = merchants.status(at(603), &store).expect("registered");
         assert_eq!(
             (status.standing, status.reason),
             (Standing::Failed, Some("no"))
         );
         assert!(
-            merchants.takes_payments(at(603), &shop),
+            merchants.takes_payments(at(603), &store),
             "the change alone was refused"
         );
-        assert!(merchants.decide(at(604), &shop, None));
+        assert!(merchants.decide(at(604), &store, None));
         assert_eq!(
-            merchants.status(at(604), &shop).expect("registered").data,
+            merchants.status(at(604), &store).expect("registered").data,
             &name("b")
         );
-        assert!(merchants.decide(at(605), &shop, Some("withdrawn")));
-        assert!(!merchants.takes_payments(at(605), &shop));
+        assert!(merchants.decide(at(605), &store, Some("withdrawn")));
+        assert!(!merchants.takes_payments(at(605), &store));
     }
 
     #[test]

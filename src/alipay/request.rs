@@ -14,7 +14,7 @@ use crate::domain::{
     id::{PartnerRefundId, PartnerTransId},
     money::Money,
     payments::barcode::Barcode,
-    registrations::{Driver, MerchantType, PersonalData, ShopFacts},
+    registrations::{Driver, MerchantType, PersonalData, StoreFacts},
     text::{longest, shortened},
 };
 
@@ -134,10 +134,10 @@ pub struct RefundQueryRequest {
 pub struct MaintainStoreRequest {
     /// The merchant: letters, digits, underscore, at most 64.
     pub secondary_merchant_id: String,
-    /// The shop, unique within the merchant.
+    /// The store, unique within the merchant.
     pub store_id: String,
     /// What everybody may know of it.
-    pub facts: ShopFacts,
+    pub facts: StoreFacts,
     /// Who is behind it.
     pub personal: PersonalData,
 }
@@ -147,13 +147,13 @@ pub struct MaintainStoreRequest {
 pub struct StoreStatusRequest {
     /// The merchant.
     pub secondary_merchant_id: String,
-    /// The shop.
+    /// The store.
     pub store_id: String,
     /// The account that the answer must name, if it names one; sent by the client that asks.
     pub partner: String,
 }
 
-/// Which of Alipay's products the shop is registered for.
+/// Which of Alipay's products the store is registered for.
 pub(super) const IN_STORE: &str = "INSTORE_PAYMENT";
 
 /// A driver in `extend_params`, in the order it is serialised and signed.

@@ -133,12 +133,12 @@ fn the_other_services_name_what_they_are_about() {
     );
 }
 
-fn shop(secondary_merchant_type: MerchantType, drivers: Vec<Driver>) -> MaintainStoreRequest {
+fn store(secondary_merchant_type: MerchantType, drivers: Vec<Driver>) -> MaintainStoreRequest {
     let text = |text: &str| Some(text.to_owned());
     MaintainStoreRequest {
         secondary_merchant_id: "SM001".to_owned(),
         store_id: "ST01".to_owned(),
-        facts: ShopFacts {
+        facts: StoreFacts {
             secondary_merchant_name: "Demo Cafe Ltd".to_owned(),
             secondary_merchant_type,
             store_name: "Demo Cafe Central".to_owned(),
@@ -166,7 +166,7 @@ fn shop(secondary_merchant_type: MerchantType, drivers: Vec<Driver>) -> Maintain
 
 #[test]
 fn every_field_of_a_registration_is_sent() {
-    let request = shop(MerchantType::Enterprise, vec![]).to_parameters(PARTNER, now());
+    let request = store(MerchantType::Enterprise, vec![]).to_parameters(PARTNER, now());
     assert_eq!(
         canonical(request.signed_pairs()),
         "_input_charset=UTF-8&contact_email=w@example.com&contact_no=+852(1)&cs_email=help@example.com&\
@@ -183,7 +183,7 @@ fn every_field_of_a_registration_is_sent() {
 
 #[test]
 fn a_stores_owner_decides_which_person_is_named() {
-    let individual = shop(MerchantType::Individual, vec![]).to_parameters(PARTNER, now());
+    let individual = store(MerchantType::Individual, vec![]).to_parameters(PARTNER, now());
     assert_eq!(
         individual.get("secondary_merchant_type"),
         Some("INDIVIDUAL")
@@ -202,7 +202,7 @@ fn the_drivers_of_a_taxi_are_a_json_array() {
         contact_person: "Chan \"Ming\"".to_owned(),
     };
     let drivers = vec![driver(Some("9123 4567")), driver(None)];
-    let taxi = shop(MerchantType::Individual, drivers).to_parameters(PARTNER, now());
+    let taxi = store(MerchantType::Individual, drivers).to_parameters(PARTNER, now());
     assert_eq!(
         taxi.get("extend_params"),
         Some(
@@ -213,7 +213,7 @@ fn the_drivers_of_a_taxi_are_a_json_array() {
 
 #[test]
 fn q14_a_registration_prints_nobody() {
-    let printed = format!("{:?}", shop(MerchantType::Enterprise, vec![]));
+    let printed = format!("{:?}", store(MerchantType::Enterprise, vec![]));
     for hidden in ["Wong", "A1", "0123", "+852", "w@example"] {
         assert!(!printed.contains(hidden), "{hidden}: {printed}");
     }

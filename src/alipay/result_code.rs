@@ -130,12 +130,12 @@ const fn definite(retry: RetryAdvice, reason: &'static str) -> Meaning {
 }
 
 const ACCESS: Meaning = NotExecuted {
-    reason: Cow::Borrowed("Alipay does not serve this shop as it is set up."),
+    reason: Cow::Borrowed("Alipay does not serve this store as it is set up."),
 };
 const REQUEST: Meaning = NotExecuted {
     reason: Cow::Borrowed("Alipay did not take the request as it was sent."),
 };
-const MERCHANT: &str = "Alipay does not let this shop take the payment at the moment.";
+const MERCHANT: &str = "Alipay does not let this store take the payment at the moment.";
 const RESCAN: &str = "The code could not be used.";
 const OTHER: &str = "The payment was declined.";
 
@@ -182,7 +182,7 @@ pub const PAY_CODES: Table = &[
     ("SELLER_BEEN_BLOCKED", definite(OtherMethod, MERCHANT)),
     ("BUYER_NOT_EXIST", definite(OtherMethod, "The customer's wallet account cannot pay; the wallet's own support can help the customer.")),
     ("BUYER_ENABLE_STATUS_FORBID", definite(OtherMethod, "The customer's wallet account is blocked; the wallet's own support can help the customer.")),
-    ("BUYER_SELLER_EQUAL", definite(OtherMethod, "The customer's wallet belongs to this shop, which cannot pay itself.")),
+    ("BUYER_SELLER_EQUAL", definite(OtherMethod, "The customer's wallet belongs to this store, which cannot pay itself.")),
     ("CLIENT_VERSION_NOT_MATCH", definite(NewBarcode, "The customer's wallet app is too old; ask the customer to update it.")),
     ("SOUNDWAVE_PARSER_FAIL", definite(NewBarcode, RESCAN)),
     ("PULL_MOBILE_CASHIER_FAIL", definite(NewBarcode, RESCAN)),
@@ -190,7 +190,7 @@ pub const PAY_CODES: Table = &[
     ("BUYER_BANKCARD_BALANCE_NOT_ENOUGH", definite(NewBarcode, "The customer's bank card balance is too low; ask the customer to choose another card.")),
     ("ERROR_BALANCE_PAYMENT_DISABLE", definite(NewBarcode, "Paying from the balance is switched off in the customer's wallet; ask the customer to switch it on.")),
     ("MOBILE_PAYMENT_SWITCH_OFF", definite(NewBarcode, "Mobile payment is switched off in the customer's wallet; ask the customer to switch it on.")),
-    ("USER_FACE_PAYMENT_SWITCH_OFF", definite(NewBarcode, "Paying in shops is switched off in the customer's wallet; ask the customer to switch it on.")),
+    ("USER_FACE_PAYMENT_SWITCH_OFF", definite(NewBarcode, "Paying in stores is switched off in the customer's wallet; ask the customer to switch it on.")),
     ("BUYER_PAYMENT_AMOUNT_DAY_LIMIT_ERROR", definite(OtherMethod, "The customer has reached the daily limit.")),
     ("BUYER_PAYMENT_AMOUNT_MONTH_LIMIT_ERROR", definite(OtherMethod, "The customer has reached the monthly limit.")),
     ("REQUEST_AMOUNT_EXCEED", definite(OtherMethod, "The amount is above Alipay's limit.")),
@@ -366,7 +366,7 @@ impl Codes {
         let meaning = code.and_then(|code| self.meaning(AttemptKind::Cancel, code));
         CancelRefusal::Because(match meaning {
             Some(Meaning::Definite { reason, .. } | NotExecuted { reason }) => reason,
-            Some(Later) => "The shop's balance at Alipay is too low.".into(),
+            Some(Later) => "The store's balance at Alipay is too low.".into(),
             Some(NotFound) => "Alipay knows of no such payment.".into(),
             Some(InProgress | Unknown) | None => "Alipay gave no reason that is known.".into(),
         })

@@ -1,4 +1,4 @@
-//! Who asks and for which shop, remembered for a few seconds so that a payment does not pay for
+//! Who asks and for which store, remembered for a few seconds so that a payment does not pay for
 //! looking it up again.
 
 use std::{
@@ -17,7 +17,7 @@ use crate::domain::{
         token::{Bearer, Recorded},
     },
     id::{ApiKeyId, MerchantId},
-    merchants::{limits::Limits, store::Shop},
+    merchants::{limits::Limits, store::StoreForPayment},
 };
 
 /// How long a revoked key or a changed store may still be taken for valid.
@@ -32,7 +32,7 @@ const MAX_API_KEY: usize = 512;
 pub(super) struct LookupCache {
     identities: Remembered<[u8; 32], Identity>,
     used: Used,
-    shops: Remembered<(MerchantId, Option<String>), Shop>,
+    stores: Remembered<(MerchantId, Option<String>), StoreForPayment>,
 }
 
 impl App {
@@ -108,9 +108,9 @@ impl App {
             .forget(|_, identity| identity.api_key_id == id);
     }
 
-    /// Looks the shops of a merchant up afresh from now on: something of them was changed here.
-    pub(super) fn forget_shops(&self, id: MerchantId) {
-        self.directory.shops.forget(|(owner, _), _| *owner == id);
+    /// Looks the stores of a merchant up afresh from now on: something of them was changed here.
+    pub(super) fn forget_stores(&self, id: MerchantId) {
+        self.directory.stores.forget(|(owner, _), _| *owner == id);
     }
 
     /// Writes down which keys were presented since the last time. What cannot be written is left
@@ -125,39 +125,39 @@ impl App {
         }
     }
 
-    /// Finds a shop of a merchant; without `store_id`, its default shop. The limit per payment is the
+    /// Finds a store of a merchant; without `store_id`, its default store. The limit per payment is the
     /// merchant's, or else its Alipay account's, and at most what the account can refund in one piece.
     pub async fn find_store(
         &self,
         merchant_id: MerchantId,
         store_id: Option<&str>,
-    ) -> Result<Option<Shop>, Error> {
-        let found = self.look_up_shop(merchant_id, store_id).await?;
-        Ok(found.map(|mut shop| {
-            // Not remembered with the shop: accounts may be replaced at any time.
+    ) -> Result<Option<StoreForPayment>, Error> {
+        let found = self.look_up_store(merchant_id, store_id).await?;
+        Ok(found.map(|mut store| {
+            // Not remembered with the store: accounts may be replaced at any time.
             let own = Limits {
-                max_payment_minor: shop.rules.max_payment_minor,
+                max_payment_minor: store.rules.max_payment_minor,
                 ..Limits::default()
             };
-            let limits = own.or(self.accounts.limits_of(&shop.store.partner));
-            shop.rules.max_payment_minor = limits.most_of_a_payment();
-            shop
+            let limits = own.or(self.accounts.limits_of(&store.store.partner));
+            store.rules.max_payment_minor = limits.most_of_a_payment();
+            store
         }))
     }
 
-    async fn look_up_shop(
+    async fn look_up_store(
         &self,
         merchant_id: MerchantId,
         store_id: Option<&str>,
-    ) -> Result<Option<Shop>, Error> {
+    ) -> Result<Option<StoreForPayment>, Error> {
         let key = (merchant_id, store_id.map(str::to_owned));
-        if let Some(shop) = self.directory.shops.get(&key) {
-            return Ok(Some(shop));
+        if let Some(store) = self.directory.stores.get(&key) {
+            return Ok(Some(store));
         }
-        let asked = self.directory.shops.ask();
+        let asked = self.directory.stores.ask();
         let found = self.db.find_store(merchant_id, store_id).await?;
-        if let Some(shop) = &found {
-            self.directory.shops.put(asked, key, shop.clone());
+        if let Some(store) = &found {
+            self.directory.stores.put(asked, key, store.clone());
         }
         Ok(found)
     }

@@ -149,7 +149,7 @@ pub enum Error {
     /// More than one merchant is this secondary merchant: the caller must say which is meant.
     #[error("more than one merchant is this secondary merchant")]
     MerchantAmbiguous,
-    /// Other data of the shop are under review, and Alipay takes one registration at a time.
+    /// Other data of the store are under review, and Alipay takes one registration at a time.
     #[error("other data of the {} are under review", subject.kind())]
     ReviewUnderWay {
         /// Which registration.
@@ -161,8 +161,8 @@ pub enum Error {
         /// Which registration.
         subject: Subject,
     },
-    /// The shop is registered for another merchant of the same Alipay account.
-    #[error("the shop is registered for another merchant of the Alipay account")]
+    /// The store is registered for another merchant of the same Alipay account.
+    #[error("the store is registered for another merchant of the Alipay account")]
     RegisteredForAnother,
     /// There is no such merchant.
     #[error("there is no such merchant")]

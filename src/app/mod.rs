@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`payments`] | take a payment, undo it, ask about it, record what was learnt |
 //! | [`refunds`] | give money back: now, in the batch, by the clock |
-//! | [`registrations`] | shops registered with Alipay, and their reviews |
+//! | [`registrations`] | stores registered with Alipay, and their reviews |
 //! | [`reconciliation`] | Alipay's daily files against our books, and back into them |
 //! | [`merchants`] | merchants and stores: made, changed, disabled |
 //! | `follow_ups` | the schedule as operators see it, and what needs a person |

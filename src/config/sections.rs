@@ -230,7 +230,7 @@ impl FollowUp {
 }
 
 /// The merchant and store that `migrate` makes where there is none, so that `store_id` may be left
-/// out of requests. What Alipay must be told of them has no default: a wrong shop on a buyer's bill
+/// out of requests. What Alipay must be told of them has no default: a wrong store on a buyer's bill
 /// is worse than a refusal to start (`docs/protocol.md` 4.2, `extend_info`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirstMerchant {

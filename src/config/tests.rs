@@ -147,9 +147,9 @@ fn the_public_base_url_can_be_extended_by_a_path() {
     for (base, is_good) in [
         ("https://pay.example.hk", true),
         ("https://pay.example.hk/gateway/", true),
-        ("https://pay.example.hk/?shop=1", false),
+        ("https://pay.example.hk/?store=1", false),
         ("https://pay.example.hk?", false),
-        ("https://pay.example.hk/#shop", false),
+        ("https://pay.example.hk/#store", false),
         ("https://user:secret@pay.example.hk", false),
         ("ftp://pay.example.hk", false),
         ("pay.example.hk", false),
@@ -371,11 +371,11 @@ fn q6_no_issuer_is_believed_unless_one_is_named() {
     let files = Files::new("oidc-none");
     assert_eq!(oidc_with(&files, &[]), Ok(None));
     let needed = [
-        ("OIDC_ISSUER", "https://issuer.example/shops"),
+        ("OIDC_ISSUER", "https://issuer.example/stores"),
         ("OIDC_AUDIENCE", "gateway"),
     ];
     let oidc = oidc_with(&files, &needed).expect("enough").expect("one");
-    assert_eq!(oidc.issuer, "https://issuer.example/shops");
+    assert_eq!(oidc.issuer, "https://issuer.example/stores");
     assert_eq!(oidc.keys, OidcKeys::Discovery);
     assert_eq!(
         (

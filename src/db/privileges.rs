@@ -103,7 +103,7 @@ pub const TABLES: &[Table] = &[
     Table::append("idempotency_key"),
     Table::append("merchant_reference"),
     Table::change("recent_scan", &["payment_id", "seen_at"]).and_delete(),
-    // Shops as Alipay reviews them.
+    // Stores as Alipay reviews them.
     Table::change("store_registration", &[
         "version", "updated_at", "status", "reject_code", "reject_reason", "facts", "masked", "sealed", "submission", "fingerprint",
         "drivers_fingerprint", "submitted_at", "accepted_at", "after_earlier", "to_send", "submits", "last_submit_at", "checks_done",

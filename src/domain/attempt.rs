@@ -17,9 +17,9 @@ pub enum AttemptKind {
     Refund,
     /// Ask where a refund stands.
     RefundQuery,
-    /// Register or change a shop.
+    /// Register or change a store.
     MaintainStore,
-    /// Ask where the registration of a shop stands.
+    /// Ask where the registration of a store stands.
     StoreStatus,
 }
 

@@ -80,7 +80,7 @@ prefixed_id!(
     MerchantId, "mer_", "merchant id"
 );
 prefixed_id!(
-    /// The registration of one shop with Alipay: `reg_...`.
+    /// The registration of one store with Alipay: `reg_...`.
     RegistrationId, "reg_", "registration id"
 );
 prefixed_id!(

@@ -13,7 +13,7 @@ pub struct PaymentFilter {
     pub merchant_reference: Option<String>,
     /// Alipay's id.
     pub alipay_trans_id: Option<String>,
-    /// The shop.
+    /// The store.
     pub store_id: Option<String>,
     /// The till.
     pub terminal_id: Option<String>,

@@ -9,8 +9,8 @@
 //! | [`id::PartnerRefundId`] | `partner_refund_id`, `out_return_no` on query | the id of a refund that we send |
 //! | `alipay_trans_id` | `alipay_trans_id`, `trade_no` | the id they send |
 //! | wallet | `payment_inst` | which wallet paid; unknown values are kept as they are |
-//! | store | store | the merchant's shop (the SQL layer is [`crate::db`]) |
-//! | registration | secmerchant | a shop as Alipay reviews and approves it |
+//! | store | store | where a merchant sells (the SQL layer is [`crate::db`]) |
+//! | registration | secmerchant | a store as Alipay reviews and approves it |
 //! | attempt | – | one upstream call |
 //! | [`reconciliation::daily_file`] | transaction file, settlement file | what is read of each |
 //! | follow-up | – | the durable plan to ask again |

@@ -237,7 +237,7 @@ const KEYS_OF_ALL: [(&str, &str); 3] = [
     ("merchant_external_id_key", "merchants are told apart by it"),
     (
         "store_registration_partner_key",
-        "Alipay takes a shop for one merchant of the account",
+        "Alipay takes a store for one merchant of the account",
     ),
 ];
 

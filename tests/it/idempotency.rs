@@ -185,7 +185,7 @@ async fn a_repeat_is_the_same_request_whatever_the_defaults_are_by_then(pool: Pg
             update merchant set default_store_id = 'ST77' where is_default;",
         )
         .await;
-    // The other replica remembers nothing of the shop as it was.
+    // The other replica remembers nothing of the store as it was.
     let till = world.till_at(1);
     let again = till.create("key-1", &request, 5).await;
     assert_eq!(again.status, 200, "{again:?}");

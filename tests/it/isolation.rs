@@ -20,7 +20,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::reconciliation::{Desk, one_row_at, order};
-use crate::secondary_merchants::{SHOP, shop};
+use crate::secondary_merchants::{STORE, store_body};
 use crate::support::{
     Options, World,
     alipay::{JsonBody as _, client},
@@ -107,7 +107,7 @@ impl Operation {
             "POST /v1/follow-ups/{id}/abandon" => json!({"reason": "case 7"}),
             "POST /v1/follow-ups/{id}/snooze" => json!({"until": "2026-01-02T03:30:00.000Z"}),
             "POST /v1/barcodes/inspect" => json!({"barcode": "28763443825664394"}),
-            "PUT /v1/secondary-merchants/{secondary_merchant_id}/stores/{store_id}" => shop(),
+            "PUT /v1/secondary-merchants/{secondary_merchant_id}/stores/{store_id}" => store_body(),
             "POST /v1/admin/api-keys" => json!({"name": "till-9", "scopes": ["admin"]}),
             // The second is refused before it is found to be no form.
             "POST /v1/admin/api-keys/{id}/rotate" | "POST /v1/reconciliations" => json!({}),
@@ -220,7 +220,7 @@ impl Stage {
         let part = json!({"amount": {"value": 100, "currency": "HKD"}});
         let refund = owner.refund_under(paid.id(), "theirs-2", &part, 10).await;
         assert_eq!(refund.status, 201, "{refund:?}");
-        let registered = owner.put(SHOP, &shop()).await;
+        let registered = owner.put(STORE, &store_body()).await;
         assert_eq!(registered.status, 202, "{registered:?}");
         let open = owner.pay_without_waiting("0102").await;
         world.settle_calls().await;
@@ -237,7 +237,7 @@ impl Stage {
             ("/v1/follow-ups/", follow_up),
             (
                 "/v1/secondary-merchants/",
-                SHOP.replace("/v1/secondary-merchants/", ""),
+                STORE.replace("/v1/secondary-merchants/", ""),
             ),
             ("/v1/admin/api-keys/", text(&key.body["id"])),
             ("/v1/reconciliations/", reconciliation),

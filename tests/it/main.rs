@@ -36,7 +36,7 @@
 //! | `accounts` | Alipay accounts: several at once, read again on SIGHUP, their keys shown and checked |
 //! | `admin` | merchants, their rules and limits; API keys made, replaced and revoked; who did what, in one chain that shows tampering |
 //! | `roles` | the service's database role may do what the service does, and no more |
-//! | `secondary_merchants` | shops registered with Alipay: reviews followed to their end, people forgotten, payments that say what was approved |
+//! | `secondary_merchants` | stores registered with Alipay: reviews followed to their end, people forgotten, payments that say what was approved |
 //! | `sftp` | daily files are fetched from a real OpenSSH server once, whoever dies, and missed when they do not come |
 //! | `cost` | two round trips to Postgres, and no connection while Alipay thinks |
 //! | `daily_files` | a daily file of any length takes the same memory |

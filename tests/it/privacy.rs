@@ -52,19 +52,19 @@ async fn store(pool: &PgPool, number: i32, status: &str, buyer: &Buyer) -> Resul
         .map(drop)
 }
 
-async fn open_shop(pool: &PgPool) {
-    let shop = "insert into merchant (merchant_id, name, partner, secondary_merchant_id,
+async fn open_store(pool: &PgPool) {
+    let store = "insert into merchant (merchant_id, name, partner, secondary_merchant_id,
             secondary_merchant_name, secondary_merchant_industry, default_store_id, is_default)
         values (gen_random_uuid(), 'Cafe', '2088000000000001', 'SM001', 'Cafe Ltd', '5812', 'ST01', true);
         insert into store (merchant_id, store_id, store_name)
         select merchant_id, 'ST01', 'Cafe' from merchant";
-    let done = sqlx::raw_sql(shop).execute(pool).await;
+    let done = sqlx::raw_sql(store).execute(pool).await;
     done.expect("a merchant and a store");
 }
 
 #[sqlx::test]
 async fn q14_the_database_takes_every_mask_and_no_plain_buyer(pool: PgPool) {
-    open_shop(&pool).await;
+    open_store(&pool).await;
     let texts = [
         "2088029910344991",
         "852-98765432",

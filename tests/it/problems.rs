@@ -782,7 +782,7 @@ async fn c5_without_a_database_nothing_is_attempted(pool: PgPool) {
     world.finish().await;
 }
 
-/// C5: the same where caller and shop are still remembered, so that only the intent fails.
+/// C5: the same where caller and store are still remembered, so that only the intent fails.
 #[sqlx::test]
 async fn c5_an_intent_that_cannot_be_stored_is_not_sent(pool: PgPool) {
     let world = World::start(pool).await;

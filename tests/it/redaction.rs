@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::reconciliation::one_row_at;
-use crate::secondary_merchants::{PEOPLE, SHOP, shop};
+use crate::secondary_merchants::{PEOPLE, STORE, store_body};
 use crate::support::{
     PARTNER,
     alipay::{JsonBody as _, MD5_KEY, client, keys},
@@ -322,7 +322,7 @@ async fn administration(answers: &mut Answers, program: &Program, paid: &Value) 
     ] {
         answers.keep(post(&operator, path, &body)).await;
     }
-    let register = admin.request(Method::PUT, SHOP).json_body(&shop());
+    let register = admin.request(Method::PUT, STORE).json_body(&store_body());
     let registered = answers.keep(register).await;
     assert_eq!(registered["object"], "store_registration", "{registered}");
     let taken = paid["created_at"].as_str().expect("an instant");

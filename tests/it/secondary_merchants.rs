@@ -1,4 +1,4 @@
-//! Shops registered with Alipay: accepted is not approved, a review is followed to its end whatever is
+//! Stores registered with Alipay: accepted is not approved, a review is followed to its end whatever is
 //! lost on the way, and people are kept no longer than needed.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use alipayhk_gateway::{
     clock::ManualClock,
     domain::{
         access::principal::{Scope, TenantScope},
-        registrations::{MerchantType, PersonalData, ShopFacts},
+        registrations::{MerchantType, PersonalData, StoreFacts},
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -25,7 +25,7 @@ use crate::support::{
     http::{Answer, Caller},
 };
 
-pub(crate) const SHOP: &str = "/v1/secondary-merchants/SM001/stores/ST01";
+pub(crate) const STORE: &str = "/v1/secondary-merchants/SM001/stores/ST01";
 
 /// People who must not be found where they are not needed.
 pub(crate) const PEOPLE: [&str; 5] = [
@@ -37,7 +37,7 @@ pub(crate) const PEOPLE: [&str; 5] = [
 ];
 
 /// The body of a good registration.
-pub(crate) fn shop() -> Value {
+pub(crate) fn store_body() -> Value {
     json!({
         "secondary_merchant_name": "Demo Cafe Ltd",
         "secondary_merchant_type": "ENTERPRISE",
@@ -57,14 +57,14 @@ pub(crate) fn shop() -> Value {
     })
 }
 
-/// The usual shop under another name.
+/// The usual store under another name.
 fn renamed(name: &str) -> Value {
-    let mut body = shop();
+    let mut body = store_body();
     body["store_name"] = json!(name);
     body
 }
 
-/// The usual shop as a taxi.
+/// The usual store as a taxi.
 fn taxi(drivers: &Value) -> Value {
     let mut body = renamed("AB 1234");
     body["store_industry"] = json!("4121");
@@ -109,12 +109,12 @@ async fn asked(world: &World) -> (usize, usize) {
 }
 
 #[sqlx::test]
-async fn a_shop_is_approved_by_its_review_and_not_by_its_acceptance(pool: PgPool) {
+async fn a_store_is_approved_by_its_review_and_not_by_its_acceptance(pool: PgPool) {
     let mut world = World::start(pool).await;
     let admin = admin(&world).await;
-    let put = admin.put(SHOP, &shop()).await;
+    let put = admin.put(STORE, &store_body()).await;
     assert_eq!(summary(&put), (202, "under_review"), "{put:?}");
-    assert_eq!(put.header("location"), SHOP);
+    assert_eq!(put.header("location"), STORE);
     let retry_after: i64 = put.header("retry-after").parse().expect("seconds");
     assert!((118..=121).contains(&retry_after), "{retry_after}");
     assert!(put.body["in_force"].is_null() && !put.body["accepted_at"].is_null());
@@ -129,12 +129,12 @@ async fn a_shop_is_approved_by_its_review_and_not_by_its_acceptance(pool: PgPool
     assert_eq!(admin.get(&of_it).await.body["items"], rows.body["items"]);
 
     pass(&mut world, TimeDelta::seconds(121)).await;
-    let read = admin.get(SHOP).await;
+    let read = admin.get(STORE).await;
     assert_eq!(summary(&read), (200, "under_review"), "{read:?}");
     assert_eq!(read.body["checks_done"], 1);
     assert_eq!(asked(&world).await, (1, 1), "a GET asks nothing");
     pass(&mut world, TimeDelta::seconds(181)).await;
-    let approved = admin.get(SHOP).await;
+    let approved = admin.get(STORE).await;
     assert_eq!(summary(&approved), (200, "approved"), "{approved:?}");
     let in_force = &approved.body["in_force"];
     assert_eq!(in_force["store_name"], "Demo Cafe Central");
@@ -151,7 +151,7 @@ async fn a_shop_is_approved_by_its_review_and_not_by_its_acceptance(pool: PgPool
     // What Alipay has is what was sent, field by field.
     let registered = world.simulator.registrations().await;
     let data = registered[0]["data"].as_object().expect("an object");
-    let sent = shop();
+    let sent = store_body();
     for (name, value) in sent.as_object().expect("an object") {
         assert_eq!(data.get(name), Some(value), "{name}");
     }
@@ -163,18 +163,18 @@ async fn a_shop_is_approved_by_its_review_and_not_by_its_acceptance(pool: PgPool
 async fn the_same_data_ask_nothing_and_others_wait_for_the_review(pool: PgPool) {
     let mut world = World::start(pool).await;
     let admin = admin(&world).await;
-    let first = admin.put(SHOP, &shop()).await;
-    let again = admin.put(SHOP, &shop()).await;
+    let first = admin.put(STORE, &store_body()).await;
+    let again = admin.put(STORE, &store_body()).await;
     assert_eq!(summary(&again), (202, "under_review"), "{again:?}");
     assert_eq!(again.body, first.body);
-    let other = admin.put(SHOP, &renamed("Demo Cafe Peak")).await;
+    let other = admin.put(STORE, &renamed("Demo Cafe Peak")).await;
     assert_eq!(
         other.summary("code"),
         (409, "review_under_way"),
         "{other:?}"
     );
     pass(&mut world, TimeDelta::minutes(6)).await;
-    let approved = admin.put(SHOP, &shop()).await;
+    let approved = admin.put(STORE, &store_body()).await;
     assert_eq!(summary(&approved), (200, "approved"), "{approved:?}");
     assert_eq!(asked(&world).await, (1, 1));
     let audited = "select count(*) from audit_log where action = 'store_registration.submitted'";
@@ -186,8 +186,8 @@ async fn the_same_data_ask_nothing_and_others_wait_for_the_review(pool: PgPool) 
 async fn twins_at_once_register_once(pool: PgPool) {
     let world = World::start(pool).await;
     let admin = admin(&world).await;
-    let body = shop();
-    let answers = all((0..6).map(|_| admin.put(SHOP, &body))).await;
+    let body = store_body();
+    let answers = all((0..6).map(|_| admin.put(STORE, &body))).await;
     for answer in &answers {
         assert_eq!(answer.status, 202, "{answer:?}");
         assert_eq!(answer.body["id"], answers[0].body["id"]);
@@ -197,22 +197,22 @@ async fn twins_at_once_register_once(pool: PgPool) {
 }
 
 #[sqlx::test]
-async fn a_refused_shop_is_corrected_and_registered_again(pool: PgPool) {
+async fn a_refused_store_is_corrected_and_registered_again(pool: PgPool) {
     let mut world = World::start(pool).await;
     let admin = admin(&world).await;
-    admin.put(SHOP, &shop()).await;
+    admin.put(STORE, &store_body()).await;
     let reason = "For security reason, registration reject.";
     world
         .simulator
         .decide_registration("SM001", "ST01", Some(reason))
         .await;
     pass(&mut world, TimeDelta::seconds(121)).await;
-    let rejected = admin.get(SHOP).await;
+    let rejected = admin.get(STORE).await;
     assert_eq!(summary(&rejected), (200, "rejected"), "{rejected:?}");
     assert_eq!(rejected.body["reject_reason"], reason);
     assert!(rejected.body["in_force"].is_null());
     // The same data may be meant: what was wrong may have been put right elsewhere.
-    let again = admin.put(SHOP, &shop()).await;
+    let again = admin.put(STORE, &store_body()).await;
     assert_eq!(summary(&again), (202, "under_review"), "{again:?}");
     assert!(again.body["reject_reason"].is_null());
     world
@@ -220,10 +220,10 @@ async fn a_refused_shop_is_corrected_and_registered_again(pool: PgPool) {
         .decide_registration("SM001", "ST01", Some(reason))
         .await;
     pass(&mut world, TimeDelta::seconds(121)).await;
-    let corrected = admin.put(SHOP, &renamed("Demo Cafe Peak")).await;
+    let corrected = admin.put(STORE, &renamed("Demo Cafe Peak")).await;
     assert_eq!(summary(&corrected), (202, "under_review"), "{corrected:?}");
     pass(&mut world, TimeDelta::minutes(6)).await;
-    let approved = admin.get(SHOP).await;
+    let approved = admin.get(STORE).await;
     assert_eq!(approved.body["in_force"]["store_name"], "Demo Cafe Peak");
     assert_eq!(asked(&world).await.0, 3);
     world.finish().await;
@@ -233,9 +233,9 @@ async fn a_refused_shop_is_corrected_and_registered_again(pool: PgPool) {
 async fn a_change_under_review_leaves_the_approved_data_in_force(pool: PgPool) {
     let mut world = World::start(pool).await;
     let admin = admin(&world).await;
-    admin.put(SHOP, &shop()).await;
+    admin.put(STORE, &store_body()).await;
     pass(&mut world, TimeDelta::minutes(6)).await;
-    let changing = admin.put(SHOP, &renamed("Demo Cafe Peak")).await;
+    let changing = admin.put(STORE, &renamed("Demo Cafe Peak")).await;
     assert_eq!(
         summary(&changing),
         (202, "modification_review"),
@@ -245,7 +245,7 @@ async fn a_change_under_review_leaves_the_approved_data_in_force(pool: PgPool) {
     let in_force = |answer: &Answer| answer.body["in_force"]["store_name"].clone();
     assert_eq!(in_force(&changing), "Demo Cafe Central");
     pass(&mut world, TimeDelta::seconds(121)).await;
-    let read = admin.get(SHOP).await;
+    let read = admin.get(STORE).await;
     assert_eq!(summary(&read), (200, "modification_review"), "{read:?}");
     // Refused, it leaves what was approved.
     world
@@ -253,19 +253,19 @@ async fn a_change_under_review_leaves_the_approved_data_in_force(pool: PgPool) {
         .decide_registration("SM001", "ST01", Some("no"))
         .await;
     pass(&mut world, TimeDelta::seconds(181)).await;
-    let refused = admin.get(SHOP).await;
+    let refused = admin.get(STORE).await;
     assert_eq!(summary(&refused), (200, "rejected"), "{refused:?}");
     assert_eq!(in_force(&refused), "Demo Cafe Central");
-    admin.put(SHOP, &renamed("Demo Cafe Hill")).await;
+    admin.put(STORE, &renamed("Demo Cafe Hill")).await;
     pass(&mut world, TimeDelta::minutes(6)).await;
-    let approved = admin.get(SHOP).await;
+    let approved = admin.get(STORE).await;
     assert_eq!(summary(&approved), (200, "approved"), "{approved:?}");
     assert_eq!(in_force(&approved), "Demo Cafe Hill");
     world.finish().await;
 }
 
-/// What the last payment said of its shop.
-async fn shop_of_the_last_payment(world: &World) -> Value {
+/// What the last payment said of its store.
+async fn store_of_the_last_payment(world: &World) -> Value {
     let requests = world.simulator.requests().await;
     let mut pays = requests.iter().filter(|asked| asked["service"] == "pay");
     let info = pays.next_back().expect("a payment")["params"]["extend_info"].as_str();
@@ -274,7 +274,7 @@ async fn shop_of_the_last_payment(world: &World) -> Value {
 
 /// `docs/protocol.md` 4.2: Alipay finds the store by the ids, and buyers see what is registered.
 #[sqlx::test]
-async fn payments_name_the_shop_as_it_is_registered(pool: PgPool) {
+async fn payments_name_the_store_as_it_is_registered(pool: PgPool) {
     let mut world = World::start(pool).await;
     let policy = json!({"payments_need_approval": true});
     world.simulator.set_review_policy(&policy).await;
@@ -282,16 +282,16 @@ async fn payments_name_the_shop_as_it_is_registered(pool: PgPool) {
     let mut body = renamed("Demo Cafe Peak");
     body["secondary_merchant_name"] = json!("Demo Cafe (HK) Ltd");
     body["store_industry"] = json!("5814");
-    admin.put(SHOP, &body).await;
+    admin.put(STORE, &body).await;
     let early = world.pay("0001").await;
     assert_eq!(early.summary("status"), (201, "failed"), "{early:?}");
-    let info = shop_of_the_last_payment(&world).await;
+    let info = store_of_the_last_payment(&world).await;
     assert_eq!(info["store_name"], "Demo Cafe Central", "{info}");
 
     pass(&mut world, TimeDelta::minutes(6)).await;
     let paid = world.pay("0002").await;
     assert_eq!(paid.summary("status"), (201, "succeeded"), "{paid:?}");
-    let info = shop_of_the_last_payment(&world).await;
+    let info = store_of_the_last_payment(&world).await;
     for (name, value) in [
         ("secondary_merchant_id", "SM001"),
         ("secondary_merchant_name", "Demo Cafe (HK) Ltd"),
@@ -349,15 +349,15 @@ async fn after_a_lost_answer_the_review_is_found_by_asking(pool: PgPool) {
     let admin = admin(&world).await;
     let fault = json!({"type": "drop_after_effect"});
     world.simulator.script("maintain", 1, fault).await;
-    let put = admin.put(SHOP, &shop()).await;
+    let put = admin.put(STORE, &store_body()).await;
     assert_eq!(summary(&put), (202, "unknown"), "{put:?}");
     assert!(put.body["accepted_at"].is_null());
     pass(&mut world, TimeDelta::seconds(31)).await;
-    let found = admin.get(SHOP).await;
+    let found = admin.get(STORE).await;
     assert_eq!(summary(&found), (200, "under_review"), "{found:?}");
     assert!(!found.body["accepted_at"].is_null());
     pass(&mut world, TimeDelta::minutes(6)).await;
-    assert_eq!(summary(&admin.get(SHOP).await), (200, "approved"));
+    assert_eq!(summary(&admin.get(STORE).await), (200, "approved"));
     assert_eq!(asked(&world).await.0, 1, "nothing was sent twice");
     world.finish().await;
 }
@@ -368,14 +368,14 @@ async fn what_alipay_never_had_is_sent_again_with_the_same_data(pool: PgPool) {
     let admin = admin(&world).await;
     let fault = json!({"type": "drop_before_effect"});
     world.simulator.script("maintain", 1, fault).await;
-    let put = admin.put(SHOP, &shop()).await;
+    let put = admin.put(STORE, &store_body()).await;
     assert_eq!(summary(&put), (202, "unknown"), "{put:?}");
     pass(&mut world, TimeDelta::seconds(31)).await;
-    let missing = admin.get(SHOP).await;
+    let missing = admin.get(STORE).await;
     assert_eq!(summary(&missing), (200, "unknown"), "{missing:?}");
     assert_eq!(asked(&world).await, (1, 1));
     pass(&mut world, TimeDelta::seconds(31)).await;
-    let sent = admin.get(SHOP).await;
+    let sent = admin.get(STORE).await;
     assert_eq!(summary(&sent), (200, "under_review"), "{sent:?}");
     assert_eq!(sent.body["submits"], 2);
     let requests = world.simulator.requests().await;
@@ -392,7 +392,7 @@ async fn what_alipay_never_had_is_sent_again_with_the_same_data(pool: PgPool) {
         .collect();
     assert_eq!(params[0], params[1], "the same but for the time");
     pass(&mut world, TimeDelta::minutes(6)).await;
-    assert_eq!(summary(&admin.get(SHOP).await), (200, "approved"));
+    assert_eq!(summary(&admin.get(STORE).await), (200, "approved"));
     world.finish().await;
 }
 
@@ -401,23 +401,23 @@ async fn what_alipay_never_had_is_sent_again_with_the_same_data(pool: PgPool) {
 async fn a_lost_change_is_not_confused_with_the_approval_of_before(pool: PgPool) {
     let mut world = World::start(pool).await;
     let admin = admin(&world).await;
-    admin.put(SHOP, &shop()).await;
+    admin.put(STORE, &store_body()).await;
     pass(&mut world, TimeDelta::minutes(6)).await;
     let fault = json!({"type": "drop_before_effect"});
     world.simulator.script("maintain", 1, fault).await;
-    let lost = admin.put(SHOP, &renamed("Demo Cafe Peak")).await;
+    let lost = admin.put(STORE, &renamed("Demo Cafe Peak")).await;
     assert_eq!(summary(&lost), (202, "unknown"), "{lost:?}");
     pass(&mut world, TimeDelta::seconds(31)).await;
-    let read = admin.get(SHOP).await;
+    let read = admin.get(STORE).await;
     assert_eq!(summary(&read), (200, "unknown"), "{read:?}");
     assert_eq!(read.body["in_force"]["store_name"], "Demo Cafe Central");
     pass(&mut world, TimeDelta::seconds(31)).await;
     assert_eq!(
-        summary(&admin.get(SHOP).await),
+        summary(&admin.get(STORE).await),
         (200, "modification_review")
     );
     pass(&mut world, TimeDelta::minutes(6)).await;
-    let approved = admin.get(SHOP).await;
+    let approved = admin.get(STORE).await;
     assert_eq!(summary(&approved), (200, "approved"), "{approved:?}");
     assert_eq!(approved.body["in_force"]["store_name"], "Demo Cafe Peak");
     world.finish().await;
@@ -438,7 +438,7 @@ fn somebody_elses() -> MaintainStoreRequest {
     MaintainStoreRequest {
         secondary_merchant_id: "SM001".to_owned(),
         store_id: "ST01".to_owned(),
-        facts: ShopFacts {
+        facts: StoreFacts {
             secondary_merchant_name: "Demo Cafe Ltd".to_owned(),
             secondary_merchant_type: MerchantType::Individual,
             store_name: "An Older Name".to_owned(),
@@ -472,12 +472,12 @@ async fn an_earlier_registration_is_waited_for_and_then_ours_is_sent_again(pool:
         .maintain_store(&somebody_elses(), || false)
         .await;
     assert_eq!(call.outcome, MaintainStoreOutcome::Accepted, "{call:?}");
-    let put = admin.put(SHOP, &shop()).await;
+    let put = admin.put(STORE, &store_body()).await;
     assert_eq!(summary(&put), (202, "under_review"), "{put:?}");
     assert_eq!(put.body["waits_for_earlier_review"], true);
     assert!(put.body["accepted_at"].is_null());
     pass(&mut world, TimeDelta::seconds(121)).await;
-    let waiting = admin.get(SHOP).await;
+    let waiting = admin.get(STORE).await;
     assert_eq!(
         waiting.body["waits_for_earlier_review"], true,
         "{waiting:?}"
@@ -485,12 +485,12 @@ async fn an_earlier_registration_is_waited_for_and_then_ours_is_sent_again(pool:
     assert_eq!(asked(&world).await.0, 2);
     // The earlier one is approved; ours is sent at once, as a change of it.
     pass(&mut world, TimeDelta::seconds(181)).await;
-    let sent = admin.get(SHOP).await;
+    let sent = admin.get(STORE).await;
     assert_eq!(summary(&sent), (200, "modification_review"), "{sent:?}");
     assert_eq!(sent.body["in_force"]["store_name"], "An Older Name");
     assert_eq!(asked(&world).await.0, 3);
     pass(&mut world, TimeDelta::minutes(6)).await;
-    let approved = admin.get(SHOP).await;
+    let approved = admin.get(STORE).await;
     assert_eq!(summary(&approved), (200, "approved"), "{approved:?}");
     assert_eq!(approved.body["in_force"]["store_name"], "Demo Cafe Central");
     world.finish().await;
@@ -505,19 +505,19 @@ async fn a_duplicate_of_ours_is_known_by_its_data(pool: PgPool) {
     world.simulator.script("maintain", 1, dropped).await;
     let missing = json!({"type": "not_exist"});
     world.simulator.script("query_status", 1, missing).await;
-    admin.put(SHOP, &shop()).await;
+    admin.put(STORE, &store_body()).await;
     pass(&mut world, TimeDelta::seconds(31)).await;
     pass(&mut world, TimeDelta::seconds(31)).await;
-    let duplicate = admin.get(SHOP).await;
+    let duplicate = admin.get(STORE).await;
     assert_eq!(
         duplicate.body["waits_for_earlier_review"], true,
         "{duplicate:?}"
     );
     pass(&mut world, TimeDelta::seconds(121)).await;
-    let ours = admin.get(SHOP).await;
+    let ours = admin.get(STORE).await;
     assert_eq!(ours.body["waits_for_earlier_review"], false, "{ours:?}");
     pass(&mut world, TimeDelta::minutes(6)).await;
-    assert_eq!(summary(&admin.get(SHOP).await), (200, "approved"));
+    assert_eq!(summary(&admin.get(STORE).await), (200, "approved"));
     assert_eq!(asked(&world).await.0, 2);
     world.finish().await;
 }
@@ -531,30 +531,30 @@ async fn a_refused_request_is_rejected_with_alipays_code_and_no_set_up_fault_is(
         .simulator
         .script("maintain", 1, refusal("PARAM_ILLEGAL"))
         .await;
-    let put = admin.put(SHOP, &shop()).await;
+    let put = admin.put(STORE, &store_body()).await;
     assert_eq!(summary(&put), (200, "rejected"), "{put:?}");
     assert_eq!(put.body["reject_code"], "PARAM_ILLEGAL");
-    // Unsigned, and about the set-up: it proves nothing about the shop.
+    // Unsigned, and about the set-up: it proves nothing about the store.
     world
         .simulator
         .script("maintain", 1, refusal("ILLEGAL_PARTNER_EXTERFACE"))
         .await;
-    let put = admin.put(SHOP, &shop()).await;
+    let put = admin.put(STORE, &store_body()).await;
     assert_eq!(summary(&put), (202, "unknown"), "{put:?}");
     pass(&mut world, TimeDelta::seconds(31)).await;
     pass(&mut world, TimeDelta::seconds(31)).await;
-    assert_eq!(summary(&admin.get(SHOP).await), (200, "under_review"));
+    assert_eq!(summary(&admin.get(STORE).await), (200, "under_review"));
     world.finish().await;
 }
 
-/// V1, S9: whatever is not Alipay's signed word about this very shop changes nothing.
+/// V1, S9: whatever is not Alipay's signed word about this very store changes nothing.
 #[sqlx::test]
 async fn v1_s9_lies_about_a_review_change_nothing(pool: PgPool) {
     let mut world = World::start(pool).await;
     let admin = admin(&world).await;
-    admin.put(SHOP, &shop()).await;
+    admin.put(STORE, &store_body()).await;
     world.advance(TimeDelta::minutes(6)).await;
-    let before = admin.get(SHOP).await.body;
+    let before = admin.get(STORE).await.body;
     for fault in [
         json!({"type": "wrong_signature_key"}),
         json!({"type": "missing_signature"}),
@@ -574,18 +574,18 @@ async fn v1_s9_lies_about_a_review_change_nothing(pool: PgPool) {
             .simulator
             .script("query_status", 1, fault.clone())
             .await;
-        let refresh = admin.post(&format!("{SHOP}/refresh"), &Value::Null).await;
+        let refresh = admin.post(&format!("{STORE}/refresh"), &Value::Null).await;
         assert_eq!(
             refresh.summary("code"),
             (504, "upstream_silent"),
             "{fault}: {refresh:?}"
         );
-        let after = admin.get(SHOP).await.body;
+        let after = admin.get(STORE).await.body;
         for member in ["status", "version", "in_force", "history", "next_check_at"] {
             assert_eq!(after[member], before[member], "{fault}: {member}");
         }
     }
-    let truth = admin.post(&format!("{SHOP}/refresh"), &Value::Null).await;
+    let truth = admin.post(&format!("{STORE}/refresh"), &Value::Null).await;
     assert_eq!(summary(&truth), (200, "approved"), "{truth:?}");
     world.finish().await;
 }
@@ -600,10 +600,10 @@ async fn answers_in_gbk_and_with_further_fields_are_understood(pool: PgPool) {
             .script(service, 1, json!({"type": "gbk"}))
             .await;
     }
-    let put = admin.put(SHOP, &shop()).await;
+    let put = admin.put(STORE, &store_body()).await;
     assert_eq!(summary(&put), (202, "under_review"), "{put:?}");
     world.advance(TimeDelta::minutes(6)).await;
-    let truth = admin.post(&format!("{SHOP}/refresh"), &Value::Null).await;
+    let truth = admin.post(&format!("{STORE}/refresh"), &Value::Null).await;
     assert_eq!(summary(&truth), (200, "approved"), "{truth:?}");
     world.finish().await;
 }
@@ -614,7 +614,7 @@ async fn a_review_without_end_is_asked_for_72_hours_and_still_takes_the_truth(po
     let mut world = World::start(pool).await;
     let admin = admin(&world).await;
     let slow = "/v1/secondary-merchants/SM001/stores/ST_SLOW";
-    let put = admin.put(slow, &shop()).await;
+    let put = admin.put(slow, &store_body()).await;
     assert_eq!(summary(&put), (202, "under_review"), "{put:?}");
     let start = world.now();
     while admin.get(slow).await.body["status"] == "under_review" {
@@ -648,12 +648,12 @@ async fn a_review_without_end_is_asked_for_72_hours_and_still_takes_the_truth(po
 async fn every_fault_of_a_field_is_named_and_nothing_is_stored_or_sent(pool: PgPool) {
     let world = World::start(pool).await;
     let admin = admin(&world).await;
-    let mut body = shop();
+    let mut body = store_body();
     body["store_country"] = json!("Hong Kong");
     body["contact_no"] = json!("call me");
     body["shareholder_id"] = Value::Null;
     body["drivers"] = json!([]);
-    let refused = admin.put(SHOP, &body).await;
+    let refused = admin.put(STORE, &body).await;
     assert_eq!(
         refused.summary("code"),
         (422, "validation_failed"),
@@ -679,7 +679,7 @@ async fn every_fault_of_a_field_is_named_and_nothing_is_stored_or_sent(pool: PgP
         "/v1/secondary-merchants/SM%20001/stores/ST01",
         "/v1/secondary-merchants/SM999/stores/ST01",
     ] {
-        let refused = admin.put(path, &shop()).await;
+        let refused = admin.put(path, &store_body()).await;
         assert_eq!(
             refused.summary("code"),
             (404, "registration_not_found"),
@@ -696,7 +696,7 @@ async fn every_fault_of_a_field_is_named_and_nothing_is_stored_or_sent(pool: PgP
 /// Q7: another merchant's registration is answered like a missing one; the operator sees all, and says
 /// which where two merchants have one id at Alipay.
 #[sqlx::test]
-async fn q7_a_merchant_registers_its_own_shops_and_the_operator_anybodys(pool: PgPool) {
+async fn q7_a_merchant_registers_its_own_stores_and_the_operator_anybodys(pool: PgPool) {
     let world = World::start(pool).await;
     let admin = admin(&world).await;
     let operator = world.overseer(&[Scope::Admin]).await;
@@ -707,19 +707,19 @@ async fn q7_a_merchant_registers_its_own_shops_and_the_operator_anybodys(pool: P
     let key = api_key(&world.db, tenant_scope, &[Scope::Admin]).await;
     let stranger = Caller::new(&world.replicas[0].url, &key);
 
-    let put = operator.put(SHOP, &shop()).await;
+    let put = operator.put(STORE, &store_body()).await;
     assert_eq!(summary(&put), (202, "under_review"), "{put:?}");
     assert_eq!(put.body["merchant_id"], world.merchant_id.to_string());
     let nowhere = "/v1/secondary-merchants/SM404/stores/ST01";
     for (hidden, missing) in [
         (
-            stranger.put(SHOP, &shop()).await,
-            stranger.put(nowhere, &shop()).await,
+            stranger.put(STORE, &store_body()).await,
+            stranger.put(nowhere, &store_body()).await,
         ),
-        (stranger.get(SHOP).await, stranger.get(nowhere).await),
+        (stranger.get(STORE).await, stranger.get(nowhere).await),
         (
             stranger
-                .post(&format!("{SHOP}/refresh"), &Value::Null)
+                .post(&format!("{STORE}/refresh"), &Value::Null)
                 .await,
             stranger
                 .post(&format!("{nowhere}/refresh"), &Value::Null)
@@ -736,18 +736,18 @@ async fn q7_a_merchant_registers_its_own_shops_and_the_operator_anybodys(pool: P
     world
         .sql("update merchant set secondary_merchant_id = 'SM001' where not is_default")
         .await;
-    let ambiguous = operator.put(SHOP, &shop()).await;
+    let ambiguous = operator.put(STORE, &store_body()).await;
     assert_eq!(
         ambiguous.summary("code"),
         (400, "invalid_query"),
         "{ambiguous:?}"
     );
     assert_eq!(ambiguous.body["errors"][0]["parameter"], "merchant_id");
-    let own = format!("{SHOP}?merchant_id={}", world.merchant_id);
-    assert_eq!(operator.put(&own, &shop()).await.status, 202);
-    // What Alipay takes for one shop cannot be two merchants'.
-    let theirs = format!("{SHOP}?merchant_id={merchant_id}");
-    let taken = operator.put(&theirs, &shop()).await;
+    let own = format!("{STORE}?merchant_id={}", world.merchant_id);
+    assert_eq!(operator.put(&own, &store_body()).await.status, 202);
+    // What Alipay takes for one store cannot be two merchants'.
+    let theirs = format!("{STORE}?merchant_id={merchant_id}");
+    let taken = operator.put(&theirs, &store_body()).await;
     assert_eq!(taken.summary("code"), (409, "invalid_state"), "{taken:?}");
     assert_eq!(asked(&world).await.0, 1);
     world.finish().await;
@@ -759,7 +759,7 @@ async fn registrations_are_listed_by_what_they_are(pool: PgPool) {
     let admin = admin(&world).await;
     let path = |store: &str| format!("/v1/secondary-merchants/SM001/stores/{store}");
     for store in ["ST01", "ST02", "ST03"] {
-        admin.put(&path(store), &shop()).await;
+        admin.put(&path(store), &store_body()).await;
     }
     let stores = |answer: &Answer| -> Vec<String> {
         let items = answer.body["items"].as_array().expect("a list").iter();
@@ -802,7 +802,7 @@ async fn at_rest(world: &World) -> String {
 async fn q14_people_are_sealed_at_rest_and_forgotten_after_the_review(pool: PgPool) {
     let mut world = World::start(pool).await;
     let admin = admin(&world).await;
-    let put = admin.put(SHOP, &shop()).await;
+    let put = admin.put(STORE, &store_body()).await;
     let kept = "select count(*) from store_registration where sealed is not null";
     assert_eq!(world.count_rows(kept).await, 1);
     let nowhere = |text: &str, place: &str| {
@@ -819,13 +819,13 @@ async fn q14_people_are_sealed_at_rest_and_forgotten_after_the_review(pool: PgPo
     nowhere(&text, "the database after the review");
     assert!(
         text.contains("Demo Cafe Central"),
-        "the audit log has the shop"
+        "the audit log has the store"
     );
     // A change is told from the same data all the same.
-    assert_eq!(admin.put(SHOP, &shop()).await.status, 200);
-    let mut other = shop();
+    assert_eq!(admin.put(STORE, &store_body()).await.status, 200);
+    let mut other = store_body();
     other["shareholder_id"] = json!("A123456(8)");
-    assert_eq!(admin.put(SHOP, &other).await.status, 202);
+    assert_eq!(admin.put(STORE, &other).await.status, 202);
     world.finish().await;
 }
 
@@ -833,12 +833,12 @@ async fn q14_people_are_sealed_at_rest_and_forgotten_after_the_review(pool: PgPo
 async fn a_registration_without_its_follow_up_gets_one_again(pool: PgPool) {
     let mut world = World::start(pool).await;
     let admin = admin(&world).await;
-    admin.put(SHOP, &shop()).await;
+    admin.put(STORE, &store_body()).await;
     world.sql("delete from follow_up").await;
     world.advance(TimeDelta::minutes(6)).await;
     world.replicas[0].maintenance.run_once().await;
     world.run_due().await;
-    assert_eq!(summary(&admin.get(SHOP).await), (200, "approved"));
+    assert_eq!(summary(&admin.get(STORE).await), (200, "approved"));
     world.finish().await;
 }
 
@@ -848,12 +848,12 @@ async fn a_registration_without_its_follow_up_gets_one_again(pool: PgPool) {
 async fn what_alipay_does_by_itself_is_learnt_by_asking(pool: PgPool) {
     let mut world = World::start(pool).await;
     let admin = admin(&world).await;
-    admin.put(SHOP, &shop()).await;
+    admin.put(STORE, &store_body()).await;
     pass(&mut world, TimeDelta::minutes(6)).await;
     elsewhere(&world)
         .maintain_store(&somebody_elses(), || false)
         .await;
-    let refresh = format!("{SHOP}/refresh");
+    let refresh = format!("{STORE}/refresh");
     let reviewed = admin.post(&refresh, &Value::Null).await;
     assert_eq!(
         summary(&reviewed),
@@ -862,7 +862,7 @@ async fn what_alipay_does_by_itself_is_learnt_by_asking(pool: PgPool) {
     );
     assert_eq!(world.count_rows("select count(*) from follow_up").await, 1);
     pass(&mut world, TimeDelta::minutes(6)).await;
-    let approved = admin.get(SHOP).await;
+    let approved = admin.get(STORE).await;
     assert_eq!(summary(&approved), (200, "approved"), "{approved:?}");
     assert_eq!(approved.body["in_force"]["store_name"], "An Older Name");
     world
@@ -897,7 +897,7 @@ async fn r1_a_crash_around_the_call_is_harmless(pool: PgPool) {
         let points = world.replicas[0].app.failpoints().clone();
         points.arm(point, 0, Action::Crash);
         let doomed = admin.at(&world.replicas[0].url);
-        let body = shop();
+        let body = store_body();
         tokio::select! {
             answer = doomed.put(&path, &body) => panic!("it answered: {answer:?}"),
             _ = points.stopped() => {}

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::{
-    secondary_merchants::{SHOP, shop},
+    secondary_merchants::{STORE, store_body},
     support::{
         PARTNER, World,
         http::{Answer, body},
@@ -98,7 +98,7 @@ async fn other_texts_are_refused_with_the_limit_and_their_length_in_bytes(pool: 
     assert_eq!(paid.summary("status"), (201, "succeeded"), "{paid:?}");
 
     let registrar = world.caller(0, &[Scope::Admin]).await;
-    let mut longest = shop();
+    let mut longest = store_body();
     for (name, most) in [
         ("secondary_merchant_name", 128),
         ("store_name", 256),
@@ -110,10 +110,10 @@ async fn other_texts_are_refused_with_the_limit_and_their_length_in_bytes(pool: 
         ("cs_no", 64),
     ] {
         let fits = most / 3;
-        let mut long = shop();
+        let mut long = store_body();
         long[name] = json!(tea(fits + 1));
         longest[name] = json!(tea(fits));
-        let refused = registrar.put(SHOP, &long).await;
+        let refused = registrar.put(STORE, &long).await;
         let (pointer, code, detail) = fault(&refused);
         assert_eq!((pointer, code), (&*format!("/{name}"), "invalid_length"));
         let bytes = (3 * (fits + 1)).to_string();
@@ -122,7 +122,7 @@ async fn other_texts_are_refused_with_the_limit_and_their_length_in_bytes(pool: 
             "{detail}"
         );
     }
-    let taken = registrar.put(SHOP, &longest).await;
+    let taken = registrar.put(STORE, &longest).await;
     assert!(matches!(taken.status, 200..=202), "{taken:?}");
     world.finish().await;
 }

@@ -1,4 +1,4 @@
-//! How registrations of shops are reviewed, what is registered, and decisions by hand.
+//! How registrations of stores are reviewed, what is registered, and decisions by hand.
 
 use std::sync::Arc;
 

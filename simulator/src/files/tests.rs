@@ -1,4 +1,4 @@
-//! The files of a day at the noodle shop, line by line.
+//! The files of a day at the noodle store, line by line.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -22,8 +22,8 @@ HKP-41|{41}|128.50|1.03|127.47|HKD|2026-03-09 10:14:07|2026-03-10 02:30:00|P|L||
 HKR-7|{41}|28.50|0.23|28.27|HKD|2026-03-09 17:40:31|2026-03-10 02:30:00|R|L|HKP-41|5812|Harbour Noodles Ltd|M0001|Central Branch||HKD|28.50|1|ALIPAYHK
 ";
 
-/// The shop's book and files.
-struct Shop {
+/// The store's book and files.
+struct Store {
     book: Book,
     files: Files,
 }
@@ -40,7 +40,7 @@ fn id(kind: Kind, day: &str) -> FileId {
     FileId { kind, day }
 }
 
-impl Shop {
+impl Store {
     fn empty() -> Self {
         Self {
             book: Book::new(),
@@ -50,12 +50,12 @@ impl Shop {
 
     /// The day of the samples of `docs/protocol.md` 9.5, and a payment that nobody made.
     fn after_the_ninth() -> Self {
-        let mut shop = Self::empty();
-        shop.pay("HKP-41", 12850, "09 10:14:07");
-        shop.pay("HKP-42", 6000, "09 11:02:55");
-        shop.book.cancel(at("09 11:04:20"), "HKP-42", None);
-        shop.refund("HKP-41", "HKR-7", 2850, "09 17:40:31", true);
-        shop
+        let mut store = Self::empty();
+        store.pay("HKP-41", 12850, "09 10:14:07");
+        store.pay("HKP-42", 6000, "09 11:02:55");
+        store.book.cancel(at("09 11:04:20"), "HKP-42", None);
+        store.refund("HKP-41", "HKR-7", 2850, "09 17:40:31", true);
+        store
     }
 
     fn pay(&mut self, id: &str, amount_minor: i64, when: &str) {
@@ -130,68 +130,68 @@ impl Shop {
 
 #[test]
 fn the_transaction_file_is_that_of_the_sample() {
-    let mut shop = Shop::after_the_ninth();
-    let text = shop.text(Kind::Transaction, "09");
+    let mut store = Store::after_the_ninth();
+    let text = store.text(Kind::Transaction, "09");
     assert_eq!(text, format!("{HEADER}{NAMES}{RECORDS}"));
-    let file = shop.file(Kind::Transaction, "09").expect("a file");
+    let file = store.file(Kind::Transaction, "09").expect("a file");
     assert_eq!(file.name, "2088000000000017_transaction_20260309.txt");
 }
 
 #[test]
 fn the_settlement_file_is_that_of_the_sample() {
-    let mut shop = Shop::after_the_ninth();
-    assert_eq!(shop.text(Kind::Settlement, "10"), SETTLEMENT);
+    let mut store = Store::after_the_ninth();
+    assert_eq!(store.text(Kind::Settlement, "10"), SETTLEMENT);
 }
 
 #[test]
 fn there_is_no_file_of_a_day_of_nothing() {
-    let mut shop = Shop::after_the_ninth();
+    let mut store = Store::after_the_ninth();
     for (kind, day) in [
         (Kind::Transaction, "08"),
         (Kind::Transaction, "10"),
         (Kind::Settlement, "09"),
         (Kind::Settlement, "11"),
     ] {
-        assert!(shop.file(kind, day).is_none(), "{kind:?} {day}");
+        assert!(store.file(kind, day).is_none(), "{kind:?} {day}");
     }
 }
 
 #[test]
 fn the_day_is_that_of_the_completion_in_gmt_plus_8() {
-    let mut shop = Shop::empty();
-    shop.pay("HKP-1", 1000, "09 23:59:59");
-    shop.pay("HKP-2", 1000, "10 00:00:00");
+    let mut store = Store::empty();
+    store.pay("HKP-1", 1000, "09 23:59:59");
+    store.pay("HKP-2", 1000, "10 00:00:00");
     // Accepted on the tenth, done by the batch of the eleventh, at 23:00.
-    shop.refund("HKP-1", "HKR-1", 500, "11 10:00:00", false);
-    let ids = |shop: &mut Shop, day| {
-        let text = shop.text(Kind::Transaction, day);
+    store.refund("HKP-1", "HKR-1", 500, "11 10:00:00", false);
+    let ids = |store: &mut Store, day| {
+        let text = store.text(Kind::Transaction, day);
         let records = text.lines().skip(2);
         records
             .map(|line| line.split('|').next().unwrap_or_default().to_owned())
             .collect::<Vec<_>>()
     };
-    assert_eq!(ids(&mut shop, "09"), ["HKP-1"]);
-    assert_eq!(ids(&mut shop, "10"), ["HKP-2"]);
-    assert_eq!(ids(&mut shop, "11"), ["HKR-1"]);
-    let text = shop.text(Kind::Transaction, "11");
+    assert_eq!(ids(&mut store, "09"), ["HKP-1"]);
+    assert_eq!(ids(&mut store, "10"), ["HKP-2"]);
+    assert_eq!(ids(&mut store, "11"), ["HKR-1"]);
+    let text = store.text(Kind::Transaction, "11");
     assert!(text.contains("|2026-03-11 23:00:00|REFUND|"), "{text}");
 }
 
 #[test]
 fn what_was_never_paid_or_refunded_is_not_there_and_portal_refunds_are() {
-    let mut shop = Shop::empty();
-    shop.pay("HKP-1", 1000, "09 10:00:00");
-    shop.pay("HKP-2", 1000, "09 10:01:00");
+    let mut store = Store::empty();
+    store.pay("HKP-1", 1000, "09 10:00:00");
+    store.pay("HKP-2", 1000, "09 10:01:00");
     let now = at("09 12:00:00");
-    let portal = shop.book.portal_refund(now, "HKP-1", 300, None);
+    let portal = store.book.portal_refund(now, "HKP-1", 300, None);
     assert!(portal.is_some());
-    shop.refund("HKP-2", "HKR-2", 300, "09 12:00:00", true);
+    store.refund("HKP-2", "HKR-2", 300, "09 12:00:00", true);
     let undone = RefundStatus::Failed;
     assert_eq!(
-        shop.book.undo_refund(now, "HKR-2", undone, None),
+        store.book.undo_refund(now, "HKR-2", undone, None),
         Some(true)
     );
-    let text = shop.text(Kind::Transaction, "09");
+    let text = store.text(Kind::Transaction, "09");
     let refunds: Vec<&str> = text
         .lines()
         .filter(|line| line.contains("|REFUND|"))
@@ -214,21 +214,21 @@ fn fees_are_rounded_half_up_and_a_refund_may_keep_them() {
     ] {
         assert_eq!(settings.fee(amount), fee, "{amount}");
     }
-    let mut shop = Shop::after_the_ninth();
-    shop.set(&json!({"fee_returned_on_refund": false, "fee_basis_points": 100}));
-    let text = shop.text(Kind::Transaction, "09");
+    let mut store = Store::after_the_ninth();
+    store.set(&json!({"fee_returned_on_refund": false, "fee_basis_points": 100}));
+    let text = store.text(Kind::Transaction, "09");
     assert!(text.contains("|28.50|0.00|HKD|"), "{text}");
     assert!(
         text.contains("|60.00|0.60|HKD|2026-03-09 11:04:20|CANCEL|"),
         "{text}"
     );
-    let text = shop.text(Kind::Settlement, "10");
+    let text = store.text(Kind::Settlement, "10");
     assert!(text.contains("|28.50|0.00|28.50|HKD|"), "{text}");
 }
 
 #[test]
 fn a_weekend_is_paid_out_on_monday_each_payment_once() {
-    let mut shop = Shop::empty();
+    let mut store = Store::empty();
     for (id, when) in [
         ("HKP-12", "12 10:00:00"),
         ("HKP-13", "13 10:00:00"),
@@ -236,12 +236,12 @@ fn a_weekend_is_paid_out_on_monday_each_payment_once() {
         ("HKP-15", "15 23:59:59"),
         ("HKP-16", "16 00:00:00"),
     ] {
-        shop.pay(id, 1000, when);
+        store.pay(id, 1000, when);
     }
     let mut settled = vec![];
     for day in 1..=31 {
         let day = format!("{day:02}");
-        if let Some(file) = shop.file(Kind::Settlement, &day) {
+        if let Some(file) = store.file(Kind::Settlement, &day) {
             settled.push((day, file.records));
         }
     }
@@ -254,9 +254,9 @@ fn a_weekend_is_paid_out_on_monday_each_payment_once() {
 
 #[test]
 fn canceled_payments_are_settled_only_by_switch() {
-    let mut shop = Shop::after_the_ninth();
-    shop.set(&json!({"settle_canceled": true}));
-    let text = shop.text(Kind::Settlement, "10");
+    let mut store = Store::after_the_ninth();
+    store.set(&json!({"settle_canceled": true}));
+    let text = store.text(Kind::Settlement, "10");
     let lines: Vec<&str> = text
         .lines()
         .skip(1)
@@ -275,12 +275,12 @@ fn canceled_payments_are_settled_only_by_switch() {
 
 #[test]
 fn a_file_can_be_written_in_every_way() {
-    let mut shop = Shop::after_the_ninth();
-    let plain = shop.text(Kind::Transaction, "09");
+    let mut store = Store::after_the_ninth();
+    let plain = store.text(Kind::Transaction, "09");
     let mut with = |settings: Value| {
-        shop.files.settings = FileSettings::default();
-        shop.set(&settings);
-        shop.text(Kind::Transaction, "09")
+        store.files.settings = FileSettings::default();
+        store.set(&settings);
+        store.text(Kind::Transaction, "09")
     };
     assert_eq!(with(json!({"header": false})), format!("{NAMES}{RECORDS}"));
     assert_eq!(with(json!({"names": false})), format!("{HEADER}{RECORDS}"));
@@ -323,12 +323,12 @@ fn a_file_can_be_written_in_every_way() {
 
 #[test]
 fn gbk_is_written_as_gbk() {
-    let mut shop = Shop::empty();
-    shop.pay("HKP-1", 1000, "09 10:00:00");
-    shop.refund("HKP-1", "HKR-1", 500, "09 12:00:00", true);
-    shop.set(&json!({"charset": "GBK"}));
-    shop.plant(json!({"type": "field", "row": "HKR-1", "column": "Remark", "value": "失败"}));
-    let file = shop.file(Kind::Transaction, "09").expect("a file");
+    let mut store = Store::empty();
+    store.pay("HKP-1", 1000, "09 10:00:00");
+    store.refund("HKP-1", "HKR-1", 500, "09 12:00:00", true);
+    store.set(&json!({"charset": "GBK"}));
+    store.plant(json!({"type": "field", "row": "HKR-1", "column": "Remark", "value": "失败"}));
+    let file = store.file(Kind::Transaction, "09").expect("a file");
     assert!(
         file.bytes
             .windows(4)
@@ -370,16 +370,16 @@ fn each_difference_is_planted_and_reported() {
             "Total_count:7",
         ),
     ] {
-        let mut shop = Shop::after_the_ninth();
-        let plain = shop.text(Kind::Transaction, "09");
-        let report = shop.plant(plant.clone());
+        let mut store = Store::after_the_ninth();
+        let plain = store.text(Kind::Transaction, "09");
+        let report = store.plant(plant.clone());
         let mut expected = plant;
         expected["applied"] = json!(true);
         for (name, value) in change.as_object().expect("an object") {
             expected[name] = value.clone();
         }
         assert_eq!(report, expected);
-        let text = shop.text(Kind::Transaction, "09");
+        let text = store.text(Kind::Transaction, "09");
         let differing = plain.replacen(from, to, 1);
         assert_ne!(differing, plain, "{from}");
         // A wrong amount is wrong in both currencies.
@@ -389,8 +389,8 @@ fn each_difference_is_planted_and_reported() {
 
 #[test]
 fn rows_are_taken_away_added_and_repeated() {
-    let mut shop = Shop::after_the_ninth();
-    let plain = shop.text(Kind::Transaction, "09");
+    let mut store = Store::after_the_ninth();
+    let plain = store.text(Kind::Transaction, "09");
     let records = |text: &str| -> Vec<String> { text.lines().skip(2).map(str::to_owned).collect() };
     let before = records(&plain);
     for (plant, lines) in [
@@ -410,13 +410,13 @@ fn rows_are_taken_away_added_and_repeated() {
         ),
         (json!({"type": "line", "text": "what is this"}), vec![10]),
     ] {
-        let report = shop.plant(plant);
+        let report = store.plant(plant);
         assert_eq!(
             (&report["applied"], &report["lines"]),
             (&json!(true), &json!(lines))
         );
     }
-    let after = records(&shop.text(Kind::Transaction, "09"));
+    let after = records(&store.text(Kind::Transaction, "09"));
     assert_eq!(
         after[..4],
         [&before[0], &before[0], &before[1], &before[3]].map(String::clone)
@@ -429,16 +429,16 @@ fn rows_are_taken_away_added_and_repeated() {
     assert!(after[6].starts_with("UNKNOWN-3|") && after[6].contains("|7.00|"));
     assert_eq!(after[7], "what is this");
     assert_eq!(after.len(), 8);
-    let file = shop.file(Kind::Transaction, "09").expect("a file");
+    let file = store.file(Kind::Transaction, "09").expect("a file");
     assert_eq!((file.records, file.planted.len()), (8, 6));
-    shop.files.clear(id(Kind::Transaction, "09"));
-    assert_eq!(shop.text(Kind::Transaction, "09"), plain);
+    store.files.clear(id(Kind::Transaction, "09"));
+    assert_eq!(store.text(Kind::Transaction, "09"), plain);
 }
 
 #[test]
 fn what_cannot_be_planted_says_so() {
-    let mut shop = Shop::after_the_ninth();
-    let plain = shop.text(Kind::Transaction, "09");
+    let mut store = Store::after_the_ninth();
+    let plain = store.text(Kind::Transaction, "09");
     for plant in [
         json!({"type": "missing", "row": "HKP-43"}),
         json!({"type": "missing", "row": "HKP-41 REFUND"}),
@@ -446,7 +446,7 @@ fn what_cannot_be_planted_says_so() {
         json!({"type": "extra_refund", "of": "HKP-43", "id": "R", "amount_minor": 1}),
         json!({"type": "paid_anyway", "id": "HKP-43", "amount_minor": null}),
     ] {
-        assert_eq!(shop.plant(plant)["applied"], json!(false));
+        assert_eq!(store.plant(plant)["applied"], json!(false));
     }
-    assert_eq!(shop.text(Kind::Transaction, "09"), plain);
+    assert_eq!(store.text(Kind::Transaction, "09"), plain);
 }

@@ -68,7 +68,7 @@ pub(super) trait Readable {
 }
 
 /// Reads any reply. A refusal at the door is believed only if it is signed and its code documented;
-/// the registration of shops, by which no money moves, has refusals that are not signed.
+/// the registration of stores, by which no money moves, has refusals that are not signed.
 pub(super) fn interpret<R: Readable>(
     request: &R,
     reply: &Reply,

@@ -138,7 +138,7 @@ impl App {
             let after = Merchant { profile, ..before };
             let act = MerchantAct::Updated;
             if let Some(changed) = self.db.update_merchant(&after, act, by).await? {
-                self.forget_shops(id);
+                self.forget_stores(id);
                 return Ok(Changed::Done(changed));
             }
         }
@@ -184,7 +184,7 @@ impl App {
                 return Ok(Some(before));
             }
             if let Some(changed) = self.db.update_merchant(&before, act, by).await? {
-                self.forget_shops(id);
+                self.forget_stores(id);
                 return Ok(Some(changed));
             }
         }
@@ -272,7 +272,7 @@ impl App {
             }
             let after = MerchantStore { profile, ..before };
             if let Some(changed) = self.db.update_store(&after, by).await? {
-                self.forget_shops(merchant_id);
+                self.forget_stores(merchant_id);
                 return Ok(Changed::Done(changed));
             }
         }

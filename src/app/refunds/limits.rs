@@ -6,7 +6,7 @@ use crate::{
     domain::{id::MerchantId, merchants::limits::LimitExceeded, payments::payment::Payment},
 };
 
-/// So many refunds of one merchant within ten minutes are a burst: more than a shop's counter makes,
+/// So many refunds of one merchant within ten minutes are a burst: more than a store's counter makes,
 /// fewer than a stolen key would.
 const BURST: i32 = 30;
 

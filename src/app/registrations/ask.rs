@@ -31,7 +31,7 @@ use crate::{
 /// What is asked.
 #[derive(Debug)]
 pub(in crate::app) enum UpstreamCall {
-    /// To register these people's shop.
+    /// To register these people's store.
     Submit(Box<PersonalData>),
     /// Nothing: the people are not kept any more, or cannot be opened.
     NothingToSend,

@@ -1,4 +1,4 @@
-//! The registration of shops with Alipay: the same shape as payments and refunds. The intent commits
+//! The registration of stores with Alipay: the same shape as payments and refunds. The intent commits
 //! the data, the call is detached from the caller, what is learnt goes through one record, and a visit
 //! of the schedule asks again (`docs/protocol.md` 10).
 //!
@@ -36,12 +36,12 @@ pub fn check_drivers(drivers: &[Driver]) -> Result<(), TooLong> {
     fits_alipay(&drivers_text(drivers), longest::DRIVERS)
 }
 
-/// Which shop is meant, by Alipay's ids and, where those are not enough, its merchant.
+/// Which store is meant, by Alipay's ids and, where those are not enough, its merchant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shop<'a> {
+pub struct StoreRef<'a> {
     /// The merchant at Alipay.
     pub secondary_merchant_id: &'a str,
-    /// The shop.
+    /// The store.
     pub store_id: &'a str,
     /// The merchant here.
     pub merchant_id: Option<MerchantId>,

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Shop, only};
+use super::{StoreRef, only};
 use crate::{
     app::{App, Page, error::Error},
     domain::{
@@ -23,19 +23,19 @@ impl App {
         is_open.then(|| registrations::gives_up_at(registration))
     }
 
-    /// Reads the registration of a shop. `Ok(None)`: there is none within `tenant_scope`.
+    /// Reads the registration of a store. `Ok(None)`: there is none within `tenant_scope`.
     pub async fn find_registration(
         &self,
         tenant_scope: TenantScope,
-        shop: Shop<'_>,
+        store: StoreRef<'_>,
     ) -> Result<Option<Registration>, Error> {
         let found = self
             .db
             .registrations_of_store(
                 tenant_scope,
-                shop.merchant_id,
-                shop.secondary_merchant_id,
-                shop.store_id,
+                store.merchant_id,
+                store.secondary_merchant_id,
+                store.store_id,
             )
             .await?;
         only(found)

@@ -137,13 +137,13 @@ impl App {
         }
         match after.status {
             RegistrationStatus::Approved => {
-                tracing::info!(registration.id = %after.id, store.id = %after.store_id, "Alipay has approved the registration of a shop");
+                tracing::info!(registration.id = %after.id, store.id = %after.store_id, "Alipay has approved the registration of a store");
             }
             RegistrationStatus::Rejected => {
-                tracing::warn!(registration.id = %after.id, store.id = %after.store_id, "Alipay has refused the registration of a shop");
+                tracing::warn!(registration.id = %after.id, store.id = %after.store_id, "Alipay has refused the registration of a store");
             }
             RegistrationStatus::Unresolved => {
-                tracing::error!(registration.id = %after.id, store.id = %after.store_id, "the review of a shop's registration did not end in 72 hours: unresolved");
+                tracing::error!(registration.id = %after.id, store.id = %after.store_id, "the review of a store's registration did not end in 72 hours: unresolved");
             }
             RegistrationStatus::Submitting
             | RegistrationStatus::Unknown
@@ -151,7 +151,7 @@ impl App {
             | RegistrationStatus::ModificationReview => {}
         }
         if before.in_force != after.in_force {
-            self.forget_shops(after.merchant_id);
+            self.forget_stores(after.merchant_id);
         }
     }
 }
@@ -161,7 +161,7 @@ pub(in crate::app) fn describe_metrics() {
     metrics::describe_counter!(
         "registration_transitions_total",
         metrics::Unit::Count,
-        "Changes of the status of a shop's registration, by the old and the new one."
+        "Changes of the status of a store's registration, by the old and the new one."
     );
 }
 

@@ -1,10 +1,10 @@
-//! Registering a shop, or changing what is registered: intent, call, record. The work is detached from
+//! Registering a store, or changing what is registered: intent, call, record. The work is detached from
 //! the caller, so that one who hangs up changes nothing.
 
 use std::sync::Arc;
 
 use super::{
-    Shop,
+    StoreRef,
     ask::{Begun, UpstreamCall},
     only,
 };
@@ -27,15 +27,15 @@ use crate::{
         audit::AuditActor,
         follow_ups::schedule::Subject,
         id::{AttemptId, RegistrationId},
-        registrations::{Decision, Fingerprint, PersonalData, Registration, ShopFacts},
+        registrations::{Decision, Fingerprint, PersonalData, Registration, StoreFacts},
     },
 };
 
 /// What somebody wants to be registered.
 #[derive(Clone, Debug)]
 pub struct RegistrationWish {
-    /// What everybody may know of the shop.
-    pub facts: ShopFacts,
+    /// What everybody may know of the store.
+    pub facts: StoreFacts,
     /// Who is behind it.
     pub personal: PersonalData,
 }
@@ -71,29 +71,29 @@ enum IntentOutcome {
 }
 
 impl App {
-    /// Registers a shop with Alipay, or changes what is registered. The answer is awaited for as long as
+    /// Registers a store with Alipay, or changes what is registered. The answer is awaited for as long as
     /// the call may take; the work goes on whatever happens to the caller. `Ok(None)`: no merchant within
     /// reach is this secondary merchant.
     pub async fn register_store(
         &self,
         identity: &Identity,
         by: &AuditActor,
-        shop: Shop<'_>,
+        store: StoreRef<'_>,
         wish: RegistrationWish,
     ) -> Result<Option<Registered>, Error> {
         let found = self
             .db
             .secondary_merchant(
                 identity.tenant_scope,
-                shop.merchant_id,
-                shop.secondary_merchant_id,
+                store.merchant_id,
+                store.secondary_merchant_id,
             )
             .await?;
         let Some(owner) = only(found)? else {
             return Ok(None);
         };
         let account = self.account(&owner.partner)?;
-        let (secondary_merchant_id, store_id) = (shop.secondary_merchant_id, shop.store_id);
+        let (secondary_merchant_id, store_id) = (store.secondary_merchant_id, store.store_id);
         let incoming = Incoming {
             fingerprint: self
                 .secret
@@ -144,7 +144,7 @@ impl App {
     /// Commits the intent, or finds that nothing is to be done, or what stands in its way.
     async fn write_submission(&self, incoming: &Incoming) -> Result<IntentOutcome, Error> {
         let merchant = TenantScope::Merchant(incoming.owner.merchant_id);
-        let shop = Shop {
+        let store = StoreRef {
             secondary_merchant_id: &incoming.secondary_merchant_id,
             store_id: &incoming.store_id,
             merchant_id: None,
@@ -152,7 +152,7 @@ impl App {
         let mut insistence = Insistence::lasting(INTENT);
         let mut changes = 0;
         while changes < TRIES {
-            let existing = self.find_registration(merchant, shop).await?;
+            let existing = self.find_registration(merchant, store).await?;
             if let Some(existing) = &existing {
                 let subject = Subject::Registration(existing.id);
                 match existing.resolve_conflict(&incoming.fingerprint, incoming.drivers.as_ref()) {

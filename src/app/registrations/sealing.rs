@@ -7,7 +7,7 @@ use crate::{
     app::hashing::{SecretKey, UnsealError},
     domain::{
         id::RegistrationId,
-        registrations::{Driver, Fingerprint, PersonalData, ShopFacts},
+        registrations::{Driver, Fingerprint, PersonalData, StoreFacts},
     },
 };
 
@@ -36,7 +36,7 @@ impl SecretKey {
     /// What makes two submissions the same.
     pub(super) fn submission_fingerprint(
         &self,
-        facts: &ShopFacts,
+        facts: &StoreFacts,
         people: &PersonalData,
     ) -> Fingerprint {
         let text = Zeroizing::new(

@@ -5,12 +5,12 @@ use uuid::Uuid;
 use crate::db::{Db, error::Error, run::Statement as _};
 use crate::domain::{id::MerchantId, merchants::store::Store};
 
-/// The merchant and the shop that `migrate` makes, from configuration.
+/// The merchant and the store that `migrate` makes, from configuration.
 #[derive(Clone, Debug)]
 pub struct DefaultMerchant {
     /// The merchant's name.
     pub name: String,
-    /// The shop, with what Alipay must be told of the merchant.
+    /// The store, with what Alipay must be told of the merchant.
     pub store: Store,
 }
 
@@ -23,7 +23,7 @@ impl Db {
         Ok(id.map(MerchantId::from))
     }
 
-    /// Makes the default merchant and its default shop, or brings them to what the configuration
+    /// Makes the default merchant and its default store, or brings them to what the configuration
     /// says now.
     pub async fn upsert_default_merchant(
         &self,

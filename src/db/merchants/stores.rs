@@ -11,7 +11,7 @@ use crate::domain::{
     merchants::{
         merchant::{MerchantStore, StoreProfile},
         rules::Rules,
-        store::{Shop, Store},
+        store::{Store, StoreForPayment},
     },
 };
 use crate::failpoint::failpoint;
@@ -63,14 +63,14 @@ macro_rules! select_store {
 }
 
 impl Db {
-    /// Finds a shop; without `store_id`, the merchant's default one. What Alipay has approved of it goes
-    /// before what we call it: payments must name the shop as it is registered (`docs/protocol.md` 4.2).
+    /// Finds a store; without `store_id`, the merchant's default one. What Alipay has approved of it goes
+    /// before what we call it: payments must name the store as it is registered (`docs/protocol.md` 4.2).
     #[tracing::instrument(name = "db.store.find", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn find_store(
         &self,
         merchant_id: MerchantId,
         store_id: Option<&str>,
-    ) -> Result<Option<Shop>, Error> {
+    ) -> Result<Option<StoreForPayment>, Error> {
         failpoint!(self.failpoints, "db.store.before");
         let row = sqlx::query!(
             r#"select store.store_id, merchant.partner, merchant.secondary_merchant_id,
@@ -97,7 +97,7 @@ impl Db {
         .optional(&self.reads)
         .await?;
         failpoint!(self.failpoints, "db.store.after");
-        Ok(row.map(|row| Shop {
+        Ok(row.map(|row| StoreForPayment {
             store: Store {
                 store_id: row.store_id,
                 store_name: row.store_name,

@@ -12,14 +12,14 @@ use crate::{
     domain::{
         audit::AuditActor,
         id::{ApiKeyId, AttemptId, FollowUpId, RegistrationId},
-        registrations::{Fingerprint, PersonalData, ShopFacts},
+        registrations::{Fingerprint, PersonalData, StoreFacts},
     },
 };
 
 /// What is about to be sent.
 #[derive(Debug)]
 pub struct SubmissionIntent<'a> {
-    /// Whose shop it is.
+    /// Whose store it is.
     pub owner: &'a SecondaryMerchantOwner,
     /// The id where there is no registration yet.
     pub new_id: RegistrationId,
@@ -27,10 +27,10 @@ pub struct SubmissionIntent<'a> {
     pub expected_version: Option<i64>,
     /// The merchant at Alipay.
     pub secondary_merchant_id: &'a str,
-    /// The shop.
+    /// The store.
     pub store_id: &'a str,
     /// What everybody may know.
-    pub facts: &'a ShopFacts,
+    pub facts: &'a StoreFacts,
     /// People, masked.
     pub masked: &'a PersonalData,
     /// People, sealed.
@@ -59,7 +59,7 @@ pub struct CommittedSubmission {
 }
 
 impl Db {
-    /// Commits a submission; the shop is opened where it is new. `None`: the registration has changed
+    /// Commits a submission; the store is opened where it is new. `None`: the registration has changed
     /// since it was read, or was made meanwhile. A constraint error means that it is registered for
     /// another merchant of the account.
     ///

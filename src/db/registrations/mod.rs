@@ -1,4 +1,4 @@
-//! Registrations of shops: reading here, the intent and what is learnt in the files beside.
+//! Registrations of stores: reading here, the intent and what is learnt in the files beside.
 
 mod follow_up;
 mod intent;
@@ -14,7 +14,7 @@ use crate::domain::{
     id::{MerchantId, RegistrationId},
     registrations::{
         Approved, Fingerprint, PersonalData, Registration, RegistrationActor, RegistrationChange,
-        RegistrationFilter, RegistrationStatus, Rejection, ShopFacts, Submission,
+        RegistrationFilter, RegistrationStatus, Rejection, StoreFacts, Submission,
     },
 };
 
@@ -36,7 +36,7 @@ pub(super) struct RegistrationRow {
     pub(super) status: String,
     pub(super) reject_code: Option<String>,
     pub(super) reject_reason: Option<String>,
-    pub(super) facts: Json<ShopFacts>,
+    pub(super) facts: Json<StoreFacts>,
     pub(super) masked: Json<PersonalData>,
     pub(super) is_kept: bool,
     pub(super) submission: i32,
@@ -206,7 +206,7 @@ impl Db {
             .collect())
     }
 
-    /// The registrations within `tenant_scope` of this shop; at most two.
+    /// The registrations within `tenant_scope` of this store; at most two.
     #[tracing::instrument(name = "db.registration.find", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn registrations_of_store(
         &self,

@@ -19,7 +19,7 @@ pub enum Subject {
     Payment(PaymentId),
     /// A refund whose outcome is open.
     Refund(RefundId),
-    /// A registration of a shop whose review is open.
+    /// A registration of a store whose review is open.
     Registration(RegistrationId),
 }
 

@@ -56,7 +56,7 @@ pub struct Rules {
 /// A rule that a new payment breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breach {
-    /// The shop takes no payments.
+    /// The store takes no payments.
     StoreDisabled,
     /// No till was named.
     TerminalMissing,

@@ -3,13 +3,13 @@
 use super::rules::{Breach, Rules};
 use crate::domain::money::Money;
 
-/// A shop as Alipay must be told of it in each payment: partner, secondary merchant and store pin
+/// A store as Alipay must be told of it in each payment: partner, secondary merchant and store pin
 /// down one place (`docs/protocol.md` 4.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     /// Unique within the merchant, for example `ST01`.
     pub store_id: String,
-    /// The shop's name.
+    /// The store's name.
     pub store_name: String,
     /// The Alipay account that is paid: 16 digits.
     pub partner: String,
@@ -21,20 +21,20 @@ pub struct Store {
     pub secondary_merchant_industry: String,
 }
 
-/// A shop as a payment needs it.
+/// A store as a payment needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shop {
+pub struct StoreForPayment {
     /// What Alipay must be told of it.
     pub store: Store,
     /// What its merchant asks of payments.
     pub rules: Rules,
     /// Whether the merchant takes no payments.
     pub merchant_disabled: bool,
-    /// Whether the shop takes no payments.
+    /// Whether the store takes no payments.
     pub store_disabled: bool,
 }
 
-impl Shop {
+impl StoreForPayment {
     /// The rules that a payment here breaks.
     pub fn breaches(&self, terminal_id: Option<&str>, amount: Option<Money>) -> Vec<Breach> {
         let closed = self.store_disabled.then_some(Breach::StoreDisabled);

@@ -50,9 +50,9 @@ pub struct NewPayment {
     pub merchant_reference: MerchantReference,
     /// What the buyer reads: at most 256 characters, no `"`.
     pub description: Option<String>,
-    /// The shop that the caller named.
+    /// The store that the caller named.
     pub store_id: Option<String>,
-    /// The shop: the one named, or the merchant's default.
+    /// The store: the one named, or the merchant's default.
     pub store: Store,
     /// The till, where the caller named one.
     pub terminal_id: Option<String>,
@@ -67,7 +67,7 @@ pub struct NewPayment {
 }
 
 impl NewPayment {
-    /// What the buyer reads: the shop's name where the caller does not say.
+    /// What the buyer reads: the store's name where the caller does not say.
     pub fn description(&self) -> &str {
         self.description
             .as_deref()
@@ -101,7 +101,7 @@ pub struct Payment {
     pub version: i64,
     /// Who sells.
     pub merchant_id: MerchantId,
-    /// The shop, unique within the merchant.
+    /// The store, unique within the merchant.
     pub store_id: String,
     /// The till, where the caller named one.
     pub terminal_id: Option<String>,

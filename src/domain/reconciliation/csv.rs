@@ -40,10 +40,7 @@ pub fn line(text: &mut String, difference: &Difference) {
             .map(|id| id.to_string())
             .unwrap_or_default(),
         difference.store.clone().unwrap_or_default(),
-        difference
-            .partner_trans_id
-            .clone()
-            .unwrap_or_default(),
+        difference.partner_trans_id.clone().unwrap_or_default(),
         difference.alipay_trans_id.clone().unwrap_or_default(),
         difference.amount.to_decimal(),
         difference.amount.currency().code().to_owned(),

@@ -145,7 +145,7 @@ pub struct Difference {
     pub payment_id: Option<PaymentId>,
     /// Which refund.
     pub refund_id: Option<RefundId>,
-    /// The shop, as we know it or as the file names it.
+    /// The store, as we know it or as the file names it.
     pub store: Option<String>,
     /// Our id as the file has it, or should: of a refund it is the `partner_refund_id`.
     pub partner_trans_id: Option<String>,
@@ -201,7 +201,7 @@ pub struct DifferenceFilter<'a> {
     pub class: Option<DifferenceClass>,
     /// Of this merchant.
     pub merchant_id: Option<MerchantId>,
-    /// Of this shop.
+    /// Of this store.
     pub store: Option<&'a str>,
     /// Whether somebody took note of it.
     pub acknowledged: Option<bool>,
@@ -281,7 +281,7 @@ impl ReconciledFile {
 /// How many differences there are of each class, and how many of them wait for a person.
 pub type Counts = BTreeMap<DifferenceClass, i64>;
 
-/// The sum over one day, shop, wallet and currency of one file, in minor units: what came in less what
+/// The sum over one day, store, wallet and currency of one file, in minor units: what came in less what
 /// went back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Total {
@@ -291,7 +291,7 @@ pub struct Total {
     pub day: NaiveDate,
     /// Whose; absent for what is unknown to us.
     pub merchant_id: Option<MerchantId>,
-    /// The shop, as we know it or as the file names it.
+    /// The store, as we know it or as the file names it.
     pub store: Option<String>,
     /// Which wallet paid.
     pub wallet: Option<String>,

@@ -111,7 +111,7 @@ fn files(item: &ReconciliationItem) -> Markup {
     }
 }
 
-/// The sums per day, shop, wallet and currency, and per currency over all of them.
+/// The sums per day, store, wallet and currency, and per currency over all of them.
 fn totals(totals: &[Total]) -> Markup {
     html! {
         @for (kind, heading) in [
@@ -123,7 +123,7 @@ fn totals(totals: &[Total]) -> Markup {
                 h2 { (heading) }
                 table {
                     thead { tr {
-                        th { "Day (GMT+8)" } th { "Shop" } th { "Wallet" } th { "Currency" } th.n { "Rows" }
+                        th { "Day (GMT+8)" } th { "Store" } th { "Wallet" } th { "Currency" } th.n { "Rows" }
                         th.n { "Amount" } th.n { "Fee" } th.n { "Alipay's net" } th.n { "Expected net" }
                         th.n { "Difference" }
                     } }
@@ -216,7 +216,7 @@ fn listed(differences: &[Difference], are_all: bool, item: &ReconciliationItem) 
             }
             table {
                 thead { tr {
-                    th { "Class" } th { "Row" } th { "Shop" } th { "Our id" } th { "Alipay's id" }
+                    th { "Class" } th { "Row" } th { "Store" } th { "Our id" } th { "Alipay's id" }
                     th.n { "Amount" } th { "Books" } th { "File" } th { "Acknowledged" }
                 } }
                 tbody {
@@ -444,11 +444,11 @@ mod tests {
     }
 
     #[test]
-    fn sums_are_shown_per_shop_and_over_all_with_their_difference() {
+    fn sums_are_shown_per_store_and_over_all_with_their_difference() {
         let page = page(&report(), &[], true);
         assert!(page.contains(r#"<td class="n bad">-22.50</td>"#), "{page}");
         assert!(page.contains(r#"<td class="n">99.20</td>"#), "{page}");
-        // Over both shops: 76.70 against 99.20.
+        // Over both stores: 76.70 against 99.20.
         let all = page.split(r#"<tr class="sum">"#).nth(1).expect("the sum");
         assert!(all.contains(r#"<td class="n">76.70</td>"#), "{all}");
         assert!(all.contains(r#"<td class="n bad">-22.50</td>"#), "{all}");

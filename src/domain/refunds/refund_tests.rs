@@ -478,10 +478,7 @@ fn names_are_stored_and_read_back() {
         if let Some(reason) = state.status_reason() {
             assert_eq!(PendingReason::from_name(reason.as_str()), Some(reason));
         }
-        assert_eq!(
-            state.status_reason().is_some(),
-            state.status() == "pending"
-        );
+        assert_eq!(state.status_reason().is_some(), state.status() == "pending");
     }
     let mut names: Vec<_> = events()
         .iter()

@@ -1,11 +1,11 @@
-//! What is registered of a shop (`docs/protocol.md` 4.7): what everybody may know, and what names
+//! What is registered of a store (`docs/protocol.md` 4.7): what everybody may know, and what names
 //! people.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The merchant category code of taxis, whose shops are cars and whose drivers are named.
+/// The merchant category code of taxis, whose stores are cars and whose drivers are named.
 pub const TAXI: &str = "4121";
 /// Most drivers of a taxi.
 pub const MAX_DRIVERS: usize = 10;
@@ -43,18 +43,18 @@ stored_names!(MerchantType {
     Individual = "INDIVIDUAL",
 });
 
-/// What everybody may know of a shop. Texts are trimmed and as Alipay takes them.
+/// What everybody may know of a store. Texts are trimmed and as Alipay takes them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ShopFacts {
+pub struct StoreFacts {
     /// The legal name; of an individual, the owner's full name. Buyers see it.
     pub secondary_merchant_name: String,
     /// What the merchant is in law.
     pub secondary_merchant_type: MerchantType,
-    /// The shop's name; a taxi's licence plate.
+    /// The store's name; a taxi's licence plate.
     pub store_name: String,
     /// Two capital letters (ISO 3166).
     pub store_country: String,
-    /// Where the shop is.
+    /// Where the store is.
     pub store_address: String,
     /// Merchant category code, 4 digits.
     pub store_industry: String,
@@ -97,7 +97,7 @@ pub struct PersonalData {
     /// E-mail of a contact.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contact_email: Option<String>,
-    /// The drivers of a taxi; empty for every other shop.
+    /// The drivers of a taxi; empty for every other store.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drivers: Vec<Driver>,
 }
@@ -193,7 +193,7 @@ pub enum Agreement {
 
 impl RegisteredData {
     /// Compares with what was sent. Blanks and capitals are Alipay's to change.
-    pub fn compare(&self, sent: &ShopFacts) -> Agreement {
+    pub fn compare(&self, sent: &StoreFacts) -> Agreement {
         let registration_no = sent.registration_no.as_deref();
         let register_address = sent.register_address.as_deref();
         let pairs = [

@@ -1,6 +1,6 @@
-//! The registration of a shop with Alipay and its review (`docs/protocol.md` 10).
+//! The registration of a store with Alipay and its review (`docs/protocol.md` 10).
 //!
-//! Registering is an upsert under the ids of the merchant and the shop, so sending the same data again
+//! Registering is an upsert under the ids of the merchant and the store, so sending the same data again
 //! is harmless, and a lost answer costs a question. Alipay's `SUCCESS` to it means *accepted*: only a
 //! signed answer to the question after its status makes a registration `approved`.
 //!
@@ -20,7 +20,7 @@ use chrono::{DateTime, Utc};
 use super::id::{ApiKeyId, FollowUpId, MerchantId, RegistrationId};
 
 pub use data::{
-    Agreement, Driver, MAX_DRIVERS, MerchantType, PersonalData, RegisteredData, ShopFacts, TAXI,
+    Agreement, Driver, MAX_DRIVERS, MerchantType, PersonalData, RegisteredData, StoreFacts, TAXI,
     is_alipay_id, is_same_plate,
 };
 pub use plan::{RegistrationStep, gives_up_at, next_check_at, next_step};
@@ -112,12 +112,12 @@ pub struct Rejection {
     pub reason: Option<String>,
 }
 
-/// What was approved last: what payments say of the shop.
+/// What was approved last: what payments say of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Approved {
     /// The merchant's legal name.
     pub secondary_merchant_name: String,
-    /// The shop's name.
+    /// The store's name.
     pub store_name: String,
     /// Merchant category code.
     pub store_industry: String,
@@ -125,27 +125,27 @@ pub struct Approved {
     pub approved_at: DateTime<Utc>,
 }
 
-/// The registration of one shop.
+/// The registration of one store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
     /// Its identity.
     pub id: RegistrationId,
     /// Counts changes.
     pub version: i64,
-    /// Whose shop it is.
+    /// Whose store it is.
     pub merchant_id: MerchantId,
     /// Under which Alipay account.
     pub partner: String,
     /// The merchant's id at Alipay.
     pub secondary_merchant_id: String,
-    /// The shop's id there and here.
+    /// The store's id there and here.
     pub store_id: String,
     /// Where it stands.
     pub status: RegistrationStatus,
     /// Why it was refused; present exactly while it is `rejected`.
     pub rejection: Option<Rejection>,
     /// What was sent last, people aside.
-    pub facts: ShopFacts,
+    pub facts: StoreFacts,
     /// What was sent of people, masked.
     pub masked: PersonalData,
     /// The submission of these data.
@@ -245,7 +245,7 @@ pub struct RegistrationFilter {
     pub merchant_id: Option<MerchantId>,
     /// Under this id at Alipay.
     pub secondary_merchant_id: Option<String>,
-    /// Of this shop.
+    /// Of this store.
     pub store_id: Option<String>,
     /// Standing there.
     pub status: Option<RegistrationStatus>,

@@ -35,7 +35,7 @@ pub enum RegistrationEvent {
     Approved {
         /// What Alipay says is registered.
         echo: RegisteredData,
-        /// Alipay's word for the shop's own state.
+        /// Alipay's word for the store's own state.
         store_status: Option<String>,
     },
     /// Alipay's review has refused.

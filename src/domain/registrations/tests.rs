@@ -4,13 +4,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     Decision, Fingerprint, MerchantType, PersonalData, RegisteredData, Registration,
-    RegistrationEvent as Event, RegistrationStatus as Status, RegistrationStep as Step, ShopFacts,
+    RegistrationEvent as Event, RegistrationStatus as Status, RegistrationStep as Step, StoreFacts,
     Submission, gives_up_at, next_step,
 };
 use crate::domain::id::{MerchantId, RegistrationId};
 
-pub(super) fn facts() -> ShopFacts {
-    ShopFacts {
+pub(super) fn facts() -> StoreFacts {
+    StoreFacts {
         secondary_merchant_name: "Demo Cafe Ltd".to_owned(),
         secondary_merchant_type: MerchantType::Enterprise,
         store_name: "Demo Cafe Central".to_owned(),
@@ -87,7 +87,7 @@ fn unchanged(registration: &Registration, event: &Event) {
     assert_eq!(registration.apply(event, start()), None, "{event:?}");
 }
 
-fn echo_of(facts: &ShopFacts) -> RegisteredData {
+fn echo_of(facts: &StoreFacts) -> RegisteredData {
     RegisteredData {
         secondary_merchant_name: Some(facts.secondary_merchant_name.clone()),
         store_name: Some(facts.store_name.clone()),

@@ -8,7 +8,7 @@ use crate::{
     http::answer::timestamp,
 };
 
-/// One row of the durable schedule: the gateway's obligation to ask about a payment, a refund or the registration of a shop again.
+/// One row of the durable schedule: the gateway's obligation to ask about a payment, a refund or the registration of a store again.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = FollowUp)]
 pub struct FollowUpView {

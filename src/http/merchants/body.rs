@@ -56,7 +56,7 @@ request! {
     struct DefaultStoreRequest {
         /// Unique within the merchant.
         required store_id: String = ASCII_NAME, example "ST01";
-        /// The shop's name, also at Alipay.
+        /// The store's name, also at Alipay.
         required name: String = STORE_NAME, example "Harbour Tea Central";
     }
 }
@@ -136,7 +136,7 @@ request! {
     struct CreateStoreRequest {
         /// Unique within the merchant: printable ASCII without `"`.
         required store_id: String = ASCII_NAME, example "ST02";
-        /// The shop's name, also at Alipay.
+        /// The store's name, also at Alipay.
         required name: String = STORE_NAME, example "Harbour Tea Mong Kok";
         /// The merchant category code where it is another one than the merchant's.
         optional industry: String = INDUSTRY, example "5814";
@@ -148,7 +148,7 @@ request! {
 request! {
     /// Changes of a store (JSON merge patch, RFC 7396): what is left out stays.
     struct UpdateStoreRequest {
-        /// The shop's name, also at Alipay.
+        /// The store's name, also at Alipay.
         change name: String = STORE_NAME, example "Harbour Tea Mong Kok";
         /// The merchant category code; `null`: the merchant's.
         nullable industry: String = INDUSTRY, example "5814";

@@ -1,4 +1,4 @@
-//! `/v1/admin/merchants/{id}/stores`: the shops of a merchant. A merchant's administrator looks after
+//! `/v1/admin/merchants/{id}/stores`: the stores of a merchant. A merchant's administrator looks after
 //! its own.
 
 use axum::{Json as JsonAnswer, extract::State, http::StatusCode};
@@ -40,7 +40,7 @@ pub struct StoreView {
     /// Counts changes, from 1; also the `ETag`.
     #[schema(example = 1, minimum = 1)]
     pub version: i64,
-    /// The shop's name.
+    /// The store's name.
     #[schema(example = "Harbour Tea Mong Kok")]
     pub name: String,
     /// The merchant category code; `null`: the merchant's.

@@ -23,7 +23,7 @@ use crate::http::problem::{FieldFault, ProblemDocument};
         (name = "operations", description = "Read and steer what stays open: the durable schedule, the work-list, decisions."),
         (name = "reconciliation", description = "Alipay's daily files against the books. The operator imports; a merchant's key sees what is its own."),
         (name = "administration", description = "Who may call, and who did what. A merchant's key with the scope `admin` administers its own merchant, the operator's all of them."),
-        (name = "secondary merchants", description = "Shops registered with Alipay, and where their reviews stand."),
+        (name = "secondary merchants", description = "Stores registered with Alipay, and where their reviews stand."),
         (name = "barcodes", description = "Look at scanned codes."),
         (name = "alipay", description = "What Alipay itself calls. Needs no API key; the signature is the key."),
         (name = "service", description = "For those who run the gateway. Needs no API key."),

@@ -8,7 +8,7 @@ use crate::{
     domain::{
         follow_ups::schedule::Subject,
         id::MerchantId,
-        merchants::{rules::Breach, store::Shop},
+        merchants::{rules::Breach, store::StoreForPayment},
     },
     http::{
         answer::{Made, Resource},
@@ -109,9 +109,9 @@ pub async fn create(
     let mut faults = Faults::default();
     let request: CreatePaymentRequest = read_members(&body, &mut faults);
     request.refuse_copies_of_the_code(&mut faults);
-    let shop = find_shop(&app, principal.merchant_id, &request, &mut faults).await?;
-    let refusal = refuse_by_rules(&request, shop.as_ref(), &mut faults);
-    let new = request.complete(shop, faults)?;
+    let store = find_store(&app, principal.merchant_id, &request, &mut faults).await?;
+    let refusal = refuse_by_rules(&request, store.as_ref(), &mut faults);
+    let new = request.complete(store, faults)?;
     if key.as_str().contains(new.barcode.expose()) {
         return Err(Problem::new(
             Kind::IdempotencyKeyInvalid,
@@ -137,18 +137,18 @@ pub async fn create(
         }))
 }
 
-/// Looks up the shop. Also where other fields are faulty, so that an unknown shop, and what breaks the
+/// Looks up the store. Also where other fields are faulty, so that an unknown store, and what breaks the
 /// merchant's rules, is reported along with them.
-async fn find_shop(
+async fn find_store(
     app: &App,
     merchant_id: MerchantId,
     request: &CreatePaymentRequest,
     faults: &mut Faults,
-) -> Result<Option<Shop>, Problem> {
-    let shop = app
+) -> Result<Option<StoreForPayment>, Problem> {
+    let store = app
         .find_store(merchant_id, request.store_id.as_deref())
         .await?;
-    if shop.is_none() {
+    if store.is_none() {
         let (code, detail) = match request.store_id {
             Some(_) => ("unknown_store", "the merchant has no such store"),
             None => (
@@ -158,7 +158,7 @@ async fn find_shop(
         };
         faults.add("/store_id".to_owned(), code, detail);
     }
-    Ok(shop)
+    Ok(store)
 }
 
 /// What the merchant's rules say against the payment. Beside other faults they are among them; alone
@@ -166,16 +166,16 @@ async fn find_shop(
 /// attempted" would then be wrong.
 fn refuse_by_rules(
     request: &CreatePaymentRequest,
-    shop: Option<&Shop>,
+    store: Option<&StoreForPayment>,
     faults: &mut Faults,
 ) -> Option<Problem> {
-    let shop = shop?;
-    let breaches = request.breaches(shop);
+    let store = store?;
+    let breaches = request.breaches(store);
     if !faults.is_empty() {
         add_breaches(&breaches, faults);
         return None;
     }
-    if shop.merchant_disabled {
+    if store.merchant_disabled {
         return Some(Problem::merchant_disabled());
     }
     let mut broken = Faults::default();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     domain::{
         id::MerchantReference,
-        merchants::{rules::Breach, store::Shop},
+        merchants::{rules::Breach, store::StoreForPayment},
         payments::{
             barcode::{Barcode, BarcodeError},
             payment::NewPayment,
@@ -41,7 +41,7 @@ request! {
         /// name where it is left out. It is kept and returned whole; Alipay is told the beginning, as much
         /// as fits into 256 bytes in UTF-8.
         optional description: String = FreeText { max: MAX_DESCRIPTION }, example "Central Branch, table 4";
-        /// The shop; the merchant's default shop where it is left out.
+        /// The store; the merchant's default store where it is left out.
         optional store_id: String = ASCII_NAME, example "ST01";
         /// The till.
         optional terminal_id: String = ASCII_NAME, example "T1";
@@ -108,29 +108,29 @@ impl CreatePaymentRequest {
         }
     }
 
-    /// The rules of the shop that the request breaks.
-    pub(super) fn breaches(&self, shop: &Shop) -> Vec<Breach> {
+    /// The rules of the store that the request breaks.
+    pub(super) fn breaches(&self, store: &StoreForPayment) -> Vec<Breach> {
         let amount = self.amount.as_ref().and_then(AmountRequest::money);
-        shop.breaches(self.terminal_id.as_deref(), amount)
+        store.breaches(self.terminal_id.as_deref(), amount)
     }
 
     /// The request, if nothing is wrong with it.
     pub(super) fn complete(
         self,
-        shop: Option<Shop>,
+        store: Option<StoreForPayment>,
         faults: Faults,
     ) -> Result<NewPayment, Problem> {
         faults.into_result()?;
-        let (Some(amount), Some(barcode), Some(merchant_reference), Some(shop)) = (
+        let (Some(amount), Some(barcode), Some(merchant_reference), Some(store)) = (
             self.amount.and_then(|amount| amount.money()),
             self.barcode,
             self.merchant_reference,
-            shop,
+            store,
         ) else {
             // Whatever is missing was reported as a fault.
             return Err(Problem::validation(Vec::new()));
         };
-        let Shop { store, rules, .. } = shop;
+        let StoreForPayment { store, rules, .. } = store;
         Ok(NewPayment {
             amount,
             barcode,

@@ -51,7 +51,7 @@ pub struct PaymentList {
         ("status" = Option<String>, Query, description = "`processing`, `succeeded`, `failed`, `canceled` or `unresolved`.", example = "processing"),
         ("merchant_reference" = Option<String>, Query, pattern = "^[A-Za-z0-9._-]{1,64}$", description = "The caller's own number."),
         ("alipay_trans_id" = Option<String>, Query, min_length = 1, max_length = 64, description = "Alipay's id."),
-        ("store_id" = Option<String>, Query, min_length = 1, max_length = 64, description = "The shop."),
+        ("store_id" = Option<String>, Query, min_length = 1, max_length = 64, description = "The store."),
         ("terminal_id" = Option<String>, Query, min_length = 1, max_length = 64, description = "The till."),
         ("created_from" = Option<DateTime<Utc>>, Query, description = "Created at or after this instant (RFC 3339)."),
         ("created_to" = Option<DateTime<Utc>>, Query, description = "Created before this instant (RFC 3339)."),

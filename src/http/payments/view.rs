@@ -142,7 +142,7 @@ pub struct PaymentView {
     /// Who sells.
     #[schema(example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d")]
     pub merchant_id: String,
-    /// The shop.
+    /// The store.
     #[schema(example = "ST01")]
     pub store_id: String,
     /// The till.

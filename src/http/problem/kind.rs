@@ -49,7 +49,7 @@ pub enum Kind {
     MerchantNotFound,
     /// No such store of the merchant.
     StoreNotFound,
-    /// No such registration of a shop, or another merchant's.
+    /// No such registration of a store, or another merchant's.
     RegistrationNotFound,
     /// The path does not know the method.
     MethodNotAllowed,
@@ -81,7 +81,7 @@ pub enum Kind {
     StoreExists,
     /// The resource has another version than the caller knows.
     VersionMismatch,
-    /// Other data of the shop are under review.
+    /// Other data of the store are under review.
     ReviewUnderWay,
     /// The body is larger than 64 KiB.
     BodyTooLarge,

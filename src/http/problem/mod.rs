@@ -298,7 +298,7 @@ impl Problem {
         )
     }
 
-    /// Other data of the shop are under review.
+    /// Other data of the store are under review.
     fn review_under_way(subject: Subject) -> Self {
         Self::new(
             Kind::ReviewUnderWay,
@@ -308,7 +308,7 @@ impl Problem {
         .about(subject)
     }
 
-    /// What Alipay takes for one shop is one merchant's.
+    /// What Alipay takes for one store is one merchant's.
     fn registered_for_another() -> Self {
         Self::new(
             Kind::InvalidState,

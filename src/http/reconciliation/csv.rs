@@ -35,7 +35,7 @@ refusals! {
         ("id" = String, Path, description = "The reconciliation's id.", example = "rec_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
         ("class" = Option<String>, Query, description = "In this way.", example = "missing_in_file"),
         ("merchant_id" = Option<String>, Query, description = "Whose.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
-        ("store" = Option<String>, Query, description = "Of which shop.", example = "ST01"),
+        ("store" = Option<String>, Query, description = "Of which store.", example = "ST01"),
         ("acknowledged" = Option<bool>, Query, description = "Whether somebody took note of it."),
     ),
     responses(DownloadRefusals, (status = 200, description = "The differences.", body = String, content_type = "text/csv")),

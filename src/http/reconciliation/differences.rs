@@ -43,7 +43,7 @@ request! {
     struct AcknowledgeDifferenceRequest {
         /// Why. Kept for ever.
         required reason: String = Note { max: MAX_REASON },
-            example "refunded in the portal by the shop manager";
+            example "refunded in the portal by the store manager";
     }
 }
 
@@ -83,7 +83,7 @@ refusals! {
         ("id" = String, Path, description = "The reconciliation's id.", example = "rec_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
         ("class" = Option<String>, Query, description = "In this way.", example = "missing_in_file"),
         ("merchant_id" = Option<String>, Query, description = "Whose.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
-        ("store" = Option<String>, Query, description = "Of which shop.", example = "ST01"),
+        ("store" = Option<String>, Query, description = "Of which store.", example = "ST01"),
         ("acknowledged" = Option<bool>, Query, description = "Whether somebody took note of it."),
         ("limit" = Option<i32>, Query, minimum = 1, maximum = 200, description = "Most items on the page; 50 where it is left out."),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),

@@ -25,7 +25,7 @@ refusals! {
 
 /// Print a reconciliation
 ///
-/// A statement for finance: what agrees and what does not, the sums per day, shop, wallet and currency,
+/// A statement for finance: what agrees and what does not, the sums per day, store, wallet and currency,
 /// expected net, Alipay's net and the difference, and the first 2,000 differences with their
 /// acknowledgements. One HTML document without scripts, with a style for paper. A merchant's key sees what
 /// is its own.

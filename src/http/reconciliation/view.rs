@@ -143,7 +143,7 @@ impl From<&ReconciliationItem> for SummaryView {
     }
 }
 
-/// The sum over one day, shop, wallet and currency of one kind of file, in minor units: what came in less
+/// The sum over one day, store, wallet and currency of one kind of file, in minor units: what came in less
 /// what went back.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = ReconciliationTotal)]
@@ -157,7 +157,7 @@ pub struct TotalView {
     /// Whose; `null` for what is unknown to us.
     #[schema(required = true, example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")]
     pub merchant_id: Option<String>,
-    /// The shop.
+    /// The store.
     #[schema(required = true, example = "ST01")]
     pub store: Option<String>,
     /// Which wallet paid.
@@ -289,7 +289,7 @@ pub struct DifferenceView {
     /// Which refund.
     #[schema(required = true, example = json!(null))]
     pub refund_id: Option<String>,
-    /// The shop.
+    /// The store.
     #[schema(required = true, example = "ST01")]
     pub store: Option<String>,
     /// Our id, as the file has it or should: of a refund it is the `partner_refund_id`.

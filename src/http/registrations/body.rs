@@ -7,7 +7,7 @@ use crate::{
     app::registrations::{RegistrationWish, check_drivers},
     domain::{
         registrations::{
-            Driver, MAX_DRIVERS, MerchantType, PersonalData, ShopFacts, TAXI, is_same_plate,
+            Driver, MAX_DRIVERS, MerchantType, PersonalData, StoreFacts, TAXI, is_same_plate,
         },
         text::{fits_alipay, is_deceptive, longest},
     },
@@ -25,18 +25,18 @@ use crate::{
 };
 
 request! {
-    /// A shop to be registered. Texts must not contain `"` or control characters, and the lengths are bytes
+    /// A store to be registered. Texts must not contain `"` or control characters, and the lengths are bytes
     /// in UTF-8, where most Chinese characters have 3.
     struct RegisterStoreRequest {
         /// The merchant's legal name; of an individual, the owner's full name. Buyers see it.
         required secondary_merchant_name: String = Text { max: longest::MERCHANT_NAME }, example "Demo Cafe Ltd";
         /// `ENTERPRISE` (then name the shareholder) or `INDIVIDUAL` (then name the representative).
         required secondary_merchant_type: MerchantType = MERCHANT_TYPE, example "ENTERPRISE";
-        /// The shop's name; a taxi's licence plate.
+        /// The store's name; a taxi's licence plate.
         required store_name: String = Text { max: longest::STORE_NAME }, example "Demo Cafe Central";
-        /// Country of the shop (ISO 3166).
+        /// Country of the store (ISO 3166).
         required store_country: String = COUNTRY, example "HK";
-        /// Address of the shop.
+        /// Address of the store.
         required store_address: String = Text { max: longest::STORE_ADDRESS }, example "1 Queen's Road Central, Hong Kong";
         /// Merchant category code; 4121 is a taxi.
         required store_industry: String = INDUSTRY, example "5812";
@@ -176,7 +176,7 @@ impl RegisterStoreRequest {
         };
         let drivers = self.drivers.unwrap_or_default();
         Some(RegistrationWish {
-            facts: ShopFacts {
+            facts: StoreFacts {
                 secondary_merchant_name: self.secondary_merchant_name?,
                 secondary_merchant_type: merchant_type,
                 store_name: self.store_name?,

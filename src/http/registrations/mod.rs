@@ -1,10 +1,10 @@
-//! `/v1/secondary-merchants`: shops registered with Alipay, and where their reviews stand.
+//! `/v1/secondary-merchants`: stores registered with Alipay, and where their reviews stand.
 
 pub mod body;
 pub mod read;
 pub mod refresh;
 pub mod register;
-pub mod shop;
+pub mod store;
 pub mod view;
 
 use axum::http::StatusCode;

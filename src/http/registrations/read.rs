@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{represent, shop::StorePath, view::StoreRegistrationView};
+use super::{represent, store::StorePath, view::StoreRegistrationView};
 use crate::{
     app::App,
     domain::{
@@ -46,8 +46,8 @@ refusals! {
     security(("api_key" = ["admin"])),
     params(
         ("secondary_merchant_id" = String, Path, description = "The merchant's id at Alipay.", example = "SM001"),
-        ("store_id" = String, Path, description = "The shop's id.", example = "ST01"),
-        ("merchant_id" = Option<String>, Query, description = "Whose shop it is, where more than one merchant has this id at Alipay.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
+        ("store_id" = String, Path, description = "The store's id.", example = "ST01"),
+        ("merchant_id" = Option<String>, Query, description = "Whose store it is, where more than one merchant has this id at Alipay.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
     ),
     responses(
         ReadRefusals,
@@ -61,9 +61,9 @@ pub async fn read(
     path: StorePath,
     query: RawPairs,
 ) -> Result<Resource<StoreRegistrationView>, Problem> {
-    let shop = path.shop(&query)?;
+    let store = path.store(&query)?;
     let registration = app
-        .find_registration(identity.tenant_scope, shop)
+        .find_registration(identity.tenant_scope, store)
         .await?
         .ok_or_else(Problem::registration_not_found)?;
     let (_, resource) = represent(&app, &registration).await?;
@@ -83,7 +83,7 @@ pub async fn read(
         ("status" = Option<String>, Query, description = "Standing there, for example `under_review` or `unresolved`.", example = "under_review"),
         ("merchant_id" = Option<String>, Query, description = "Of this merchant.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
         ("secondary_merchant_id" = Option<String>, Query, description = "Under this id at Alipay.", example = "SM001"),
-        ("store_id" = Option<String>, Query, description = "Of this shop.", example = "ST01"),
+        ("store_id" = Option<String>, Query, description = "Of this store.", example = "ST01"),
         ("limit" = Option<i32>, Query, minimum = 1, maximum = 200, description = "Most items on the page; 50 where it is left out."),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
     ),

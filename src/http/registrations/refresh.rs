@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 
-use super::{represent, shop::StorePath, view::StoreRegistrationView};
+use super::{represent, store::StorePath, view::StoreRegistrationView};
 use crate::{
     app::App,
     http::{
@@ -35,8 +35,8 @@ refusals! {
     security(("api_key" = ["admin"])),
     params(
         ("secondary_merchant_id" = String, Path, description = "The merchant's id at Alipay.", example = "SM001"),
-        ("store_id" = String, Path, description = "The shop's id.", example = "ST01"),
-        ("merchant_id" = Option<String>, Query, description = "Whose shop it is, where more than one merchant has this id at Alipay.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
+        ("store_id" = String, Path, description = "The store's id.", example = "ST01"),
+        ("merchant_id" = Option<String>, Query, description = "Whose store it is, where more than one merchant has this id at Alipay.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
     ),
     responses(
         RefreshRefusals,
@@ -50,9 +50,9 @@ pub async fn refresh(
     path: StorePath,
     query: RawPairs,
 ) -> Result<Resource<StoreRegistrationView>, Problem> {
-    let shop = path.shop(&query)?;
+    let store = path.store(&query)?;
     let registration = app
-        .refresh_registration(&identity, shop)
+        .refresh_registration(&identity, store)
         .await?
         .ok_or_else(Problem::registration_not_found)?;
     let (_, resource) = represent(&app, &registration).await?;

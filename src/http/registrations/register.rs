@@ -5,7 +5,7 @@ use axum::{extract::State, http::StatusCode};
 use super::{
     body::{self, RegisterStoreRequest},
     represent,
-    shop::StorePath,
+    store::StorePath,
     view::StoreRegistrationView,
 };
 use crate::{
@@ -36,7 +36,7 @@ refusals! {
 
 /// Register a store, or change what is registered
 ///
-/// Sends the shop to Alipay for review. Acceptance is not approval: the gateway asks for the result by
+/// Sends the store to Alipay for review. Acceptance is not approval: the gateway asks for the result by
 /// itself, after 2, 5, 10 and 30 minutes and then hourly for 72 hours. A change leaves in force what was
 /// approved before. Repeating it is safe: the same data under review or approved ask nothing. Other data
 /// during a review are refused `409 review_under_way`; send them when it has ended. A store that is new
@@ -49,10 +49,10 @@ refusals! {
     security(("api_key" = ["admin"])),
     params(
         ("secondary_merchant_id" = String, Path, description = "The merchant's id at Alipay.", example = "SM001"),
-        ("store_id" = String, Path, description = "The shop's id: 1 to 64 letters, digits and underscores.", example = "ST01"),
-        ("merchant_id" = Option<String>, Query, description = "Whose shop it is, where more than one merchant has this id at Alipay.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
+        ("store_id" = String, Path, description = "The store's id: 1 to 64 letters, digits and underscores.", example = "ST01"),
+        ("merchant_id" = Option<String>, Query, description = "Whose store it is, where more than one merchant has this id at Alipay.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
     ),
-    request_body(content = RegisterStoreRequest, description = "The shop.", content_type = "application/json"),
+    request_body(content = RegisterStoreRequest, description = "The store.", content_type = "application/json"),
     responses(
         RegisterRefusals,
         (status = 200, description = "The registration, approved as it was, or refused at once (`rejected`).", body = StoreRegistrationView,
@@ -75,10 +75,10 @@ pub async fn register(
     query: RawPairs,
     JsonBody(body): JsonBody,
 ) -> Result<(StatusCode, Resource<StoreRegistrationView>), Problem> {
-    let shop = path.shop(&query)?;
+    let store = path.store(&query)?;
     let wish = body::read(&body, path.store_id())?;
     let registered = app
-        .register_store(&overseer.identity, &overseer.by(), shop, wish)
+        .register_store(&overseer.identity, &overseer.by(), store, wish)
         .await?
         .ok_or_else(Problem::registration_not_found)?;
     represent(&app, &registered.registration).await

@@ -12,7 +12,7 @@ use crate::{
     http::answer::timestamp,
 };
 
-/// The registration of one shop with Alipay.
+/// The registration of one store with Alipay.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = StoreRegistration)]
 pub struct StoreRegistrationView {
@@ -28,13 +28,13 @@ pub struct StoreRegistrationView {
     /// Counts changes.
     #[schema(example = 2)]
     pub version: i64,
-    /// Whose shop it is.
+    /// Whose store it is.
     #[schema(example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")]
     pub merchant_id: String,
     /// The merchant's id at Alipay.
     #[schema(example = "SM001")]
     pub secondary_merchant_id: String,
-    /// The shop's id, there and here.
+    /// The store's id, there and here.
     #[schema(example = "ST01")]
     pub store_id: String,
     /// `submitting`, `unknown` (no usable answer yet), `under_review`, `modification_review` (what was
@@ -52,10 +52,10 @@ pub struct StoreRegistrationView {
     pub reject_reason: Option<String>,
     /// What was sent last.
     pub submitted: SubmittedView,
-    /// What was approved last, and what payments say of the shop; `null` where nothing is.
+    /// What was approved last, and what payments say of the store; `null` where nothing is.
     #[schema(required = true)]
     pub in_force: Option<InForceView>,
-    /// Alipay's word for the shop's own state: `ACTIVATED`, `INACTIVATE`, `ARCHIVED`.
+    /// Alipay's word for the store's own state: `ACTIVATED`, `INACTIVATE`, `ARCHIVED`.
     #[schema(
         required = true, example = json!(null),
         extensions(("x-extensible-enum" = json!(["ACTIVATED", "INACTIVATE", "ARCHIVED"])))
@@ -156,14 +156,14 @@ pub struct DriverView {
     pub contact_person: String,
 }
 
-/// What payments say of the shop.
+/// What payments say of the store.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = RegistrationInForce)]
 pub struct InForceView {
     /// The merchant's legal name.
     #[schema(example = "Demo Cafe Ltd")]
     pub secondary_merchant_name: String,
-    /// The shop's name.
+    /// The store's name.
     #[schema(example = "Demo Cafe Central")]
     pub store_name: String,
     /// Merchant category code.

@@ -141,7 +141,7 @@ async fn q8_m6_m7_an_overload_begins_nothing_halfway_and_ends_in_the_truth(pool:
     let quiet = world.stranger().await;
     world.readers.push(quiet.clone());
     let mut ear = Ear::default();
-    // Who asks, and for which shop, is known at both replicas from then on.
+    // Who asks, and for which store, is known at both replicas from then on.
     for replica in 0..REPLICAS {
         let till = world.till_at(replica);
         let (key, request) = (format!("first-{replica}"), body("0001"));

@@ -15,7 +15,7 @@ use alipayhk_gateway::{
 };
 use serde_json::json;
 
-use super::{Shop, hk};
+use super::{Store, hk};
 use crate::support::{PARTNER, alipay::Simulator};
 
 /// All that the gateway finds in a file.
@@ -50,8 +50,8 @@ fn name(kind: &str, day: &str) -> String {
     format!("{PARTNER}_{kind}_{day}.txt")
 }
 
-async fn found(shop: &Shop, kind: &str, day: &str) -> Found {
-    let bytes = shop.simulator.daily_file(kind, day).await;
+async fn found(store: &Store, kind: &str, day: &str) -> Found {
+    let bytes = store.simulator.daily_file(kind, day).await;
     read(&name(kind, day), &bytes.expect("a file"))
 }
 
@@ -67,23 +67,23 @@ fn short(found: &Found) -> Vec<(RowType, String, i64, i64)> {
 
 /// Two payments of 10.00 on Friday, 2 January 2026; the second is refunded in part, by us and in the
 /// portal, at once.
-async fn friday() -> (Shop, PartnerTransId, PartnerTransId) {
-    let mut shop = Shop::open().await;
-    let first = shop.pay("0001").await;
-    let second = shop.pay("0001").await;
-    let refund = shop.request(&second, "sync");
-    let outcome = shop.send(&refund).await;
+async fn friday() -> (Store, PartnerTransId, PartnerTransId) {
+    let mut store = Store::open().await;
+    let first = store.pay("0001").await;
+    let second = store.pay("0001").await;
+    let refund = store.request(&second, "sync");
+    let outcome = store.send(&refund).await;
     assert!(matches!(outcome, RefundOutcome::Succeeded { .. }));
-    shop.simulator.portal_refund(second.as_str(), 250).await;
-    (shop, first, second)
+    store.simulator.portal_refund(second.as_str(), 250).await;
+    (store, first, second)
 }
 
 #[tokio::test]
 async fn the_gateway_reads_both_files_as_they_are_in_the_ledger() {
-    let (shop, first, second) = friday().await;
-    let ledger = shop.simulator.refunds().await;
+    let (store, first, second) = friday().await;
+    let ledger = store.simulator.refunds().await;
     let portal = ledger[1]["partner_refund_id"].as_str().expect("an id");
-    let transactions = found(&shop, "transaction", "20260102").await;
+    let transactions = found(&store, "transaction", "20260102").await;
     let expected = [
         (RowType::Payment, first.as_str().to_owned(), 1000, 8),
         (RowType::Payment, second.as_str().to_owned(), 1000, 8),
@@ -102,7 +102,7 @@ async fn the_gateway_reads_both_files_as_they_are_in_the_ledger() {
     assert_eq!(row.store_name.as_deref(), Some("Demo Cafe Central"));
     assert_eq!(row.wallet.as_deref(), Some("ALIPAYHK"));
 
-    let settlement = found(&shop, "settlement", "20260105").await;
+    let settlement = found(&store, "settlement", "20260105").await;
     assert_eq!(short(&settlement), expected, "on Monday");
     let nets: Vec<_> = settlement.rows.iter().map(FileRow::signed_net).collect();
     assert_eq!(nets, [Some(992), Some(992), Some(-99), Some(-248)]);
@@ -110,20 +110,22 @@ async fn the_gateway_reads_both_files_as_they_are_in_the_ledger() {
         assert_eq!((found.faults, found.summary.warnings), (vec![], vec![]));
     }
     assert_eq!(
-        shop.simulator.file_names().await,
+        store.simulator.file_names().await,
         [
             name("transaction", "20260102"),
             name("settlement", "20260105")
         ]
     );
     assert!(
-        shop.simulator
+        store
+            .simulator
             .daily_file("transaction", "20260103")
             .await
             .is_none()
     );
     assert!(
-        shop.simulator
+        store
+            .simulator
             .daily_file("settlement", "20260102")
             .await
             .is_none()
@@ -132,9 +134,9 @@ async fn the_gateway_reads_both_files_as_they_are_in_the_ledger() {
 
 #[tokio::test]
 async fn however_a_file_is_written_the_gateway_reads_the_same() {
-    let (shop, _, _) = friday().await;
-    let plain = short(&found(&shop, "transaction", "20260102").await);
-    let settled = short(&found(&shop, "settlement", "20260105").await);
+    let (store, _, _) = friday().await;
+    let plain = short(&found(&store, "transaction", "20260102").await);
+    let settled = short(&found(&store, "settlement", "20260105").await);
     for settings in [
         json!({"crlf": true, "blank_lines": true, "charset": "UTF-8-BOM"}),
         json!({"header": false, "names": false, "signed_refunds": true}),
@@ -143,17 +145,17 @@ async fn however_a_file_is_written_the_gateway_reads_the_same() {
         json!({"layout": "old", "names": true}),
         json!({"layout": "old", "names": false, "signed_refunds": false}),
     ] {
-        shop.simulator.set_files(&settings).await;
-        let found_now = found(&shop, "transaction", "20260102").await;
+        store.simulator.set_files(&settings).await;
+        let found_now = found(&store, "transaction", "20260102").await;
         assert_eq!(short(&found_now), plain, "{settings}");
-        let found_now = found(&shop, "settlement", "20260105").await;
+        let found_now = found(&store, "settlement", "20260105").await;
         assert_eq!(short(&found_now), settled, "{settings}");
     }
 }
 
 #[tokio::test]
 async fn a_planted_fault_is_found_at_the_line_that_the_simulator_names() {
-    let (shop, first, second) = friday().await;
+    let (store, first, second) = friday().await;
     let day = ("transaction", "20260102");
     for plant in [
         json!({"type": "field", "row": first.as_str(), "column": "Transaction_amount", "value": "10,00"}),
@@ -162,9 +164,9 @@ async fn a_planted_fault_is_found_at_the_line_that_the_simulator_names() {
         json!({"type": "line", "text": "cut off|in the"}),
         json!({"type": "total_count", "by": -1}),
     ] {
-        shop.simulator.plant(day.0, day.1, &plant).await;
+        store.simulator.plant(day.0, day.1, &plant).await;
     }
-    let planted = shop
+    let planted = store
         .simulator
         .plant(day.0, day.1, &json!({"type": "missing", "row": "X"}))
         .await;
@@ -173,7 +175,7 @@ async fn a_planted_fault_is_found_at_the_line_that_the_simulator_names() {
             .as_u64()
             .expect("a line")
     };
-    let found = found(&shop, day.0, day.1).await;
+    let found = found(&store, day.0, day.1).await;
     let faults: Vec<String> = found.faults.iter().map(ToString::to_string).collect();
     assert_eq!(
         faults,
@@ -206,7 +208,7 @@ async fn files_are_laid_out_at_half_past_nine_and_again_when_asked() {
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("daily-files-{}", std::process::id()));
     let simulator = Simulator::start_laying_out(hk("01-02 12:00:00"), &directory).await;
-    let (shop, first) = Shop::with_payment(simulator).await;
+    let (store, first) = Store::with_payment(simulator).await;
     let names = || -> Vec<String> {
         let Ok(entries) = fs::read_dir(&directory) else {
             return vec![];
@@ -216,11 +218,11 @@ async fn files_are_laid_out_at_half_past_nine_and_again_when_asked() {
         names.sort();
         names
     };
-    shop.simulator.set_clock(hk("01-03 09:29:59")).await;
+    store.simulator.set_clock(hk("01-03 09:29:59")).await;
     assert_eq!(names(), [""; 0]);
-    shop.simulator.set_clock(hk("01-03 09:30:00")).await;
+    store.simulator.set_clock(hk("01-03 09:30:00")).await;
     assert_eq!(names(), [name("transaction", "20260102")]);
-    shop.simulator.set_clock(hk("01-06 09:30:00")).await;
+    store.simulator.set_clock(hk("01-06 09:30:00")).await;
     let both = [
         name("settlement", "20260105"),
         name("transaction", "20260102"),
@@ -237,11 +239,15 @@ async fn files_are_laid_out_at_half_past_nine_and_again_when_asked() {
     };
     assert_eq!(rows().len(), 1);
     let plant = json!({"type": "duplicate", "row": first.as_str()});
-    shop.simulator
+    store
+        .simulator
         .plant("transaction", "20260102", &plant)
         .await;
     assert_eq!(rows().len(), 1, "what lies there stays");
-    shop.simulator.publish_file("transaction", "20260102").await;
+    store
+        .simulator
+        .publish_file("transaction", "20260102")
+        .await;
     assert_eq!(rows().len(), 2);
     fs::remove_dir_all(&directory).expect("removable");
 }

@@ -124,14 +124,14 @@ impl Post {
 }
 
 /// A simulator, the gateway's client, and an inbox.
-struct Shop {
+struct Store {
     simulator: Simulator,
     alipay: Alipay,
     inbox: Inbox,
     refunds: u32,
 }
 
-impl Shop {
+impl Store {
     async fn open() -> Self {
         Self::open_with(Some(noon()), SignType::Rsa2).await
     }
@@ -141,11 +141,11 @@ impl Shop {
         Self::at(simulator, sign_type).await
     }
 
-    /// A shop at a simulator that runs, with a payment of 10.00.
+    /// A store at a simulator that runs, with a payment of 10.00.
     async fn with_payment(simulator: Simulator) -> (Self, PartnerTransId) {
-        let shop = Self::at(simulator, SignType::Rsa2).await;
-        let payment = shop.pay("0001").await;
-        (shop, payment)
+        let store = Self::at(simulator, SignType::Rsa2).await;
+        let payment = store.pay("0001").await;
+        (store, payment)
     }
 
     async fn at(simulator: Simulator, sign_type: SignType) -> Self {
@@ -242,7 +242,7 @@ fn client(simulator: &Simulator, sign_type: SignType, now: DateTime<Utc>) -> Ali
     Alipay::new(settings, Arc::new(ManualClock::new(now))).expect("a client")
 }
 
-/// A payment of 10.00 with the code's ending at a shop.
+/// A payment of 10.00 with the code's ending at a store.
 async fn pay_at(alipay: &Alipay, ending: &str, store_id: &str) -> (PartnerTransId, PayOutcome) {
     let id = PartnerTransId::from_stored(format!("P{}", barcode(ending)));
     let request = PayRequest {

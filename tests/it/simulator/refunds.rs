@@ -7,7 +7,7 @@ use alipayhk_gateway::alipay::{
 use chrono::TimeDelta;
 use serde_json::json;
 
-use super::{Shop, money, noon, text};
+use super::{Store, money, noon, text};
 
 /// A line of the table of refunds.
 struct Line {
@@ -56,9 +56,9 @@ fn first_shown(outcome: &RefundOutcome) -> String {
 }
 
 /// The steps of a refund that asks again each night, and repeats what Alipay does not know.
-async fn follow(shop: &Shop, request: &RefundRequest, shown: &mut Vec<String>) {
+async fn follow(store: &Store, request: &RefundRequest, shown: &mut Vec<String>) {
     for _ in 0..=181 {
-        let outcome = shop.ask(request).await;
+        let outcome = store.ask(request).await;
         let step = match &outcome {
             RefundQueryOutcome::Succeeded { .. } => "`succeeded`".to_owned(),
             RefundQueryOutcome::Failed { code } => {
@@ -71,7 +71,7 @@ async fn follow(shop: &Shop, request: &RefundRequest, shown: &mut Vec<String>) {
                 "`pending` / `awaiting_batch`".to_owned()
             }
             RefundQueryOutcome::NotFound => {
-                shop.send(request).await;
+                store.send(request).await;
                 continue;
             }
             _ => panic!("{outcome:?}"),
@@ -82,24 +82,24 @@ async fn follow(shop: &Shop, request: &RefundRequest, shown: &mut Vec<String>) {
         if !step.starts_with("`pending`") {
             return;
         }
-        shop.simulator.advance_clock(TimeDelta::days(1)).await;
+        store.simulator.advance_clock(TimeDelta::days(1)).await;
     }
     panic!("never ends: {request:?}");
 }
 
 #[tokio::test]
 async fn every_line_of_the_table_of_refunds_is_true_of_the_wire() {
-    let mut shop = Shop::open().await;
+    let mut store = Store::open().await;
     let table = table();
     assert!(table.len() > 15, "{} lines", table.len());
     for line in table {
         for mode in line.modes {
-            shop.simulator.set_clock(noon()).await;
-            let payment = shop.pay(&line.ending).await;
-            let request = shop.request(&payment, mode);
-            let mut shown = vec![first_shown(&shop.send(&request).await)];
+            store.simulator.set_clock(noon()).await;
+            let payment = store.pay(&line.ending).await;
+            let request = store.request(&payment, mode);
+            let mut shown = vec![first_shown(&store.send(&request).await)];
             if shown[0].starts_with("`pending`") {
-                follow(&shop, &request, &mut shown).await;
+                follow(&store, &request, &mut shown).await;
             }
             assert_eq!(shown, line.shows, "{} {mode}", line.ending);
         }
@@ -108,12 +108,12 @@ async fn every_line_of_the_table_of_refunds_is_true_of_the_wire() {
 
 #[tokio::test]
 async fn what_alipay_does_by_itself_is_seen_by_a_query() {
-    let mut shop = Shop::open().await;
-    let payment = shop.pay("0001").await;
-    let reversed = shop.request(&payment, "sync");
-    let succeeded = shop.send(&reversed).await;
+    let mut store = Store::open().await;
+    let payment = store.pay("0001").await;
+    let reversed = store.request(&payment, "sync");
+    let succeeded = store.send(&reversed).await;
     assert!(matches!(succeeded, RefundOutcome::Succeeded { .. }));
-    let shown = shop
+    let shown = store
         .simulator
         .fail_refund(reversed.partner_refund_id.as_str(), "BUYER_NOT_EXIST")
         .await;
@@ -122,44 +122,45 @@ async fn what_alipay_does_by_itself_is_seen_by_a_query() {
     assert_eq!(states, ["PROCESSING", "SUCCESS", "FAILED"]);
     let code = Some("BUYER_NOT_EXIST".to_owned());
     let failed = RefundQueryOutcome::Failed { code };
-    assert_eq!(shop.ask(&reversed).await, failed);
+    assert_eq!(store.ask(&reversed).await, failed);
 
     let night = json!({"same_day_immediate": false, "in_window": "next_night"});
-    shop.simulator.set_refund_policy(&night).await;
-    let canceled = shop.request(&payment, "async");
-    shop.send(&canceled).await;
-    shop.simulator
+    store.simulator.set_refund_policy(&night).await;
+    let canceled = store.request(&payment, "async");
+    store.send(&canceled).await;
+    store
+        .simulator
         .cancel_refund(canceled.partner_refund_id.as_str())
         .await;
-    assert_eq!(shop.ask(&canceled).await, RefundQueryOutcome::Canceled);
+    assert_eq!(store.ask(&canceled).await, RefundQueryOutcome::Canceled);
 
-    let portal = shop.simulator.portal_refund(payment.as_str(), 950).await;
+    let portal = store.simulator.portal_refund(payment.as_str(), 950).await;
     assert_eq!(
         (&portal["portal"], &portal["status"]),
         (&json!(true), &json!("PROCESSING"))
     );
-    let trade = shop.simulator.trades().await.remove(0);
+    let trade = store.simulator.trades().await.remove(0);
     assert_eq!(
         (&trade["refund_pending_minor"], &trade["refunded_minor"]),
         (&json!(950), &json!(0))
     );
-    let exceeding = shop.request(&payment, "sync");
-    let refused = shop.send(&exceeding).await;
+    let exceeding = store.request(&payment, "sync");
+    let refused = store.send(&exceeding).await;
     assert_eq!(first_shown(&refused), "`failed`, `RETURN_AMOUNT_EXCEED`");
-    shop.simulator.advance_clock(TimeDelta::days(1)).await;
-    let refunds = shop.simulator.refunds().await;
+    store.simulator.advance_clock(TimeDelta::days(1)).await;
+    let refunds = store.simulator.refunds().await;
     let statuses: Vec<&str> = refunds
         .iter()
         .map(|refund| text(refund, "status"))
         .collect();
     assert_eq!(statuses, ["FAILED", "CANCELED", "SUCCESS"]);
-    assert_eq!(shop.simulator.trades().await[0]["refunded_minor"], 950);
+    assert_eq!(store.simulator.trades().await[0]["refunded_minor"], 950);
 }
 
 #[tokio::test]
 async fn faults_are_scripted_for_refunds_as_for_payments() {
-    let mut shop = Shop::open().await;
-    let payment = shop.pay("0001").await;
+    let mut store = Store::open().await;
+    let payment = store.pay("0001").await;
     for (fault, first, known) in [
         (
             json!({"type": "drop_before_effect"}),
@@ -210,15 +211,16 @@ async fn faults_are_scripted_for_refunds_as_for_payments() {
             true,
         ),
     ] {
-        let mut request = shop.request(&payment, "sync");
+        let mut request = store.request(&payment, "sync");
         request.amount = money(1);
         let id = request.partner_refund_id.as_str();
-        shop.simulator
+        store
+            .simulator
             .script_for_refund("refund", id, fault.clone())
             .await;
-        let shown = first_shown(&shop.send(&request).await);
+        let shown = first_shown(&store.send(&request).await);
         assert!(shown.contains(first), "{fault}: {shown}");
-        let asked = shop.ask(&request).await;
+        let asked = store.ask(&request).await;
         let succeeded = matches!(asked, RefundQueryOutcome::Succeeded { .. });
         assert_eq!(succeeded, known, "{fault}: {asked:?}");
         assert_eq!(asked == RefundQueryOutcome::NotFound, !known, "{fault}");
@@ -227,10 +229,10 @@ async fn faults_are_scripted_for_refunds_as_for_payments() {
 
 #[tokio::test]
 async fn faults_are_scripted_for_refund_queries_and_repetitions() {
-    let mut shop = Shop::open().await;
-    let payment = shop.pay("0001").await;
-    let request = shop.request(&payment, "sync");
-    shop.send(&request).await;
+    let mut store = Store::open().await;
+    let payment = store.pay("0001").await;
+    let request = store.request(&payment, "sync");
+    store.send(&request).await;
     for (fault, expected) in [
         (
             json!({"type": "drop_after_effect"}),
@@ -257,16 +259,17 @@ async fn faults_are_scripted_for_refund_queries_and_repetitions() {
     ] {
         let id = request.partner_refund_id.as_str();
         let service = "refund_query";
-        shop.simulator
+        store
+            .simulator
             .script_for_refund(service, id, fault.clone())
             .await;
-        assert_eq!(shop.ask(&request).await, expected, "{fault}");
+        assert_eq!(store.ask(&request).await, expected, "{fault}");
     }
     let repeats = json!({"repeats": "repeated_refundment_request"});
-    shop.simulator.set_refund_policy(&repeats).await;
-    assert_eq!(shop.send(&request).await, RefundOutcome::Unknown);
+    store.simulator.set_refund_policy(&repeats).await;
+    assert_eq!(store.send(&request).await, RefundOutcome::Unknown);
     assert!(matches!(
-        shop.ask(&request).await,
+        store.ask(&request).await,
         RefundQueryOutcome::Succeeded { .. }
     ));
 }

@@ -1,4 +1,4 @@
-//! The simulated Alipay reviews shops: it takes what the documents allow and nothing else, and does not
+//! The simulated Alipay reviews stores: it takes what the documents allow and nothing else, and does not
 //! take payments where it was told that they need an approval.
 
 use alipayhk_gateway::{
@@ -8,18 +8,18 @@ use alipayhk_gateway::{
         request::{MaintainStoreRequest, StoreStatusRequest},
         sign::SignType,
     },
-    domain::registrations::{Driver, MerchantType, PersonalData, ShopFacts},
+    domain::registrations::{Driver, MerchantType, PersonalData, StoreFacts},
 };
 use serde_json::json;
 
 use super::{PayOutcome, Simulator, client, noon, pay_at};
 use crate::support::PARTNER;
 
-fn shop() -> MaintainStoreRequest {
+fn store_body() -> MaintainStoreRequest {
     MaintainStoreRequest {
         secondary_merchant_id: "SM001".to_owned(),
         store_id: "ST01".to_owned(),
-        facts: ShopFacts {
+        facts: StoreFacts {
             secondary_merchant_name: "Demo Cafe Ltd".to_owned(),
             secondary_merchant_type: MerchantType::Enterprise,
             store_name: "Demo Cafe Central".to_owned(),
@@ -55,7 +55,7 @@ fn illegal() -> MaintainStoreOutcome {
     }
 }
 
-/// Whether a payment at a shop is taken; if not, Alipay's code.
+/// Whether a payment at a store is taken; if not, Alipay's code.
 async fn pay(alipay: &Alipay, store_id: &str) -> Result<(), String> {
     match pay_at(alipay, "0001", store_id).await.1 {
         PayOutcome::Paid { .. } => Ok(()),
@@ -77,56 +77,56 @@ async fn a_registration_is_held_to_every_rule_of_its_fields() {
         contact_person: "Chan".to_owned(),
     };
     let wrong: [(&str, Spoil); 14] = [
-        ("id", |shop| {
-            shop.store_id = "ST-01".to_owned();
+        ("id", |store| {
+            store.store_id = "ST-01".to_owned();
         }),
-        ("long id", |shop| {
-            shop.secondary_merchant_id = "x".repeat(65);
+        ("long id", |store| {
+            store.secondary_merchant_id = "x".repeat(65);
         }),
-        ("country", |shop| {
-            shop.facts.store_country = "hk".to_owned();
+        ("country", |store| {
+            store.facts.store_country = "hk".to_owned();
         }),
-        ("register country", |shop| {
-            shop.facts.register_country = String::new();
+        ("register country", |store| {
+            store.facts.register_country = String::new();
         }),
-        ("industry", |shop| {
-            shop.facts.store_industry = "58x2".to_owned();
+        ("industry", |store| {
+            store.facts.store_industry = "58x2".to_owned();
         }),
-        ("owner", |shop| {
-            shop.personal.owner_id = String::new();
+        ("owner", |store| {
+            store.personal.owner_id = String::new();
         }),
-        ("name", |shop| {
-            shop.facts.secondary_merchant_name = "x".repeat(129);
+        ("name", |store| {
+            store.facts.secondary_merchant_name = "x".repeat(129);
         }),
-        ("address", |shop| {
-            shop.facts.store_address = "茶".repeat(331);
+        ("address", |store| {
+            store.facts.store_address = "茶".repeat(331);
         }),
-        ("contact", |shop| {
-            shop.personal.contact_no = Some("1 2".to_owned());
+        ("contact", |store| {
+            store.personal.contact_no = Some("1 2".to_owned());
         }),
-        ("settlement", |shop| {
-            shop.personal.settlement_no = Some("1-2".to_owned());
+        ("settlement", |store| {
+            store.personal.settlement_no = Some("1-2".to_owned());
         }),
-        ("photo", |shop| {
-            shop.facts.internal_store_photo = Some("ftp://x".to_owned());
+        ("photo", |store| {
+            store.facts.internal_store_photo = Some("ftp://x".to_owned());
         }),
-        ("taxi without drivers", |shop| {
-            shop.facts.store_industry = "4121".to_owned();
-            shop.facts.store_name = "ST 01".to_owned();
+        ("taxi without drivers", |store| {
+            store.facts.store_industry = "4121".to_owned();
+            store.facts.store_name = "ST 01".to_owned();
         }),
-        ("plate", |shop| {
-            shop.facts.store_industry = "4121".to_owned();
+        ("plate", |store| {
+            store.facts.store_industry = "4121".to_owned();
         }),
-        ("null", |shop| {
-            shop.facts.cs_no = Some("null".to_owned());
+        ("null", |store| {
+            store.facts.cs_no = Some("null".to_owned());
         }),
     ];
     for (what, spoil) in wrong {
-        let mut request = shop();
+        let mut request = store_body();
         spoil(&mut request);
         assert_eq!(maintain(&alipay, &request).await, illegal(), "{what}");
     }
-    let mut taxi = shop();
+    let mut taxi = store_body();
     taxi.facts.store_industry = "4121".to_owned();
     taxi.facts.store_name = "ST 01".to_owned();
     taxi.personal.drivers = (0..11).map(|_| driver()).collect();
@@ -136,7 +136,7 @@ async fn a_registration_is_held_to_every_rule_of_its_fields() {
         maintain(&alipay, &taxi).await,
         MaintainStoreOutcome::Accepted
     );
-    let mut cafe = shop();
+    let mut cafe = store_body();
     cafe.store_id = "ST02".to_owned();
     cafe.personal.drivers = vec![driver()];
     assert_eq!(
@@ -160,7 +160,11 @@ async fn a_timestamp_is_good_for_thirty_minutes() {
             SignType::Rsa2,
             noon() + chrono::TimeDelta::minutes(minutes),
         );
-        assert_eq!(maintain(&alipay, &shop()).await, expected, "{minutes}");
+        assert_eq!(
+            maintain(&alipay, &store_body()).await,
+            expected,
+            "{minutes}"
+        );
     }
 }
 
@@ -180,11 +184,11 @@ async fn a_review_takes_as_long_as_it_was_told_and_payments_wait_for_it() {
     };
     assert_eq!(status().await, StoreStatusOutcome::NotRegistered);
     assert_eq!(
-        maintain(&alipay, &shop()).await,
+        maintain(&alipay, &store_body()).await,
         MaintainStoreOutcome::Accepted
     );
     assert_eq!(
-        maintain(&alipay, &shop()).await,
+        maintain(&alipay, &store_body()).await,
         MaintainStoreOutcome::ReviewUnderWay
     );
     simulator

@@ -342,7 +342,7 @@ impl Simulator {
             .await
     }
 
-    /// Changes how registrations of shops are reviewed; what is not given stays as it is.
+    /// Changes how registrations of stores are reviewed; what is not given stays as it is.
     pub(crate) async fn set_review_policy(&self, policy: &Value) {
         self.put("/_control/review_policy", policy).await;
     }
@@ -355,7 +355,7 @@ impl Simulator {
             .clone()
     }
 
-    /// Alipay approves now what was submitted of a shop, or refuses it for a reason.
+    /// Alipay approves now what was submitted of a store, or refuses it for a reason.
     pub(crate) async fn decide_registration(
         &self,
         secondary_merchant_id: &str,

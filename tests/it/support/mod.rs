@@ -518,7 +518,7 @@ impl World {
         true
     }
 
-    /// Another merchant, whose shop is also called ST01.
+    /// Another merchant, whose store is also called ST01.
     pub(crate) async fn other_merchant(&self) -> MerchantId {
         let merchant_id = MerchantId::mint();
         for statement in [

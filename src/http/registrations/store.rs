@@ -1,9 +1,9 @@
-//! Which shop a path means.
+//! Which store a path means.
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 
 use crate::{
-    app::registrations::Shop,
+    app::registrations::StoreRef,
     domain::{id::MerchantId, registrations::is_alipay_id},
     http::{extract::query::RawPairs, problem::Problem},
 };
@@ -35,21 +35,21 @@ impl<S: Send + Sync> FromRequestParts<S> for StorePath {
 }
 
 impl StorePath {
-    /// The shop, with the merchant that the query says.
-    pub(super) fn shop(&self, query: &RawPairs) -> Result<Shop<'_>, Problem> {
+    /// The store, with the merchant that the query says.
+    pub(super) fn store(&self, query: &RawPairs) -> Result<StoreRef<'_>, Problem> {
         let mut reader = query.reader();
         let merchant_id = reader.parse("merchant_id", "must be a merchant's id", |text| {
             text.parse::<MerchantId>().ok()
         });
         reader.finish()?;
-        Ok(Shop {
+        Ok(StoreRef {
             secondary_merchant_id: &self.secondary_merchant_id,
             store_id: &self.store_id,
             merchant_id,
         })
     }
 
-    /// The shop's id, by which the body of a taxi is judged.
+    /// The store's id, by which the body of a taxi is judged.
     pub(super) fn store_id(&self) -> &str {
         &self.store_id
     }
