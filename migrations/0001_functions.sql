@@ -12,6 +12,32 @@ create function db_now() returns timestamptz
     language sql stable parallel safe
     as 'select now()';
 
+-- ------------------------------------------------------------------------------------------------
+-- Numbers that statements and guards share. Where the domain has them too, a test holds them equal.
+
+-- After how long an open payment, or a cancel of a paid one, needs a person.
+create function open_for_too_long() returns interval
+    language sql immutable parallel safe
+    as $$ select interval '10 minutes' $$;
+
+-- How many refusals at Alipay's door in a row need a person.
+create function refusals_for_a_person() returns integer
+    language sql immutable parallel safe
+    as $$ select 2 $$;
+
+-- How long after its intent a cancel may act that no answer has ruled out (M11).
+create function cancel_acts_within() returns interval
+    language sql immutable parallel safe
+    as $$ select interval '1 minute' $$;
+
+-- For how long the same scan, or a refund of the same amount, looks like a repeat (D9).
+create function suspect_repeats_for() returns interval
+    language sql immutable parallel safe
+    as $$ select interval '60 seconds' $$;
+
+-- ------------------------------------------------------------------------------------------------
+-- Days, ids and amounts.
+
 -- The GMT+8 day of an instant: Alipay's day, whatever the zone of the machine (T1).
 create function business_day(at timestamptz) returns date
     language sql immutable parallel safe
@@ -32,6 +58,7 @@ create function money_text(minor bigint, currency text) returns text
     end || ' ' || currency
 $$;
 
+-- ------------------------------------------------------------------------------------------------
 -- Behind rows that are never changed, and tables that are never emptied (S8). Functions of triggers have
 -- a search path of their own: one that looked along the session's could be shown other tables, since
 -- temporary ones come first.

@@ -341,12 +341,12 @@ create function payment_needs_a_person(payment payment, access_refusals integer)
         select case payment.status
             when 'unresolved' then true
             when 'processing' then
-                access_refusals >= 2
-                or payment.created_at <= db_now() - interval '10 minutes'
+                access_refusals >= refusals_for_a_person()
+                or payment.created_at <= db_now() - open_for_too_long()
             when 'succeeded' then
                 payment.cancel_reason is not null
-                and (access_refusals >= 2
-                    or payment.updated_at <= db_now() - interval '10 minutes'
+                and (access_refusals >= refusals_for_a_person()
+                    or payment.updated_at <= db_now() - open_for_too_long()
                     or business_day(coalesce(payment.paid_at, payment.created_at))
                         < business_day(db_now()))
             else false
@@ -367,8 +367,8 @@ begin
     if new.from_status = 'processing' and not exists (
         select from payment
         where merchant_id = new.merchant_id and payment_id = new.payment_id
-            and (created_at <= db_now() - interval '10 minutes'
-                or 2 <= (
+            and (created_at <= db_now() - open_for_too_long()
+                or refusals_for_a_person() <= (
                     select count(*) from attempt
                     where attempt.merchant_id = payment.merchant_id
                         and attempt.payment_id = payment.payment_id

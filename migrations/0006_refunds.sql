@@ -236,7 +236,7 @@ begin
         where merchant_id = of_merchant and payment_id = of_payment and amount_minor = minor
             and origin = 'gateway'
             and (status in ('pending', 'unresolved')
-                or (status = 'succeeded' and finalized_at > db_now() - interval '60 seconds'))
+                or (status = 'succeeded' and finalized_at > db_now() - suspect_repeats_for()))
         order by refund_id desc
         limit 1);
 end

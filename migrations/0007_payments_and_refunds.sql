@@ -58,8 +58,8 @@ create index attempt_refund_idx on attempt (merchant_id, refund_id, attempt_id)
 -- A code is sent for a payment once, ever: the gateway does not keep it (M8).
 create unique index attempt_pay_key on attempt (merchant_id, payment_id) where kind = 'pay';
 
--- Until when a cancel of a payment may act that no answer has ruled out: a minute after it left, whatever
--- "done" it was answered (M11). Volatile, so that it sees what was committed before the caller's lock was
+-- Until when a cancel of a payment may act that no answer has ruled out: whatever "done" it was
+-- answered (M11). Volatile, so that it sees what was committed before the caller's lock was
 -- granted.
 create function cancel_may_act_until(of_merchant uuid, of_payment uuid, classes text[])
     returns timestamptz
@@ -68,9 +68,9 @@ create function cancel_may_act_until(of_merchant uuid, of_payment uuid, classes 
     as $$
 begin
     return (
-        select max(sent_at) + interval '1 minute' from attempt
+        select max(sent_at) + cancel_acts_within() from attempt
         where merchant_id = of_merchant and payment_id = of_payment and kind = 'cancel'
-            and sent_at > db_now() - interval '1 minute'
+            and sent_at > db_now() - cancel_acts_within()
             and (answer_class is null or answer_class = any (classes)));
 end
 $$;

@@ -1,5 +1,8 @@
 //! The second line of defence: what the database itself refuses, whoever asks, by raw SQL.
 
+use alipayhk_gateway::domain::payments::payment::{
+    CANCEL_ACTS_WITHIN, OPEN_FOR_TOO_LONG, REFUSALS_FOR_A_PERSON,
+};
 use sqlx::PgPool;
 
 use crate::support::World;
@@ -312,4 +315,23 @@ async fn s3_s6_a_state_without_its_evidence_is_refused(pool: PgPool) {
         assert_refused(&world, &sql, constraint).await;
     }
     world.finish().await;
+}
+
+#[sqlx::test]
+async fn the_schema_and_the_domain_have_the_same_numbers(pool: PgPool) {
+    let numbers: (i64, i32, i64) = sqlx::query_as(
+        "select extract(epoch from open_for_too_long())::bigint, refusals_for_a_person(),
+            extract(epoch from cancel_acts_within())::bigint",
+    )
+    .fetch_one(&pool)
+    .await
+    .expect("the numbers");
+    assert_eq!(
+        numbers,
+        (
+            OPEN_FOR_TOO_LONG.num_seconds(),
+            REFUSALS_FOR_A_PERSON,
+            CANCEL_ACTS_WITHIN.num_seconds()
+        )
+    );
 }
