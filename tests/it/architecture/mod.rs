@@ -6,6 +6,7 @@
 mod circles;
 mod documents;
 mod merchants;
+mod migrations;
 mod secrets;
 mod source;
 
