@@ -87,42 +87,61 @@ impl Db {
         let actor = ActorColumns::of(new.actor);
         failpoint!(self.failpoints, "db.contradict.before");
         let row = sqlx::query!(
-            r#"with held as materialized (
-                select follow_up_id from follow_up
-                where merchant_id = $1 and kind = 'payment' and subject_id = $2
-                for update
+            r#"with input as not materialized (
+                select $1::uuid as merchant_id, $2::uuid as payment_id,
+                    $3::bigint as known_version,
+                    -- What was said, where, and to whom.
+                    $4::uuid as contradiction_id, $5::text as claim, $6::text as reference,
+                    $7::bigint as returned_minor, $8::uuid as api_key_id,
+                    $9::uuid as follow_up_id, $10::uuid as attempt_id,
+                    $11::uuid as notification_id, $12::uuid as statement_file_id,
+                    $13::bigint as statement_line, $14::timestamptz as gateway_at,
+                    $15::uuid as new_follow_up_id
+            ), held as materialized (
+                select follow_up.follow_up_id
+                from input
+                join follow_up on follow_up.merchant_id = input.merchant_id
+                    and follow_up.kind = 'payment' and follow_up.subject_id = input.payment_id
+                for update of follow_up
             ), subject as materialized (
-                select status, status_reason from payment
-                where merchant_id = $1 and payment_id = $2 and version = $3
-                    and (select count(*) from held) >= 0
-                for update
+                select payment.status, payment.status_reason
+                from input
+                join payment on payment.merchant_id = input.merchant_id
+                    and payment.payment_id = input.payment_id and payment.version = input.known_version
+                where (select count(*) from held) >= 0
+                for update of payment
             ), opened as (
                 insert into contradiction (merchant_id, contradiction_id, payment_id, claim,
                     reference, returned_minor, books_status, books_status_reason, attempt_id,
                     notification_id, statement_file_id, statement_line)
-                select $1, $4, $2, $5, $6, $7, status, status_reason,
-                    case when $11::uuid is null and $12::uuid is null then $10::uuid end, $11, $12,
-                    $13
-                from subject
+                select merchant_id, contradiction_id, payment_id, claim, reference,
+                    returned_minor, status, status_reason,
+                    case when notification_id is null and statement_file_id is null
+                        then attempt_id end,
+                    notification_id, statement_file_id, statement_line
+                from input, subject
                 on conflict do nothing
                 returning contradiction_id
             ), changed as (
                 update payment
                 set version = version + 1, updated_at = db_now(), contradicted_at = db_now(),
-                    proven_returned_minor = proven_returned_minor + $7
-                where merchant_id = $1 and payment_id = $2 and exists (select from opened)
+                    proven_returned_minor = proven_returned_minor + input.returned_minor
+                from input
+                where payment.merchant_id = input.merchant_id
+                    and payment.payment_id = input.payment_id and exists (select from opened)
                 returning version, status, status_reason
             ), recorded as (
                 insert into payment_transition (merchant_id, payment_id, version, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
                     follow_up_id, attempt_id, notification_id, gateway_at, statement_file_id,
                     statement_line)
-                select $1, $2, version, 'contradicted', status, status_reason, status,
-                    status_reason, $8, $9, $10, $11, $14, $12, $13
-                from changed
+                select merchant_id, payment_id, version, 'contradicted', status, status_reason,
+                    status, status_reason, api_key_id, follow_up_id, attempt_id, notification_id,
+                    gateway_at, statement_file_id, statement_line
+                from input, changed
             ), planned as (
                 insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
-                select $1, $15, 'payment', $2, db_now() from changed
+                select merchant_id, new_follow_up_id, 'payment', payment_id, db_now() from input, changed
                 on conflict (merchant_id, kind, subject_id) do update
                     set due_at = least(follow_up.due_at, excluded.due_at), parked_at = null,
                         abandoned_reason = null, abandoned_by = null, error_count = 0
@@ -152,6 +171,7 @@ impl Db {
     }
 
     /// The same for a refund: what is proven to be back is booked on its payment.
+    #[expect(clippy::too_many_lines, reason = "one statement and its parameters")]
     #[tracing::instrument(name = "db.contradiction.open_refund", skip_all, fields(refund.id = %refund.id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn contradict_refund(
         &self,
@@ -161,56 +181,77 @@ impl Db {
         let actor = ActorColumns::of(new.actor);
         failpoint!(self.failpoints, "db.contradict.before");
         let row = sqlx::query!(
-            r#"with held as materialized (
-                select follow_up_id from follow_up
-                where merchant_id = $1 and kind = 'refund' and subject_id = $2
-                for update
+            r#"with input as not materialized (
+                select $1::uuid as merchant_id, $2::uuid as payment_id, $3::uuid as refund_id,
+                    $4::bigint as known_version,
+                    -- What was said, where, and to whom.
+                    $5::uuid as contradiction_id, $6::text as claim, $7::text as reference,
+                    $8::bigint as returned_minor, $9::uuid as api_key_id,
+                    $10::uuid as follow_up_id, $11::uuid as attempt_id,
+                    $12::uuid as notification_id, $13::uuid as statement_file_id,
+                    $14::bigint as statement_line, $15::timestamptz as gateway_at,
+                    $16::uuid as new_follow_up_id
+            ), held as materialized (
+                select follow_up.follow_up_id
+                from input
+                join follow_up on follow_up.merchant_id = input.merchant_id
+                    and follow_up.kind = 'refund' and follow_up.subject_id = input.refund_id
+                for update of follow_up
             ), subject as materialized (
-                select status, status_reason from refund
-                where merchant_id = $1 and refund_id = $2 and version = $3
-                    and (select count(*) from held) >= 0
-                for update
+                select refund.status, refund.status_reason
+                from input
+                join refund on refund.merchant_id = input.merchant_id
+                    and refund.refund_id = input.refund_id and refund.version = input.known_version
+                where (select count(*) from held) >= 0
+                for update of refund
             ), opened as (
-                insert into contradiction (merchant_id, contradiction_id, payment_id, refund_id,
-                    claim, reference, returned_minor, books_status, books_status_reason, attempt_id,
+                insert into contradiction (merchant_id, contradiction_id, payment_id, refund_id, claim,
+                    reference, returned_minor, books_status, books_status_reason, attempt_id,
                     notification_id, statement_file_id, statement_line)
-                select $1, $4, $16, $2, $5, $6, $7, status, status_reason,
-                    case when $11::uuid is null and $12::uuid is null then $10::uuid end, $11, $12,
-                    $13
-                from subject
+                select merchant_id, contradiction_id, payment_id, refund_id, claim, reference,
+                    returned_minor, status, status_reason,
+                    case when notification_id is null and statement_file_id is null
+                        then attempt_id end,
+                    notification_id, statement_file_id, statement_line
+                from input, subject
                 on conflict do nothing
                 returning contradiction_id
             ), changed as (
                 update refund
                 set version = version + 1, updated_at = db_now(), contradicted_at = db_now()
-                where merchant_id = $1 and refund_id = $2 and exists (select from opened)
+                from input
+                where refund.merchant_id = input.merchant_id
+                    and refund.refund_id = input.refund_id and exists (select from opened)
                 returning version, status, status_reason
             ), recorded as (
                 insert into refund_transition (merchant_id, refund_id, version, payment_id, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
                     follow_up_id, attempt_id, notification_id, gateway_at, statement_file_id,
                     statement_line)
-                select $1, $2, version, $16, 'refund_contradicted', status, status_reason, status,
-                    status_reason, $8, $9, $10, $11, $14, $12, $13
-                from changed
+                select merchant_id, refund_id, version, payment_id, 'refund_contradicted', status,
+                    status_reason, status, status_reason, api_key_id, follow_up_id, attempt_id,
+                    notification_id, gateway_at, statement_file_id, statement_line
+                from input, changed
             ), booked as (
                 update payment
                 set version = payment.version + 1, updated_at = db_now(),
-                    proven_returned_minor = proven_returned_minor + $7
-                from changed
-                where merchant_id = $1 and payment_id = $16
+                    proven_returned_minor = proven_returned_minor + input.returned_minor
+                from input, changed
+                where payment.merchant_id = input.merchant_id
+                    and payment.payment_id = input.payment_id
                 returning payment.version, payment.status, payment.status_reason
             ), book_recorded as (
                 insert into payment_transition (merchant_id, payment_id, version, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
                     follow_up_id, attempt_id, notification_id, gateway_at, statement_file_id,
                     statement_line)
-                select $1, $16, version, 'refund_contradicted', status, status_reason, status,
-                    status_reason, $8, $9, $10, $11, $14, $12, $13
-                from booked
+                select merchant_id, payment_id, version, 'refund_contradicted', status,
+                    status_reason, status, status_reason, api_key_id, follow_up_id, attempt_id,
+                    notification_id, gateway_at, statement_file_id, statement_line
+                from input, booked
             ), planned as (
                 insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
-                select $1, $15, 'refund', $2, db_now() from changed
+                select merchant_id, new_follow_up_id, 'refund', refund_id, db_now() from input, changed
                 on conflict (merchant_id, kind, subject_id) do update
                     set due_at = least(follow_up.due_at, excluded.due_at), parked_at = null,
                         abandoned_reason = null, abandoned_by = null, error_count = 0
@@ -218,6 +259,7 @@ impl Db {
             select (select count(*) from subject) as "found!",
                 (select count(*) from opened) as "opened!""#,
             refund.merchant_id.uuid(),
+            refund.payment_id.uuid(),
             refund.id.uuid(),
             refund.version,
             ContradictionId::mint().uuid(),
@@ -232,7 +274,6 @@ impl Db {
             actor.statement_line,
             new.gateway_at,
             FollowUpId::mint().uuid(),
-            refund.payment_id.uuid(),
         )
         .one(&self.writes)
         .await?;
@@ -340,6 +381,7 @@ impl Db {
     }
 
     /// The same for a refund: what was kept back for it on its payment is free again.
+    #[expect(clippy::too_many_lines, reason = "one statement and its parameters")]
     #[tracing::instrument(name = "db.contradiction.settle_refund", skip_all, fields(refund.id = %refund.id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn settle_refund_contradictions(
         &self,
@@ -349,94 +391,123 @@ impl Db {
         let actor = ActorColumns::of(settlement.actor);
         failpoint!(self.failpoints, "db.settle_contradiction.before");
         let row = sqlx::query!(
-            r#"with held as materialized (
-                select follow_up_id from follow_up
-                where merchant_id = $1 and kind = 'refund' and subject_id = $2
-                for update
+            r#"with input as not materialized (
+                select $1::uuid as merchant_id, $2::uuid as payment_id, $3::uuid as refund_id,
+                    $4::bigint as known_version,
+                    -- By what, and who says so.
+                    $5::text as settled_by, $6::uuid as api_key_id, $7::uuid as follow_up_id,
+                    $8::uuid as attempt_id, $9::uuid as statement_file_id,
+                    $10::bigint as statement_line, $11::text as reason, $12::text as ticket,
+                    $13::timestamptz as gateway_at,
+                    -- When Alipay is asked again about what a person settles.
+                    $14::timestamptz as question_at, $15::uuid as new_follow_up_id
+            ), held as materialized (
+                select follow_up.follow_up_id
+                from input
+                join follow_up on follow_up.merchant_id = input.merchant_id
+                    and follow_up.kind = 'refund' and follow_up.subject_id = input.refund_id
+                for update of follow_up
             ), subject as materialized (
-                select refund_id from refund
-                where merchant_id = $1 and refund_id = $2 and version = $3
-                    and (select count(*) from held) >= 0
-                for update
+                select refund.refund_id
+                from input
+                join refund on refund.merchant_id = input.merchant_id
+                    and refund.refund_id = input.refund_id
+                    and refund.version = input.known_version
+                where (select count(*) from held) >= 0
+                for update of refund
             ), settled as (
                 update contradiction
-                set settled_at = db_now(), settled_by = $4
-                where merchant_id = $1 and payment_id = $11 and refund_id = $2
+                set settled_at = db_now(), settled_by = input.settled_by
+                from input
+                where contradiction.merchant_id = input.merchant_id
+                    and contradiction.payment_id = input.payment_id
+                    and contradiction.refund_id = input.refund_id
                     and settled_at is null and exists (select from subject)
                 returning returned_minor
             ), changed as (
                 update refund
                 set version = version + 1, updated_at = db_now(), contradicted_at = null,
-                    failed_late = failed_late and $4 <> 'person'
-                where merchant_id = $1 and refund_id = $2 and exists (select from settled)
+                    failed_late = failed_late and input.settled_by <> 'person'
+                from input
+                where refund.merchant_id = input.merchant_id
+                    and refund.refund_id = input.refund_id and exists (select from settled)
                 returning version, status, status_reason
             ), recorded as (
                 insert into refund_transition (merchant_id, refund_id, version, payment_id, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
                     follow_up_id, attempt_id, gateway_at, reason, ticket, statement_file_id,
                     statement_line)
-                select $1, $2, version, $11, 'refund_contradiction_settled', status,
-                    status_reason, status, status_reason, $5, $6, $7, $8, $9, $10, $12, $13
-                from changed
+                select merchant_id, refund_id, version, payment_id,
+                    'refund_contradiction_settled', status, status_reason, status, status_reason,
+                    api_key_id, follow_up_id, attempt_id, gateway_at, reason, ticket,
+                    statement_file_id, statement_line
+                from input, changed
             ), booked as (
                 update payment
                 set version = payment.version + 1, updated_at = db_now(),
                     proven_returned_minor = proven_returned_minor
                         - (select sum(returned_minor)::bigint from settled)
-                from changed
-                where merchant_id = $1 and payment_id = $11
+                from input, changed
+                where payment.merchant_id = input.merchant_id
+                    and payment.payment_id = input.payment_id
                 returning payment.version, payment.status, payment.status_reason
             ), book_recorded as (
                 insert into payment_transition (merchant_id, payment_id, version, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
                     follow_up_id, attempt_id, gateway_at, reason, ticket, statement_file_id,
                     statement_line)
-                select $1, $11, version, 'refund_contradiction_settled', status, status_reason,
-                    status, status_reason, $5, $6, $7, $8, $9, $10, $12, $13
-                from booked
+                select merchant_id, payment_id, version, 'refund_contradiction_settled', status,
+                    status_reason, status, status_reason, api_key_id, follow_up_id, attempt_id,
+                    gateway_at, reason, ticket, statement_file_id, statement_line
+                from input, booked
             ), audited as (
                 insert into audit_log (merchant_id, action, subject_kind, subject_id, by, before,
                     after)
-                select $1, 'refund.resolved', 'refund', public_id('ref_', $2),
-                    audit_by_api_key($5)
-                        || jsonb_build_object('reason', $9::text, 'ticket', $10::text),
+                select merchant_id, 'refund.resolved', 'refund', public_id('ref_', refund_id),
+                    audit_by_api_key(api_key_id)
+                        || jsonb_build_object('reason', reason, 'ticket', ticket),
                     jsonb_build_object('status', status, 'status_reason', status_reason),
                     jsonb_build_object('status', status, 'status_reason', status_reason)
-                from changed
-                where $9 is not null
+                from input, changed
+                where reason is not null
             ), due as (
                 update follow_up
-                set due_at = coalesce($14, db_now()),
-                    question_due_at = coalesce($14, question_due_at),
-                    parked_at = case when $14::timestamptz is null then parked_at end,
-                    abandoned_reason = case when $14::timestamptz is null then abandoned_reason end,
-                    abandoned_by = case when $14::timestamptz is null then abandoned_by end
-                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
+                set due_at = coalesce(input.question_at, db_now()),
+                    question_due_at = coalesce(input.question_at, question_due_at),
+                    parked_at = case when input.question_at is null then parked_at end,
+                    abandoned_reason = case
+                        when input.question_at is null then abandoned_reason
+                    end,
+                    abandoned_by = case when input.question_at is null then abandoned_by end
+                from input
+                where follow_up.merchant_id = input.merchant_id
+                    and follow_up.follow_up_id in (select follow_up_id from held)
                     and exists (select from changed)
             ), asked_again as (
                 insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at,
                     question_due_at)
-                select $1, $15, 'refund', $2, $14, $14 from changed
-                where $14::timestamptz is not null and not exists (select from held)
+                select merchant_id, new_follow_up_id, 'refund', refund_id, question_at, question_at
+                from input, changed
+                where question_at is not null and not exists (select from held)
             )
             select (select count(*) from changed) as "changed!""#,
             refund.merchant_id.uuid(),
+            refund.payment_id.uuid(),
             refund.id.uuid(),
             refund.version,
             settlement.settled_by(),
             actor.api_key_id,
             actor.follow_up_id,
             settlement.attempt_id.map(AttemptId::uuid),
-            settlement.gateway_at,
+            actor.statement_file_id,
+            actor.statement_line,
             settlement
                 .justification
                 .map(|justification| justification.reason.as_str()),
             settlement
                 .justification
                 .map(|justification| justification.ticket.as_str()),
-            refund.payment_id.uuid(),
-            actor.statement_file_id,
-            actor.statement_line,
+            settlement.gateway_at,
             settlement.question_at,
             FollowUpId::mint().uuid(),
         )

@@ -87,6 +87,7 @@ pub struct Conflict {
 impl Db {
     /// Commits an intent. `Ok(None)`, or a constraint error, means that something was there before:
     /// ask [`Db::existing`]. An error in doubt means it may have been committed.
+    #[expect(clippy::too_many_lines, reason = "one statement and its parameters")]
     #[tracing::instrument(name = "db.intent.insert", skip_all, fields(payment.id = %intent.payment_id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn insert_intent(&self, intent: &Intent<'_>) -> Result<Option<Committed>, Error> {
         let new = intent.new;
@@ -98,22 +99,38 @@ impl Db {
         // violation, which undoes the statement as a whole.
         failpoint!(self.failpoints, "db.intent.before");
         let row = sqlx::query!(
-            r#"with scan as (
+            r#"with input as not materialized (
+                select $1::uuid as merchant_id, $2::uuid as payment_id, $3::text as partner_trans_id,
+                    $4::uuid as follow_up_id, $5::uuid as attempt_id,
+                    -- Who asks, and what tells another request for the same.
+                    $6::uuid as api_key_id, $7::text as route, $8::text as idempotency_key,
+                    $9::jsonb as fingerprint, $10::bytea as scan_hash,
+                    $11::boolean as allows_duplicate,
+                    -- The payment.
+                    $12::text as store_id, $13::text as terminal_id, $14::text as merchant_reference,
+                    $15::text as description, $16::bigint as amount_minor, $17::text as currency,
+                    $18::text as barcode_hint, $19::text as partner,
+                    $20::integer as cancel_after_seconds, $21::jsonb as metadata,
+                    $22::text[] as allowed_wallets,
+                    $23::bigint as first_query_ms, $24::timestamptz as gateway_at
+            ), scan as (
                 insert into recent_scan as earlier (merchant_id, scan_hash, payment_id, seen_at)
-                select $1, $2, $3, db_now()
+                select merchant_id, scan_hash, payment_id, db_now()
+                from input
                 where not exists (
-                        select from idempotency_key
-                        where merchant_id = $1 and route = $4 and idempotency_key = $5)
+                        select from input
+                        join idempotency_key using (merchant_id, route, idempotency_key))
                     and not exists (
-                        select from merchant_reference
-                        where merchant_id = $1 and merchant_reference = $6)
+                        select from input
+                        join merchant_reference using (merchant_id, merchant_reference))
                 on conflict (merchant_id, scan_hash) do update
                     set payment_id = excluded.payment_id, seen_at = excluded.seen_at
-                    where $7 or earlier.seen_at <= db_now() - interval '60 seconds'
+                    where (select allows_duplicate from input)
+                        or earlier.seen_at <= db_now() - suspect_repeats_for()
                         -- What took nothing, or gave it back, is no reason to suspect a second charge.
                         or exists (
                             select from payment
-                            where payment.merchant_id = $1
+                            where payment.merchant_id = earlier.merchant_id
                                 and payment.payment_id = earlier.payment_id
                                 and payment.status in ('failed', 'canceled'))
                 returning payment_id
@@ -122,59 +139,63 @@ impl Db {
                     merchant_reference, description, amount_minor, currency, barcode_hint, partner,
                     partner_trans_id, cancel_after_seconds, metadata, allowed_wallets, status,
                     status_reason)
-                select $1, scan.payment_id, $8, $9, $6, $10, $11, $12, $13, $14, $15, $16, $17,
-                    $24, 'processing', 'submitting'
-                from scan
+                select merchant_id, scan.payment_id, store_id, terminal_id,
+                    merchant_reference, description, amount_minor, currency, barcode_hint, partner,
+                    partner_trans_id, cancel_after_seconds, metadata, allowed_wallets, 'processing',
+                    'submitting'
+                from input, scan
                 returning payment_id, created_at
             ), referenced as (
                 insert into merchant_reference (merchant_id, merchant_reference, payment_id)
-                select $1, $6, payment_id from created
+                select merchant_id, merchant_reference, created.payment_id from input, created
             ), claimed as (
                 insert into idempotency_key (merchant_id, route, idempotency_key, payment_id,
                     fingerprint)
-                select $1, $4, $5, payment_id, $18 from created
+                select merchant_id, route, idempotency_key, created.payment_id, fingerprint
+                from input, created
             ), attempted as (
                 insert into attempt (merchant_id, attempt_id, payment_id, kind)
-                select $1, $19, payment_id, 'pay' from created
+                select merchant_id, attempt_id, created.payment_id, 'pay' from input, created
             ), scheduled as (
                 insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at,
                     confirming_until)
-                select $1, $20, 'payment', payment_id,
-                    created_at + $21::bigint * interval '1 millisecond',
-                    created_at + $16::integer * interval '1 second'
-                from created
+                select merchant_id, follow_up_id, 'payment', created.payment_id,
+                    created_at + first_query_ms * interval '1 millisecond',
+                    created_at + cancel_after_seconds * interval '1 second'
+                from input, created
                 returning due_at
             ), recorded as (
                 insert into payment_transition (merchant_id, payment_id, version, event, to_status,
                     to_status_reason, api_key_id, attempt_id, gateway_at)
-                select $1, payment_id, 1, 'created', 'processing', 'submitting', $22, $19, $23
-                from created
+                select merchant_id, created.payment_id, 1, 'created', 'processing', 'submitting',
+                    api_key_id, attempt_id, gateway_at
+                from input, created
             )
             select created.created_at, scheduled.due_at from created, scheduled"#,
             intent.merchant_id.uuid(),
-            intent.scan_hash,
             intent.payment_id.uuid(),
+            intent.partner_trans_id.as_str(),
+            FollowUpId::mint().uuid(),
+            intent.attempt_id.uuid(),
+            intent.api_key_id.uuid(),
             intent.route,
             intent.key.as_str(),
-            new.merchant_reference.as_str(),
+            Json(&intent.fingerprint.0) as _,
+            intent.scan_hash,
             new.allows_duplicate(),
             new.store.store_id,
             new.terminal_id,
+            new.merchant_reference.as_str(),
             new.description(),
             new.amount.minor(),
             new.amount.currency().code(),
             new.barcode.hint(),
             new.store.partner,
-            intent.partner_trans_id.as_str(),
             new.cancel_after_seconds(),
             Json(new.metadata()) as _,
-            Json(&intent.fingerprint.0) as _,
-            intent.attempt_id.uuid(),
-            FollowUpId::mint().uuid(),
-            first_query_ms,
-            intent.api_key_id.uuid(),
-            intent.gateway_at,
             new.allowed_wallets.as_deref(),
+            first_query_ms,
+            intent.gateway_at,
         )
         .optional(&self.writes)
         .await?;
@@ -229,7 +250,7 @@ impl Db {
             left join merchant_reference as reference_owner on reference_owner.merchant_id = $1
                 and reference_owner.merchant_reference = $4
             left join recent_scan as scan on scan.merchant_id = $1 and scan.scan_hash = $5
-                and scan.seen_at > db_now() - interval '60 seconds'
+                and scan.seen_at > db_now() - suspect_repeats_for()
                 and not exists (
                     select from payment
                     where payment.merchant_id = $1 and payment.payment_id = scan.payment_id

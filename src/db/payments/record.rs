@@ -177,58 +177,104 @@ impl Db {
         let actor = ActorColumns::of(record.actor);
         failpoint!(self.failpoints, "db.record.before");
         let row = sqlx::query!(
-            r#"with held as materialized (
-                select follow_up_id, last_cancel_at, access_refusals,
-                    coalesce(question_due_at <> $43, question_due_at is not null) as is_owed,
-                    question_due_at is distinct from $45 as is_new
-                from follow_up
-                where merchant_id = $1 and kind = 'payment' and subject_id = $2
-                    and ($3::uuid is null or (follow_up_id = $3 and fence = $4))
-                for update
+            r#"with input as not materialized (
+                select $1::uuid as merchant_id, $2::uuid as payment_id,
+                    -- Who writes, and on whose answer.
+                    $3::uuid as held_follow_up_id, $4::bigint as fence, $5::uuid as api_key_id,
+                    $6::uuid as follow_up_id, $7::uuid as statement_file_id,
+                    $8::bigint as statement_line, $9::uuid as attempt_id,
+                    $10::text as answer_class, $11::text as answer_code,
+                    $12::text as answer_detail, $13::integer as duration_ms,
+                    -- The change, if there is one: what it was decided from, and what it leads to.
+                    $14::text as event, $15::timestamptz as gateway_at, $16::text as reason,
+                    $17::text as ticket, $18::bigint as before_version, $19::text as before_status,
+                    $20::text as before_status_reason, $21::timestamptz as before_last_cancel_at,
+                    $22::text as status, $23::text as status_reason, $24::text as failure_code,
+                    $25::text as failure_message, $26::text as failure_retry,
+                    $27::boolean as money_returned, $28::text as alipay_trans_id,
+                    $29::boolean as charged, $30::timestamptz as paid_at, $31::text as wallet,
+                    $32::uuid as wallet_file_id, $33::text as buyer_user_id,
+                    $34::text as buyer_login_id, $35::text as cancel_reason,
+                    $36::uuid as reversal_refund_id, $37::boolean as decided_by_operator,
+                    $38::boolean as is_final, $39::boolean as is_settled,
+                    $40::boolean as settles_contradictions,
+                    -- The schedule.
+                    $41::timestamptz as next_check_at, $42::timestamptz as answered_question,
+                    $43::boolean as owes_question_now, $44::timestamptz as known_question,
+                    $45::timestamptz as question_at, $46::uuid as new_follow_up_id,
+                    $47::boolean as cancel_refused, $48::boolean as lets_in
+            ), held as materialized (
+                select follow_up.follow_up_id, last_cancel_at, access_refusals,
+                    coalesce(question_due_at <> input.answered_question,
+                        question_due_at is not null) as is_owed,
+                    question_due_at is distinct from input.known_question as is_new
+                from input
+                join follow_up on follow_up.merchant_id = input.merchant_id
+                    and follow_up.kind = 'payment' and follow_up.subject_id = input.payment_id
+                where input.held_follow_up_id is null
+                    or (follow_up.follow_up_id = input.held_follow_up_id
+                        and follow_up.fence = input.fence)
+                for update of follow_up
             ), said as materialized (
                 select coalesce(bool_or(claim = 'refund_made_in_portal'), false) as some_wait,
                     coalesce(sum(returned_minor)
                         filter (where claim <> 'refund_made_in_portal'), 0)::bigint
                         as returned_minor
-                from contradiction
-                where $41 and merchant_id = $1 and payment_id = $2 and refund_id is null
-                    and settled_at is null
+                from input
+                join contradiction on contradiction.merchant_id = input.merchant_id
+                    and contradiction.payment_id = input.payment_id
+                where input.settles_contradictions and refund_id is null and settled_at is null
             ), changed as (
                 update payment
-                set version = version + 1, updated_at = db_now(), status = $7, status_reason = $8,
-                    failure_code = $9, failure_message = $10, failure_retry = $11,
-                    money_returned = $12, alipay_trans_id = $13, charged = $14, paid_at = $15,
-                    wallet = $16, wallet_file_id = $46, buyer_user_id = $17, buyer_login_id = $18,
+                set version = payment.version + 1, updated_at = db_now(), status = input.status,
+                    status_reason = input.status_reason, failure_code = input.failure_code,
+                    failure_message = input.failure_message, failure_retry = input.failure_retry,
+                    money_returned = input.money_returned, alipay_trans_id = input.alipay_trans_id,
+                    charged = input.charged, paid_at = input.paid_at, wallet = input.wallet,
+                    wallet_file_id = input.wallet_file_id, buyer_user_id = input.buyer_user_id,
+                    buyer_login_id = input.buyer_login_id,
                     finalized_at = case
-                        when not $31 then null
-                        when status = $7 then coalesce(finalized_at, db_now())
+                        when not input.is_final then null
+                        when payment.status = input.status then coalesce(finalized_at, db_now())
                         else db_now()
                     end,
-                    cancel_reason = $32, reversal_refund_id = $37, decided_by_operator = $40,
+                    cancel_reason = input.cancel_reason,
+                    reversal_refund_id = input.reversal_refund_id,
+                    decided_by_operator = input.decided_by_operator,
                     -- What moves the books settles what was said against them, except of refunds
                     -- that wait to be booked.
                     contradicted_at = case
-                        when not $41 or (select some_wait from said) then contradicted_at
+                        when not input.settles_contradictions or (select some_wait from said)
+                            then contradicted_at
                     end,
                     proven_returned_minor = proven_returned_minor
                         - (select returned_minor from said)
-                where merchant_id = $1 and payment_id = $2
-                    and version = $5 and status = $6
+                from input
+                where payment.merchant_id = input.merchant_id
+                    and payment.payment_id = input.payment_id
+                    and payment.version = input.before_version
+                    and payment.status = input.before_status
                     -- What a person decides is what needs one.
-                    and ($33::text is null or contradicted_at is not null
-                        or (status = 'canceled' and charged)
+                    and (input.reason is null or contradicted_at is not null
+                        or (payment.status = 'canceled' and payment.charged)
                         or payment_needs_a_person(payment.*,
                             coalesce((select access_refusals from held), 0)))
-                    and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
+                    and (select count(*) from held)
+                        >= case when input.held_follow_up_id is null then 0 else 1 end
                     -- What settles a payment was decided in knowledge of every cancel that was sent.
-                    and not ($19 and exists (
-                        select from held where last_cancel_at is distinct from $36))
+                    and not (input.is_settled and exists (
+                        select from held
+                        where last_cancel_at is distinct from input.before_last_cancel_at))
                 returning version, updated_at, contradicted_at
             ), explained as (
                 update contradiction
                 set settled_at = db_now(),
-                    settled_by = case when $33::text is null then 'answer' else 'person' end
-                where $41 and merchant_id = $1 and payment_id = $2 and refund_id is null
+                    settled_by = case when input.reason is null then 'answer' else 'person' end
+                from input
+                where input.settles_contradictions
+                    and contradiction.merchant_id = input.merchant_id
+                    and contradiction.payment_id = input.payment_id
+                    and refund_id is null
                     and settled_at is null and claim <> 'refund_made_in_portal'
                     and exists (select from changed)
             ), recorded as (
@@ -236,85 +282,106 @@ impl Db {
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
                     follow_up_id, attempt_id, gateway_at, reason, ticket, statement_file_id,
                     statement_line)
-                select $1, $2, changed.version, $20, $6, $21, $7, $8, $22, $23, $24, $25, $33, $34,
-                    $38, $39
-                from changed
+                select merchant_id, payment_id, changed.version, event,
+                    before_status, before_status_reason, status, status_reason, api_key_id,
+                    follow_up_id, attempt_id, gateway_at, reason, ticket, statement_file_id,
+                    statement_line
+                from input, changed
             ), audited as (
                 insert into audit_log (merchant_id, action, subject_kind, subject_id, by, before,
                     after)
-                select $1, 'payment.resolved', 'payment', public_id('pay_', $2),
-                    audit_by_api_key($22)
-                        || jsonb_build_object('reason', $33::text, 'ticket', $34::text),
-                    jsonb_build_object('status', $6::text, 'status_reason', $21::text),
-                    jsonb_build_object('status', $7::text, 'status_reason', $8::text)
-                from changed
-                where $33 is not null
+                select merchant_id, 'payment.resolved', 'payment', public_id('pay_', payment_id),
+                    audit_by_api_key(api_key_id)
+                        || jsonb_build_object('reason', reason, 'ticket', ticket),
+                    jsonb_build_object('status', before_status,
+                        'status_reason', before_status_reason),
+                    jsonb_build_object('status', status, 'status_reason', status_reason)
+                from input, changed
+                where reason is not null
             ), answered as (
                 update attempt
-                set answered_at = db_now(), answer_class = $26, answer_code = $27,
-                    answer_detail = $28, duration_ms = $29
-                where merchant_id = $1 and attempt_id = $24 and answered_at is null
+                set answered_at = db_now(), answer_class = input.answer_class,
+                    answer_code = input.answer_code, answer_detail = input.answer_detail,
+                    duration_ms = input.duration_ms
+                from input
+                where attempt.merchant_id = input.merchant_id
+                    and attempt.attempt_id = input.attempt_id and answered_at is null
             ), at_rest as materialized (
                 -- What was settled before, and had nothing but its question owed.
-                select from payment
-                where $5::bigint is null and $43::timestamptz is not null
-                    and merchant_id = $1 and payment_id = $2
-                    and status in ('succeeded', 'failed', 'canceled') and cancel_reason is null
-                    and contradicted_at is null
+                select from input
+                join payment on payment.merchant_id = input.merchant_id
+                    and payment.payment_id = input.payment_id
+                where input.before_version is null and input.answered_question is not null
+                    and payment.status in ('succeeded', 'failed', 'canceled')
+                    and payment.cancel_reason is null and contradicted_at is null
                     and exists (select from held where not is_owed)
-                for no key update
+                for no key update of payment
             ), settled as (
                 delete from follow_up
-                where merchant_id = $1
-                    and follow_up_id in (select follow_up_id from held where not is_owed)
-                    and $47::timestamptz is null
+                using input
+                where follow_up.merchant_id = input.merchant_id
+                    and follow_up.follow_up_id in (
+                        select follow_up_id from held where not is_owed)
+                    and input.question_at is null
                     and (exists (select from at_rest)
-                        or ($19 and exists (select from changed where contradicted_at is null)))
+                        or (input.is_settled
+                            and exists (select from changed where contradicted_at is null)))
             ), asked_again as (
                 insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at,
                     question_due_at)
-                select $1, $48, 'payment', $2, $47, $47 from changed
-                where $47::timestamptz is not null and not exists (select from held)
+                select merchant_id, new_follow_up_id, 'payment', payment_id, question_at,
+                    question_at
+                from input, changed
+                where question_at is not null and not exists (select from held)
             ), rescheduled as (
                 update follow_up
                 set due_at = case
-                        when $47::timestamptz is not null then $47
-                        when $44 then db_now()
-                        when held.is_new then least($30, due_at, question_due_at)
-                        else coalesce($30, due_at)
+                        when input.question_at is not null then input.question_at
+                        when input.owes_question_now then db_now()
+                        when held.is_new then least(input.next_check_at, due_at, question_due_at)
+                        else coalesce(input.next_check_at, due_at)
                     end,
                     question_due_at = case
-                        when $47::timestamptz is not null then $47
-                        when $44 then db_now()
+                        when input.question_at is not null then input.question_at
+                        when input.owes_question_now then db_now()
                         when held.is_owed then question_due_at
                     end,
-                    error_count = case when $30 is null then error_count else 0 end,
-                    last_error = case when $30 is null then last_error end,
+                    error_count = case when input.next_check_at is null then error_count else 0 end,
+                    last_error = case when input.next_check_at is null then last_error end,
                     parked_at = case
-                        when $3::uuid is null and $47::timestamptz is null then parked_at
+                        when input.held_follow_up_id is null and input.question_at is null
+                            then parked_at
                     end,
                     abandoned_reason = case
-                        when $47::timestamptz is null then abandoned_reason
+                        when input.question_at is null then abandoned_reason
                     end,
-                    abandoned_by = case when $47::timestamptz is null then abandoned_by end,
+                    abandoned_by = case when input.question_at is null then abandoned_by end,
                     access_refusals = case
-                        when $42::boolean then 0
-                        when not $42::boolean then follow_up.access_refusals + 1
+                        when input.lets_in then 0
+                        when not input.lets_in then follow_up.access_refusals + 1
                         else follow_up.access_refusals
                     end,
-                    cancel_refused = coalesce($35, cancel_refused),
+                    cancel_refused = coalesce(input.cancel_refused, follow_up.cancel_refused),
                     -- A caller's own request leaves a worker's lease alone, and so does a visit that
                     -- goes on.
-                    leased_until = case when $3::uuid is null or $30 is null then leased_until end,
-                    worker = case when $3::uuid is null or $30 is null then worker end
-                from held
-                where follow_up.merchant_id = $1 and follow_up.follow_up_id = held.follow_up_id
-                    and ($30::timestamptz is not null or $42::boolean is not null
-                        or $43::timestamptz is not null or $44 or $47::timestamptz is not null)
+                    leased_until = case
+                        when input.held_follow_up_id is null or input.next_check_at is null
+                            then leased_until
+                    end,
+                    worker = case
+                        when input.held_follow_up_id is null or input.next_check_at is null
+                            then worker
+                    end
+                from input, held
+                where follow_up.merchant_id = input.merchant_id
+                    and follow_up.follow_up_id = held.follow_up_id
+                    and (input.next_check_at is not null or input.lets_in is not null
+                        or input.answered_question is not null or input.owes_question_now
+                        or input.question_at is not null)
                     and not exists (select from at_rest)
-                    and not ($19 and not held.is_owed and $47::timestamptz is null
+                    and not (input.is_settled and not held.is_owed and input.question_at is null
                         and exists (select from changed where contradicted_at is null))
-                    and ($5::bigint is null or exists (select from changed))
+                    and (input.before_version is null or exists (select from changed))
             )
             select (select count(*) from held) as "held!",
                 (select updated_at from changed) as changed_at,
@@ -323,8 +390,23 @@ impl Db {
             record.payment_id.uuid(),
             record.lease_token.map(|lease_token| lease_token.follow_up_id.uuid()),
             record.lease_token.map(|lease_token| lease_token.fence),
+            actor.api_key_id,
+            actor.follow_up_id,
+            actor.statement_file_id,
+            actor.statement_line,
+            attempt_id.map(AttemptId::uuid),
+            answer.map(|answer| answer.class.as_str()),
+            answer.and_then(|answer| answer.code.as_deref()),
+            answer.and_then(|answer| answer.detail.as_deref()),
+            answer.map(|answer| answer.duration_ms),
+            change.map(|change| change.event),
+            change.map(|change| change.gateway_at),
+            justification.map(|justification| justification.reason.as_str()),
+            justification.map(|justification| justification.ticket.as_str()),
             change.map(|change| change.before.version),
             change.map(|change| change.before.state.status()),
+            change.and_then(|change| change.before.state.status_reason()),
+            change.and_then(|change| change.before.poll.last_cancel_at),
             columns.map(|columns| columns.status),
             columns.and_then(|columns| columns.status_reason),
             columns.and_then(|columns| columns.failure_code),
@@ -335,42 +417,27 @@ impl Db {
             change.is_some_and(|change| change.after.charge.is_some()),
             columns.and_then(|columns| columns.paid_at),
             columns.and_then(|columns| columns.wallet),
+            columns.and_then(|columns| columns.wallet_file_id),
             columns.and_then(|columns| columns.buyer_user_id),
             columns.and_then(|columns| columns.buyer_login_id),
-            change.is_some_and(|change| change.after.is_settled()),
-            change.map(|change| change.event),
-            change.and_then(|change| change.before.state.status_reason()),
-            actor.api_key_id,
-            actor.follow_up_id,
-            attempt_id.map(AttemptId::uuid),
-            change.map(|change| change.gateway_at),
-            answer.map(|answer| answer.class.as_str()),
-            answer.and_then(|answer| answer.code.as_deref()),
-            answer.and_then(|answer| answer.detail.as_deref()),
-            answer.map(|answer| answer.duration_ms),
-            record.next_check_at,
-            change.is_some_and(|change| change.after.state.is_final()),
             change
                 .and_then(|change| change.after.canceling)
                 .map(CancelReason::as_str),
-            justification.map(|justification| justification.reason.as_str()),
-            justification.map(|justification| justification.ticket.as_str()),
-            record.cancel_refused,
-            change.and_then(|change| change.before.poll.last_cancel_at),
             change
                 .and_then(|change| change.after.reversal)
                 .map(RefundId::uuid),
-            actor.statement_file_id,
-            actor.statement_line,
             change.is_some_and(|change| change.after.decided_by_operator),
+            change.is_some_and(|change| change.after.state.is_final()),
+            change.is_some_and(|change| change.after.is_settled()),
             change.is_some_and(Change::settles_contradictions),
-            record.lets_in,
+            record.next_check_at,
             record.owed.answered(),
             record.owed == Owed::Now,
             record.question_due_at,
-            columns.and_then(|columns| columns.wallet_file_id),
             change.and_then(|change| change.question_at),
             FollowUpId::mint().uuid(),
+            record.cancel_refused,
+            record.lets_in,
         )
         .one(&self.writes)
         .await?;
@@ -398,97 +465,136 @@ impl Db {
         let actor = ActorColumns::of(question.actor);
         failpoint!(self.failpoints, "db.question.before");
         let row = sqlx::query!(
-            r#"with held as materialized (
-                select follow_up_id from follow_up
-                where merchant_id = $1 and kind = 'payment' and subject_id = $2
-                    and ($3::uuid is null
-                        or (follow_up_id = $3 and fence = $4
-                            and leased_until > db_now() + $5::bigint * interval '1 millisecond'))
-                for update
+            r#"with input as not materialized (
+                select $1::uuid as merchant_id, $2::uuid as payment_id,
+                    -- What is asked, by whom, and for how long.
+                    $3::uuid as attempt_id, $4::text as kind, $5::bigint as deadline_ms,
+                    $6::uuid as held_follow_up_id, $7::bigint as fence, $8::uuid as api_key_id,
+                    $9::uuid as follow_up_id,
+                    -- What must still stand.
+                    $10::bigint as unchanged_version, $11::bigint as before_version,
+                    $12::text as before_status, $13::text as before_status_reason,
+                    -- The change that asking makes, if there is one.
+                    $14::text as event, $15::timestamptz as gateway_at, $16::text as status_reason,
+                    $17::text as cancel_reason, $18::uuid as reversal_refund_id,
+                    -- The schedule.
+                    $19::boolean as ensures_follow_up, $20::uuid as new_follow_up_id,
+                    $21::boolean as wakes
+            ), held as materialized (
+                select follow_up.follow_up_id
+                from input
+                join follow_up on follow_up.merchant_id = input.merchant_id
+                    and follow_up.kind = 'payment' and follow_up.subject_id = input.payment_id
+                where input.held_follow_up_id is null
+                    or (follow_up.follow_up_id = input.held_follow_up_id
+                        and follow_up.fence = input.fence
+                        and leased_until
+                            > db_now() + input.deadline_ms * interval '1 millisecond')
+                for update of follow_up
             ), changed as (
                 update payment
-                set version = version + 1, updated_at = db_now(), status_reason = $8,
-                    cancel_reason = $9, reversal_refund_id = $19
-                where merchant_id = $1 and payment_id = $2
-                    and version = $6 and status = $7 and refund_reserved_minor = 0
-                    and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
+                set version = payment.version + 1, updated_at = db_now(),
+                    status_reason = input.status_reason, cancel_reason = input.cancel_reason,
+                    reversal_refund_id = input.reversal_refund_id
+                from input
+                where payment.merchant_id = input.merchant_id
+                    and payment.payment_id = input.payment_id
+                    and payment.version = input.before_version
+                    and payment.status = input.before_status and refund_reserved_minor = 0
+                    and (select count(*) from held)
+                        >= case when input.held_follow_up_id is null then 0 else 1 end
                 returning version, updated_at
             ), stands as materialized (
-                select payment_id from payment
-                where merchant_id = $1 and payment_id = $2 and version = $20
+                select payment.payment_id
+                from input
+                join payment on payment.merchant_id = input.merchant_id
+                    and payment.payment_id = input.payment_id
+                where payment.version = input.unchanged_version
                     and (select count(*) from held) >= 0
-                for update
+                for update of payment
             ), recorded as (
                 insert into payment_transition (merchant_id, payment_id, version, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
                     follow_up_id, attempt_id, gateway_at)
-                select $1, $2, changed.version, $10, $7, $11, $7, $8, $12, $13, $14, $15
-                from changed
+                select merchant_id, payment_id, changed.version, event,
+                    before_status, before_status_reason, before_status, status_reason, api_key_id,
+                    follow_up_id, attempt_id, gateway_at
+                from input, changed
             ), attempted as (
                 insert into attempt (merchant_id, attempt_id, payment_id, kind)
-                select $1, $14, $2, $16
-                where ($6::bigint is null or exists (select from changed))
-                    and ($20::bigint is null or exists (select from stands))
-                    and ($3::uuid is null or exists (select from held))
+                select merchant_id, attempt_id, payment_id, kind
+                from input
+                where (before_version is null or exists (select from changed))
+                    and (unchanged_version is null or exists (select from stands))
+                    and (held_follow_up_id is null or exists (select from held))
                 returning sent_at
             ), counted as (
                 insert into follow_up as planned (merchant_id, follow_up_id, kind, subject_id,
                     due_at, queries, last_query_at, cancels, last_cancel_at)
-                select $1, $17, 'payment', $2, db_now() + $5::bigint * interval '1 millisecond',
-                    case when $16 = 'query' then 1 else 0 end,
-                    case when $16 = 'query' then db_now() end,
-                    case when $16 = 'cancel' then 1 else 0 end,
-                    case when $16 = 'cancel' then db_now() end
-                from attempted
-                where $18
+                select merchant_id, new_follow_up_id, 'payment', payment_id,
+                    db_now() + deadline_ms * interval '1 millisecond',
+                    case when kind = 'query' then 1 else 0 end,
+                    case when kind = 'query' then db_now() end,
+                    case when kind = 'cancel' then 1 else 0 end,
+                    case when kind = 'cancel' then db_now() end
+                from input, attempted
+                where ensures_follow_up
                 on conflict (merchant_id, kind, subject_id) do update
                     set queries = planned.queries + excluded.queries,
                         last_query_at = coalesce(excluded.last_query_at, planned.last_query_at),
                         cancels = planned.cancels + excluded.cancels,
                         last_cancel_at = coalesce(excluded.last_cancel_at, planned.last_cancel_at),
-                        cancel_refused = planned.cancel_refused and $16 <> 'cancel',
+                        cancel_refused = planned.cancel_refused and excluded.cancels = 0,
                         confirming_until = case
-                            when $16 <> 'cancel' then planned.confirming_until
+                            when excluded.cancels = 0 then planned.confirming_until
                         end,
                         -- While a caller's cancel is under way, the schedule waits for it.
                         due_at = case
-                            when $3::uuid is null and $16 = 'cancel' then excluded.due_at
-                            when $21 and planned.parked_at is not null then excluded.due_at
+                            when (select held_follow_up_id from input) is null and excluded.cancels = 1
+                                then excluded.due_at
+                            when (select wakes from input) and planned.parked_at is not null
+                                then excluded.due_at
                             else planned.due_at
                         end,
-                        parked_at = case when not $21 then planned.parked_at end,
-                        abandoned_reason = case when not $21 then planned.abandoned_reason end,
-                        abandoned_by = case when not $21 then planned.abandoned_by end,
-                        error_count = case when $21 then 0 else planned.error_count end
+                        parked_at = case when not (select wakes from input) then planned.parked_at end,
+                        abandoned_reason = case
+                            when not (select wakes from input) then planned.abandoned_reason
+                        end,
+                        abandoned_by = case
+                            when not (select wakes from input) then planned.abandoned_by
+                        end,
+                        error_count = case
+                            when (select wakes from input) then 0 else planned.error_count
+                        end
             )
             select (select count(*) from held) as "held!",
                 (select sent_at from attempted) as sent_at"#,
             question.merchant_id.uuid(),
             question.payment_id.uuid(),
+            question.attempt_id.uuid(),
+            question.kind.as_str(),
+            question.deadline_ms,
             question
                 .lease_token
                 .map(|lease_token| lease_token.follow_up_id.uuid()),
             question.lease_token.map(|lease_token| lease_token.fence),
-            question.deadline_ms,
+            actor.api_key_id,
+            actor.follow_up_id,
+            question.unchanged,
             change.map(|change| change.before.version),
             change.map(|change| change.before.state.status()),
+            change.and_then(|change| change.before.state.status_reason()),
+            change.map(|change| change.event),
+            change.map(|change| change.gateway_at),
             change.and_then(|change| change.after.state.status_reason()),
             change
                 .and_then(|change| change.after.canceling)
                 .map(CancelReason::as_str),
-            change.map(|change| change.event),
-            change.and_then(|change| change.before.state.status_reason()),
-            actor.api_key_id,
-            actor.follow_up_id,
-            question.attempt_id.uuid(),
-            change.map(|change| change.gateway_at),
-            question.kind.as_str(),
-            FollowUpId::mint().uuid(),
-            question.ensure_follow_up,
             change
                 .and_then(|change| change.after.reversal)
                 .map(RefundId::uuid),
-            question.unchanged,
+            question.ensure_follow_up,
+            FollowUpId::mint().uuid(),
             question.wakes,
         )
         .one(&self.writes)

@@ -72,23 +72,30 @@ impl ReconciliationStore {
         run!(
             self,
             sqlx::query!(
-                r#"with touched as (
+                r#"with input as not materialized (
+                    select $1::text as partner, $2::uuid as file_id, $3::uuid as reconciliation_id,
+                        $4::text as kind
+                ), touched as (
                     update reconciliation set touched_at = db_now()
-                    where partner = $1 and reconciliation_id = $3
+                    from input
+                    where reconciliation.partner = input.partner
+                        and reconciliation.reconciliation_id = input.reconciliation_id
                 )
                 insert into statement_row (partner, file_id, line, row_type,
                     partner_trans_id, alipay_trans_id, amount_minor, fee_minor, currency,
                     trans_amount_minor, trans_currency, completed_at, net_minor, settled_at,
                     duplicate_of, secondary_merchant_id, store_name, wallet, remark, merchant_id,
                     payment_id, refund_id)
-                select $1, $2, r.line, r.row_type, r.our_id, r.alipay_trans_id, r.amount_minor,
-                    r.fee_minor, r.currency, r.trans_amount_minor, r.trans_currency,
-                    r.completed_at, r.net_minor, r.settled_at, r.duplicate_of,
-                    r.secondary_merchant_id, r.store_name, r.wallet, r.remark,
+                select input.partner, input.file_id, r.line, r.row_type, r.our_id,
+                    r.alipay_trans_id, r.amount_minor, r.fee_minor, r.currency,
+                    r.trans_amount_minor, r.trans_currency, r.completed_at, r.net_minor,
+                    r.settled_at, r.duplicate_of, r.secondary_merchant_id, r.store_name, r.wallet,
+                    r.remark,
                     coalesce(refund.merchant_id, by_id.merchant_id, by_alipay.merchant_id),
                     coalesce(refund.payment_id, by_id.payment_id, by_alipay.payment_id),
                     coalesce(refund.refund_id, by_amount.refund_id)
-                from unnest($5::bigint[], $6::text[], $7::text[], $8::text[], $9::bigint[],
+                from input
+                cross join unnest($5::bigint[], $6::text[], $7::text[], $8::text[], $9::bigint[],
                     $10::bigint[], $11::text[], $12::bigint[], $13::text[], $14::timestamptz[],
                     $15::bigint[], $16::timestamptz[], $17::bigint[], $18::text[], $19::text[],
                     $20::text[], $21::text[])
@@ -96,14 +103,16 @@ impl ReconciliationStore {
                         currency, trans_amount_minor, trans_currency, completed_at, net_minor,
                         settled_at, duplicate_of, secondary_merchant_id, store_name, wallet,
                         remark)
-                left join refund on r.row_type = 'refund' and refund.partner = $1
+                left join refund on r.row_type = 'refund' and refund.partner = input.partner
                     and refund.partner_refund_id = r.our_id
                 -- A settlement file names some refunds by their payment.
-                left join payment as by_id on (r.row_type <> 'refund' or $4 = 'settlement')
-                    and by_id.partner = $1 and by_id.partner_trans_id = r.our_id
+                left join payment as by_id
+                    on (r.row_type <> 'refund' or input.kind = 'settlement')
+                    and by_id.partner = input.partner and by_id.partner_trans_id = r.our_id
                 left join lateral (
                     select merchant_id, payment_id from payment
-                    where partner = $1 and alipay_trans_id = r.alipay_trans_id
+                    where payment.partner = input.partner
+                        and payment.alipay_trans_id = r.alipay_trans_id
                     order by payment_id limit 1
                 ) as by_alipay on refund.refund_id is null and by_id.payment_id is null
                 left join lateral (
@@ -113,7 +122,7 @@ impl ReconciliationStore {
                         and candidate.amount_minor = r.amount_minor
                         and candidate.status = 'succeeded'
                     order by refund_id limit 1
-                ) as by_amount on $4 = 'settlement' and r.row_type = 'refund'
+                ) as by_amount on input.kind = 'settlement' and r.row_type = 'refund'
                     and refund.refund_id is null
                 on conflict (partner, file_id, line) do nothing"#,
                 at.partner,
@@ -192,33 +201,46 @@ impl ReconciliationStore {
         run!(
             self,
             sqlx::query!(
-                r#"with ended as (
+                r#"with input as not materialized (
+                    select $1::text as partner, $2::uuid as file_id, $3::text as kind,
+                        $4::date as day, $5::bigint as row_count, $6::bigint as fault_count,
+                        $7::bigint as duplicate_count, $8::text[] as warnings,
+                        $9::boolean as is_provisional
+                ), ended as (
                     update statement_file
-                    set imported_at = db_now(), row_count = $5, fault_count = $6,
-                        duplicate_count = $7, warnings = $8, is_provisional = $13,
+                    set imported_at = db_now(), row_count = input.row_count,
+                        fault_count = input.fault_count, duplicate_count = input.duplicate_count,
+                        warnings = input.warnings, is_provisional = input.is_provisional,
                         -- What lacks rows takes no place of a whole version.
-                        superseded_at = case when $13 and exists (
+                        superseded_at = case when input.is_provisional and exists (
                                 select from statement_file as other
-                                where other.partner = $1 and other.kind = $3 and other.day = $4
-                                    and other.file_id <> $2 and other.imported_at is not null
+                                where other.partner = input.partner and other.kind = input.kind
+                                    and other.day = input.day and other.file_id <> input.file_id
+                                    and other.imported_at is not null
                                     and other.superseded_at is null and not other.is_provisional)
                             then db_now() end,
                         version = 1 + (
                             select count(*)::integer from statement_file as other
-                            where other.partner = $1 and other.name = statement_file.name
+                            where other.partner = input.partner
+                                and other.name = statement_file.name
                                 and other.version is not null)
-                    where partner = $1 and file_id = $2 and imported_at is null
-                    returning file_id, superseded_at
+                    from input
+                    where statement_file.partner = input.partner
+                        and statement_file.file_id = input.file_id and imported_at is null
+                    returning superseded_at
                 ), superseded as (
                     update statement_file
                     set superseded_at = db_now()
-                    where partner = $1 and kind = $3 and day = $4 and file_id <> $2
+                    from input
+                    where statement_file.partner = input.partner
+                        and statement_file.kind = input.kind and statement_file.day = input.day
+                        and statement_file.file_id <> input.file_id
                         and imported_at is not null and superseded_at is null
                         and exists (select from ended where ended.superseded_at is null)
                 )
                 insert into statement_fault (partner, file_id, line, position, column_name, reason)
-                select $1, $2, fault.line, fault.position, fault.column_name, fault.reason
-                from ended, unnest($9::bigint[], $10::integer[], $11::text[], $12::text[])
+                select partner, file_id, fault.line, fault.position, fault.column_name, fault.reason
+                from input, ended, unnest($10::bigint[], $11::integer[], $12::text[], $13::text[])
                     as fault (line, position, column_name, reason)"#,
                 at.partner,
                 at.file.uuid(),
@@ -228,11 +250,11 @@ impl ReconciliationStore {
                 i64::try_from(progress.faults).unwrap_or(i64::MAX),
                 i64::try_from(end.summary.duplicates).unwrap_or(i64::MAX),
                 &warnings,
+                !end.summary.is_whole(),
                 &lines,
                 &positions,
                 &columns as &[Option<&str>],
                 &reasons,
-                !end.summary.is_whole(),
             ),
             execute
         )?;

@@ -150,28 +150,45 @@ impl Db {
         // it; the payment is held since `target`, so whatever was counted is reserved. A key or a
         // reference taken in the same moment is a unique violation, which undoes the whole.
         let row = sqlx::query!(
-            r#"with target as materialized (
+            r#"with input as not materialized (
+                select $1::uuid as merchant_id, $2::uuid as payment_id, $3::uuid as refund_id,
+                    $4::text as partner_refund_id, $5::uuid as follow_up_id,
+                    $6::uuid as attempt_id,
+                    -- Who asks, and what tells another request for the same.
+                    $7::uuid as api_key_id, $8::text as route, $9::text as idempotency_key,
+                    $10::jsonb as fingerprint, $11::boolean as allows_duplicate,
+                    -- The refund.
+                    $12::bigint as amount_minor, $13::text as mode, $14::text as merchant_reference,
+                    $15::text as reason, $16::jsonb as account_limits,
+                    $17::text[] as cancel_may_act,
+                    $18::bigint as first_query_ms, $19::timestamptz as gateway_at
+            ), target as materialized (
                 -- What is proven to be back is as good as reserved.
-                select amount_minor, refund_reserved_minor + proven_returned_minor as taken_minor,
-                    $17::jsonb -> partner as account,
-                    coalesce($4, amount_minor - refund_reserved_minor - proven_returned_minor)
+                select payment.amount_minor,
+                    refund_reserved_minor + proven_returned_minor as taken_minor,
+                    account_limits -> partner as account,
+                    coalesce(input.amount_minor,
+                        payment.amount_minor - refund_reserved_minor - proven_returned_minor)
                         as wanted_minor
-                from payment
-                where merchant_id = $1 and payment_id = $2 and status = 'succeeded'
-                    and cancel_reason is null
-                    and cancel_may_act_until($1, $2, $19) is null
+                from input
+                join payment on payment.merchant_id = input.merchant_id
+                    and payment.payment_id = input.payment_id
+                where payment.status = 'succeeded' and cancel_reason is null
+                    and cancel_may_act_until(input.merchant_id, input.payment_id,
+                        input.cancel_may_act) is null
                     and not exists (
-                        select from idempotency_key
-                        where merchant_id = $1 and route = $9 and idempotency_key = $10)
+                        select from input
+                        join idempotency_key as owner using (merchant_id, route, idempotency_key))
                     and not exists (
-                        select from refund
-                        where merchant_id = $1 and merchant_reference = $7)
-                for update
+                        select from input
+                        join refund as owner using (merchant_id, merchant_reference))
+                for update of payment
             ), within as materialized (
                 select target.wanted_minor, coalesce(merchant.max_refunded_per_day_minor,
                     (account ->> 'max_refunded_per_day_minor')::bigint) as day_max_minor
-                from target
-                join merchant on merchant.merchant_id = $1
+                from input
+                cross join target
+                join merchant on merchant.merchant_id = input.merchant_id
                 where target.wanted_minor > 0
                     and target.taken_minor + target.wanted_minor <= target.amount_minor
                     and target.wanted_minor <= coalesce(merchant.max_refund_minor,
@@ -180,13 +197,14 @@ impl Db {
                         (account ->> 'largest_refund_minor')::bigint, target.wanted_minor)
                     and target.wanted_minor <= coalesce(merchant.max_refunded_per_day_minor,
                         (account ->> 'max_refunded_per_day_minor')::bigint, target.wanted_minor)
-                    and ($18 or suspected_refund_duplicate($1, $2, target.wanted_minor) is null)
+                    and (input.allows_duplicate
+                        or suspected_refund_duplicate(input.merchant_id, input.payment_id,
+                            target.wanted_minor) is null)
             ), counted as (
                 insert into refund_day as day (merchant_id, business_day, refunded_minor,
                     burst_since, burst_refunds)
-                select $1, (db_now() at time zone interval '8 hours')::date, wanted_minor,
-                    db_now(), 1
-                from within
+                select merchant_id, business_day(db_now()), wanted_minor, db_now(), 1
+                from input, within
                 on conflict (merchant_id, business_day) do update
                     set refunded_minor = day.refunded_minor + excluded.refunded_minor,
                         burst_since = case
@@ -207,8 +225,9 @@ impl Db {
                 update payment
                 set refund_reserved_minor = payment.refund_reserved_minor + target.wanted_minor,
                     version = payment.version + 1, updated_at = db_now()
-                from target, counted
-                where payment.merchant_id = $1 and payment.payment_id = $2
+                from input, target, counted
+                where payment.merchant_id = input.merchant_id
+                    and payment.payment_id = input.payment_id
                     and payment.status = 'succeeded' and payment.cancel_reason is null
                     and target.wanted_minor > 0
                     and payment.refund_reserved_minor + payment.proven_returned_minor
@@ -220,34 +239,40 @@ impl Db {
                 insert into refund (merchant_id, refund_id, payment_id, mode, amount_minor,
                     currency, merchant_reference, reason, partner, partner_trans_id,
                     partner_refund_id, limit_day, status, status_reason, submits, last_submit_at)
-                select $1, $3, $2, $6, wanted_minor, currency, $7, $8, partner, partner_trans_id,
-                    $5, business_day, 'pending', 'submitting', 1, db_now()
-                from reserved
+                select merchant_id, refund_id, payment_id, mode, wanted_minor,
+                    currency, merchant_reference, reason, partner, partner_trans_id,
+                    partner_refund_id, reserved.business_day, 'pending', 'submitting', 1, db_now()
+                from input, reserved
                 returning refund_id, created_at
             ), claimed as (
                 insert into idempotency_key (merchant_id, route, idempotency_key, payment_id,
                     refund_id, fingerprint)
-                select $1, $9, $10, $2, refund_id, $11 from created
-                where $10::text is not null
+                select merchant_id, route, idempotency_key, payment_id, created.refund_id,
+                    fingerprint
+                from input, created
+                where idempotency_key is not null
             ), attempted as (
                 insert into attempt (merchant_id, attempt_id, payment_id, refund_id, kind)
-                select $1, $12, $2, refund_id, 'refund' from created
+                select merchant_id, attempt_id, payment_id, created.refund_id, 'refund'
+                from input, created
             ), scheduled as (
                 insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
-                select $1, $13, 'refund', refund_id,
-                    created_at + $14::bigint * interval '1 millisecond'
-                from created
+                select merchant_id, follow_up_id, 'refund', created.refund_id,
+                    created_at + first_query_ms * interval '1 millisecond'
+                from input, created
                 returning due_at
             ), recorded as (
                 insert into refund_transition (merchant_id, refund_id, version, payment_id, event,
                     to_status, to_status_reason, api_key_id, attempt_id, gateway_at)
-                select $1, refund_id, 1, $2, 'refund_created', 'pending', 'submitting', $15, $12, $16
-                from created
+                select merchant_id, created.refund_id, 1, payment_id, 'refund_created', 'pending',
+                    'submitting', api_key_id, attempt_id, gateway_at
+                from input, created
             ), booked as (
                 insert into payment_transition (merchant_id, payment_id, version, event,
                     from_status, to_status, api_key_id, attempt_id, gateway_at)
-                select $1, $2, version, 'refund_reserved', 'succeeded', 'succeeded', $15, $12, $16
-                from reserved
+                select merchant_id, payment_id, version, 'refund_reserved', 'succeeded',
+                    'succeeded', api_key_id, attempt_id, gateway_at
+                from input, reserved
             )
             select reserved.wanted_minor as "amount_minor!", reserved.currency, reserved.partner,
                 reserved.partner_trans_id, reserved.alipay_trans_id, reserved.burst_refunds,
@@ -256,22 +281,24 @@ impl Db {
             intent.merchant_id.uuid(),
             intent.payment_id.uuid(),
             intent.refund_id.uuid(),
-            new.amount.map(Money::minor),
             intent.partner_refund_id.as_str(),
-            new.mode().as_str(),
-            new.merchant_reference.as_ref().map(MerchantReference::as_str),
-            new.reason,
+            FollowUpId::mint().uuid(),
+            intent.attempt_id.uuid(),
+            intent.api_key_id.uuid(),
             intent.route,
             intent.key.map(IdempotencyKey::as_str),
             Json(&intent.fingerprint.0) as _,
-            intent.attempt_id.uuid(),
-            FollowUpId::mint().uuid(),
-            first_query_ms,
-            intent.api_key_id.uuid(),
-            intent.gateway_at,
-            Json(&intent.account_limits) as _,
             new.allows_duplicate(),
+            new.amount.map(Money::minor),
+            new.mode().as_str(),
+            new.merchant_reference
+                .as_ref()
+                .map(MerchantReference::as_str),
+            new.reason,
+            Json(&intent.account_limits) as _,
             CANCEL_MAY_ACT.as_slice(),
+            first_query_ms,
+            intent.gateway_at,
         )
         .optional(&self.writes)
         .await?;
@@ -315,7 +342,7 @@ impl Db {
             from merchant
             left join payment on payment.merchant_id = $1 and payment.payment_id = $5
             left join refund_day as day on day.merchant_id = $1
-                and day.business_day = (db_now() at time zone interval '8 hours')::date
+                and day.business_day = business_day(db_now())
             left join idempotency_key as key_owner on key_owner.merchant_id = $1
                 and key_owner.route = $2 and key_owner.idempotency_key = $3
             left join refund as reference_owner on reference_owner.merchant_id = $1
@@ -376,7 +403,7 @@ impl Db {
                 coalesce(day.refunded_minor, 0) as "refunded_today_minor!"
             from merchant
             left join refund_day as day on day.merchant_id = merchant.merchant_id
-                and day.business_day = (db_now() at time zone interval '8 hours')::date
+                and day.business_day = business_day(db_now())
             where merchant.merchant_id = $1"#,
             merchant_id.uuid(),
         )
@@ -403,31 +430,51 @@ impl Db {
         let actor = ActorColumns::of(turned.actor);
         failpoint!(self.failpoints, "db.turn_cancel.before");
         let row = sqlx::query!(
-            r#"with held as materialized (
-                select follow_up_id, last_cancel_at from follow_up
-                where merchant_id = $1 and kind = 'payment' and subject_id = $2
-                    and ($3::uuid is null or (follow_up_id = $3 and fence = $4))
-                for update
+            r#"with input as not materialized (
+                select $1::uuid as merchant_id, $2::uuid as payment_id, $3::uuid as refund_id,
+                    $4::text as partner_refund_id, $5::text as reason, $6::text as mode,
+                    $7::uuid as refund_follow_up_id,
+                    -- Who writes, and on whose answer.
+                    $8::uuid as held_follow_up_id, $9::bigint as fence, $10::uuid as api_key_id,
+                    $11::uuid as follow_up_id, $12::uuid as notification_id,
+                    $13::uuid as attempt_id, $14::text as answer_class, $15::text as answer_code,
+                    $16::text as answer_detail, $17::integer as duration_ms,
+                    $18::timestamptz as gateway_at,
+                    -- What it was decided from.
+                    $19::bigint as before_version, $20::timestamptz as before_last_cancel_at
+            ), held as materialized (
+                select follow_up.follow_up_id, last_cancel_at
+                from input
+                join follow_up on follow_up.merchant_id = input.merchant_id
+                    and follow_up.kind = 'payment' and follow_up.subject_id = input.payment_id
+                where input.held_follow_up_id is null
+                    or (follow_up.follow_up_id = input.held_follow_up_id
+                        and follow_up.fence = input.fence)
+                for update of follow_up
             ), freed as (
                 update payment
-                set version = version + 1, updated_at = db_now(), cancel_reason = null,
+                set version = payment.version + 1, updated_at = db_now(), cancel_reason = null,
                     reversal_refund_id = null, refund_reserved_minor = amount_minor
-                where merchant_id = $1 and payment_id = $2 and version = $5
-                    and status = 'succeeded' and cancel_reason is not null
-                    and reversal_refund_id = $6 and refund_reserved_minor = 0
-                    and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
+                from input
+                where payment.merchant_id = input.merchant_id
+                    and payment.payment_id = input.payment_id
+                    and payment.version = input.before_version
+                    and payment.status = 'succeeded' and cancel_reason is not null
+                    and reversal_refund_id = input.refund_id and refund_reserved_minor = 0
+                    and (select count(*) from held)
+                        >= case when input.held_follow_up_id is null then 0 else 1 end
                     -- What ends a cancel was decided in knowledge of every cancel that was sent.
                     and not exists (
-                        select from held where last_cancel_at is distinct from $20)
+                        select from input, held
+                        where last_cancel_at is distinct from before_last_cancel_at)
                 returning version, amount_minor, currency, partner, partner_trans_id
             ), counted as (
                 -- The wish to undo the payment is older than the refund, so no limit stops it; it
                 -- counts all the same.
                 insert into refund_day as day (merchant_id, business_day, refunded_minor,
                     burst_since, burst_refunds)
-                select $1, (db_now() at time zone interval '8 hours')::date, amount_minor,
-                    db_now(), 1
-                from freed
+                select merchant_id, business_day(db_now()), amount_minor, db_now(), 1
+                from input, freed
                 on conflict (merchant_id, business_day) do update
                     set refunded_minor = day.refunded_minor + excluded.refunded_minor
                 returning business_day
@@ -435,66 +482,75 @@ impl Db {
                 insert into payment_transition (merchant_id, payment_id, version, event,
                     from_status, to_status, api_key_id, follow_up_id, notification_id, attempt_id,
                     gateway_at)
-                select $1, $2, version, 'cancel_turned_into_refund', 'succeeded', 'succeeded', $9,
-                    $10, $11, $12, $13
-                from freed
+                select merchant_id, payment_id, version, 'cancel_turned_into_refund', 'succeeded',
+                    'succeeded', api_key_id, follow_up_id, notification_id, attempt_id, gateway_at
+                from input, freed
             ), created as (
                 insert into refund (merchant_id, refund_id, payment_id, mode, amount_minor,
                     currency, reason, partner, partner_trans_id, partner_refund_id, limit_day,
                     status, status_reason)
-                select $1, $6, $2, $18, amount_minor, currency, $8, partner, partner_trans_id, $7,
-                    business_day, 'pending', 'submitting'
-                from freed, counted
+                select merchant_id, refund_id, payment_id, mode, amount_minor, currency, reason,
+                    partner, partner_trans_id, partner_refund_id, counted.business_day, 'pending',
+                    'submitting'
+                from input, freed, counted
                 returning refund_id, created_at
             ), recorded as (
                 insert into refund_transition (merchant_id, refund_id, version, payment_id, event,
                     to_status, to_status_reason, api_key_id, follow_up_id, notification_id,
                     attempt_id, gateway_at)
-                select $1, refund_id, 1, $2, 'refund_created', 'pending', 'submitting', $9, $10,
-                    $11, $12, $13
-                from created
+                select merchant_id, created.refund_id, 1, payment_id, 'refund_created', 'pending',
+                    'submitting', api_key_id, follow_up_id, notification_id, attempt_id, gateway_at
+                from input, created
             ), scheduled as (
                 insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
-                select $1, $14, 'refund', refund_id, created_at from created
+                select merchant_id, refund_follow_up_id, 'refund', created.refund_id, created_at
+                from input, created
             ), answered as (
                 update attempt
-                set answered_at = db_now(), answer_class = $15, answer_code = $16,
-                    answer_detail = $19, duration_ms = $17
-                where merchant_id = $1 and attempt_id = $12 and answered_at is null
+                set answered_at = db_now(), answer_class = input.answer_class,
+                    answer_code = input.answer_code, answer_detail = input.answer_detail,
+                    duration_ms = input.duration_ms
+                from input
+                where attempt.merchant_id = input.merchant_id
+                    and attempt.attempt_id = input.attempt_id and answered_at is null
             ), settled as (
                 delete from follow_up
-                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
+                using input
+                where follow_up.merchant_id = input.merchant_id
+                    and follow_up.follow_up_id in (select follow_up_id from held)
                     and question_due_at is null and exists (select from freed)
             ), kept as (
                 -- Something told us to look, and nobody has yet.
                 update follow_up
                 set due_at = question_due_at, leased_until = null, worker = null
-                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
+                from input
+                where follow_up.merchant_id = input.merchant_id
+                    and follow_up.follow_up_id in (select follow_up_id from held)
                     and question_due_at is not null and exists (select from freed)
             )
             select (select count(*) from held) as "held!",
                 (select created_at from created) as created_at"#,
             payment.merchant_id.uuid(),
             payment.id.uuid(),
+            turned.refund_id.uuid(),
+            turned.partner_refund_id.as_str(),
+            turned.reason,
+            RefundMode::Async.as_str(),
+            FollowUpId::mint().uuid(),
             turned
                 .lease_token
                 .map(|lease_token| lease_token.follow_up_id.uuid()),
             turned.lease_token.map(|lease_token| lease_token.fence),
-            payment.version,
-            turned.refund_id.uuid(),
-            turned.partner_refund_id.as_str(),
-            turned.reason,
             actor.api_key_id,
             actor.follow_up_id,
             actor.notification_id,
             attempt_id.map(AttemptId::uuid),
-            turned.gateway_at,
-            FollowUpId::mint().uuid(),
             answer.map(|answer| answer.class.as_str()),
             answer.and_then(|answer| answer.code.as_deref()),
-            answer.map(|answer| answer.duration_ms),
-            RefundMode::Async.as_str(),
             answer.and_then(|answer| answer.detail.as_deref()),
+            answer.map(|answer| answer.duration_ms),
+            turned.gateway_at,
+            payment.version,
             payment.poll.last_cancel_at,
         )
         .one(&self.writes)

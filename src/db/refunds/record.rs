@@ -120,90 +120,143 @@ impl Db {
         let actor = ActorColumns::of(record.actor);
         failpoint!(self.failpoints, "db.record_refund.before");
         let row = sqlx::query!(
-            r#"with of_payment as materialized (
+            r#"with input as not materialized (
+                select $1::uuid as merchant_id, $2::uuid as refund_id, $3::uuid as payment_id,
+                    -- Who writes, and on whose answer.
+                    $4::uuid as held_follow_up_id, $5::bigint as fence, $6::uuid as api_key_id,
+                    $7::uuid as follow_up_id, $8::uuid as notification_id,
+                    $9::uuid as statement_file_id, $10::bigint as statement_line,
+                    $11::uuid as attempt_id, $12::text as answer_class, $13::text as answer_code,
+                    $14::text as answer_detail, $15::integer as duration_ms,
+                    $16::boolean as not_found,
+                    -- The change, if there is one: what it was decided from, and what it leads to.
+                    $17::text as event, $18::timestamptz as gateway_at, $19::text as reason,
+                    $20::text as ticket, $21::bigint as before_version, $22::text as before_status,
+                    $23::text as before_status_reason, $24::integer as before_submits,
+                    $25::text as status, $26::text as status_reason, $27::text as failure_code,
+                    $28::text as failure_message, $29::boolean as failed_late,
+                    $30::text as refusal_code, $31::text as refusal_message,
+                    $32::text as unknown_code, $33::integer as unknown_code_submits,
+                    $34::timestamptz as accepted_at, $35::boolean as acceptance_is_estimated,
+                    $36::boolean as decided_by_operator, $37::boolean as settles_contradictions,
+                    -- What it moves on the payment.
+                    $38::bigint as reserved_minor, $39::bigint as refunded_minor,
+                    $40::boolean as asks_about_payment, $41::uuid as payment_follow_up_id,
+                    -- The schedule.
+                    $42::timestamptz as next_check_at, $43::timestamptz as answered_question,
+                    $44::timestamptz as known_question, $45::timestamptz as question_at,
+                    $46::boolean as lets_in, $47::uuid as new_follow_up_id
+            ), of_payment as materialized (
                 -- Before the refund's own, as whoever asks about both takes them.
-                select from follow_up
-                where merchant_id = $1 and kind = 'payment' and subject_id = $18
-                    and $5::bigint is not null
-                for update
+                select from input
+                join follow_up on follow_up.merchant_id = input.merchant_id
+                    and follow_up.kind = 'payment' and follow_up.subject_id = input.payment_id
+                where input.before_version is not null
+                for update of follow_up
             ), held as materialized (
-                select follow_up_id,
-                    coalesce(question_due_at <> $31, question_due_at is not null) as is_owed,
-                    question_due_at is distinct from $42 as is_new
-                from follow_up
-                where merchant_id = $1 and kind = 'refund' and subject_id = $2
-                    and ($3::uuid is null or (follow_up_id = $3 and fence = $4))
+                select follow_up.follow_up_id,
+                    coalesce(question_due_at <> input.answered_question,
+                        question_due_at is not null) as is_owed,
+                    question_due_at is distinct from input.known_question as is_new
+                from input
+                join follow_up on follow_up.merchant_id = input.merchant_id
+                    and follow_up.kind = 'refund' and follow_up.subject_id = input.refund_id
+                where (input.held_follow_up_id is null
+                        or (follow_up.follow_up_id = input.held_follow_up_id
+                            and follow_up.fence = input.fence))
                     and (select count(*) from of_payment) >= 0
-                for update
+                for update of follow_up
             ), changed as (
                 update refund
-                set version = version + 1, updated_at = db_now(), status = $7,
-                    status_reason = $8, failure_code = $9, failure_message = $10,
-                    refusal_code = $11, refusal_message = $12, unknown_code = $39,
-                    unknown_code_submits = $40,
+                set version = refund.version + 1, updated_at = db_now(), status = input.status,
+                    status_reason = input.status_reason, failure_code = input.failure_code,
+                    failure_message = input.failure_message, refusal_code = input.refusal_code,
+                    refusal_message = input.refusal_message, unknown_code = input.unknown_code,
+                    unknown_code_submits = input.unknown_code_submits,
                     -- Without Alipay's word on it, a refund is accepted when its answer is recorded.
                     accepted_at = case
-                        when $34 and accepted_at is null then db_now()
-                        else $13
+                        when input.acceptance_is_estimated and refund.accepted_at is null
+                            then db_now()
+                        else input.accepted_at
                     end,
                     succeeded_at = case
-                        when $7 = status then succeeded_at
-                        when $7 = 'succeeded' then db_now()
-                        when $7 = 'failed' then succeeded_at
+                        when input.status = refund.status then succeeded_at
+                        when input.status = 'succeeded' then db_now()
+                        when input.status = 'failed' then succeeded_at
                     end,
                     finalized_at = case
-                        when $7 not in ('succeeded', 'failed') then null
-                        when $7 = status then finalized_at
+                        when input.status not in ('succeeded', 'failed') then null
+                        when input.status = refund.status then finalized_at
                         else db_now()
                     end,
-                    not_found = coalesce($14, not_found), decided_by_operator = $37,
-                    failed_late = $44,
+                    not_found = coalesce(input.not_found, refund.not_found),
+                    decided_by_operator = input.decided_by_operator,
+                    failed_late = input.failed_late,
                     -- What moves the books settles what was said against them.
-                    contradicted_at = case when $38 then null else contradicted_at end
-                where merchant_id = $1 and refund_id = $2 and version = $5 and status = $6
+                    contradicted_at = case
+                        when not input.settles_contradictions then contradicted_at
+                    end
+                from input
+                where refund.merchant_id = input.merchant_id
+                    and refund.refund_id = input.refund_id
+                    and refund.version = input.before_version
+                    and refund.status = input.before_status
                     -- What an answer means was decided in knowledge of every request that was sent.
-                    and submits = $33
-                    and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
+                    and submits = input.before_submits
+                    and (select count(*) from held)
+                        >= case when input.held_follow_up_id is null then 0 else 1 end
                 returning version, updated_at, contradicted_at
             ), explained as (
                 update contradiction
                 set settled_at = db_now(),
-                    settled_by = case when $23::text is null then 'answer' else 'person' end
-                where $38 and merchant_id = $1 and payment_id = $18 and refund_id = $2
+                    settled_by = case when input.reason is null then 'answer' else 'person' end
+                from input
+                where input.settles_contradictions
+                    and contradiction.merchant_id = input.merchant_id
+                    and contradiction.payment_id = input.payment_id
+                    and contradiction.refund_id = input.refund_id
                     and settled_at is null and exists (select from changed)
                 returning returned_minor
             ), noted as (
                 update refund
-                set not_found = $14
-                where merchant_id = $1 and refund_id = $2 and $5::bigint is null
-                    and not_found <> $14
-                    and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
+                set not_found = input.not_found
+                from input
+                where refund.merchant_id = input.merchant_id
+                    and refund.refund_id = input.refund_id and input.before_version is null
+                    and refund.not_found <> input.not_found
+                    and (select count(*) from held)
+                        >= case when input.held_follow_up_id is null then 0 else 1 end
             ), recorded as (
                 insert into refund_transition (merchant_id, refund_id, version, payment_id, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
                     follow_up_id, notification_id, attempt_id, gateway_at, reason, ticket,
                     statement_file_id, statement_line)
-                select $1, $2, changed.version, $18, $19, $6, $20, $7, $8, $15, $16, $17, $21, $22,
-                    $23, $24, $35, $36
-                from changed
+                select merchant_id, refund_id, changed.version, payment_id, event,
+                    before_status, before_status_reason, status, status_reason, api_key_id,
+                    follow_up_id, notification_id, attempt_id, gateway_at, reason, ticket,
+                    statement_file_id, statement_line
+                from input, changed
             ), booked as (
                 update payment
-                set refund_reserved_minor = refund_reserved_minor + $25::bigint,
-                    refunded_minor = refunded_minor + $26::bigint, version = version + 1,
-                    updated_at = db_now(),
+                set refund_reserved_minor = refund_reserved_minor + input.reserved_minor,
+                    refunded_minor = payment.refunded_minor + input.refunded_minor,
+                    version = payment.version + 1, updated_at = db_now(),
                     proven_returned_minor = proven_returned_minor
                         - (select coalesce(sum(returned_minor), 0)::bigint from explained)
-                where merchant_id = $1 and payment_id = $18
-                    and ($25::bigint <> 0 or $26::bigint <> 0 or $38)
+                from input
+                where payment.merchant_id = input.merchant_id
+                    and payment.payment_id = input.payment_id
+                    and (input.reserved_minor <> 0 or input.refunded_minor <> 0
+                        or input.settles_contradictions)
                     and exists (select from changed)
-                returning version, status, status_reason, contradicted_at
+                returning payment.version, payment.status, payment.status_reason, contradicted_at
             ), asked as (
                 -- What was said of the payment counts for something else now.
                 insert into follow_up as planned (merchant_id, follow_up_id, kind, subject_id,
                     due_at, question_due_at)
-                select $1, $45, 'payment', $18, db_now(), db_now()
-                from booked
-                where $46 or contradicted_at is not null
+                select merchant_id, payment_follow_up_id, 'payment', payment_id, db_now(), db_now()
+                from input, booked
+                where asks_about_payment or contradicted_at is not null
                 on conflict (merchant_id, kind, subject_id) do update
                     set due_at = least(planned.due_at, excluded.due_at),
                         question_due_at = excluded.question_due_at, parked_at = null,
@@ -213,131 +266,146 @@ impl Db {
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,
                     follow_up_id, notification_id, attempt_id, gateway_at, reason, ticket,
                     statement_file_id, statement_line)
-                select $1, $18, booked.version, $19, booked.status, booked.status_reason,
-                    booked.status, booked.status_reason, $15, $16, $17, $21, $22, $23, $24, $35, $36
-                from booked
+                select merchant_id, payment_id, booked.version, event, booked.status,
+                    booked.status_reason, booked.status, booked.status_reason, api_key_id,
+                    follow_up_id, notification_id, attempt_id, gateway_at, reason, ticket,
+                    statement_file_id, statement_line
+                from input, booked
             ), audited as (
                 insert into audit_log (merchant_id, action, subject_kind, subject_id, by, before,
                     after)
-                select $1, 'refund.resolved', 'refund', public_id('ref_', $2),
-                    audit_by_api_key($15)
-                        || jsonb_build_object('reason', $23::text, 'ticket', $24::text),
-                    jsonb_build_object('status', $6::text, 'status_reason', $20::text),
-                    jsonb_build_object('status', $7::text, 'status_reason', $8::text)
-                from changed
-                where $23 is not null
+                select merchant_id, 'refund.resolved', 'refund', public_id('ref_', refund_id),
+                    audit_by_api_key(api_key_id)
+                        || jsonb_build_object('reason', reason, 'ticket', ticket),
+                    jsonb_build_object('status', before_status,
+                        'status_reason', before_status_reason),
+                    jsonb_build_object('status', status, 'status_reason', status_reason)
+                from input, changed
+                where reason is not null
             ), answered as (
                 update attempt
-                set answered_at = db_now(), answer_class = $27, answer_code = $28,
-                    answer_detail = $29, duration_ms = $30
-                where merchant_id = $1 and attempt_id = $21 and answered_at is null
+                set answered_at = db_now(), answer_class = input.answer_class,
+                    answer_code = input.answer_code, answer_detail = input.answer_detail,
+                    duration_ms = input.duration_ms
+                from input
+                where attempt.merchant_id = input.merchant_id
+                    and attempt.attempt_id = input.attempt_id and answered_at is null
             ), at_rest as materialized (
                 -- What was settled before, and had nothing but its question owed.
-                select from refund
-                where $5::bigint is null and $31::timestamptz is not null
-                    and merchant_id = $1 and refund_id = $2
-                    and status in ('succeeded', 'failed') and contradicted_at is null
+                select from input
+                join refund on refund.merchant_id = input.merchant_id
+                    and refund.refund_id = input.refund_id
+                where input.before_version is null and input.answered_question is not null
+                    and refund.status in ('succeeded', 'failed') and contradicted_at is null
                     and exists (select from held where not is_owed)
-                for no key update
+                for no key update of refund
             ), settled as (
                 delete from follow_up
-                where merchant_id = $1 and $43::timestamptz is null
-                    and follow_up_id in (select follow_up_id from held where not is_owed)
+                using input
+                where follow_up.merchant_id = input.merchant_id and input.question_at is null
+                    and follow_up.follow_up_id in (
+                        select follow_up_id from held where not is_owed)
                     and (exists (select from at_rest)
-                        or ($7 in ('succeeded', 'failed')
+                        or (input.status in ('succeeded', 'failed')
                             and exists (select from changed where contradicted_at is null)))
             ), asked_again as (
                 insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at,
                     question_due_at)
-                select $1, $47, 'refund', $2, $43, $43 from changed
-                where $43::timestamptz is not null and not exists (select from held)
+                select merchant_id, new_follow_up_id, 'refund', refund_id, question_at, question_at
+                from input, changed
+                where question_at is not null and not exists (select from held)
             ), rescheduled as (
                 update follow_up
                 set due_at = case
-                        when held.is_new then least($32, due_at, question_due_at)
-                        else coalesce($43, $32, due_at)
+                        when held.is_new then least(input.next_check_at, due_at, question_due_at)
+                        else coalesce(input.question_at, input.next_check_at, due_at)
                     end,
-                    question_due_at = case when held.is_owed then question_due_at else $43 end,
-                    error_count = case when $32 is null then error_count else 0 end,
-                    last_error = case when $32 is null then last_error end,
+                    question_due_at = case
+                        when held.is_owed then question_due_at
+                        else input.question_at
+                    end,
+                    error_count = case when input.next_check_at is null then error_count else 0 end,
+                    last_error = case when input.next_check_at is null then last_error end,
                     parked_at = case
-                        when $3::uuid is null and $43::timestamptz is null then parked_at
+                        when input.held_follow_up_id is null and input.question_at is null
+                            then parked_at
                     end,
                     abandoned_reason = case
-                        when $43::timestamptz is null then abandoned_reason
+                        when input.question_at is null then abandoned_reason
                     end,
-                    abandoned_by = case when $43::timestamptz is null then abandoned_by end,
+                    abandoned_by = case when input.question_at is null then abandoned_by end,
                     access_refusals = case
-                        when $41::boolean then 0
-                        when not $41::boolean then access_refusals + 1
+                        when input.lets_in then 0
+                        when not input.lets_in then access_refusals + 1
                         else access_refusals
                     end,
                     -- Another writer leaves a worker's lease alone.
-                    leased_until = case when $3::uuid is null then leased_until end,
-                    worker = case when $3::uuid is null then worker end
-                from held
-                where follow_up.merchant_id = $1 and follow_up.follow_up_id = held.follow_up_id
-                    and ($32::timestamptz is not null or $31::timestamptz is not null
-                        or $43::timestamptz is not null)
+                    leased_until = case when input.held_follow_up_id is null then leased_until end,
+                    worker = case when input.held_follow_up_id is null then worker end
+                from input, held
+                where follow_up.merchant_id = input.merchant_id
+                    and follow_up.follow_up_id = held.follow_up_id
+                    and (input.next_check_at is not null or input.answered_question is not null
+                        or input.question_at is not null)
                     and not exists (select from at_rest)
-                    and not (coalesce($7, '') in ('succeeded', 'failed') and not held.is_owed
-                        and $43::timestamptz is null
+                    and not (coalesce(input.status, '') in ('succeeded', 'failed')
+                        and not held.is_owed and input.question_at is null
                         and exists (select from changed where contradicted_at is null))
-                    and ($5::bigint is null or exists (select from changed))
+                    and (input.before_version is null or exists (select from changed))
             )
             select (select count(*) from held) as "held!",
                 (select updated_at from changed) as changed_at,
                 db_now() as "now!""#,
             record.merchant_id.uuid(),
             record.refund_id.uuid(),
+            record.payment_id.uuid(),
             record.lease_token.map(|lease_token| lease_token.follow_up_id.uuid()),
             record.lease_token.map(|lease_token| lease_token.fence),
+            actor.api_key_id,
+            actor.follow_up_id,
+            actor.notification_id,
+            actor.statement_file_id,
+            actor.statement_line,
+            attempt_id.map(AttemptId::uuid),
+            answer.map(|answer| answer.class.as_str()),
+            answer.and_then(|answer| answer.code.as_deref()),
+            answer.and_then(|answer| answer.detail.as_deref()),
+            answer.map(|answer| answer.duration_ms),
+            record.not_found,
+            change.map(|change| change.event),
+            change.map(|change| change.gateway_at),
+            justification.map(|justification| justification.reason.as_str()),
+            justification.map(|justification| justification.ticket.as_str()),
             change.map(|change| change.before.version),
             change.map(|change| change.before.state.status()),
+            change
+                .and_then(|change| change.before.state.status_reason())
+                .map(PendingReason::as_str),
+            change.map(|change| change.before.poll.submits),
             after.map(|after| after.state.status()),
             after
                 .and_then(|after| after.state.status_reason())
                 .map(PendingReason::as_str),
             failure.map(|failure| failure.code.as_str()),
             failure.map(|failure| failure.message.as_str()),
+            after.is_some_and(|after| after.failed_late),
             refusal(after).map(|refusal| refusal.code.as_str()),
             refusal(after).map(|refusal| refusal.message.as_str()),
-            after.and_then(|after| after.accepted_at),
-            record.not_found,
-            actor.api_key_id,
-            actor.follow_up_id,
-            actor.notification_id,
-            record.payment_id.uuid(),
-            change.map(|change| change.event),
-            change
-                .and_then(|change| change.before.state.status_reason())
-                .map(PendingReason::as_str),
-            attempt_id.map(AttemptId::uuid),
-            change.map(|change| change.gateway_at),
-            justification.map(|justification| justification.reason.as_str()),
-            justification.map(|justification| justification.ticket.as_str()),
-            books.reserved_minor,
-            books.refunded_minor,
-            answer.map(|answer| answer.class.as_str()),
-            answer.and_then(|answer| answer.code.as_deref()),
-            answer.and_then(|answer| answer.detail.as_deref()),
-            answer.map(|answer| answer.duration_ms),
-            record.owed.answered(),
-            record.next_check_at,
-            change.map(|change| change.before.poll.submits),
-            change.is_some_and(|change| change.acceptance_is_estimated),
-            actor.statement_file_id,
-            actor.statement_line,
-            after.is_some_and(|after| after.decided_by_operator),
-            change.is_some_and(RefundChange::settles_contradictions),
             unknown_code.map(|unknown| unknown.code.as_str()),
             unknown_code.map(|unknown| unknown.submits),
-            answer.and_then(|answer| answer.class.lets_the_account_in()),
+            after.and_then(|after| after.accepted_at),
+            change.is_some_and(|change| change.acceptance_is_estimated),
+            after.is_some_and(|after| after.decided_by_operator),
+            change.is_some_and(RefundChange::settles_contradictions),
+            books.reserved_minor,
+            books.refunded_minor,
+            change.is_some_and(RefundChange::asks_about_payment),
+            FollowUpId::mint().uuid(),
+            record.next_check_at,
+            record.owed.answered(),
             record.question_due_at,
             change.and_then(|change| change.question_at),
-            after.is_some_and(|after| after.failed_late),
-            FollowUpId::mint().uuid(),
-            change.is_some_and(RefundChange::asks_about_payment),
+            answer.and_then(|answer| answer.class.lets_the_account_in()),
             FollowUpId::mint().uuid(),
         )
         .one(&self.writes)

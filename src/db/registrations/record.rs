@@ -160,57 +160,95 @@ impl Db {
         let submission = after.map(|after| &after.submission);
         let (api_key_id, follow_up_id) = actor_columns(record.actor);
         let row = sqlx::query!(
-            r#"with held as materialized (
-                select follow_up_id from follow_up
-                where merchant_id = $1 and kind = 'registration' and subject_id = $2
-                    and ($3::uuid is null or (follow_up_id = $3 and fence = $4))
-                for update
+            r#"with input as not materialized (
+                select $1::uuid as merchant_id, $2::uuid as registration_id,
+                    -- Who writes, and on whose answer.
+                    $3::uuid as held_follow_up_id, $4::bigint as fence, $5::uuid as api_key_id,
+                    $6::uuid as follow_up_id, $7::uuid as attempt_id,
+                    $8::text as answer_class, $9::text as answer_code,
+                    $10::text as answer_detail, $11::integer as duration_ms,
+                    -- The change, if there is one: what it was decided from, and what it leads to.
+                    $12::text as event, $13::timestamptz as gateway_at,
+                    $14::bigint as before_version, $15::text as before_status,
+                    $16::integer as before_submits, $17::text as status, $18::text as reject_code,
+                    $19::text as reject_reason, $20::timestamptz as accepted_at,
+                    $21::boolean as after_earlier, $22::boolean as to_send,
+                    $23::boolean as keeps_sealed, $24::text as in_force_merchant_name,
+                    $25::text as in_force_store_name, $26::text as in_force_industry,
+                    $27::timestamptz as approved_at, $28::text as store_status,
+                    -- The schedule.
+                    $29::timestamptz as next_check_at, $30::uuid as new_follow_up_id
+            ), held as materialized (
+                select follow_up.follow_up_id
+                from input
+                join follow_up on follow_up.merchant_id = input.merchant_id
+                    and follow_up.kind = 'registration'
+                    and follow_up.subject_id = input.registration_id
+                where input.held_follow_up_id is null
+                    or (follow_up.follow_up_id = input.held_follow_up_id
+                        and follow_up.fence = input.fence)
+                for update of follow_up
             ), changed as (
                 update store_registration
-                set version = version + 1, updated_at = db_now(), status = $7, reject_code = $8,
-                    reject_reason = $9, accepted_at = $10, after_earlier = $11, to_send = $12,
-                    sealed = case when $13 then sealed end, in_force_merchant_name = $14,
-                    in_force_store_name = $15, in_force_industry = $16, approved_at = $17,
-                    store_status = $18
-                where merchant_id = $1 and registration_id = $2 and version = $5
-                    and $7::text is not null
+                set version = version + 1, updated_at = db_now(), status = input.status,
+                    reject_code = input.reject_code, reject_reason = input.reject_reason,
+                    accepted_at = input.accepted_at, after_earlier = input.after_earlier,
+                    to_send = input.to_send, sealed = case when input.keeps_sealed then sealed end,
+                    in_force_merchant_name = input.in_force_merchant_name,
+                    in_force_store_name = input.in_force_store_name,
+                    in_force_industry = input.in_force_industry, approved_at = input.approved_at,
+                    store_status = input.store_status
+                from input
+                where store_registration.merchant_id = input.merchant_id
+                    and store_registration.registration_id = input.registration_id
+                    and version = input.before_version and input.status is not null
                     -- What an answer means was decided in knowledge of all that was sent.
-                    and submits = $6
-                    and (select count(*) from held) >= case when $3::uuid is null then 0 else 1 end
+                    and submits = input.before_submits
+                    and (select count(*) from held)
+                        >= case when input.held_follow_up_id is null then 0 else 1 end
                 returning version, updated_at, submission
             ), recorded as (
                 insert into store_registration_transition (merchant_id, registration_id, version,
                     event, from_status, to_status, submission, api_key_id, follow_up_id, attempt_id,
                     gateway_at)
-                select $1, $2, version, $19, $20, $7, submission, $21, $22, $23, $24
-                from changed
+                select merchant_id, registration_id, version, event, before_status, status,
+                    submission, api_key_id, follow_up_id, attempt_id, gateway_at
+                from input, changed
             ), answered as (
-                update store_registration_attempt
-                set answered_at = db_now(), answer_class = $25, answer_code = $26,
-                    answer_detail = $27, duration_ms = $28
-                where merchant_id = $1 and attempt_id = $23 and answered_at is null
+                update store_registration_attempt as attempt
+                set answered_at = db_now(), answer_class = input.answer_class,
+                    answer_code = input.answer_code, answer_detail = input.answer_detail,
+                    duration_ms = input.duration_ms
+                from input
+                where attempt.merchant_id = input.merchant_id
+                    and attempt.attempt_id = input.attempt_id and answered_at is null
             ), settled as (
                 delete from follow_up
-                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
-                    and $7 in ('approved', 'rejected') and exists (select from changed)
+                using input
+                where follow_up.merchant_id = input.merchant_id
+                    and follow_up.follow_up_id in (select follow_up_id from held)
+                    and input.status in ('approved', 'rejected') and exists (select from changed)
             ), rescheduled as (
                 update follow_up
-                set due_at = $29, error_count = 0, last_error = null,
-                    parked_at = case when $3::uuid is null then parked_at end,
+                set due_at = input.next_check_at, error_count = 0, last_error = null,
+                    parked_at = case when input.held_follow_up_id is null then parked_at end,
                     -- Another writer leaves a worker's lease alone.
-                    leased_until = case when $3::uuid is null then leased_until end,
-                    worker = case when $3::uuid is null then worker end
-                where merchant_id = $1 and follow_up_id in (select follow_up_id from held)
-                    and $29::timestamptz is not null
-                    and not (coalesce($7, '') in ('approved', 'rejected')
+                    leased_until = case when input.held_follow_up_id is null then leased_until end,
+                    worker = case when input.held_follow_up_id is null then worker end
+                from input
+                where follow_up.merchant_id = input.merchant_id
+                    and follow_up.follow_up_id in (select follow_up_id from held)
+                    and input.next_check_at is not null
+                    and not (coalesce(input.status, '') in ('approved', 'rejected')
                         and exists (select from changed))
-                    and ($7::text is null or exists (select from changed))
+                    and (input.status is null or exists (select from changed))
             ), reopened as (
                 -- What was settled and is under review again has lost its follow-up.
                 insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
-                select $1, $30, 'registration', $2, coalesce($29, db_now())
-                from changed
-                where $7 not in ('approved', 'rejected') and not exists (select from held)
+                select merchant_id, new_follow_up_id, 'registration', registration_id,
+                    coalesce(next_check_at, db_now())
+                from input, changed
+                where status not in ('approved', 'rejected') and not exists (select from held)
                 on conflict (merchant_id, kind, subject_id) do nothing
             )
             select (select count(*) from held) as "held!",
@@ -222,7 +260,17 @@ impl Db {
                 .lease_token
                 .map(|lease_token| lease_token.follow_up_id.uuid()),
             record.lease_token.map(|lease_token| lease_token.fence),
+            api_key_id,
+            follow_up_id,
+            attempt_id.map(AttemptId::uuid),
+            answer.map(|answer| answer.class.as_str()),
+            answer.and_then(|answer| answer.code.as_deref()),
+            answer.and_then(|answer| answer.detail.as_deref()),
+            answer.map(|answer| answer.duration_ms),
+            event,
+            record.gateway_at,
             before.version,
+            before.status.as_str(),
             before.submission.submits,
             after.map(|after| after.status.as_str()),
             rejection.and_then(|rejection| rejection.code.as_deref()),
@@ -236,16 +284,6 @@ impl Db {
             in_force.map(|in_force| in_force.store_industry.as_str()),
             in_force.map(|in_force| in_force.approved_at),
             after.and_then(|after| after.store_status.as_deref()),
-            event,
-            before.status.as_str(),
-            api_key_id,
-            follow_up_id,
-            attempt_id.map(AttemptId::uuid),
-            record.gateway_at,
-            answer.map(|answer| answer.class.as_str()),
-            answer.and_then(|answer| answer.code.as_deref()),
-            answer.and_then(|answer| answer.detail.as_deref()),
-            answer.map(|answer| answer.duration_ms),
             record.next_check_at,
             FollowUpId::mint().uuid(),
         )

@@ -151,7 +151,14 @@ fn fault(statement: &str) -> Option<&'static str> {
     let inserts = statement.starts_with("insert into ")
         && mentions[0].starts_with("(merchant_id,")
         && mentions.len() == 1;
-    let named = statement.match_indices("merchant_id = $").next().is_some();
+    // Where the parameters have names, the merchant is one of them.
+    let has_input =
+        statement.starts_with("with input as not materialized ( select $1::uuid as merchant_id,");
+    let named = statement.contains("merchant_id = $")
+        || (has_input
+            && ["merchant_id = input.merchant_id", "using (merchant_id,"]
+                .iter()
+                .any(|join| statement.contains(join)));
     if !named && !inserts {
         return Some("names no merchant");
     }
@@ -199,12 +206,15 @@ fn statements_that_forget_the_merchant_are_found() {
         "delete from follow_up where follow_up_id = $1",
         "insert into attempt (attempt_id, merchant_id) values ($1, $2)",
         "insert into attempt (merchant_id, x) select merchant_id, $1 from payment where payment_id = $2",
+        "with input as not materialized ( select $1::uuid as merchant_id, $2::uuid as payment_id ) update payment set status = null from input where payment.payment_id = input.payment_id",
+        "with input as not materialized ( select $1::uuid as payment_id ) select 1 from payment where merchant_id = input.merchant_id",
     ] {
         assert!(fault(wrong).is_some(), "{wrong}");
     }
     for right in [
         "select status from payment where merchant_id = $1 and payment_id = $2",
         "select now()",
+        "with input as not materialized ( select $1::uuid as merchant_id, $2::uuid as payment_id ) update payment set status = null from input where payment.merchant_id = input.merchant_id",
         "insert into attempt (merchant_id, attempt_id) values ($1, $2)",
         "select 1 from payment left join follow_up on follow_up.merchant_id = payment.merchant_id where payment.merchant_id = $1",
     ] {
