@@ -129,6 +129,9 @@ pub const TABLES: &[Table] = &[
     Table::change("reconciliation_file", &["matched_at"]),
     Table::change("reconciliation_difference", &["acknowledged_at", "acknowledged_by", "acknowledged_reason"]),
     Table::append("reconciliation_total"),
+    // What they are compared by.
+    Table::read("compared_row"),
+    Table::read("movement"),
     // How they are fetched.
     Table::change("daily_fetch", &["fence", "leased_until", "worker", "tried_at", "last_error", "succeeded_at"]),
     Table::change("daily_fetch_file", &["path", "size_bytes", "modified_at", "fetched_at"]),

@@ -40,6 +40,7 @@
 //! | `sftp` | daily files are fetched from a real OpenSSH server once, whoever dies, and missed when they do not come |
 //! | `cost` | two round trips to Postgres, and no connection while Alipay thinks |
 //! | `daily_files` | a daily file of any length takes the same memory |
+//! | `million_rows` | how a day of any length is compared with the books, and how long that takes |
 //! | `file_versions` | cut, short, spoilt and foreign daily files, and two contents of one name at once |
 //! | `openapi` | the document is the one checked in, and names every route |
 //! | `config` | what the configuration says when it is wrong |
@@ -67,6 +68,7 @@ mod in_doubt;
 mod isolation;
 mod lateness;
 mod limits;
+mod million_rows;
 mod notifications;
 mod open_effects;
 mod openapi;

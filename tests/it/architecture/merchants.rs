@@ -90,7 +90,7 @@ const OF_ALL: [(&str, &str); 19] = [
         "a daily file is an account's: whose a row is, is found by its ids, under the same partner",
     ),
     (
-        "with gate as ( update reconciliation_file set matched_at",
+        "gate as ( update reconciliation_file set matched_at",
         "the comparison of an account's file with our books; each row is written under its merchant",
     ),
     (
