@@ -18,7 +18,7 @@ compile_error!("the feature `failpoints` is for tests: a release must not contai
 macro_rules! failpoint {
     ($points:expr, $($name:expr),+) => {
         #[cfg(feature = "failpoints")]
-        $points.tenant_scope(&[$($name),+]).await?;
+        $points.reach(&[$($name),+]).await?;
     };
 }
 
@@ -27,7 +27,7 @@ macro_rules! crashpoint {
     ($points:expr, $($name:expr),+) => {
         #[cfg(feature = "failpoints")]
         {
-            let _ = $points.tenant_scope(&[$($name),+]).await;
+            let _ = $points.reach(&[$($name),+]).await;
         }
     };
 }
@@ -193,7 +193,7 @@ mod active {
         }
 
         /// What a point of the program calls.
-        pub(crate) async fn tenant_scope(&self, name: &[&str]) -> Result<(), Injected> {
+        pub(crate) async fn reach(&self, name: &[&str]) -> Result<(), Injected> {
             let name = name.join(".");
             match self.at(&name) {
                 None => Ok(()),
