@@ -1,7 +1,8 @@
 //! The second line of defence: what the database itself refuses, whoever asks, by raw SQL.
 
-use alipayhk_gateway::domain::payments::payment::{
-    CANCEL_ACTS_WITHIN, OPEN_FOR_TOO_LONG, REFUSALS_FOR_A_PERSON,
+use alipayhk_gateway::domain::payments::{
+    payment::{OPEN_FOR_TOO_LONG, REFUSALS_FOR_A_PERSON},
+    poll::CANCEL_ACTS_WITHIN,
 };
 use sqlx::PgPool;
 

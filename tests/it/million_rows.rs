@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use alipayhk_gateway::{
-    app::reconciliation::DEFAULT_RULES, db::reconciliation::FileRef,
-    domain::reconciliation::daily_file::FileKind,
+    db::reconciliation::FileRef,
+    domain::reconciliation::{Rules, daily_file::FileKind},
 };
 use chrono::NaiveDate;
 use sqlx::PgPool;
@@ -66,7 +66,7 @@ async fn compare_a_day_of(pool: &PgPool, rows: u32) -> u128 {
     };
     let begun = Instant::now();
     let mut books = db.books();
-    let compared = books.compare(at, FileKind::Transaction, DEFAULT_RULES);
+    let compared = books.compare(at, FileKind::Transaction, Rules::default());
     compared.await.expect("it is compared in time");
     let took = begun.elapsed().as_millis();
     db.close().await;
