@@ -113,7 +113,9 @@ impl Db {
                 order by kind, subject_id
                 on conflict (merchant_id, kind, subject_id) do update
                     set due_at = least(planned.due_at, excluded.due_at),
-                        question_due_at = excluded.question_due_at,
+                        -- A question that waits for what may still act is not asked before.
+                        question_due_at = greatest(planned.question_due_at,
+                            excluded.question_due_at),
                         -- What was parked is looked at again.
                         parked_at = null, abandoned_reason = null, abandoned_by = null,
                         error_count = 0

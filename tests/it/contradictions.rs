@@ -927,3 +927,69 @@ async fn s10_a_trade_that_does_not_exist_contradicts_a_decision_that_it_was_paid
     );
     world.finish().await;
 }
+
+/// A payment that waits for its buyer and is refused at the door, so that a person decides that it was paid.
+async fn paid_by_decision(world: &mut World) -> String {
+    let payment = world.pay_until_open("0102").await;
+    world.simulator.refuse_access(Some("ILLEGAL_SIGN")).await;
+    for _ in 0..3 {
+        world.advance(TimeDelta::seconds(5)).await;
+        world.run_due().await;
+    }
+    world.simulator.refuse_access(None).await;
+    let id = payment["id"].as_str().expect("an id").to_owned();
+    let_stand(world, &id).await;
+    id
+}
+
+/// D8: what a person decided is not certain while the question about it is unanswered, however often it was asked; and it
+/// does not read "wait" for ever.
+#[sqlx::test]
+async fn d8_a_decision_reads_wait_until_the_question_about_it_is_answered(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let paid = contradicted_cancel(&mut world, Some(55)).await;
+    let_stand(&world, paid.id()).await;
+    let silence = json!({"type": "drop_before_effect"});
+    world.simulator.script("query", 10_000, silence).await;
+    for _ in 0..25 {
+        world.advance(TimeDelta::seconds(10)).await;
+        world.run_due().await;
+        let told = world.till.payment(paid.id()).await;
+        assert_eq!(told["next_action"]["type"], "wait", "{told}");
+    }
+    for _ in 0..30 {
+        world.advance(TimeDelta::minutes(1)).await;
+        world.run_due().await;
+    }
+    let told = world.till.payment(paid.id()).await;
+    assert_eq!(told["next_action"]["type"], "done", "{told}");
+    world.simulator.clear_faults().await;
+    world.advance(TimeDelta::hours(12)).await;
+    world.run_due().await;
+    let told = world.till.payment(paid.id()).await;
+    assert_eq!(told["status"], "canceled", "{told}");
+    world.finish().await;
+}
+
+/// S10: a person said that it was paid, and the trade waits for its buyer.
+#[sqlx::test]
+async fn s10_a_trade_that_waits_contradicts_a_decision_that_it_was_paid(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    let id = paid_by_decision(&mut world).await;
+    world.advance(TimeDelta::seconds(60)).await;
+    world.run_due().await;
+    let listed = world.unresolved().await;
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    // The trade is closed by its age: the decision yields, and nothing of the person's word is left.
+    for _ in 0..3 {
+        world.advance(TimeDelta::minutes(4)).await;
+        refresh(&world, &id).await;
+    }
+    let told = world.till.payment(&id).await;
+    assert_eq!(
+        (&told["status"], &told["money_returned"]),
+        (&json!("canceled"), &json!(false)),
+        "{told}"
+    );
+    world.finish().await;
+}

@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use crate::support::{
     Options, PARTNER, World,
     alipay::{MD5_KEY, client},
-    http::Answer,
+    http::{Answer, Caller},
     refund_oracle::finish,
 };
 
@@ -451,6 +451,64 @@ async fn the_table_of_shapes(pool: PgPool) {
         .await;
     assert_eq!(noted, 1, "names of unknown fields are noted");
     finish(world).await;
+}
+
+/// S5: a notification about the payment does not use up the question that waits for what a person has ended and may act.
+#[sqlx::test]
+async fn s5_a_notification_does_not_use_up_the_question_about_a_decision(pool: PgPool) {
+    let options = Options {
+        sign_type: SignType::Md5,
+        ..Options::default()
+    };
+    let mut world = World::start_with(pool, options).await;
+    let paid = world.pay("0001").await;
+    world
+        .simulator
+        .script_late("cancel", 1000, "success", Some(40))
+        .await;
+    let path = format!("/v1/payments/{}", paid.id());
+    let cancel = world.till.request(Method::POST, &format!("{path}/cancel"));
+    Caller::send(cancel.header("prefer", "wait=0")).await;
+    world.settle_calls().await;
+    world.advance(TimeDelta::seconds(2)).await;
+    world.run_due().await;
+    let stays = json!({"status": "succeeded", "reason": "the portal shows it", "ticket": "OPS-1"});
+    let resolved = world.operate(&format!("{path}/resolve"), stays).await;
+    assert_eq!(
+        resolved.summary("status"),
+        (200, "succeeded"),
+        "{resolved:?}"
+    );
+    let ours = paid.body["partner_trans_id"].as_str().expect("an id");
+    let form = signed_in_gbk(&[
+        ("notify_id", "n-1".to_owned()),
+        ("out_trade_no", ours.to_owned()),
+    ]);
+    let posted = client()
+        .request(
+            Method::POST,
+            format!("{}/alipay/notify/{PARTNER}", world.replicas[0].url),
+        )
+        .header(
+            "content-type",
+            "application/x-www-form-urlencoded;charset=GBK",
+        )
+        .body(form);
+    let word = posted.send().await.expect("an answer");
+    assert_eq!(word.text().await.expect("text"), "success");
+    world.advance(TimeDelta::seconds(5)).await;
+    world.run_due().await;
+    let told = world.till.payment(paid.id()).await;
+    assert_eq!(told["next_action"]["type"], "wait", "{told}");
+    world.advance(TimeDelta::seconds(60)).await;
+    world.run_due().await;
+    let told = world.till.payment(paid.id()).await;
+    assert_eq!(
+        (&told["status"], &told["money_returned"]),
+        (&json!("canceled"), &json!(true)),
+        "{told}"
+    );
+    world.finish().await;
 }
 
 const REFUND: &[&str] = &["refund"];

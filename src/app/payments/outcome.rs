@@ -77,10 +77,17 @@ impl Told {
     pub(in crate::app) fn meaning(&self, plan: &Plan, payment: &Payment) -> Meaning {
         let event = match self {
             Self::Event(event) => Some(event.clone()),
+            // A person's word that it was paid is contradicted where Alipay knows of no payment, once none can be on its
+            // way.
             Self::Query(QueryOutcome::NotFound, asked_at)
-                if denies_what_a_person_decided(plan, payment, *asked_at) =>
+                if payment.is_paid_by_decision() && *asked_at >= pay_acts_until(plan, payment) =>
             {
                 return Meaning::Claim(Claim::NotFound);
+            }
+            Self::Query(QueryOutcome::BuyerMustConfirm { .. }, _)
+                if payment.is_paid_by_decision() =>
+            {
+                return Meaning::Claim(Claim::BuyerMustConfirm);
             }
             Self::Query(outcome, asked_at) => {
                 query_event(outcome.clone(), plan, payment, *asked_at)
@@ -130,15 +137,6 @@ fn claim(event: &PaymentEvent) -> Meaning {
     Claim::of_payment(event).map_or(Meaning::Nothing, Meaning::Claim)
 }
 
-/// Whether "there is no such trade" is said against a person's word that it was paid: nothing of it was ever seen, and no
-/// request to pay is on its way any more.
-fn denies_what_a_person_decided(plan: &Plan, payment: &Payment, asked_at: DateTime<Utc>) -> bool {
-    payment.state == PaymentState::Succeeded
-        && payment.decided_by_operator
-        && !payment.was_seen_at_alipay()
-        && asked_at >= pay_acts_until(plan, payment)
-}
-
 /// What the answer to a query says; `None` where it says nothing that may be believed.
 fn query_event(
     outcome: QueryOutcome,
@@ -172,8 +170,17 @@ fn query_event(
             alipay_trans_id,
             charge,
         } => {
-            // An operator's word that it was paid is none of Alipay's.
-            let was_paid = payment.charge.is_some() && !payment.decided_by_operator;
+            // An operator's word that it was paid is none of Alipay's, also once it was taken back.
+            let is_closed_unpaid = matches!(
+                payment.state,
+                PaymentState::Canceled {
+                    money_returned: false,
+                    ..
+                }
+            );
+            let was_word_alone = is_closed_unpaid && !payment.charge_was_told();
+            let was_paid =
+                payment.charge.is_some() && !payment.decided_by_operator && !was_word_alone;
             let money_returned = charge.is_some() || was_paid;
             Some(PaymentEvent::Closed {
                 reason: if money_returned {

@@ -343,7 +343,7 @@ impl Db {
                     end,
                     question_due_at = case
                         when input.question_at is not null then input.question_at
-                        when input.owes_question_now then db_now()
+                        when input.owes_question_now then greatest(question_due_at, db_now())
                         when held.is_owed then question_due_at
                     end,
                     error_count = case when input.next_check_at is null then error_count else 0 end,

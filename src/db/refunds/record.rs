@@ -259,8 +259,9 @@ impl Db {
                 where asks_about_payment or contradicted_at is not null
                 on conflict (merchant_id, kind, subject_id) do update
                     set due_at = least(planned.due_at, excluded.due_at),
-                        question_due_at = excluded.question_due_at, parked_at = null,
-                        abandoned_reason = null, abandoned_by = null, error_count = 0
+                        question_due_at = greatest(planned.question_due_at,
+                            excluded.question_due_at),
+                        parked_at = null, abandoned_reason = null, abandoned_by = null, error_count = 0
             ), book_recorded as (
                 insert into payment_transition (merchant_id, payment_id, version, event,
                     from_status, from_status_reason, to_status, to_status_reason, api_key_id,

@@ -602,21 +602,31 @@ impl Payment {
         canceled.max(paid).max(now + CHECKED_AFTER)
     }
 
-    /// Whether the question about what a person has decided is not yet asked, or on its way: until it is, nothing of it is
-    /// certain.
+    /// Whether the question about what a person has decided is not yet answered: until it is, nothing of it is certain.
     pub fn decision_is_being_checked(&self) -> bool {
         let poll = &self.poll;
         let is_scheduled = poll.next_check_at.is_some();
         // What a person confirmed is none of his decisions, and a cancel of it may act like any other.
-        let may_move = self.decided_by_operator || poll.open_cancel_at.is_some();
+        let is_paid = self.state == PaymentState::Succeeded;
+        let may_move = self.decided_by_operator || (is_paid && poll.open_cancel_at.is_some());
         let due = poll.question_due_at.filter(|_| is_scheduled && may_move);
-        self.is_settled() && due.is_some_and(|due| poll.is_unasked_since(due))
+        self.is_settled() && due.is_some_and(|due| poll.is_waiting_for_answer_since(due))
     }
 
     /// Whether Alipay has ever said that there is such a trade; a person's word is none of Alipay's.
     pub fn was_seen_at_alipay(&self) -> bool {
+        self.alipay_trans_id.is_some() || self.charge_was_told()
+    }
+
+    /// Whether anything is known of the charge but a person's word that there was one.
+    pub fn charge_was_told(&self) -> bool {
         let charge = self.charge.as_ref();
-        self.alipay_trans_id.is_some() || charge.is_some_and(|charge| charge.paid_at.is_some())
+        charge.is_some_and(|charge| *charge != Charge::default())
+    }
+
+    /// Whether a person alone says that it was paid.
+    pub fn is_paid_by_decision(&self) -> bool {
+        self.state == PaymentState::Succeeded && self.decided_by_operator && !self.charge_was_told()
     }
 
     /// Whether what an operator decided gives way to what Alipay says now: it does once that is kept.

@@ -86,6 +86,10 @@ pub struct PollState {
 /// which it leaves, its deadline, and a wide margin.
 pub const CANCEL_ACTS_WITHIN: TimeDelta = TimeDelta::minutes(1);
 
+/// For how long what a person decided reads "wait" where Alipay does not answer the question about it; it is asked all
+/// the same.
+const CHECKED_WITHIN: TimeDelta = TimeDelta::minutes(5);
+
 impl PollState {
     /// Whether a cancel of ours may be on its way still.
     pub fn cancel_may_act(&self, now: DateTime<Utc>) -> bool {
@@ -107,12 +111,9 @@ impl PollState {
         }
     }
 
-    /// Whether a question of that time is still to be asked, or to be answered.
-    pub fn is_unasked_since(&self, due: DateTime<Utc>) -> bool {
-        let is_open = |asked: &Asked| {
-            asked.kind == AttemptKind::Query && asked.sent_at >= due && asked.answer.is_none()
-        };
-        self.last_query_at < Some(due) || self.recent.iter().any(is_open)
+    /// Whether the answer to a question that was due then is still waited for: not for ever where Alipay is silent.
+    pub fn is_waiting_for_answer_since(&self, due: DateTime<Utc>) -> bool {
+        self.last_query_at < Some(due + CHECKED_WITHIN)
     }
 
     /// When the last answer came.
