@@ -8,7 +8,7 @@ use crate::{
         access::principal::Identity,
         follow_ups::schedule::Subject,
         id::RefundId,
-        refunds::refund::{Refund, RefundEvent, RefundResolution, RefundState},
+        refunds::refund::{Refund, RefundEvent, RefundResolution},
         transition::Actor,
     },
 };
@@ -38,12 +38,7 @@ impl App {
         if !refund.needs_a_person() {
             return Err(not_unresolved());
         }
-        let stands = matches!(
-            (&refund.state, &resolution),
-            (RefundState::Failed(_), RefundResolution::Failed)
-                | (RefundState::Succeeded, RefundResolution::Succeeded)
-        );
-        if stands && refund.contradicted_at.is_some() {
+        if resolution.says_what_is(&refund.state) && refund.contradicted_at.is_some() {
             let settlement = Settlement {
                 actor: Actor::ApiKey(identity.api_key_id),
                 attempt_id: None,
@@ -62,7 +57,6 @@ impl App {
                 Err(not_unresolved())
             };
         }
-        let wanted = resolution;
         let update = RefundUpdate {
             event: Some(RefundEvent::Resolved(resolution)),
             justification: Some(justification.clone()),
@@ -71,12 +65,7 @@ impl App {
         let before = refund.version;
         let refund = self.record(refund, &update, DECIDE).await?;
         // The truth, or another's decision, may have arrived in between; it wins.
-        let is_decided = matches!(
-            (&refund.state, &wanted),
-            (RefundState::Failed(_), RefundResolution::Failed)
-                | (RefundState::Succeeded, RefundResolution::Succeeded)
-        );
-        if refund.version == before || !is_decided {
+        if refund.version == before || !resolution.says_what_is(&refund.state) {
             return Err(not_unresolved());
         }
         tracing::warn!(refund.id = %id, api_key.id = %identity.api_key_id, ticket = %justification.ticket, status = refund.state.status(), "an operator resolved a refund");

@@ -252,6 +252,16 @@ pub enum RefundResolution {
     Failed,
 }
 
+impl RefundResolution {
+    /// Whether it says what the books say.
+    pub const fn says_what_is(self, state: &RefundState) -> bool {
+        matches!(
+            (self, state),
+            (Self::Succeeded, RefundState::Succeeded) | (Self::Failed, RefundState::Failed(_))
+        )
+    }
+}
+
 impl RefundEvent {
     /// Whether it says that Alipay accepted the refund, and not when.
     pub const fn accepts_without_a_time(&self) -> bool {
