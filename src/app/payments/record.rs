@@ -150,7 +150,7 @@ impl App {
             }
             Decision::Nothing | Decision::Contradicts(_) => {
                 payment.poll.access_refusals = refusals;
-                let was_checked = payment.decided_by_operator;
+                let was_checked = payment.decision_is_being_checked();
                 payment.poll.question_due_at = update.owed.left_of(payment.poll.question_due_at);
                 if payment.contradicted_at.is_some() || was_checked {
                     self.notifier.announce(&payment);
