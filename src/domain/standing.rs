@@ -66,7 +66,7 @@ pub enum Doubt {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Circumstances {
     /// Whether a cancel or a reversal is under way, or a person's decision is still to be asked about.
-    pub cancel_is_open: bool,
+    pub money_may_move: bool,
     /// Whether Alipay refused our requests at its door (`is_success=F`), so that waiting helps nobody
     /// until an operator has looked.
     pub refused_at_door: bool,
@@ -136,7 +136,7 @@ impl Standing {
     pub const fn of_payment(state: &PaymentState, circumstances: Circumstances) -> Self {
         use NextActionKind as K;
         let Circumstances {
-            cancel_is_open,
+            money_may_move,
             refused_at_door,
             is_contradicted,
         } = circumstances;
@@ -150,7 +150,7 @@ impl Standing {
             PaymentState::Processing(_) if refused_at_door => {
                 Self::open(Doubt::Unknown, K::CallOperator, 10_000)
             }
-            PaymentState::Succeeded if refused_at_door && cancel_is_open => {
+            PaymentState::Succeeded if refused_at_door && money_may_move => {
                 Self::open(Doubt::Unknown, K::CallOperator, 10_000)
             }
             // The truth may still arrive, but no sooner than an operator does.
@@ -163,7 +163,7 @@ impl Standing {
             | PaymentState::Succeeded
             | PaymentState::Failed(_)
             | PaymentState::Canceled { .. }
-                if cancel_is_open =>
+                if money_may_move =>
             {
                 Self::open(Doubt::Pending, K::Wait, SOON)
             }
@@ -266,9 +266,9 @@ impl Payment {
         self.standing_while(self.canceling.is_some()).is_settled()
     }
 
-    fn standing_while(&self, cancel_is_open: bool) -> Standing {
+    fn standing_while(&self, money_may_move: bool) -> Standing {
         let circumstances = Circumstances {
-            cancel_is_open,
+            money_may_move,
             refused_at_door: self.is_refused_at_the_door(),
             is_contradicted: self.contradicted_at.is_some(),
         };

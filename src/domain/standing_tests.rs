@@ -204,7 +204,7 @@ fn a_closed_door_calls_the_operator_at_once() {
     }
     // The cancel of a paid one waits at the same door.
     let canceling = Circumstances {
-        cancel_is_open: true,
+        money_may_move: true,
         ..refused
     };
     let standing = Standing::of_payment(&PaymentState::Succeeded, canceling);
