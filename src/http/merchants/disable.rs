@@ -18,7 +18,7 @@ use crate::{
 };
 
 refusals! {
-    DisableRefusals:
+    SwitchRefusals:
         [
             Problem::merchant_not_found(),
             Problem::operator_required(),
@@ -38,7 +38,7 @@ refusals! {
     security(("api_key" = ["admin"])),
     params(("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d")),
     request_body(content = DisableMerchantRequest, description = "Why.", content_type = "application/json"),
-    responses(DisableRefusals, (status = 200, description = "The merchant, disabled.", body = MerchantView,
+    responses(SwitchRefusals, (status = 200, description = "The merchant, disabled.", body = MerchantView,
         headers(("ETag" = String, description = "Its version.")))),
 )]
 pub async fn disable(
@@ -56,15 +56,6 @@ pub async fn disable(
     switch(&app, id, MerchantAct::Disabled, &by).await
 }
 
-refusals! {
-    EnableRefusals:
-        [
-            Problem::merchant_not_found(),
-            Problem::operator_required(),
-            refusals::missing_member("/reason"),
-        ],
-}
-
 /// Enable a merchant
 ///
 /// It takes payments again. For the operator.
@@ -76,7 +67,7 @@ refusals! {
     security(("api_key" = ["admin"])),
     params(("id" = String, Path, description = "The merchant's id.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d")),
     request_body(content = EnableMerchantRequest, description = "Why.", content_type = "application/json"),
-    responses(EnableRefusals, (status = 200, description = "The merchant, active.", body = MerchantView,
+    responses(SwitchRefusals, (status = 200, description = "The merchant, active.", body = MerchantView,
         headers(("ETag" = String, description = "Its version.")))),
 )]
 pub async fn enable(
