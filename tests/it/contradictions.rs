@@ -651,6 +651,13 @@ async fn m6_what_a_person_has_decided_is_asked_about_once_more(pool: PgPool) {
     world.finish().await;
 }
 
+/// A payment that waits for its buyer: its id, and Alipay's name for it.
+async fn awaited(world: &World) -> (String, String) {
+    let payment = world.pay_until_open("0102").await;
+    let id = |name: &str| payment[name].as_str().expect("an id").to_owned();
+    (id("id"), id("partner_trans_id"))
+}
+
 /// A payment that Alipay shows paid after a cancel which it answered "done": a person must decide. The cancel acts
 /// after so many seconds, or never.
 async fn contradicted_cancel(world: &mut World, acts_after: Option<u32>) -> Answer {
@@ -709,12 +716,7 @@ async fn m10_no_cancel_leaves_on_what_was_read_before_another_learnt_that_it_was
     pool: PgPool,
 ) {
     let mut world = World::start(pool).await;
-    let payment = world.pay_until_open("0102").await;
-    let id = payment["id"].as_str().expect("an id").to_owned();
-    let theirs = payment["partner_trans_id"]
-        .as_str()
-        .expect("an id")
-        .to_owned();
+    let (id, theirs) = awaited(&world).await;
     // The buyer's time is over, and the first cancel does nothing.
     let nothing = json!({"type": "drop_before_effect"});
     world.simulator.script("cancel", 1, nothing).await;
@@ -752,12 +754,7 @@ async fn m10_no_cancel_leaves_on_what_was_read_before_another_learnt_that_it_was
 #[sqlx::test]
 async fn s5_a_decision_waits_for_the_cancel_that_closed_the_payment(pool: PgPool) {
     let mut world = World::start(pool).await;
-    let payment = world.pay_until_open("0102").await;
-    let id = payment["id"].as_str().expect("an id").to_owned();
-    let theirs = payment["partner_trans_id"]
-        .as_str()
-        .expect("an id")
-        .to_owned();
+    let (id, theirs) = awaited(&world).await;
     world
         .simulator
         .script_late("cancel", 1, "success", Some(35))
@@ -930,14 +927,13 @@ async fn s10_a_trade_that_does_not_exist_contradicts_a_decision_that_it_was_paid
 
 /// A payment that waits for its buyer and is refused at the door, so that a person decides that it was paid.
 async fn paid_by_decision(world: &mut World) -> String {
-    let payment = world.pay_until_open("0102").await;
+    let (id, _) = awaited(world).await;
     world.simulator.refuse_access(Some("ILLEGAL_SIGN")).await;
     for _ in 0..3 {
         world.advance(TimeDelta::seconds(5)).await;
         world.run_due().await;
     }
     world.simulator.refuse_access(None).await;
-    let id = payment["id"].as_str().expect("an id").to_owned();
     let_stand(world, &id).await;
     id
 }
