@@ -4,13 +4,45 @@ use super::{App, error::Error};
 use crate::{
     db::{self, Db},
     domain::{
-        access::principal::TenantScope,
-        audit::{AuditFilter, AuditItem, Break, Chain},
+        access::principal::{Identity, TenantScope},
+        audit::{AuditActor, AuditFilter, AuditItem, Break, Chain, Look},
+        follow_ups::schedule::Subject,
+        id::MerchantId,
         listing::Page,
     },
 };
 
 impl App {
+    /// Whose a payment or a refund is that somebody names. The operator's look is written down before
+    /// anything is read. `None`: the operator names nothing.
+    pub async fn look_at(
+        &self,
+        identity: &Identity,
+        by: &AuditActor,
+        look: Look,
+        subject: Subject,
+    ) -> Result<Option<MerchantId>, Error> {
+        let owner = self.merchant_of(identity.tenant_scope, subject).await?;
+        if let (TenantScope::Operator, Some(_)) = (identity.tenant_scope, owner) {
+            self.db.note_look(look, owner, Some(subject), by).await?;
+        }
+        Ok(owner)
+    }
+
+    /// Writes down that the operator looks at a list: of one merchant, or of all.
+    pub async fn look_over(
+        &self,
+        identity: &Identity,
+        by: &AuditActor,
+        look: Look,
+        of: Option<MerchantId>,
+    ) -> Result<(), Error> {
+        match identity.tenant_scope {
+            TenantScope::Operator => Ok(self.db.note_look(look, of, None, by).await?),
+            TenantScope::Merchant(_) => Ok(()),
+        }
+    }
+
     /// Lists entries, newest first, before number `before`.
     pub async fn list_audit_log(
         &self,

@@ -53,6 +53,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::TimeDelta;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -103,6 +104,7 @@ pub struct Inner {
     deadlines: Deadlines,
     directory: cache::LookupCache,
     issuer: Option<Issuer>,
+    till_undo: TimeDelta,
     admission: admission::AdmissionControl,
     notifier: notifier::ChangeNotifier<Payment>,
     refund_notifier: notifier::ChangeNotifier<Refund>,
@@ -132,6 +134,8 @@ pub struct Parts {
     pub bounds: admission::LoadLimits,
     /// Whose access tokens are believed, if anybody's.
     pub issuer: Option<Issuer>,
+    /// For how long after a sale whoever takes payments may cancel it although it is paid.
+    pub till_undo: TimeDelta,
 }
 
 /// How long the calls of a follow-up may take; a claim's lease must outlast them.
@@ -191,6 +195,7 @@ impl App {
             deadlines,
             bounds,
             issuer,
+            till_undo,
         } = parts;
         Self {
             inner: Arc::new(Inner {
@@ -204,6 +209,7 @@ impl App {
                 deadlines,
                 directory: cache::LookupCache::default(),
                 issuer,
+                till_undo,
                 admission: admission::AdmissionControl::new(bounds),
                 notifier: notifier::ChangeNotifier::default(),
                 refund_notifier: notifier::ChangeNotifier::default(),

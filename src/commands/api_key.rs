@@ -52,14 +52,14 @@ pub struct CreateArgs {
     #[arg(long)]
     name: String,
     /// What it may do, separated by commas: payments:write, payments:read, refunds:write,
-    /// operations, reconciliation, admin
+    /// operations, reconciliation, admin; support:read of the operator's
     #[arg(long, value_delimiter = ',', required = true, value_parser = scope)]
     scopes: Vec<Scope>,
     /// The merchant it belongs to; the default merchant where it is left out
     #[arg(long, value_name = "MERCHANT_ID", conflicts_with = "operator")]
     merchant: Option<MerchantId>,
     /// It belongs to the operator, who sees every merchant; such a key may carry operations,
-    /// reconciliation and admin
+    /// reconciliation, admin and support:read
     #[arg(long)]
     operator: bool,
     /// From when on it is refused, for example 2027-11-22T04:00:00Z; never where it is left out
@@ -134,20 +134,14 @@ async fn create(args: CreateArgs) -> anyhow::Result<Report> {
         "the name must have 1 to {MAX_NAME} characters and no control characters"
     );
     if args.operator {
-        let out_of_reach: Vec<&str> = Scope::out_of_reach(TenantScope::Operator, &args.scopes)
-            .iter()
-            .map(|scope| scope.as_str())
-            .collect();
-        ensure!(
-            out_of_reach.is_empty(),
-            "a key of the operator cannot carry {}: payments and refunds are made with a merchant's key",
-            out_of_reach.join(", ")
-        );
+        check_reach(TenantScope::Operator, &args.scopes)?;
     }
     let config = ApiKeyConfig::read(process_environment)?;
     let db = connect(&config.database)?;
+    let tenant_scope = owner(&args, &db).await?;
+    check_reach(tenant_scope, &args.scopes)?;
     let new = NewApiKey {
-        tenant_scope: owner(&args, &db).await?,
+        tenant_scope,
         name: args.name.trim().to_owned(),
         scopes: args.scopes,
         expires_at: args.expires_at,
@@ -158,6 +152,29 @@ async fn create(args: CreateArgs) -> anyhow::Result<Report> {
         .context("the API key could not be stored")?;
     db.close().await;
     Ok(handed_out(&made, args.json))
+}
+
+fn check_reach(tenant_scope: TenantScope, scopes: &[Scope]) -> anyhow::Result<()> {
+    let out_of_reach: Vec<&str> = Scope::out_of_reach(tenant_scope, scopes)
+        .iter()
+        .map(|scope| scope.as_str())
+        .collect();
+    let (whose, why) = match tenant_scope {
+        TenantScope::Operator => (
+            "the operator",
+            "payments and refunds are made with a merchant's key",
+        ),
+        TenantScope::Merchant(_) => (
+            "a merchant",
+            "only the operator reads those of all merchants",
+        ),
+    };
+    ensure!(
+        out_of_reach.is_empty(),
+        "a key of {whose} cannot carry {}: {why}",
+        out_of_reach.join(", ")
+    );
+    Ok(())
 }
 
 async fn owner(args: &CreateArgs, db: &Db) -> anyhow::Result<TenantScope> {

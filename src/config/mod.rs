@@ -4,6 +4,7 @@
 //! |---|---|
 //! | HTTP | `HTTP_LISTEN` `PUBLIC_BASE_URL` `SHUTDOWN_GRACE_MS` `HTTP_HEADER_TIMEOUT_MS` `HTTP_MAX_CONNECTIONS` |
 //! | bounds | `RATE_LIMIT_PER_SECOND` `RATE_LIMIT_BURST` `MAX_WORK` `MAX_WORK_PER_MERCHANT` `MAX_WAITING` |
+//! | rights | `TILL_UNDO_SECONDS` |
 //! | database | `DATABASE_URL` `MIGRATE_DATABASE_URL` `DATABASE_MAX_CONNECTIONS` |
 //! | Alipay | `ALIPAY_ACCOUNTS_FILE` ([`accounts`]) `ALIPAY_CODES_FILE` ([`codes`]) `ALIPAY_ENDPOINT` `ALIPAY_PARTNER` `ALIPAY_SIGN_TYPE` `ALIPAY_PRIVATE_KEY_FILE` `ALIPAY_PUBLIC_KEY_FILE` `ALIPAY_MD5_KEY_FILE` `ALIPAY_CONNECT_TIMEOUT_MS` `ALIPAY_PAY_TIMEOUT_MS` `ALIPAY_QUERY_TIMEOUT_MS` `ALIPAY_CANCEL_TIMEOUT_MS` `ALIPAY_REFUND_TIMEOUT_MS` `ALIPAY_BREAKER_CALLS` `ALIPAY_EXTRA_CA_FILE` |
 //! | daily files | `SFTP_HOST` `SFTP_PORT` `SFTP_USER` `SFTP_PASSWORD_FILE` `SFTP_PRIVATE_KEY_FILE` `SFTP_PASSPHRASE_FILE` `SFTP_HOST_KEYS` `SFTP_DIRECTORIES` `SFTP_FIRST` `SFTP_LAST` `SFTP_INTERVAL_MINUTES` `SFTP_LOOK_BACK_DAYS` `SFTP_MAX_FILE_MIB` `SFTP_CONNECT_TIMEOUT_MS` `SFTP_READ_TIMEOUT_MS` `SFTP_FETCH_TIMEOUT_MS` |
@@ -44,6 +45,8 @@ pub use sections::{
 };
 pub use sftp::{HostKeyPin, Sftp, SftpHabits, SftpLogin};
 
+use chrono::TimeDelta;
+
 use crate::domain::refunds::plan::RefundPlan;
 use read::Reader;
 
@@ -54,6 +57,8 @@ pub struct Config {
     pub http: Http,
     /// Limits of load.
     pub bounds: LoadLimits,
+    /// For how long after a sale whoever takes payments may cancel it although it is paid.
+    pub till_undo: TimeDelta,
     /// The database.
     pub database: Database,
     /// How to reach Alipay.
@@ -135,6 +140,7 @@ impl Config {
         let mut reader = Reader::new(&lookup);
         let http = Http::read(&mut reader);
         let bounds = LoadLimits::read(&mut reader);
+        let till_undo = sections::till_undo(&mut reader);
         let database = Database::read(&mut reader);
         let refund_plan = alipay::refund_plan(&mut reader);
         let alipay = Alipay::read(&mut reader, refund_plan);
@@ -146,6 +152,7 @@ impl Config {
             Some(Self {
                 http: http?,
                 bounds: bounds?,
+                till_undo: till_undo?,
                 database: database?,
                 alipay: alipay?,
                 secret_key: secret_key?,

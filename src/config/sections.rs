@@ -3,6 +3,7 @@
 use std::{fs, net::SocketAddr, str::FromStr, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use chrono::TimeDelta;
 use secrecy::{SecretSlice, SecretString};
 use url::Url;
 use zeroize::Zeroizing;
@@ -80,6 +81,12 @@ impl LoadLimits {
             waiting: waiting?,
         })
     }
+}
+
+/// For how long after a sale whoever takes payments may cancel it although it is paid.
+pub(super) fn till_undo(reader: &mut Reader) -> Option<TimeDelta> {
+    let seconds = reader.number("TILL_UNDO_SECONDS", 0, 86_400)?;
+    Some(TimeDelta::seconds(i64::from(seconds)))
 }
 
 /// A URL that paths are appended to.

@@ -38,6 +38,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("MAX_WORK", Some("1024"), "most payments, refunds, cancels and refreshes under way at one replica, 1-100000; more are refused 503 before anything begins"),
     variable("MAX_WORK_PER_MERCHANT", Some("512"), "the same of one merchant; more are refused 429"),
     variable("MAX_WAITING", Some("4096"), "most requests whose answers are held at one replica; more are answered at once with what is known"),
+    variable("TILL_UNDO_SECONDS", Some("900"), "for how long after a sale an API key without refunds:write may cancel it although it is paid, 0-86400"),
     variable("DATABASE_URL", None, "required; postgres://user:password@host/database"),
     variable("MIGRATE_DATABASE_URL", None, "optional, for migrate alone; the same database as the owner of its tables: migrate then gives the role of DATABASE_URL what the service needs and no more; default DATABASE_URL"),
     variable("DATABASE_MAX_CONNECTIONS", Some("16"), "most connections to Postgres, 2-1000"),

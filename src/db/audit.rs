@@ -2,10 +2,15 @@
 
 use sqlx::types::Json;
 
-use super::{Db, error::Error, run::Statement as _};
+use super::{
+    Db,
+    error::Error,
+    run::{Command as _, Statement as _},
+};
 use crate::domain::{
     access::principal::TenantScope,
-    audit::{AuditFilter, AuditItem, Head, Sealed},
+    audit::{AuditActor, AuditFilter, AuditItem, Head, Look, Sealed},
+    follow_ups::schedule::Subject,
     id::MerchantId,
 };
 
@@ -63,6 +68,30 @@ impl Db {
                 hash: row.hash,
             })
             .collect())
+    }
+
+    /// Writes down that the operator looks at something of a merchant's, or of all.
+    #[tracing::instrument(name = "db.audit.look", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn note_look(
+        &self,
+        look: Look,
+        merchant_id: Option<MerchantId>,
+        subject: Option<Subject>,
+        by: &AuditActor,
+    ) -> Result<(), Error> {
+        let whose = || merchant_id.map_or_else(|| "all".to_owned(), |id| id.to_string());
+        sqlx::query!(
+            "insert into audit_log (merchant_id, action, subject_kind, subject_id, by)
+            values ($1, $2, $3, $4, $5)",
+            merchant_id.map(MerchantId::uuid),
+            look.as_str(),
+            subject.map_or("merchant", Subject::kind),
+            subject.map_or_else(whose, |subject| subject.to_string()),
+            Json(by) as _,
+        )
+        .run(&self.writes)
+        .await?;
+        Ok(())
     }
 
     /// The next entries in the order of the chain, as they were hashed; at most 1,000.

@@ -18,6 +18,8 @@ pub struct Table {
     pub name: &'static str,
     /// Whether rows may be added.
     pub insert: bool,
+    /// The columns that may be given then; empty: all.
+    pub given: &'static [&'static str],
     /// The columns that may be changed.
     pub update: &'static [&'static str],
     /// Whether rows may be removed: only of what is no record, such as the schedule.
@@ -30,6 +32,7 @@ impl Table {
         Self {
             name,
             insert: false,
+            given: &[],
             update: &[],
             delete: false,
         }
@@ -40,6 +43,14 @@ impl Table {
         Self {
             insert: true,
             ..Self::read(name)
+        }
+    }
+
+    /// The same where only these columns are the service's to say.
+    const fn append_of(name: &'static str, given: &'static [&'static str]) -> Self {
+        Self {
+            given,
+            ..Self::append(name)
         }
     }
 
@@ -71,8 +82,9 @@ pub const TABLES: &[Table] = &[
     ]),
     Table::change("store", &["version", "updated_at", "store_name", "industry", "disabled_at"]),
     Table::change("api_key", &["revoked_at", "expires_at", "last_used_at"]),
-    // Who did what. The end of the chain is moved by a trigger that runs as the owner.
-    Table::append("audit_log"),
+    // Who did what. The number, the time and the hashes of an entry, and the end of the chain, are made by a trigger that
+    // runs as the owner.
+    Table::append_of("audit_log", &["merchant_id", "action", "subject_kind", "subject_id", "by", "before", "after"]),
     Table::read("audit_head"),
     // Payments and refunds. What they are, and for how much, is not among the columns.
     Table::change("payment", &[
@@ -91,7 +103,7 @@ pub const TABLES: &[Table] = &[
     // What Alipay said against them.
     Table::change("contradiction", &["settled_at", "settled_by"]),
     // What a merchant's refunds of a day come to.
-    Table::change("refund_day", &["refunded_minor", "burst_since", "burst_refunds"]),
+    Table::change("refund_day", &["refunded_minor", "burst_since", "burst_refunds", "burst_noted_since"]),
     Table::read("payment_legal_move"),
     Table::read("refund_legal_move"),
     // What happened.
@@ -165,7 +177,12 @@ pub(super) fn grants(role: &str) -> String {
         say(format_args!("revoke all on {name} from public, {role}"));
         say(format_args!("grant select on {name} to {role}"));
         if table.insert {
-            say(format_args!("grant insert on {name} to {role}"));
+            let given: Vec<String> = table.given.iter().copied().map(identifier).collect();
+            let given = match given.join(", ").as_str() {
+                "" => String::new(),
+                columns => format!(" ({columns})"),
+            };
+            say(format_args!("grant insert{given} on {name} to {role}"));
         }
         if !table.update.is_empty() {
             let columns: Vec<String> = table.update.iter().copied().map(identifier).collect();

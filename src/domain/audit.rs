@@ -95,6 +95,44 @@ impl AuditActor {
     }
 }
 
+/// What the operator may look at of a merchant's, or ask about: each look is an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// A payment.
+    Payment,
+    /// Everything that happened to one.
+    Timeline,
+    /// A refund.
+    Refund,
+    /// The refunds of a payment.
+    RefundsOfPayment,
+    /// The payments of a merchant.
+    Payments,
+    /// The refunds of a merchant.
+    Refunds,
+    /// The schedule of all merchants.
+    FollowUps,
+    /// What needs a person, of all merchants.
+    Unresolved,
+    /// Alipay is asked about a payment.
+    RefreshOfPayment,
+    /// Alipay is asked about a refund.
+    RefreshOfRefund,
+}
+
+stored_names!(Look {
+    Payment = "payment.read",
+    Timeline = "payment.timeline_read",
+    Refund = "refund.read",
+    RefundsOfPayment = "payment.refunds_listed",
+    Payments = "payments.listed",
+    Refunds = "refunds.listed",
+    FollowUps = "follow_ups.listed",
+    Unresolved = "unresolved.listed",
+    RefreshOfPayment = "payment.refreshed",
+    RefreshOfRefund = "refund.refreshed",
+});
+
 /// An entry as administrators read it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditItem {

@@ -48,6 +48,14 @@ pub struct Page<T, I> {
 }
 
 impl<T, I> Page<T, I> {
+    /// A list without items.
+    pub const fn none() -> Self {
+        Self {
+            items: Vec::new(),
+            next: None,
+        }
+    }
+
     /// Cuts what was read, one more than `limit` where there are more, to a page.
     pub fn cut(mut items: Vec<T>, limit: u16, id: impl FnOnce(&T) -> I) -> Self {
         let more = items.len() > usize::from(limit);

@@ -15,6 +15,7 @@ use crate::{
     domain::{
         follow_ups::schedule::Subject,
         id::{MerchantId, PaymentId, RefundId, RegistrationId},
+        merchants::limits::{LimitExceeded, RefundLimit},
     },
 };
 
@@ -107,6 +108,18 @@ pub(in crate::http) fn invalid_member(pointer: &str, code: &'static str, detail:
 /// A body without a member that it needs.
 pub(in crate::http) fn missing_member(pointer: &str) -> Problem {
     invalid_member(pointer, "required", "must be given")
+}
+
+/// Of operations that give money back.
+pub(in crate::http) fn above_the_limit_of_a_day() -> Error {
+    Error::RefundLimitExceeded {
+        payment_id: payment_id(),
+        exceeded: LimitExceeded {
+            limit: RefundLimit::PerDay,
+            most_minor: 200_000,
+            left_minor: 7850,
+        },
+    }
 }
 
 /// Of operations that take a place among the work under way.

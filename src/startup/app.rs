@@ -62,6 +62,7 @@ fn assemble(config: &Config, shutdown: &Shutdown) -> anyhow::Result<App> {
             waiting: config.bounds.waiting,
             ..LoadLimits::default()
         },
+        till_undo: config.till_undo,
         deadlines: Deadlines {
             query: timeouts.query,
             cancel: timeouts.cancel,

@@ -326,7 +326,10 @@ async fn a_race_of_create_and_cancel_has_one_outcome(pool: PgPool) {
     )
     .await;
     let other = world
-        .caller(1, &alipayhk_gateway::domain::access::principal::Scope::ALL)
+        .caller(
+            1,
+            &alipayhk_gateway::domain::access::principal::Scope::OF_MERCHANT,
+        )
         .await;
     for round in 0..20 {
         let request = body("0001");

@@ -52,7 +52,10 @@ const OPERATORS_ALONE: [&str; 5] = [
 pub(crate) struct Operation {
     pub(crate) method: Method,
     pub(crate) path: String,
+    /// What a merchant's key must carry.
     scopes: Vec<Scope>,
+    /// Of which the operator's key must carry one.
+    of_operator: Vec<Scope>,
     takes_body: bool,
 }
 
@@ -63,8 +66,7 @@ impl Operation {
 
     /// Whether a merchant's key is needed: the operator makes and reads no payments.
     pub(crate) fn is_merchants(&self) -> bool {
-        let operators = |scope: &Scope| Scope::OF_OPERATOR.contains(scope);
-        !self.scopes.iter().all(operators)
+        self.of_operator.is_empty()
     }
 
     fn is_operators_alone(&self) -> bool {
@@ -153,19 +155,27 @@ pub(crate) fn guarded() -> Vec<Operation> {
         for (method, operation) in item.as_object().expect("an object") {
             let method: Method = method.to_uppercase().parse().expect("a method");
             let security = operation["security"].as_array().expect("a list");
-            let scopes: Vec<Scope> = security
+            // The first alternative is the merchants'; the operator's are those that its keys can carry.
+            let alternatives: Vec<Vec<Scope>> = security
                 .iter()
                 .filter_map(|needed| needed["api_key"].as_array())
-                .flatten()
-                .map(|name| Scope::from_name(name.as_str().expect("text")).expect("a scope"))
+                .map(|names| {
+                    let names = names.iter().map(|name| name.as_str().expect("text"));
+                    names
+                        .map(|name| Scope::from_name(name).expect("a scope"))
+                        .collect()
+                })
                 .collect();
-            if scopes.is_empty() {
+            let Some(scopes) = alternatives.first().cloned() else {
                 open.push(format!("{method} {path}"));
                 continue;
-            }
+            };
+            let of_operator = alternatives.into_iter().flatten();
+            let of_operator = of_operator.filter(|scope| Scope::OF_OPERATOR.contains(scope));
             guarded.push(Operation {
                 method,
                 path: path.clone(),
+                of_operator: of_operator.collect(),
                 scopes,
                 takes_body: operation.get("requestBody").is_some(),
             });
@@ -204,10 +214,10 @@ impl Stage {
             ..Options::default()
         };
         let world = World::start_with(pool, options).await;
-        let owner = world.caller(0, &Scope::ALL).await;
+        let owner = world.caller(0, &Scope::OF_MERCHANT).await;
         let other = world.other_merchant().await;
-        let key = api_key(&world.db, TenantScope::Merchant(other), &Scope::ALL).await;
-        let token = signer.token(&issuer.claims_of(world.now(), other, &Scope::ALL));
+        let key = api_key(&world.db, TenantScope::Merchant(other), &Scope::OF_MERCHANT).await;
+        let token = signer.token(&issuer.claims_of(world.now(), other, &Scope::OF_MERCHANT));
         let strangers = [key, token].map(|key| Caller::new(&world.replicas[0].url, &key));
         for stranger in &strangers {
             let own = stranger.pay("0001").await;
@@ -281,8 +291,10 @@ impl Stage {
     fn dead_tokens(&self) -> [(&'static str, String); 4] {
         let merchant = self.world.merchant_id.to_string();
         let over = self.world.now().timestamp() - 61;
-        let token = |changes: Value| self.token(&merchant, &Scope::ALL, &changes);
-        let claims = self.issuer.claims(self.world.now(), &merchant, &Scope::ALL);
+        let token = |changes: Value| self.token(&merchant, &Scope::OF_MERCHANT, &changes);
+        let claims = self
+            .issuer
+            .claims(self.world.now(), &merchant, &Scope::OF_MERCHANT);
         [
             ("an expired token", token(json!({"exp": over}))),
             ("a token for another", token(json!({"aud": "another"}))),
@@ -360,7 +372,7 @@ async fn q6_no_operation_answers_without_a_live_key_that_carries_its_scopes(pool
     let url = stage.world.replicas[0].url.clone();
     let expires_at =
         (stage.world.now() + TimeDelta::seconds(60)).to_rfc3339_opts(SecondsFormat::Millis, true);
-    let scopes: Vec<&str> = Scope::ALL.into_iter().map(Scope::as_str).collect();
+    let scopes: Vec<&str> = Scope::OF_MERCHANT.into_iter().map(Scope::as_str).collect();
     let new = json!({"name": "till-7", "scopes": scopes, "expires_at": expires_at});
     let expired = stage.owner.post("/v1/admin/api-keys", &new).await;
     let revoked = stage.owner.post("/v1/admin/api-keys", &new).await;
@@ -381,8 +393,11 @@ async fn q6_no_operation_answers_without_a_live_key_that_carries_its_scopes(pool
 
     let merchant = stage.world.merchant_id.to_string();
     let mut lacking: BTreeMap<Scope, [Caller; 2]> = BTreeMap::new();
-    for scope in Scope::ALL {
-        let others: Vec<Scope> = Scope::ALL.into_iter().filter(|s| *s != scope).collect();
+    for scope in Scope::OF_MERCHANT {
+        let others: Vec<Scope> = Scope::OF_MERCHANT
+            .into_iter()
+            .filter(|s| *s != scope)
+            .collect();
         let token = stage.token(&merchant, &others, &Value::Null);
         let by_key = stage.world.caller(0, &others).await;
         lacking.insert(scope, [by_key, Caller::new(&url, &token)]);
@@ -421,6 +436,21 @@ async fn q6_no_operation_answers_without_a_live_key_that_carries_its_scopes(pool
                 403,
                 "insufficient_scope",
                 scope.as_str(),
+                &operation,
+            );
+        }
+        if !operation.is_merchants() {
+            let others = Scope::OF_OPERATOR.into_iter();
+            let others: Vec<Scope> = others
+                .filter(|scope| !operation.of_operator.contains(scope))
+                .collect();
+            let token = stage.token(OPERATOR, &others, &Value::Null);
+            let answer = operation.ask(&Caller::new(&url, &token), &path).await;
+            assert_refused(
+                &answer,
+                403,
+                "insufficient_scope",
+                "the operator without the scope",
                 &operation,
             );
         }

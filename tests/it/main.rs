@@ -35,6 +35,7 @@
 //! | `guards` | what the database itself refuses |
 //! | `accounts` | Alipay accounts: several at once, read again on SIGHUP, their keys shown and checked |
 //! | `admin` | merchants, their rules and limits; API keys made, replaced and revoked; who did what, in one chain that shows tampering |
+//! | `rights` | who may give money back, and what the operator may read |
 //! | `roles` | the service's database role may do what the service does, and no more |
 //! | `secondary_merchants` | stores registered with Alipay: reviews followed to their end, people forgotten, payments that say what was approved |
 //! | `sftp` | daily files are fetched from a real OpenSSH server once, whoever dies, and missed when they do not come |
@@ -89,6 +90,7 @@ mod refund_contradictions;
 mod refund_follow_ups;
 mod refunds;
 mod reversal;
+mod rights;
 mod roles;
 mod scenarios;
 mod secondary_merchants;

@@ -418,7 +418,8 @@ async fn q6_the_operators_token_looks_after_all_merchants_and_makes_no_payments(
     let key = SigningKey::ed("ed");
     let issuer = Issuer::start(&[&key]).await;
     let world = world(pool, &issuer).await;
-    let claims = issuer.claims(world.now(), OPERATOR, &Scope::ALL);
+    // Without `support:read`, which the operator may have besides.
+    let claims = issuer.claims(world.now(), OPERATOR, &Scope::OF_MERCHANT);
     let operator = bearer(&world, &key.token(&claims));
     let partners = operator.get("/v1/admin/partners").await;
     assert_eq!(partners.status, 200, "{partners:?}");
@@ -443,7 +444,7 @@ async fn q6_q17_a_subject_is_audited_listed_and_revoked_like_a_key(pool: PgPool)
     // The one that is abandoned below.
     world.parked = 1;
     let good = with(
-        issuer.claims_of(world.now(), world.merchant_id, &Scope::ALL),
+        issuer.claims_of(world.now(), world.merchant_id, &Scope::OF_MERCHANT),
         "sub",
         json!("back-office"),
     );

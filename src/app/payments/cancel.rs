@@ -18,7 +18,7 @@ use crate::{
     alipay::result_code::{CancelRefusal, Codes},
     db::payments::intent::Owner,
     domain::{
-        access::principal::Principal,
+        access::principal::{Principal, Scope},
         attempt::AttemptKind,
         follow_ups::schedule::Subject,
         id::{MerchantId, MerchantReference, PaymentId},
@@ -192,6 +192,7 @@ impl App {
                 repeated(&payment, now, ask)
             } else {
                 check_cancelable(&payment, now)?;
+                self.admit_return(principal, &payment, now).await?;
                 ask
             };
             if let Some(payment) = self.send_cancel(principal, payment, ask).await? {
@@ -199,6 +200,26 @@ impl App {
             }
         }
         Err(Error::Unavailable("the payment kept changing".into()))
+    }
+
+    /// Whether a caller may give the money of a paid payment back by a cancel: a till may undo its own
+    /// sale for a while, and after that it is what a refund is, by right and by the merchant's limits
+    /// (`docs/invariants.md` Q9).
+    pub(in crate::app) async fn admit_return(
+        &self,
+        principal: &Principal,
+        payment: &Payment,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        if payment.state != PaymentState::Succeeded || payment.is_fresh_sale(now, self.till_undo) {
+            return Ok(());
+        }
+        if !principal.may(Scope::RefundsWrite) {
+            return Err(Error::RefundRightRequired {
+                payment_id: payment.id,
+            });
+        }
+        self.check_limits(payment).await
     }
 
     /// The detached part. `None`: the payment changed in between.

@@ -246,6 +246,11 @@ impl App {
             );
         }
         self.notifier.announce(after);
+        if after.was_returned_since(before) {
+            let (app, merchant_id) = (self.clone(), after.merchant_id);
+            // The money is back: nobody waits for the alarm.
+            drop(self.run_detached(async move { app.watch_for_bursts(merchant_id).await }));
+        }
     }
 }
 

@@ -168,7 +168,7 @@ impl App {
         while collisions < TRIES {
             match db.insert_refund_intent(&intent).await {
                 Ok(Some(committed)) => {
-                    limits::watch_for_bursts(intent.merchant_id, &committed);
+                    self.watch_refund(intent.merchant_id, &committed).await;
                     return Ok(IntentOutcome::New(Box::new(new_refund(
                         incoming, committed,
                     ))));

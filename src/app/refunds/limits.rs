@@ -2,6 +2,7 @@
 //! themselves are kept by [`crate::db::Db::insert_refund_intent`].
 
 use crate::{
+    app::App,
     db::refunds::CommittedRefund,
     domain::{id::MerchantId, merchants::limits::LimitExceeded, payments::payment::Payment},
 };
@@ -20,7 +21,7 @@ pub(super) fn describe_metrics() {
     metrics::describe_counter!(
         "refund_bursts_total",
         metrics::Unit::Count,
-        "Times that a merchant made 30 refunds within ten minutes."
+        "Times that a merchant gave money back 30 times within ten minutes, by refunds or cancels."
     );
 }
 
@@ -36,13 +37,28 @@ pub(super) fn note_refusal(payment: &Payment, exceeded: LimitExceeded) {
     );
 }
 
-/// Counts and logs a burst, once: at the refund that makes it one.
-pub(super) fn watch_for_bursts(merchant_id: MerchantId, refund: &CommittedRefund) {
-    if refund.refunds_in_ten_minutes == BURST {
-        metrics::counter!("refund_bursts_total").increment(1);
-        tracing::warn!(
-            merchant.id = %merchant_id,
-            "the merchant made {BURST} refunds within ten minutes; see whether they are meant"
-        );
+impl App {
+    /// Counts and logs a burst at the refund that makes it one, or continues it.
+    pub(super) async fn watch_refund(&self, merchant_id: MerchantId, refund: &CommittedRefund) {
+        if refund.refunds_in_ten_minutes >= BURST {
+            self.watch_for_bursts(merchant_id).await;
+        }
+    }
+
+    /// Counts and logs that a merchant gives back as a stolen key would: once for each burst, at whichever
+    /// replica, by refunds and by cancels of what was paid.
+    pub(in crate::app) async fn watch_for_bursts(&self, merchant_id: MerchantId) {
+        match self.db.note_refund_burst(merchant_id, BURST).await {
+            Ok(true) => {
+                metrics::counter!("refund_bursts_total").increment(1);
+                tracing::warn!(
+                    merchant.id = %merchant_id,
+                    "the merchant made {BURST} refunds within ten minutes; see whether they are meant"
+                );
+            }
+            Ok(false) => {}
+            // The next refund, or cancel, of the burst tells.
+            Err(error) => tracing::debug!(%error, "whether refunds come in a burst is not known"),
+        }
     }
 }

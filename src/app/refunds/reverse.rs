@@ -162,7 +162,12 @@ impl App {
                     ..reversal(action, payment, None)
                 }
             }
-            ReversalAction::Cancel => reversal(action, payment, None),
+            ReversalAction::Cancel => {
+                if payment.canceling.is_none() {
+                    self.admit_return(principal, &payment, now).await?;
+                }
+                reversal(action, payment, None)
+            }
         }))
     }
 
@@ -195,7 +200,11 @@ impl App {
                         None => continue,
                     }
                 }
-                ReversalAction::Cancel => {}
+                ReversalAction::Cancel => {
+                    if payment.canceling.is_none() {
+                        self.admit_return(principal, &payment, now).await?;
+                    }
+                }
             }
             let reversal_id = payment.reversal.unwrap_or_else(RefundId::mint);
             let begun = if payment.reversal.is_some() && payment.cancel_is_repeated(now) {
@@ -322,7 +331,7 @@ impl App {
     }
 
     /// Whether the merchant's limits let all that is left go back now.
-    async fn check_limits(&self, payment: &Payment) -> Result<(), Error> {
+    pub(in crate::app) async fn check_limits(&self, payment: &Payment) -> Result<(), Error> {
         let mut allowance = self.db.refund_allowance(payment.merchant_id).await?;
         let default = self.accounts.limits_of(&payment.partner);
         allowance.limits = allowance.limits.or(default);

@@ -15,7 +15,7 @@ use crate::{
             CANCEL_MAY_ACT,
             record::{ActorColumns, LeaseToken, Recorded},
         },
-        run::Statement as _,
+        run::{Command as _, Statement as _},
     },
     domain::{
         attempt::Answer,
@@ -414,6 +414,26 @@ impl Db {
             row.max_refunded_per_day_minor,
             row.refunded_today_minor,
         ))
+    }
+
+    /// Notes that a merchant gives back in a burst of `at_least` within ten minutes; whether that is news.
+    #[tracing::instrument(name = "db.refund_burst.note", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
+    pub async fn note_refund_burst(
+        &self,
+        merchant_id: MerchantId,
+        at_least: i32,
+    ) -> Result<bool, Error> {
+        let noted = sqlx::query!(
+            "update refund_day
+            set burst_noted_since = burst_since
+            where merchant_id = $1 and business_day = business_day(db_now())
+                and burst_refunds >= $2 and burst_noted_since is distinct from burst_since",
+            merchant_id.uuid(),
+            at_least,
+        )
+        .run(&self.writes)
+        .await?;
+        Ok(noted.rows_affected() > 0)
     }
 
     /// Ends a cancel that Alipay refused and makes the refund of the reversal in its place, in one

@@ -119,15 +119,13 @@ pub struct ApiKeyFilter {
 
 impl Scope {
     /// The scopes of `wanted` that no key with this reach may carry: payments and refunds are a
-    /// merchant's, the operator looks after them.
+    /// merchant's, the operator looks after them, and nobody else reads those of all merchants.
     pub fn out_of_reach(tenant_scope: TenantScope, wanted: &[Self]) -> Vec<Self> {
-        match tenant_scope {
-            TenantScope::Merchant(_) => Vec::new(),
-            TenantScope::Operator => wanted
-                .iter()
-                .copied()
-                .filter(|scope| !Self::OF_OPERATOR.contains(scope))
-                .collect(),
-        }
+        let within: &[Self] = match tenant_scope {
+            TenantScope::Merchant(_) => &Self::OF_MERCHANT,
+            TenantScope::Operator => &Self::OF_OPERATOR,
+        };
+        let wanted = wanted.iter().copied();
+        wanted.filter(|scope| !within.contains(scope)).collect()
     }
 }

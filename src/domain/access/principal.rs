@@ -17,20 +17,38 @@ pub enum Scope {
     Reconciliation,
     /// Administer merchants and API keys.
     Admin,
+    /// Read the payments, refunds and follow-ups of every merchant, each look audited: the operator's.
+    SupportRead,
 }
 
 impl Scope {
     /// What a key of the operator may carry: it looks after payments and does not make them.
-    pub const OF_OPERATOR: [Self; 3] = [Self::Operations, Self::Reconciliation, Self::Admin];
+    pub const OF_OPERATOR: [Self; 4] = [
+        Self::Operations,
+        Self::Reconciliation,
+        Self::Admin,
+        Self::SupportRead,
+    ];
 
-    /// Every scope, in the order of the documentation.
-    pub const ALL: [Self; 6] = [
+    /// What a merchant's key may carry.
+    pub const OF_MERCHANT: [Self; 6] = [
         Self::PaymentsWrite,
         Self::PaymentsRead,
         Self::RefundsWrite,
         Self::Operations,
         Self::Reconciliation,
         Self::Admin,
+    ];
+
+    /// Every scope, in the order of the documentation.
+    pub const ALL: [Self; 7] = [
+        Self::PaymentsWrite,
+        Self::PaymentsRead,
+        Self::RefundsWrite,
+        Self::Operations,
+        Self::Reconciliation,
+        Self::Admin,
+        Self::SupportRead,
     ];
 
     /// The name on the command line, in JSON and in SQL.
@@ -42,6 +60,7 @@ impl Scope {
             Self::Operations => "operations",
             Self::Reconciliation => "reconciliation",
             Self::Admin => "admin",
+            Self::SupportRead => "support:read",
         }
     }
 
@@ -111,6 +130,7 @@ impl Identity {
             api_key_id: self.api_key_id,
             merchant_id: self.tenant_scope.merchant_id()?,
             name: self.name,
+            scopes: self.scopes,
         })
     }
 }
@@ -124,4 +144,13 @@ pub struct Principal {
     pub name: String,
     /// The merchant whose objects it may touch.
     pub merchant_id: MerchantId,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+}
+
+impl Principal {
+    /// Whether the key carries a scope.
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
 }

@@ -1163,6 +1163,20 @@ impl Payment {
         self.contradicted_at.is_some() || self.needs_a_person(now) || (is_closed && was_paid)
     }
 
+    /// Whether the sale is so new that the till which made it may undo it by itself.
+    pub fn is_fresh_sale(&self, now: DateTime<Utc>, for_so_long: TimeDelta) -> bool {
+        now - self.created_at < for_so_long
+    }
+
+    /// Whether this is `before` after its money has gone back by a cancel that was asked for.
+    pub fn was_returned_since(&self, before: &Self) -> bool {
+        let is_returned = PaymentState::Canceled {
+            reason: CancelReason::Requested,
+            money_returned: true,
+        };
+        self.state == is_returned && !matches!(before.state, PaymentState::Canceled { .. })
+    }
+
     /// Whether Alipay may still take a cancel; it alone decides (`docs/invariants.md` T4).
     pub fn cancel_window_is_open(&self, now: DateTime<Utc>) -> bool {
         self.cancelable_until().is_some_and(|end| now < end)

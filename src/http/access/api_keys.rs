@@ -51,8 +51,8 @@ request! {
         /// What people call it.
         required name: String = Note { max: MAX_NAME }, example "till-1";
         /// What it may do: `payments:write`, `payments:read`, `refunds:write`, `operations`,
-        /// `reconciliation`, `admin`. The operator's key may carry the last three, a merchant's key any
-        /// that its maker has.
+        /// `reconciliation`, `admin`, `support:read`. The operator's key may carry the last four, a merchant's
+        /// key any but the last that its maker has.
         required scopes: Vec<Scope> = SCOPES, example json!(["payments:write", "payments:read"]);
         /// From when on it is refused (RFC 3339); never where it is left out.
         optional expires_at: DateTime<Utc> = Instant, example "2027-11-22T04:00:00Z";
@@ -457,7 +457,11 @@ fn refuse_scopes(
     for scope in scopes {
         let name = scope.as_str();
         if out_of_reach.contains(scope) {
-            let detail = format!("`{name}` is a merchant's; the operator's key cannot carry it");
+            let (whose, others) = match tenant_scope {
+                TenantScope::Operator => ("a merchant's", "the operator's"),
+                TenantScope::Merchant(_) => ("the operator's", "a merchant's"),
+            };
+            let detail = format!("`{name}` is {whose}; {others} key cannot carry it");
             faults.member("scopes", "out_of_reach", detail);
         } else if !may_give(giver, *scope) {
             let detail = format!("`{name}` can be given only by a key that has it");

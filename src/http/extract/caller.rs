@@ -7,18 +7,24 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 
+use super::query::QueryReader;
 use crate::{
+    app::App,
     domain::{
         access::principal::{Identity, Principal, Scope, TenantScope},
-        audit::AuditActor,
+        audit::{AuditActor, Look},
+        follow_ups::schedule::Subject,
+        id::MerchantId,
     },
     http::{HttpState, problem::Problem, trace::RequestContext},
 };
 
 /// Scopes as a type, so that a handler's signature says what it needs.
 pub trait RequiredScopes {
-    /// The scopes; the key must carry all of them.
+    /// The scopes of a merchant's key, which must carry all of them.
     const SCOPES: &'static [Scope];
+    /// Those of the operator's key, which must carry one of them; none: it is the merchants' alone.
+    const OF_OPERATOR: &'static [Scope] = &[];
 }
 
 /// `payments:read`.
@@ -59,6 +65,7 @@ pub struct Operate;
 
 impl RequiredScopes for Operate {
     const SCOPES: &'static [Scope] = &[Scope::Operations];
+    const OF_OPERATOR: &'static [Scope] = Self::SCOPES;
 }
 
 /// `reconciliation`.
@@ -67,6 +74,7 @@ pub struct Reconcile;
 
 impl RequiredScopes for Reconcile {
     const SCOPES: &'static [Scope] = &[Scope::Reconciliation];
+    const OF_OPERATOR: &'static [Scope] = Self::SCOPES;
 }
 
 /// `admin`.
@@ -75,6 +83,43 @@ pub struct Administer;
 
 impl RequiredScopes for Administer {
     const SCOPES: &'static [Scope] = &[Scope::Admin];
+    const OF_OPERATOR: &'static [Scope] = Self::SCOPES;
+}
+
+/// `payments:read` of a merchant's caller, `support:read` of the operator.
+#[derive(Clone, Copy, Debug)]
+pub struct LookAtPayments;
+
+impl RequiredScopes for LookAtPayments {
+    const SCOPES: &'static [Scope] = &[Scope::PaymentsRead];
+    const OF_OPERATOR: &'static [Scope] = &[Scope::SupportRead];
+}
+
+/// `operations`; of the operator also `support:read`.
+#[derive(Clone, Copy, Debug)]
+pub struct LookAtWork;
+
+impl RequiredScopes for LookAtWork {
+    const SCOPES: &'static [Scope] = &[Scope::Operations];
+    const OF_OPERATOR: &'static [Scope] = &[Scope::Operations, Scope::SupportRead];
+}
+
+/// `payments:write` of a merchant's caller, `operations` of the operator.
+#[derive(Clone, Copy, Debug)]
+pub struct AskAboutPayments;
+
+impl RequiredScopes for AskAboutPayments {
+    const SCOPES: &'static [Scope] = &[Scope::PaymentsWrite];
+    const OF_OPERATOR: &'static [Scope] = &[Scope::Operations];
+}
+
+/// `refunds:write` of a merchant's caller, `operations` of the operator.
+#[derive(Clone, Copy, Debug)]
+pub struct AskAboutRefunds;
+
+impl RequiredScopes for AskAboutRefunds {
+    const SCOPES: &'static [Scope] = &[Scope::RefundsWrite];
+    const OF_OPERATOR: &'static [Scope] = &[Scope::Operations];
 }
 
 /// A merchant's caller whose live API key carries the scopes `S`: for payments and refunds, which the
@@ -101,7 +146,7 @@ impl<S: RequiredScopes> FromRequestParts<HttpState> for Caller<S> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, Problem> {
-        let identity = identify(parts, state, S::SCOPES).await?;
+        let identity = identify::<S>(parts, state).await?;
         // No key of the operator carries such a scope, so this is the second line.
         let principal = identity
             .into_principal()
@@ -117,7 +162,7 @@ impl<S: RequiredScopes> FromRequestParts<HttpState> for AdminCaller<S> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, Problem> {
-        let identity = identify(parts, state, S::SCOPES).await?;
+        let identity = identify::<S>(parts, state).await?;
         let facts = parts.extensions.get::<RequestContext>();
         Ok(Self {
             identity,
@@ -133,6 +178,47 @@ impl<S> AdminCaller<S> {
         AuditActor::identity(&self.identity).in_request(&self.request_id)
     }
 
+    /// Whose a payment or a refund is that the caller names: a merchant's caller means its own, whether it
+    /// is there or not; the operator's look at somebody's is written down first. `None`: the operator names
+    /// nothing.
+    pub async fn look_at(
+        &self,
+        app: &App,
+        look: Look,
+        subject: Subject,
+    ) -> Result<Option<MerchantId>, Problem> {
+        Ok(app
+            .look_at(&self.identity, &self.by(), look, subject)
+            .await?)
+    }
+
+    /// Whose list the parameter `merchant_id` asks for: a merchant's caller has its own alone, and the
+    /// operator must say whose. `None`: nobody's, which is an empty list.
+    pub fn whose_list(&self, reader: &mut QueryReader<'_>) -> Option<MerchantId> {
+        const NAME: &str = "merchant_id";
+        let named = reader.parse(NAME, "must be a merchant's id", |text| text.parse().ok());
+        match self.identity.tenant_scope {
+            TenantScope::Merchant(own) => {
+                Some(own).filter(|own| named.is_none_or(|named| named == *own))
+            }
+            TenantScope::Operator => {
+                reader.require(NAME);
+                named
+            }
+        }
+    }
+
+    /// Writes down that the operator looks at a list, of one merchant's or of all; a merchant's look at
+    /// its own is nobody else's affair.
+    pub async fn look_over(
+        &self,
+        app: &App,
+        look: Look,
+        of: Option<MerchantId>,
+    ) -> Result<(), Problem> {
+        Ok(app.look_over(&self.identity, &self.by(), look, of).await?)
+    }
+
     /// Refuses every caller but the operator.
     pub fn operator_only(&self) -> Result<(), Problem> {
         match self.identity.tenant_scope {
@@ -142,8 +228,11 @@ impl<S> AdminCaller<S> {
     }
 }
 
-/// Who presented the request's API key or access token, if it carries all of `scopes`.
-async fn identify(parts: &Parts, state: &HttpState, scopes: &[Scope]) -> Result<Identity, Problem> {
+/// Who presented the request's API key or access token, if it carries the scopes `S`.
+async fn identify<S: RequiredScopes>(
+    parts: &Parts,
+    state: &HttpState,
+) -> Result<Identity, Problem> {
     let token = bearer_token(&parts.headers)?;
     let identity = state
         .app
@@ -154,11 +243,19 @@ async fn identify(parts: &Parts, state: &HttpState, scopes: &[Scope]) -> Result<
         facts.learn_api_key(identity.api_key_id);
     }
     state.app.admit(&identity)?;
-    if scopes.iter().all(|scope| identity.may(*scope)) {
-        Ok(identity)
-    } else {
-        Err(Problem::insufficient_scope(scopes))
-    }
+    let (may, needed) = match identity.tenant_scope {
+        TenantScope::Operator if !S::OF_OPERATOR.is_empty() => (
+            S::OF_OPERATOR.iter().any(|scope| identity.may(*scope)),
+            &S::OF_OPERATOR[..1],
+        ),
+        TenantScope::Operator => (false, S::SCOPES),
+        TenantScope::Merchant(_) => (
+            S::SCOPES.iter().all(|scope| identity.may(*scope)),
+            S::SCOPES,
+        ),
+    };
+    may.then_some(identity)
+        .ok_or_else(|| Problem::insufficient_scope(needed))
 }
 
 /// The token of the one `Authorization: Bearer` header (RFC 6750).

@@ -27,8 +27,8 @@ pub mod rules;
 
 pub use body::JsonBody;
 pub use caller::{
-    AdminCaller, Administer, Caller, Operate, ReadPayments, Reconcile, Reverse, WritePayments,
-    WriteRefunds,
+    AdminCaller, Administer, AskAboutPayments, AskAboutRefunds, Caller, LookAtPayments, LookAtWork,
+    Operate, ReadPayments, Reconcile, Reverse, WritePayments, WriteRefunds,
 };
 pub use conditional::{Conditional, IfMatch};
 pub use fields::{Faults, ObjectReader};

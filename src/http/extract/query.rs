@@ -84,6 +84,13 @@ impl<'q> QueryReader<'q> {
         parsed
     }
 
+    /// A fault where a parameter is left out, after it was read.
+    pub fn require(&mut self, name: &'static str) {
+        if !self.pairs.iter().any(|(given, _)| given == name) {
+            self.fault(name, "required", "must be given");
+        }
+    }
+
     /// An RFC 3339 instant.
     pub fn instant(&mut self, name: &'static str) -> Option<DateTime<Utc>> {
         let detail =

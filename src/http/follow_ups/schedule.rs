@@ -10,12 +10,13 @@ use crate::{
     app::App,
     domain::{
         access::principal::Identity,
+        audit::Look,
         follow_ups::schedule::{FollowUpAction, FollowUpFilter, Subject},
         id::FollowUpId,
     },
     http::{
         extract::{
-            AdminCaller, Id, JsonBody, Operate,
+            AdminCaller, Id, JsonBody, LookAtWork, Operate,
             members::MAX_REASON,
             query::RawPairs,
             read_request, request,
@@ -61,7 +62,7 @@ request! {
     path = "/v1/follow-ups",
     tag = "operations",
     operation_id = "list_follow_ups",
-    security(("api_key" = ["operations"])),
+    security(("api_key" = ["operations"]), ("api_key" = ["support:read"])),
     params(
         ("due_before" = Option<DateTime<Utc>>, Query, description = "Due before this instant (RFC 3339)."),
         ("kind" = Option<String>, Query, description = "What they are about: `payment`, `refund` or `registration`.", example = "payment"),
@@ -74,7 +75,7 @@ request! {
 )]
 pub async fn list(
     State(app): State<App>,
-    AdminCaller { identity, .. }: AdminCaller<Operate>,
+    caller: AdminCaller<LookAtWork>,
     query: RawPairs,
 ) -> Result<JsonAnswer<FollowUpList>, Problem> {
     let mut reader = query.reader();
@@ -93,8 +94,9 @@ pub async fn list(
         parked: reader.parse("parked", "must be true or false", |text| text.parse().ok()),
     };
     let Paging { after, limit } = Paging::read(reader)?;
+    caller.look_over(&app, Look::FollowUps, None).await?;
     let page = app
-        .list_follow_ups(identity.tenant_scope, &filter, after, limit)
+        .list_follow_ups(caller.identity.tenant_scope, &filter, after, limit)
         .await?;
     Ok(JsonAnswer(FollowUpList {
         items: page.items.iter().map(FollowUpView::from).collect(),

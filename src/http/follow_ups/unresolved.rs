@@ -11,12 +11,13 @@ use super::view::FollowUpView;
 use crate::{
     app::App,
     domain::{
+        audit::Look,
         contradiction::{Contradiction, Source},
         follow_ups::schedule::{Need, Unsettled, UnsettledCase},
     },
     http::{
         answer::timestamp,
-        extract::{AdminCaller, Operate, query::RawPairs},
+        extract::{AdminCaller, LookAtWork, query::RawPairs},
         paging::{Paging, cursor_after},
         payments::view::PaymentView,
         problem::Problem,
@@ -187,7 +188,7 @@ impl UnresolvedView {
     path = "/v1/unresolved",
     tag = "operations",
     operation_id = "list_unresolved",
-    security(("api_key" = ["operations"])),
+    security(("api_key" = ["operations"]), ("api_key" = ["support:read"])),
     params(
         ("limit" = Option<i32>, Query, minimum = 1, maximum = 200, description = "Most items on the page; 50 where it is left out."),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
@@ -196,12 +197,13 @@ impl UnresolvedView {
 )]
 pub async fn list(
     State(app): State<App>,
-    AdminCaller { identity, .. }: AdminCaller<Operate>,
+    caller: AdminCaller<LookAtWork>,
     query: RawPairs,
 ) -> Result<Json<UnresolvedList>, Problem> {
     let Paging { after, limit } = Paging::read(query.reader())?;
+    caller.look_over(&app, Look::Unresolved, None).await?;
     let (page, now) = app
-        .list_unsettled(identity.tenant_scope, after, limit)
+        .list_unsettled(caller.identity.tenant_scope, after, limit)
         .await?;
     Ok(Json(UnresolvedList {
         items: page

@@ -16,9 +16,13 @@ use crate::{
 pub(super) fn complete(path: &str, method: &str, operation: &mut Map<String, Value>) {
     let security = operation.entry("security").or_insert_with(|| json!([]));
     // Whatever takes an API key takes an access token with the same scopes.
-    if let Some(scopes) = security[0].get("api_key").cloned() {
-        let alternatives = security.as_array_mut().into_iter();
-        alternatives.for_each(|list| list.push(json!({"access_token": scopes})));
+    if let Some(alternatives) = security.as_array_mut() {
+        let keys = alternatives.iter();
+        let scopes: Vec<Value> = keys
+            .filter_map(|needed| needed.get("api_key").cloned())
+            .collect();
+        let tokens = scopes.into_iter();
+        alternatives.extend(tokens.map(|scopes| json!({"access_token": scopes})));
     }
     let parameters = operation
         .get_mut("parameters")

@@ -81,8 +81,12 @@ pub enum CanceledView {
 }
 
 /// What Alipay, an operator or the payment's state says against a cancel.
-fn refusals_of_cancel() -> [Error; 4] {
+fn refusals_of_cancel() -> [Error; 6] {
     [
+        Error::RefundRightRequired {
+            payment_id: refusals::payment_id(),
+        },
+        refusals::above_the_limit_of_a_day(),
         Error::CancelWindowClosed {
             payment_id: refusals::payment_id(),
             alternative: Alternative::Refund,
@@ -113,7 +117,10 @@ refusals! {
 /// Cancel a payment
 ///
 /// Closes a payment that is not paid yet, or returns the money of one that is, in full and with
-/// Alipay's fee. Allowed while Alipay allows it (`cancelable_until`), and not once a refund exists.
+/// Alipay's fee. Allowed while Alipay allows it (`cancelable_until`), and not once a refund exists. A paid
+/// payment may be canceled for 15 minutes after the sale (`TILL_UNDO_SECONDS`) by whoever takes payments;
+/// later it needs a key with `refunds:write` too, and stays within the merchant's limits of refunds. What
+/// goes back counts in the day's sum.
 /// The gateway repeats the cancel by itself until the outcome is known; sending it again is safe.
 #[utoipa::path(
     post,

@@ -6,11 +6,11 @@ use utoipa::ToSchema;
 
 use super::view::PaymentView;
 use crate::{
-    app::{App, PaymentFilter},
-    domain::id::MerchantReference,
+    app::{App, Page, PaymentFilter},
+    domain::{audit::Look, id::MerchantReference},
     http::{
         extract::{
-            Caller, ReadPayments,
+            AdminCaller, LookAtPayments,
             query::{QueryReader, RawPairs},
         },
         paging::{Paging, cursor_after},
@@ -46,7 +46,7 @@ pub struct PaymentList {
     path = "/v1/payments",
     tag = "payments",
     operation_id = "list_payments",
-    security(("api_key" = ["payments:read"])),
+    security(("api_key" = ["payments:read"]), ("api_key" = ["support:read"])),
     params(
         ("status" = Option<String>, Query, description = "`processing`, `succeeded`, `failed`, `canceled` or `unresolved`.", example = "processing"),
         ("merchant_reference" = Option<String>, Query, pattern = "^[A-Za-z0-9._-]{1,64}$", description = "The caller's own number."),
@@ -55,6 +55,7 @@ pub struct PaymentList {
         ("terminal_id" = Option<String>, Query, min_length = 1, max_length = 64, description = "The till."),
         ("created_from" = Option<DateTime<Utc>>, Query, description = "Created at or after this instant (RFC 3339)."),
         ("created_to" = Option<DateTime<Utc>>, Query, description = "Created before this instant (RFC 3339)."),
+        ("merchant_id" = Option<String>, Query, description = "Whose: the operator must say it; a merchant's caller has its own alone.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
         ("limit" = Option<i32>, Query, minimum = 1, maximum = 200, description = "Most items on the page; 50 where it is left out."),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
     ),
@@ -62,15 +63,21 @@ pub struct PaymentList {
 )]
 pub async fn list(
     State(app): State<App>,
-    Caller { principal, .. }: Caller<ReadPayments>,
+    caller: AdminCaller<LookAtPayments>,
     query: RawPairs,
 ) -> Result<Json<PaymentList>, Problem> {
     let mut reader = query.reader();
     let filter = read_filter(&mut reader);
+    let whose = caller.whose_list(&mut reader);
     let Paging { after, limit } = Paging::read(reader)?;
-    let page = app
-        .list_payments(principal.merchant_id, &filter, after, limit)
-        .await?;
+    let page = match whose {
+        Some(merchant_id) => {
+            caller.look_over(&app, Look::Payments, whose).await?;
+            app.list_payments(merchant_id, &filter, after, limit)
+                .await?
+        }
+        None => Page::none(),
+    };
     Ok(Json(PaymentList {
         items: page.items.iter().map(PaymentView::from).collect(),
         next_cursor: page.next.map(|last| cursor_after(last.uuid())),

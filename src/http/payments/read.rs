@@ -5,9 +5,9 @@ use axum::{extract::State, response::Response};
 use super::view::PaymentView;
 use crate::{
     app::App,
-    domain::id::PaymentId,
+    domain::{audit::Look, follow_ups::schedule::Subject, id::PaymentId},
     http::{
-        extract::{Caller, Conditional, Id, ReadPayments},
+        extract::{AdminCaller, Conditional, Id, LookAtPayments},
         problem::Problem,
         refusals::refusals,
         trace::RequestContext,
@@ -30,7 +30,7 @@ refusals! {
     path = "/v1/payments/{id}",
     tag = "payments",
     operation_id = "get_payment",
-    security(("api_key" = ["payments:read"])),
+    security(("api_key" = ["payments:read"]), ("api_key" = ["support:read"])),
     params(
         ("id" = String, Path, description = "The payment's id.", example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
         ("wait" = Option<i32>, Query, minimum = 0, maximum = 60, description = "For how many seconds the answer may be held."),
@@ -46,14 +46,18 @@ refusals! {
 )]
 pub async fn read(
     State(app): State<App>,
-    Caller { principal, .. }: Caller<ReadPayments>,
+    caller: AdminCaller<LookAtPayments>,
     facts: RequestContext,
     Id(id): Id<PaymentId>,
     conditional: Conditional,
 ) -> Result<Response, Problem> {
     facts.learn_payment(id);
+    let merchant_id = caller
+        .look_at(&app, Look::Payment, Subject::Payment(id))
+        .await?
+        .ok_or_else(Problem::payment_not_found)?;
     let payment = app
-        .get_payment(principal.merchant_id, id, conditional.wait())
+        .get_payment(merchant_id, id, conditional.wait())
         .await?
         .ok_or_else(Problem::payment_not_found)?;
     Ok(conditional.answer(&payment, PaymentView::from(&payment)))

@@ -86,6 +86,7 @@ refusals! {
                 alternative: Alternative::Wait,
                 was_sent: false,
             },
+            refusals::above_the_limit_of_a_day(),
             Error::CancelRefused {
                 payment_id: refusals::payment_id(),
                 code: Some("REASON_TRADE_BEEN_FREEZEN".to_owned()),

@@ -8,13 +8,15 @@ use crate::{
     app::{App, Timeline},
     domain::{
         attempt::{AnswerClass, Attempt, AttemptKind},
+        audit::Look,
+        follow_ups::schedule::Subject,
         id::PaymentId,
         reconciliation::ToldDifference,
         transition::{Actor, FileLine, Transition},
     },
     http::{
         answer::timestamp,
-        extract::{Caller, Id, ReadPayments, query::RawPairs},
+        extract::{AdminCaller, Id, LookAtPayments, query::RawPairs},
         problem::Problem,
         refusals::refusals,
         trace::RequestContext,
@@ -211,21 +213,25 @@ refusals! {
     path = "/v1/payments/{id}/timeline",
     tag = "payments",
     operation_id = "get_payment_timeline",
-    security(("api_key" = ["payments:read"])),
+    security(("api_key" = ["payments:read"]), ("api_key" = ["support:read"])),
     params(("id" = String, Path, description = "The payment's id.", example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")),
     responses(TimelineRefusals, (status = 200, description = "What happened.", body = TimelineView)),
 )]
 pub async fn timeline(
     State(app): State<App>,
-    Caller { principal, .. }: Caller<ReadPayments>,
+    caller: AdminCaller<LookAtPayments>,
     facts: RequestContext,
     Id(id): Id<PaymentId>,
     query: RawPairs,
 ) -> Result<Json<TimelineView>, Problem> {
     query.reader().finish()?;
     facts.learn_payment(id);
+    let merchant_id = caller
+        .look_at(&app, Look::Timeline, Subject::Payment(id))
+        .await?
+        .ok_or_else(Problem::payment_not_found)?;
     let timeline = app
-        .timeline(principal.merchant_id, id)
+        .timeline(merchant_id, id)
         .await?
         .ok_or_else(Problem::payment_not_found)?;
     Ok(Json(TimelineView {

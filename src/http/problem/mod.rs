@@ -519,6 +519,7 @@ impl From<app::error::Error> for Problem {
                 alternative,
                 was_sent,
             } => cancel_window_closed(payment_id, alternative, was_sent),
+            E::RefundRightRequired { payment_id } => refund_right_required(payment_id),
             E::CancelRefused {
                 payment_id,
                 code,
@@ -586,6 +587,17 @@ fn cancel_window_closed(
         },
         ..Problem::new(Kind::CancelWindowClosed, detail).about(Subject::Payment(payment_id))
     }
+}
+
+/// Says who may undo the sale still.
+fn refund_right_required(payment_id: PaymentId) -> Problem {
+    Problem {
+        detail: "the payment is paid, and the time in which a till may undo its sale is over: this needs \
+                 an API key with the scope `refunds:write`"
+            .to_owned(),
+        ..Problem::insufficient_scope(&[Scope::RefundsWrite])
+    }
+    .about(Subject::Payment(payment_id))
 }
 
 /// Says what came in place of an answer.

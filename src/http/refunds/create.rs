@@ -9,7 +9,6 @@ use crate::{
     domain::{
         follow_ups::schedule::Subject,
         id::{MerchantReference, PaymentId},
-        merchants::limits::{LimitExceeded, RefundLimit},
         money::{Currency, Money},
         refunds::refund::{NewRefund, RefundMode},
         text::longest,
@@ -82,14 +81,7 @@ refusals! {
                 subject: Subject::Refund(refusals::refund_id()),
                 fields: vec!["amount".to_owned()],
             },
-            Error::RefundLimitExceeded {
-                payment_id: refusals::payment_id(),
-                exceeded: LimitExceeded {
-                    limit: RefundLimit::PerDay,
-                    most_minor: 200_000,
-                    left_minor: 7850,
-                },
-            },
+            refusals::above_the_limit_of_a_day(),
         ],
         [
             Problem::payment_not_found(),

@@ -8,12 +8,14 @@ use super::view::RefundView;
 use crate::{
     app::{App, RefundFilter},
     domain::{
+        audit::Look,
+        follow_ups::schedule::Subject,
         id::{MerchantId, PaymentId, RefundId},
         refunds::refund::RefundMode,
     },
     http::{
         extract::{
-            Caller, Id, ReadPayments,
+            AdminCaller, Id, LookAtPayments,
             query::{QueryReader, RawPairs},
         },
         paging::{Paging, cursor_after},
@@ -45,13 +47,14 @@ pub struct RefundList {
     path = "/v1/refunds",
     tag = "refunds",
     operation_id = "list_refunds",
-    security(("api_key" = ["payments:read"])),
+    security(("api_key" = ["payments:read"]), ("api_key" = ["support:read"])),
     params(
         ("status" = Option<String>, Query, description = "`pending`, `succeeded`, `failed` or `unresolved`.", example = "pending"),
         ("mode" = Option<String>, Query, description = "`sync` or `async`.", example = "async"),
         ("payment_id" = Option<String>, Query, description = "Whose refunds.", example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
         ("created_from" = Option<DateTime<Utc>>, Query, description = "Created at or after this instant (RFC 3339)."),
         ("created_to" = Option<DateTime<Utc>>, Query, description = "Created before this instant (RFC 3339)."),
+        ("merchant_id" = Option<String>, Query, description = "Whose: the operator must say it; a merchant's caller has its own alone.", example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
         ("limit" = Option<i32>, Query, minimum = 1, maximum = 200, description = "Most items on the page; 50 where it is left out."),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
     ),
@@ -59,15 +62,23 @@ pub struct RefundList {
 )]
 pub async fn list(
     State(app): State<App>,
-    Caller { principal, .. }: Caller<ReadPayments>,
+    caller: AdminCaller<LookAtPayments>,
     query: RawPairs,
 ) -> Result<Json<RefundList>, Problem> {
     let mut reader = query.reader();
     let a_payment = "must be a payment's id";
     let payment_id = reader.parse("payment_id", a_payment, |text| text.parse().ok());
     let filter = read_filter(&mut reader, payment_id);
+    let whose = caller.whose_list(&mut reader);
     let paging = Paging::read(reader)?;
-    page(&app, principal.merchant_id, &filter, paging).await
+    let Some(merchant_id) = whose else {
+        return Ok(Json(RefundList {
+            items: Vec::new(),
+            next_cursor: None,
+        }));
+    };
+    caller.look_over(&app, Look::Refunds, whose).await?;
+    page(&app, merchant_id, &filter, paging).await
 }
 
 refusals! {
@@ -83,7 +94,7 @@ refusals! {
     path = "/v1/payments/{id}/refunds",
     tag = "refunds",
     operation_id = "list_refunds_of_payment",
-    security(("api_key" = ["payments:read"])),
+    security(("api_key" = ["payments:read"]), ("api_key" = ["support:read"])),
     params(
         ("id" = String, Path, description = "The payment's id.", example = "pay_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c"),
         ("status" = Option<String>, Query, description = "`pending`, `succeeded`, `failed` or `unresolved`.", example = "succeeded"),
@@ -97,7 +108,7 @@ refusals! {
 )]
 pub async fn list_of_payment(
     State(app): State<App>,
-    Caller { principal, .. }: Caller<ReadPayments>,
+    caller: AdminCaller<LookAtPayments>,
     facts: RequestContext,
     Id(payment_id): Id<PaymentId>,
     query: RawPairs,
@@ -107,10 +118,14 @@ pub async fn list_of_payment(
     let paging = Paging::read(reader)?;
     facts.learn_payment(payment_id);
     // A payment without refunds has an empty list; no payment has none.
-    app.get_payment(principal.merchant_id, payment_id, None)
+    let merchant_id = caller
+        .look_at(&app, Look::RefundsOfPayment, Subject::Payment(payment_id))
         .await?
         .ok_or_else(Problem::payment_not_found)?;
-    page(&app, principal.merchant_id, &filter, paging).await
+    app.get_payment(merchant_id, payment_id, None)
+        .await?
+        .ok_or_else(Problem::payment_not_found)?;
+    page(&app, merchant_id, &filter, paging).await
 }
 
 fn read_filter(reader: &mut QueryReader<'_>, payment_id: Option<PaymentId>) -> RefundFilter {

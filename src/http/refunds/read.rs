@@ -5,9 +5,9 @@ use axum::{extract::State, response::Response};
 use super::view::RefundView;
 use crate::{
     app::App,
-    domain::id::RefundId,
+    domain::{audit::Look, follow_ups::schedule::Subject, id::RefundId},
     http::{
-        extract::{Caller, Conditional, Id, ReadPayments},
+        extract::{AdminCaller, Conditional, Id, LookAtPayments},
         problem::Problem,
         refusals::refusals,
         trace::RequestContext,
@@ -30,7 +30,7 @@ refusals! {
     path = "/v1/refunds/{id}",
     tag = "refunds",
     operation_id = "get_refund",
-    security(("api_key" = ["payments:read"])),
+    security(("api_key" = ["payments:read"]), ("api_key" = ["support:read"])),
     params(
         ("id" = String, Path, description = "The refund's id.", example = "ref_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d"),
         ("wait" = Option<i32>, Query, minimum = 0, maximum = 60, description = "For how many seconds the answer may be held."),
@@ -46,14 +46,18 @@ refusals! {
 )]
 pub async fn read(
     State(app): State<App>,
-    Caller { principal, .. }: Caller<ReadPayments>,
+    caller: AdminCaller<LookAtPayments>,
     facts: RequestContext,
     Id(id): Id<RefundId>,
     conditional: Conditional,
 ) -> Result<Response, Problem> {
     facts.learn_refund(id);
+    let merchant_id = caller
+        .look_at(&app, Look::Refund, Subject::Refund(id))
+        .await?
+        .ok_or_else(Problem::refund_not_found)?;
     let refund = app
-        .get_refund(principal.merchant_id, id, conditional.wait())
+        .get_refund(merchant_id, id, conditional.wait())
         .await?
         .ok_or_else(Problem::refund_not_found)?;
     facts.learn_payment(refund.payment_id);

@@ -5,10 +5,10 @@ use axum::extract::State;
 use super::{represent, view::RefundView};
 use crate::{
     app::App,
-    domain::{follow_ups::schedule::Subject, id::RefundId},
+    domain::{audit::Look, follow_ups::schedule::Subject, id::RefundId},
     http::{
         answer::Resource,
-        extract::{Caller, Id, WriteRefunds, query::RawPairs},
+        extract::{AdminCaller, AskAboutRefunds, Id, query::RawPairs},
         problem::Problem,
         refusals::{self, refusals},
         trace::RequestContext,
@@ -27,13 +27,14 @@ refusals! {
 ///
 /// Queries the refund and records what Alipay says; where that contradicts the books, it is asked once
 /// more before the refund is shown. `504` where it gives no usable answer; then
-/// nothing is changed. The gateway asks by itself in any case, so no client has to call this.
+/// nothing is changed. The gateway asks by itself in any case, so no client has to call this. The operator's key
+/// needs `operations`.
 #[utoipa::path(
     post,
     path = "/v1/refunds/{id}/refresh",
     tag = "refunds",
     operation_id = "refresh_refund",
-    security(("api_key" = ["refunds:write"])),
+    security(("api_key" = ["refunds:write"]), ("api_key" = ["operations"])),
     params(
         ("id" = String, Path, description = "The refund's id.", example = "ref_0199b3c1d2e37f4a8b6c7d8e9f0a1b2d"),
     ),
@@ -45,15 +46,19 @@ refusals! {
 )]
 pub async fn refresh(
     State(app): State<App>,
-    Caller { principal, .. }: Caller<WriteRefunds>,
+    caller: AdminCaller<AskAboutRefunds>,
     facts: RequestContext,
     Id(id): Id<RefundId>,
     query: RawPairs,
 ) -> Result<Resource<RefundView>, Problem> {
     query.reader().finish()?;
     facts.learn_refund(id);
+    let merchant_id = caller
+        .look_at(&app, Look::RefreshOfRefund, Subject::Refund(id))
+        .await?
+        .ok_or_else(Problem::refund_not_found)?;
     let refund = app
-        .refresh_refund(&principal, id)
+        .refresh_refund(caller.identity.api_key_id, merchant_id, id)
         .await?
         .ok_or_else(Problem::refund_not_found)?;
     facts.learn_payment(refund.payment_id);

@@ -196,6 +196,10 @@ async fn q16_the_service_changes_no_schema_and_removes_no_record(pool: PgPool) {
         "update payment_legal_move set to_status = from_status",
         "update audit_head set entries = 0",
         "update audit_log set hash = previous_hash",
+        // An entry's place in the chain.
+        "insert into audit_log (entry_no, action, subject_kind, subject_id, by) values (7, 'a', 'b', 'c', '{}')",
+        "insert into audit_log (at, action, subject_kind, subject_id, by) values (now(), 'a', 'b', 'c', '{}')",
+        "insert into audit_log (hash, action, subject_kind, subject_id, by) values ('\\x00', 'a', 'b', 'c', '{}')",
         "update api_key set scopes = '{admin}'",
         "update api_key set merchant_id = null",
         "insert into payment_legal_move values ('failed', 'succeeded')",
@@ -437,7 +441,7 @@ async fn migrate_refuses_a_database_from_before_the_baseline_in_one_line(pool: P
 /// What the service's role was granted, as the catalogue has it.
 async fn granted(pool: &PgPool) -> BTreeMap<String, Writes> {
     let tables: Vec<(String, bool, bool, bool)> = sqlx::query_as(
-        "select relname::text, has_table_privilege($1, oid, 'insert'), has_table_privilege($1, oid, 'delete'),
+        "select relname::text, has_any_column_privilege($1, oid, 'insert'), has_table_privilege($1, oid, 'delete'),
             has_table_privilege($1, oid, 'update, truncate, references, trigger')
         from pg_class
         where relnamespace = 'public'::regnamespace and relkind in ('r', 'v')

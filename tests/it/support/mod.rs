@@ -831,6 +831,7 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
         plan: options.plan,
         deadlines,
         bounds: options.bounds,
+        till_undo: TimeDelta::minutes(15),
         issuer: options.issuer.clone().map(|settings| {
             Issuer::new(settings, Arc::clone(&clock) as _).expect("the settings are good")
         }),
