@@ -677,6 +677,37 @@ async fn m3_a_portal_refund_without_room_is_booked_once_there_is(pool: PgPool) {
     world.end_without_checks().await;
 }
 
+/// S11: a refund of the portal that a file tells of while the cancel of a reversal is under way: the cancel,
+/// which Alipay refuses, becomes the refund of the rest, and both are booked.
+#[cfg(feature = "failpoints")]
+#[sqlx::test]
+async fn s11_a_reversal_returns_the_rest_of_what_was_returned_in_the_portal(pool: PgPool) {
+    let mut world = World::start(pool).await;
+    world.simulator.refund_on_the_same_day().await;
+    let paid = world.pay("0001").await;
+    let payment = world.till.payment(paid.id()).await;
+    world.simulator.portal_refund(our_id(&payment), 2000).await;
+    let lost = json!({"type": "drop_before_effect"});
+    world.simulator.script("cancel", 1, lost).await;
+    let path = format!("/v1/payments/{}/reverse", paid.id());
+    world.till.post(&path, &Value::Null).await;
+    world.settle_calls().await;
+    let row = one_row(&world, "REFUND", &payment, "20.00", "PORTAL-1");
+    let desk = Desk::new();
+    reconcile(&world, desk.put("transaction", &today(&world), &row)).await;
+    for _ in 0..30 {
+        world.advance(TimeDelta::seconds(30)).await;
+        world.run_due().await;
+    }
+    assert_eq!(
+        refunds_of(&world, &payment).await,
+        json!({"refunded": 3925, "pending": 0, "refundable": 0})
+    );
+    let open = "select count(*) from contradiction where settled_at is null";
+    assert_eq!(world.count_rows(open).await, 0);
+    world.end_without_checks().await;
+}
+
 /// M3: a row of the portal explains why Alipay closed a paid trade, and is booked against it.
 #[cfg(feature = "failpoints")]
 #[sqlx::test]

@@ -136,6 +136,65 @@ async fn a_payment_with_a_refund_has_its_rest_refunded(pool: PgPool) {
     finish(world).await;
 }
 
+/// A refund of 10.00 that Alipay refuses in words, and makes.
+async fn refused_and_made(world: &World, payment: &Answer) {
+    let lie = json!({
+        "type": "result_after_effect", "code": "FAIL", "error": "REASON_TRADE_BEEN_FREEZEN"
+    });
+    world.simulator.script("refund", 1, lie).await;
+    let part = json!({"amount": {"value": 1000, "currency": "HKD"}});
+    let refused = world.till.refund(payment.id(), &part, 5).await;
+    assert_eq!(refused.summary("status"), (201, "failed"), "{refused:?}");
+}
+
+/// S11, M12: a refund turns out to be made while the cancel of a reversal is under way. What is proven to
+/// be back waits for the end of the cancel to be booked; the cancel, which Alipay refuses, becomes the refund
+/// of all the rest.
+#[sqlx::test]
+async fn s11_a_reversal_returns_the_rest_of_what_is_proven_to_be_back_meanwhile(pool: PgPool) {
+    let mut world = world_at(pool, "2026-03-09T15:00:00").await;
+    world.simulator.refund_on_the_same_day().await;
+    let paid = world.pay("0001").await;
+    refused_and_made(&world, &paid).await;
+    let lost = json!({"type": "drop_before_effect"});
+    world.simulator.script("cancel", 1, lost).await;
+    let open = reverse(&world, &paid, 0).await;
+    assert_eq!(open.body["action"], "cancel", "{open:?}");
+    world.settle_calls().await;
+    for _ in 0..30 {
+        world.advance(TimeDelta::seconds(30)).await;
+        world.run_due().await;
+    }
+    let shown = reverse(&world, &paid, 5).await;
+    assert_eq!(shown.body["refund"]["amount"]["value"], 2925, "{shown:?}");
+    assert_eq!(
+        shown.body["payment"]["refunds"],
+        json!({"refunded": 3925, "pending": 0, "refundable": 0})
+    );
+    assert!(world.unresolved().await.is_empty());
+    finish(world).await;
+}
+
+/// What Alipay has said to be back is no more canceled than what is booked.
+#[sqlx::test]
+async fn m12_a_payment_with_a_refund_that_is_proven_has_its_rest_refunded(pool: PgPool) {
+    let mut world = world_at(pool, "2026-03-09T15:00:00").await;
+    world.simulator.refund_on_the_same_day().await;
+    let paid = world.pay("0001").await;
+    refused_and_made(&world, &paid).await;
+    world.advance(TimeDelta::seconds(10)).await;
+    world.run_due().await;
+    let would = preview(&world, &paid).await;
+    assert_eq!(would.body["action"], "refund", "{would:?}");
+    let undone = reverse(&world, &paid, 5).await;
+    assert_eq!(undone.body["action"], "refund", "{undone:?}");
+    assert_eq!(undone.body["refund"]["amount"]["value"], 2925);
+    assert_eq!(world.simulator.count("cancel").await, 0);
+    world.advance(TimeDelta::minutes(10)).await;
+    world.run_due().await;
+    finish(world).await;
+}
+
 /// HK-7, T4: the cancel is sent in time and meets silence; midnight passes; Alipay refuses it as too
 /// late; the payment is refunded instead, under the id that was minted with the wish.
 #[sqlx::test]

@@ -327,11 +327,11 @@ fn decide(plan: &Plan, payment: &Payment, update: &Update) -> (Decision, bool) {
     let was_asked_since = payment.was_contradicted_before(told.asked_at());
     let agrees = was_asked_since && payment.agrees_with(&event);
     if let Some(refund_id) = payment.turns_into(&event) {
-        if payment.proven_returned_minor == 0 {
+        if payment.left_to_return_minor() > 0 {
             return (Decision::TurnsInto(refund_id), false);
         }
-        // What was said to be back cannot be refunded: the wish waits until a question that was asked since
-        // proves that the money is with the merchant still.
+        // All of it was said to be back: the wish waits until a question that was asked since proves that the
+        // money is with the merchant still.
         return (Decision::Nothing, was_asked_since);
     }
     (decision_on(payment, event, update), agrees)

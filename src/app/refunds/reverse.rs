@@ -403,7 +403,10 @@ fn choose(payment: &Payment, now: DateTime<Utc>) -> Result<ReversalAction, Error
             })
         }
         PaymentState::Succeeded if payment.refundable_minor() == 0 => Ok(ReversalAction::None),
-        PaymentState::Succeeded if check_cancelable(payment, now).is_ok() => {
+        // What has a refund cannot be canceled, whether it is booked yet or proven.
+        PaymentState::Succeeded
+            if payment.proven_returned_minor == 0 && check_cancelable(payment, now).is_ok() =>
+        {
             Ok(ReversalAction::Cancel)
         }
         PaymentState::Succeeded => {

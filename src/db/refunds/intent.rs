@@ -474,26 +474,30 @@ impl Db {
             ), freed as (
                 update payment
                 set version = payment.version + 1, updated_at = db_now(), cancel_reason = null,
-                    reversal_refund_id = null, refund_reserved_minor = amount_minor
+                    reversal_refund_id = null,
+                    -- What is proven to be back is booked by its own refund.
+                    refund_reserved_minor = amount_minor - proven_returned_minor
                 from input
                 where payment.merchant_id = input.merchant_id
                     and payment.payment_id = input.payment_id
                     and payment.version = input.before_version
                     and payment.status = 'succeeded' and cancel_reason is not null
                     and reversal_refund_id = input.refund_id and refund_reserved_minor = 0
+                    and proven_returned_minor < amount_minor
                     and (select count(*) from held)
                         >= case when input.held_follow_up_id is null then 0 else 1 end
                     -- What ends a cancel was decided in knowledge of every cancel that was sent.
                     and not exists (
                         select from input, held
                         where last_cancel_at is distinct from before_last_cancel_at)
-                returning version, amount_minor, currency, partner, partner_trans_id
+                returning version, refund_reserved_minor as left_minor, currency, partner,
+                    partner_trans_id
             ), counted as (
                 -- The wish to undo the payment is older than the refund, so no limit stops it; it
                 -- counts all the same.
                 insert into refund_day as day (merchant_id, business_day, refunded_minor,
                     burst_since, burst_refunds)
-                select merchant_id, business_day(db_now()), amount_minor, db_now(), 1
+                select merchant_id, business_day(db_now()), left_minor, db_now(), 1
                 from input, freed
                 on conflict (merchant_id, business_day) do update
                     set refunded_minor = day.refunded_minor + excluded.refunded_minor
@@ -509,7 +513,7 @@ impl Db {
                 insert into refund (merchant_id, refund_id, payment_id, mode, amount_minor,
                     currency, reason, partner, partner_trans_id, partner_refund_id, limit_day,
                     status, status_reason)
-                select merchant_id, refund_id, payment_id, mode, amount_minor, currency, reason,
+                select merchant_id, refund_id, payment_id, mode, left_minor, currency, reason,
                     partner, partner_trans_id, partner_refund_id, counted.business_day, 'pending',
                     'submitting'
                 from input, freed, counted

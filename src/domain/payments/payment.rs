@@ -1204,6 +1204,13 @@ impl Payment {
         }
     }
 
+    /// What a refund in the place of a cancel of the paid payment returns, in minor units: all that is not proven to be
+    /// back already.
+    pub const fn left_to_return_minor(&self) -> i64 {
+        let left = self.amount.minor() - self.proven_returned_minor;
+        if left > 0 { left } else { 0 }
+    }
+
     /// Whether the books say that a refund of it could be made: whoever denies it contradicts them.
     pub const fn calls_refundable(&self, refund: &Refund) -> bool {
         let wanted = refund.amount.minor();
