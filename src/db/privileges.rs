@@ -129,6 +129,8 @@ pub const TABLES: &[Table] = &[
         "last_cancel_at", "cancel_refused", "confirming_until", "abandoned_reason", "abandoned_by",
         "access_refusals", "question_due_at",
     ]).and_delete(),
+    // What it visits.
+    Table::read("follow_up_subject"),
     // Alipay's daily files and what came of them.
     Table::change("statement_file", &[
         "size_bytes", "imported_at", "superseded_at", "version", "row_count", "fault_count", "duplicate_count", "warnings",

@@ -15,7 +15,10 @@ use super::{
     payments::record::LeaseToken,
     run::{Command as _, Statement as _},
 };
-use crate::domain::id::{FollowUpId, MerchantId};
+use crate::domain::{
+    follow_ups::schedule::Subject,
+    id::{FollowUpId, MerchantId},
+};
 use crate::failpoint::failpoint;
 
 /// A claimed follow-up and what it is about, read in the same statement.
@@ -175,26 +178,11 @@ impl Db {
             delete from follow_up
             where merchant_id = $1 and follow_up_id = $2 and fence = $3
                 and question_due_at is not distinct from $4
-                and case kind
-                    when 'payment' then exists (
-                        select from payment
-                        where payment.merchant_id = follow_up.merchant_id
-                            and payment.payment_id = follow_up.subject_id
-                            and payment.status in ('succeeded', 'failed', 'canceled')
-                            and payment.cancel_reason is null
-                            and payment.contradicted_at is null)
-                    when 'refund' then exists (
-                        select from refund
-                        where refund.merchant_id = follow_up.merchant_id
-                            and refund.refund_id = follow_up.subject_id
-                            and refund.status in ('succeeded', 'failed')
-                            and refund.contradicted_at is null)
-                    else exists (
-                        select from store_registration
-                        where store_registration.merchant_id = follow_up.merchant_id
-                            and store_registration.registration_id = follow_up.subject_id
-                            and store_registration.status in ('approved', 'rejected'))
-                end
+                and exists (
+                    select from follow_up_subject as subject
+                    where subject.merchant_id = follow_up.merchant_id
+                        and subject.kind = follow_up.kind
+                        and subject.subject_id = follow_up.subject_id and not subject.is_open)
             returning 1
             )
             select exists (select from completed) as "done!""#,
@@ -257,89 +245,69 @@ impl Db {
         Ok(done.rows_affected())
     }
 
-    /// Re-creates the follow-up of every open payment, refund and registration that lost its own (R12). Returns
-    /// how many.
+    /// Re-creates the follow-up of everything open that lost its own, up to a thousand of each kind (R12).
+    /// Returns how many.
     #[tracing::instrument(name = "db.follow_up.reconcile", level = "debug", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn recreate_missing_follow_ups(&self) -> Result<u64, Error> {
+        let mut created = 0;
+        for kind in Subject::KINDS {
+            for (merchant_id, subject_id) in self.missing_follow_ups(kind).await? {
+                created += self
+                    .recreate_follow_up(merchant_id, kind, subject_id)
+                    .await?;
+                tracing::error!(
+                    kind,
+                    subject.id = %subject_id,
+                    "what is open had no follow-up; re-created it"
+                );
+            }
+        }
+        Ok(created)
+    }
+
+    async fn missing_follow_ups(&self, kind: &str) -> Result<Vec<(Uuid, Uuid)>, Error> {
         failpoint!(self.failpoints, "db.reconcile.before");
         let missing = sqlx::query!(
-            r#"(select payment.merchant_id as "merchant_id!", 'payment' as "kind!",
-                payment.payment_id as "subject_id!"
-            from payment
-            where (payment.status in ('processing', 'unresolved')
-                    or payment.cancel_reason is not null
-                    or payment.contradicted_at is not null)
+            r#"select merchant_id as "merchant_id!", subject_id as "subject_id!"
+            from follow_up_subject as subject
+            where is_open and kind = $1
                 and not exists (
                     select from follow_up
-                    where follow_up.merchant_id = payment.merchant_id
-                        and follow_up.kind = 'payment'
-                        and follow_up.subject_id = payment.payment_id)
-            limit 1000)
-            union all
-            (select refund.merchant_id, 'refund', refund.refund_id
-            from refund
-            where (refund.status in ('pending', 'unresolved')
-                    or refund.contradicted_at is not null)
-                and not exists (
-                    select from follow_up
-                    where follow_up.merchant_id = refund.merchant_id
-                        and follow_up.kind = 'refund'
-                        and follow_up.subject_id = refund.refund_id)
-            limit 1000)
-            union all
-            (select store_registration.merchant_id, 'registration',
-                store_registration.registration_id
-            from store_registration
-            where store_registration.status not in ('approved', 'rejected')
-                and not exists (
-                    select from follow_up
-                    where follow_up.merchant_id = store_registration.merchant_id
-                        and follow_up.kind = 'registration'
-                        and follow_up.subject_id = store_registration.registration_id)
-            limit 1000)"#
+                    where follow_up.merchant_id = subject.merchant_id
+                        and follow_up.kind = subject.kind
+                        and follow_up.subject_id = subject.subject_id)
+            limit 1000"#,
+            kind,
         )
         .all(&self.bulk)
         .await?;
         failpoint!(self.failpoints, "db.reconcile.after");
-        let mut created = 0;
-        for row in missing {
-            failpoint!(self.failpoints, "db.reconcile.insert");
-            // It may be settled by now: the guard is in the statement.
-            created += sqlx::query!(
-                "insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
-                select $1, $4, $2, $3, db_now()
-                where case $2
-                    when 'payment' then exists (
-                        select from payment
-                        where merchant_id = $1 and payment_id = $3
-                            and (status in ('processing', 'unresolved')
-                                or cancel_reason is not null or contradicted_at is not null))
-                    when 'refund' then exists (
-                        select from refund
-                        where merchant_id = $1 and refund_id = $3
-                            and (status in ('pending', 'unresolved')
-                                or contradicted_at is not null))
-                    else exists (
-                        select from store_registration
-                        where merchant_id = $1 and registration_id = $3
-                            and status not in ('approved', 'rejected'))
-                end
-                on conflict (merchant_id, kind, subject_id) do nothing",
-                row.merchant_id,
-                row.kind,
-                row.subject_id,
-                FollowUpId::mint().uuid(),
-            )
-            .run(&self.bulk)
-            .await?
-            .rows_affected();
-            tracing::error!(
-                kind = row.kind,
-                subject.id = %row.subject_id,
-                "what is open had no follow-up; re-created it"
-            );
-        }
-        Ok(created)
+        let ids = missing.into_iter();
+        Ok(ids.map(|row| (row.merchant_id, row.subject_id)).collect())
+    }
+
+    /// It may be settled by now: the guard is in the statement.
+    async fn recreate_follow_up(
+        &self,
+        merchant_id: Uuid,
+        kind: &str,
+        subject_id: Uuid,
+    ) -> Result<u64, Error> {
+        failpoint!(self.failpoints, "db.reconcile.insert");
+        let done = sqlx::query!(
+            "insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at)
+            select merchant_id, $4, kind, subject_id, db_now()
+            from follow_up_subject
+            where merchant_id = $1 and kind = $2 and subject_id = $3 and is_open
+            on conflict (merchant_id, kind, subject_id) do nothing",
+            merchant_id,
+            kind,
+            subject_id,
+            FollowUpId::mint().uuid(),
+        )
+        .run(&self.bulk)
+        .await?;
+        Ok(done.rows_affected())
     }
 
     /// Forgets scans that can no longer be duplicates. Returns how many.

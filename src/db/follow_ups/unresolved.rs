@@ -3,28 +3,18 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::schedule::FollowUpRow;
-use crate::db::{
-    Db,
-    error::Error,
-    payments::{PaymentRow, select_payment},
-    refunds::{RefundRow, select_refund},
-    run::Statement as _,
-};
+use crate::db::{Db, error::Error, run::Statement as _};
 use crate::domain::{
     access::principal::TenantScope,
     contradiction::Contradiction,
     follow_ups::schedule::{FollowUp, Unsettled, UnsettledCase},
-    id::MerchantId,
-    payments::payment::Payment,
-    refunds::refund::Refund,
 };
 
 impl Db {
-    /// The payments and refunds that need a person ([`Payment::needs_a_person`]), that Alipay contradicts, or
+    /// The payments and refunds that need a person ([`Unsettled::needs`]), that Alipay contradicts, or
     /// whose follow-up is parked, newest first, after `after`; one more than `limit` where there are more.
     #[tracing::instrument(name = "db.unsettled.list", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn list_unsettled(
@@ -33,59 +23,8 @@ impl Db {
         after: Option<Uuid>,
         limit: u16,
     ) -> Result<Vec<Unsettled>, Error> {
-        let at_most = i64::from(limit) + 1;
-        let merchant_id = tenant_scope.merchant_id().map(MerchantId::uuid);
-        let payments = select_payment!(
-            "",
-            "left join follow_up on follow_up.merchant_id = payment.merchant_id
-                and follow_up.kind = 'payment'
-                and follow_up.subject_id = payment.payment_id
-            where ($1::uuid is null or payment.merchant_id = $1)
-                and (payment.status in ('processing', 'unresolved')
-                    or payment.cancel_reason is not null
-                    or payment.contradicted_at is not null)
-                and (follow_up.parked_at is not null
-                    or payment.contradicted_at is not null
-                    or payment_needs_a_person(payment.*, coalesce(follow_up.access_refusals, 0)))
-                and ($2::uuid is null or payment.payment_id < $2)
-            order by payment.payment_id desc
-            limit $3",
-            merchant_id,
-            after,
-            at_most,
-            ; "$4"
-        )
-        .all(&self.reads)
-        .await?;
-        let refunds = select_refund!(
-            "",
-            "left join follow_up on follow_up.merchant_id = refund.merchant_id
-                and follow_up.kind = 'refund'
-                and follow_up.subject_id = refund.refund_id
-            where ($1::uuid is null or refund.merchant_id = $1)
-                and (refund.status in ('pending', 'unresolved')
-                    or refund.contradicted_at is not null or refund.failed_late)
-                and (refund.status = 'unresolved' or follow_up.parked_at is not null
-                    or refund.contradicted_at is not null or refund.failed_late
-                    or follow_up.access_refusals >= 2)
-                and ($2::uuid is null or refund.refund_id < $2)
-            order by refund.refund_id desc
-            limit $3",
-            merchant_id,
-            after,
-            at_most,
-        )
-        .all(&self.reads)
-        .await?;
-        let payments = payments
-            .into_iter()
-            .map(|row| Ok(UnsettledCase::Payment(Box::new(Payment::try_from(row)?))));
-        let refunds = refunds
-            .into_iter()
-            .map(|row| Ok(UnsettledCase::Refund(Box::new(Refund::try_from(row)?))));
-        let mut cases = payments
-            .chain(refunds)
-            .collect::<Result<Vec<UnsettledCase>, Error>>()?;
+        let mut cases = self.unsettled_payments(tenant_scope, after, limit).await?;
+        cases.extend(self.unsettled_refunds(tenant_scope, after, limit).await?);
         // Ids of both sort by creation, so one cursor serves both.
         cases.sort_by_key(|case| std::cmp::Reverse(case.id()));
         cases.truncate(usize::from(limit) + 1);
@@ -133,8 +72,7 @@ impl Db {
                 subject_id as "subject_id!", due_at, leased_until, worker, error_count, last_error,
                 parked_at, abandoned_reason, queries, cancels, access_refusals, created_at
             from unnest($1::uuid[], $2::uuid[]) as wanted (merchant_id, subject_id)
-            join follow_up using (merchant_id, subject_id)
-            where kind in ('payment', 'refund')"#,
+            join follow_up using (merchant_id, subject_id)"#,
             merchant_ids,
             subject_ids,
         )

@@ -3,6 +3,7 @@
 mod follow_up;
 pub mod intent;
 pub mod record;
+mod unsettled;
 
 use std::{collections::BTreeMap, sync::LazyLock};
 

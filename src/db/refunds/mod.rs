@@ -4,6 +4,7 @@ mod follow_up;
 mod intent;
 mod portal;
 mod record;
+mod unsettled;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

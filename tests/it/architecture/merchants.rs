@@ -8,10 +8,11 @@ use std::{fs, path::Path};
 use serde_json::Value;
 
 /// The tables of which every row is one merchant's.
-const TABLES: [&str; 16] = [
+const TABLES: [&str; 17] = [
     "attempt",
     "contradiction",
     "follow_up",
+    "follow_up_subject",
     "idempotency_key",
     "merchant_reference",
     "notification",
@@ -82,7 +83,7 @@ const OF_ALL: [(&str, &str); 19] = [
         "what is too old is removed, whose it was does not matter",
     ),
     (
-        "payment.payment_id as \"subject_id!\" from payment where (payment.status in ('processing', 'unresolved')",
+        "from follow_up_subject as subject where is_open and kind = $1",
         "rows that are missing from the schedule are made again for everybody (R12)",
     ),
     (
