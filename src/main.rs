@@ -103,7 +103,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let config = MigrateConfig::read(process_environment)?;
             with_telemetry(LogTo::Stderr, startup::migrate(&config))
         }
-        Command::Openapi => print(openapi::text()),
+        Command::Openapi => print(openapi::document::text()),
         Command::ApiKey(command) => return reporting(commands::api_key::run(command)),
         Command::Audit(command) => return reporting(commands::audit::run(command)),
         Command::Reconcile(args) => return reporting(commands::reconcile::run(args)),

@@ -16,10 +16,10 @@ use super::{
         Call, CancelOutcome, MaintainStoreOutcome, PayOutcome, QueryOutcome, RefundOutcome,
         RefundQueryOutcome, StoreStatusOutcome,
     },
-    parameters::Parameters,
+    parameters::{Parameters, service_name},
     request::{
         CancelRequest, MaintainStoreRequest, PayRequest, QueryRequest, RefundQueryRequest,
-        RefundRequest, StoreStatusRequest, service_name,
+        RefundRequest, StoreStatusRequest,
     },
     response::{self, Readable, Reading, Reply},
     result_code::{self, Codes},
@@ -29,6 +29,7 @@ use super::{
 use crate::{
     clock::Clock,
     domain::{
+        accounts::timeouts::Timeouts,
         attempt::{Answer, AnswerClass, AttemptKind},
         door::Refusal,
         id::PartnerTransId,
@@ -48,16 +49,8 @@ pub struct AlipaySettings {
     /// Our account, 16 digits.
     pub partner: String,
     pub keys: Keyring,
-    /// How long a connection may take to be made.
-    pub connect_timeout: Duration,
-    /// How long a pay may take in all.
-    pub pay_timeout: Duration,
-    /// How long any query may take in all.
-    pub query_timeout: Duration,
-    /// How long a cancel may take in all.
-    pub cancel_timeout: Duration,
-    /// How long a refund or a registration may take in all.
-    pub refund_timeout: Duration,
+    /// How long calls may take.
+    pub timeouts: Timeouts,
     /// How many calls in a row without an answer stop new work; 0: none do ([`crate::domain::breaker`]).
     pub breaker_calls: u32,
     /// What Alipay's codes mean.
@@ -71,34 +64,18 @@ pub struct AlipaySettings {
 }
 
 impl AlipaySettings {
-    /// Settings with the default deadlines: 2 s to connect, 5 s for a query, 10 s for all else
-    /// (`docs/protocol.md` 5.4).
+    /// Settings with the default deadlines.
     pub fn new(endpoint: Url, partner: String, keys: impl Into<Keyring>) -> Self {
         Self {
             endpoint,
             partner,
             keys: keys.into(),
-            connect_timeout: Duration::from_secs(2),
-            pay_timeout: Duration::from_secs(10),
-            query_timeout: Duration::from_secs(5),
-            cancel_timeout: Duration::from_secs(10),
-            refund_timeout: Duration::from_secs(10),
+            timeouts: Timeouts::default(),
             breaker_calls: 5,
             codes: Arc::default(),
             access_refusals: 3,
             extra_root_certificates: Vec::new(),
             failpoints: Failpoints::default(),
-        }
-    }
-
-    fn deadline(&self, service: AttemptKind) -> Duration {
-        match service {
-            AttemptKind::Pay => self.pay_timeout,
-            AttemptKind::Query | AttemptKind::RefundQuery | AttemptKind::StoreStatus => {
-                self.query_timeout
-            }
-            AttemptKind::Cancel => self.cancel_timeout,
-            AttemptKind::Refund | AttemptKind::MaintainStore => self.refund_timeout,
         }
     }
 }
@@ -123,7 +100,7 @@ impl Alipay {
         }
         let transport = Transport::new(
             &settings.endpoint,
-            settings.connect_timeout,
+            settings.timeouts.connect,
             &settings.extra_root_certificates,
         )?;
         let switch = CircuitBreaker::new(partner, settings.breaker_calls, settings.access_refusals);
@@ -184,7 +161,7 @@ impl Alipay {
 
     /// What Alipay's server says the time is, where it can be reached and says so. Asks no service.
     pub async fn server_time(&self) -> Option<DateTime<Utc>> {
-        let deadline = self.0.settings.query_timeout;
+        let deadline = self.0.settings.timeouts.query;
         self.0.transport.warm_up(deadline).await.ok().flatten()
     }
 
@@ -274,7 +251,7 @@ impl Alipay {
     /// Opens a connection and leaves it in the pool, so that the next payment does not wait for a
     /// handshake. Asks no service; failure is only logged.
     pub async fn warm_up(&self) {
-        let deadline = self.0.settings.query_timeout;
+        let deadline = self.0.settings.timeouts.query;
         if let Err(fault) = self.0.transport.warm_up(deadline).await {
             tracing::debug!(detail = fault.detail, "no connection to Alipay was opened");
         }
@@ -368,7 +345,7 @@ impl Alipay {
             // Nothing was sent, which is what this class says.
             .map_err(|error| Fault::new(AnswerClass::ConnectFailed, error.to_string()))?;
         let form = parameters.to_form(&signature, credentials.sign_type().as_str());
-        let deadline = settings.deadline(parameters.service());
+        let deadline = settings.timeouts.of(parameters.service());
         failpoint!(
             settings.failpoints,
             parameters.service().as_str(),

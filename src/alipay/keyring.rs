@@ -20,104 +20,12 @@ use zeroize::Zeroizing;
 
 use super::{
     error::KeyError,
-    sign::{AlipaysKey, Credentials, KeyFacts, OwnKey, SignType},
+    sign::{AlipaysKey, Credentials, KeyFacts, OwnKey},
 };
+use crate::domain::accounts::signing::{KeyFile, KeyRole, SignType, Validity};
 
 /// Longer than any call takes.
 const SLACK: TimeDelta = TimeDelta::minutes(1);
-
-/// When a key is valid.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Validity {
-    /// From when on; always where it is absent.
-    pub not_before: Option<DateTime<Utc>>,
-    /// Until when, exclusive; for ever where it is absent.
-    pub not_after: Option<DateTime<Utc>>,
-}
-
-impl Validity {
-    /// Whether the key is valid at an instant.
-    pub fn contains(&self, at: DateTime<Utc>) -> bool {
-        self.not_before.is_none_or(|from| from <= at) && self.not_after.is_none_or(|to| at < to)
-    }
-
-    /// Where the instant lies.
-    pub fn state(&self, at: DateTime<Utc>) -> KeyState {
-        if self.not_after.is_some_and(|to| to <= at) {
-            KeyState::Expired
-        } else if self.not_before.is_some_and(|from| at < from) {
-            KeyState::Next
-        } else {
-            KeyState::Valid
-        }
-    }
-
-    fn wider(self, by: TimeDelta) -> Self {
-        Self {
-            not_before: self.not_before.map(|from| from - by),
-            not_after: self.not_after.map(|to| to + by),
-        }
-    }
-}
-
-/// A key file and when its key is valid.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyFile {
-    pub path: PathBuf,
-    pub validity: Validity,
-}
-
-/// Whose key it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyRole {
-    /// Ours: signs requests.
-    Own,
-    /// Alipay's: verifies answers.
-    Alipays,
-    /// Shared by both (`MD5`).
-    Shared,
-}
-
-impl KeyRole {
-    /// The name in JSON answers.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Own => "own",
-            Self::Alipays => "alipay",
-            Self::Shared => "shared",
-        }
-    }
-
-    /// In words, for people.
-    pub const fn purpose(self) -> &'static str {
-        match self {
-            Self::Own => "our private key",
-            Self::Alipays => "Alipay's public key",
-            Self::Shared => "the MD5 key",
-        }
-    }
-}
-
-/// Where a key is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyState {
-    Valid,
-    /// Valid from a later time on.
-    Next,
-    /// No longer valid.
-    Expired,
-}
-
-impl KeyState {
-    /// The name in JSON answers.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Valid => "valid",
-            Self::Next => "next",
-            Self::Expired => "expired",
-        }
-    }
-}
 
 /// A key as it may be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]

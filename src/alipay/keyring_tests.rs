@@ -1,5 +1,5 @@
 use super::*;
-use crate::alipay::vectors;
+use crate::{alipay::vectors, domain::accounts::signing::KeyState};
 
 struct Files(PathBuf);
 

@@ -32,7 +32,7 @@ pub mod keyring;
 mod keys;
 pub mod notification;
 pub mod outcome;
-mod parameters;
+pub mod parameters;
 pub mod request;
 mod response;
 pub mod result_code;

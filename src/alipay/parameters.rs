@@ -2,12 +2,24 @@
 
 use zeroize::Zeroizing;
 
-use super::request::service_name;
 use crate::domain::{attempt::AttemptKind, text::is_deceptive};
 
 /// The charset of every request. It travels in the URL, because a form body alone lets Alipay fall
 /// back to GBK (`docs/protocol.md` 2.2, 2.3).
 pub(super) const INPUT_CHARSET: (&str, &str) = ("_input_charset", "UTF-8");
+
+/// Alipay's name of the service that a call asks: the `service` parameter.
+pub const fn service_name(kind: AttemptKind) -> &'static str {
+    match kind {
+        AttemptKind::Pay => "alipay.acquire.overseas.spot.pay",
+        AttemptKind::Query => "alipay.acquire.overseas.query",
+        AttemptKind::Cancel => "alipay.acquire.cancel",
+        AttemptKind::Refund => "alipay.acquire.overseas.spot.refund",
+        AttemptKind::RefundQuery => "alipay.acquire.refund.query",
+        AttemptKind::MaintainStore => "alipay.overseas.secmerchant.offline.maintain",
+        AttemptKind::StoreStatus => "alipay.overseas.secmerchant.maintain.queryStatus",
+    }
+}
 
 /// A request's parameters in the order they are sent. No `Debug`: they hold the buyer's code.
 #[derive(Clone)]

@@ -18,19 +18,6 @@ use crate::domain::{
     text::{longest, shortened},
 };
 
-/// Alipay's name of the service that a call asks: the `service` parameter.
-pub const fn service_name(kind: AttemptKind) -> &'static str {
-    match kind {
-        AttemptKind::Pay => "alipay.acquire.overseas.spot.pay",
-        AttemptKind::Query => "alipay.acquire.overseas.query",
-        AttemptKind::Cancel => "alipay.acquire.cancel",
-        AttemptKind::Refund => "alipay.acquire.overseas.spot.refund",
-        AttemptKind::RefundQuery => "alipay.acquire.refund.query",
-        AttemptKind::MaintainStore => "alipay.overseas.secmerchant.offline.maintain",
-        AttemptKind::StoreStatus => "alipay.overseas.secmerchant.maintain.queryStatus",
-    }
-}
-
 /// Take a payment (`docs/protocol.md` 4.2).
 #[derive(Clone, Debug)]
 pub struct PayRequest {

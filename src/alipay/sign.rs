@@ -4,7 +4,7 @@
 //! refuses, the SHA-1 signature of `RSA` and own keys under 2048 bits, is made by `rsa`, blinded
 //! and off the reactor, with a warning at start (`docs/invariants.md` Q2).
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -25,55 +25,10 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::{error::KeyFault, keys};
+use crate::domain::accounts::signing::SignType;
 
 /// Own keys below this are the legacy case for RSA2.
 const MODERN_BITS: usize = 2048;
-
-/// How requests are signed and answers must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SignType {
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    Rsa2,
-    /// The same with SHA-1: legacy.
-    Rsa,
-    /// A shared key: legacy.
-    Md5,
-}
-
-impl SignType {
-    /// The value of the `sign_type` parameter.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rsa2 => "RSA2",
-            Self::Rsa => "RSA",
-            Self::Md5 => "MD5",
-        }
-    }
-}
-
-impl fmt::Display for SignType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A text that names no signature type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the sign type must be RSA2, RSA or MD5")]
-pub struct ParseSignTypeError;
-
-impl FromStr for SignType {
-    type Err = ParseSignTypeError;
-
-    fn from_str(text: &str) -> Result<Self, ParseSignTypeError> {
-        match text {
-            "RSA2" => Ok(Self::Rsa2),
-            "RSA" => Ok(Self::Rsa),
-            "MD5" => Ok(Self::Md5),
-            _ => Err(ParseSignTypeError),
-        }
-    }
-}
 
 /// The text that is signed: every pair but `sign` and `sign_type` whose value is not empty, sorted
 /// by name in byte order, `name=value` joined by `&`, values as they are.

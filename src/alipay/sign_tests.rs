@@ -2,7 +2,7 @@ use encoding_rs::GBK;
 use proptest::prelude::*;
 
 use super::*;
-use crate::alipay::vectors;
+use crate::{alipay::vectors, domain::accounts::signing::ParseSignTypeError};
 
 fn md5(key: &str) -> Credentials {
     Credentials::md5(key.as_bytes()).expect("a usable MD5 key")

@@ -20,11 +20,12 @@ use crate::{
     alipay::{
         breaker::{NotAdmitted, OpenCircuit},
         client::Alipay,
-        keyring::{KeyRole, KeyState, Keyring},
+        keyring::Keyring,
         result_code::what_to_check,
         sftp::SftpServer,
     },
     domain::{
+        accounts::signing::{KeyRole, KeyState},
         door::Refusal,
         merchants::limits::Limits,
         reconciliation::{Rules, daily_file::FetchHours},
@@ -236,10 +237,11 @@ pub fn overview(keys: &Keyring, now: DateTime<Utc>) -> Vec<KeyOverview> {
             not_after: key.validity.not_after,
             state: match key.validity.state(now) {
                 KeyState::Valid if key.role == KeyRole::Alipays || signing == Some(index) => {
-                    "active"
+                    KeyState::Active
                 }
-                state => state.as_str(),
-            },
+                state => state,
+            }
+            .as_str(),
         })
         .collect()
 }

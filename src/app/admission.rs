@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{App, error::Error};
 use crate::domain::{
     access::principal::Identity,
+    admission::LoadLimits,
     id::{ApiKeyId, MerchantId},
 };
 
@@ -28,36 +29,6 @@ use crate::domain::{
 const LOOK_UPS: usize = 4;
 /// How many more may wait for their turn.
 const LOOK_UPS_WAITING: usize = 1024;
-
-/// The bounds of one replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LoadLimits {
-    /// Requests of one API key in a second; 0 does not limit.
-    pub requests_per_second: u32,
-    /// Requests of one API key that may come at once.
-    pub burst: u32,
-    /// Payments, refunds, cancels and refreshes under way, of all merchants.
-    pub work: usize,
-    /// The same of one merchant.
-    pub work_per_merchant: usize,
-    /// Requests whose answers are held.
-    pub waiting: usize,
-    /// Notifications under way.
-    pub notifications: usize,
-}
-
-impl Default for LoadLimits {
-    fn default() -> Self {
-        Self {
-            requests_per_second: 200,
-            burst: 400,
-            work: 1024,
-            work_per_merchant: 512,
-            waiting: 4096,
-            notifications: 64,
-        }
-    }
-}
 
 /// Who is let in.
 #[derive(Debug)]

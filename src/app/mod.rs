@@ -50,7 +50,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use chrono::TimeDelta;
@@ -60,7 +59,8 @@ use crate::{
     clock::Clock,
     db::Db,
     domain::{
-        attempt::AttemptKind,
+        accounts::timeouts::Timeouts,
+        admission::LoadLimits,
         payments::{payment::Payment, plan::Plan},
         refunds::refund::Refund,
     },
@@ -101,7 +101,7 @@ pub struct Inner {
     stopping: CancellationToken,
     secret: hashing::SecretKey,
     plan: Plan,
-    deadlines: Deadlines,
+    timeouts: Timeouts,
     directory: cache::LookupCache,
     issuer: Option<Issuer>,
     till_undo: TimeDelta,
@@ -128,38 +128,14 @@ pub struct Parts {
     pub secret: hashing::SecretKey,
     /// The follow-up plan of payments.
     pub plan: Plan,
-    /// How long the calls of a follow-up may take.
-    pub deadlines: Deadlines,
+    /// How long calls may take; a claim's lease must outlast those of a follow-up.
+    pub timeouts: Timeouts,
     /// How much this replica lets in.
-    pub bounds: admission::LoadLimits,
+    pub bounds: LoadLimits,
     /// Whose access tokens are believed, if anybody's.
     pub issuer: Option<Issuer>,
     /// For how long after a sale whoever takes payments may cancel it although it is paid.
     pub till_undo: TimeDelta,
-}
-
-/// How long the calls of a follow-up may take; a claim's lease must outlast them.
-#[derive(Clone, Copy, Debug)]
-pub struct Deadlines {
-    /// A query, connecting included.
-    pub query: Duration,
-    /// A cancel, connecting included.
-    pub cancel: Duration,
-    /// A refund or a registration, connecting included.
-    pub refund: Duration,
-}
-
-impl Deadlines {
-    fn of(self, kind: AttemptKind) -> Duration {
-        match kind {
-            AttemptKind::Query
-            | AttemptKind::RefundQuery
-            | AttemptKind::StoreStatus
-            | AttemptKind::Pay => self.query,
-            AttemptKind::Cancel => self.cancel,
-            AttemptKind::Refund | AttemptKind::MaintainStore => self.refund,
-        }
-    }
 }
 
 /// Whether this replica can serve. Alipay is deliberately not part of it.
@@ -192,7 +168,7 @@ impl App {
             stopping,
             secret,
             plan,
-            deadlines,
+            timeouts,
             bounds,
             issuer,
             till_undo,
@@ -206,7 +182,7 @@ impl App {
                 stopping,
                 secret,
                 plan,
-                deadlines,
+                timeouts,
                 directory: cache::LookupCache::default(),
                 issuer,
                 till_undo,

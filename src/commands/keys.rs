@@ -14,14 +14,17 @@ use serde_json::{Value, json};
 use super::{Report, instant, json_line};
 use crate::{
     alipay::{
-        keyring::{KeyRole, KeyState, Keyring, Validity},
+        keyring::{Keyring, look_at},
         result_code::what_to_check,
         sign::KeyFacts,
     },
     clock::{Clock, SystemClock},
-    config::{self, Account, AccountsConfig, KeyFile, SignType, process_environment},
-    domain::attempt::{Answer, AnswerClass},
-    startup::{self, client_of, key_of, keyring},
+    config::{self, Account, AccountsConfig, process_environment},
+    domain::{
+        accounts::signing::{KeyFile, KeyRole, KeyState, SignType},
+        attempt::{Answer, AnswerClass},
+    },
+    startup::{self, client_of, keyring},
 };
 
 /// Own RSA2 keys are at least this long (`docs/invariants.md` Q3).
@@ -156,13 +159,9 @@ async fn check(account: &Account, now: DateTime<Utc>) -> CheckedAccount {
 }
 
 fn check_key(sign_type: SignType, role: KeyRole, file: &KeyFile, now: DateTime<Utc>) -> CheckedKey {
-    let validity = Validity {
-        not_before: file.not_before,
-        not_after: file.not_after,
-    };
-    let state = validity.state(now);
+    let state = file.validity.state(now);
     let mut findings = Vec::new();
-    let facts = match key_of(sign_type, role, &file.path) {
+    let facts = match look_at(sign_type, role, &file.path) {
         Ok(facts) => {
             findings.extend(length(sign_type, role, &facts));
             if facts.is_published {
@@ -190,7 +189,7 @@ fn check_key(sign_type: SignType, role: KeyRole, file: &KeyFile, now: DateTime<U
             file.path.display()
         )));
     }
-    match (state, file.not_after) {
+    match (state, file.validity.not_after) {
         (KeyState::Expired, _) => findings.push(advice(
             "its time is over; remove it once no other key needs the overlap",
         )),
@@ -347,8 +346,8 @@ fn as_json(account: &CheckedAccount) -> Value {
                 "file": key.file.path.display().to_string(),
                 "fingerprint": key.facts.as_ref().and_then(|facts| facts.fingerprint.clone()),
                 "bits": key.facts.as_ref().and_then(|facts| facts.bits),
-                "not_before": key.file.not_before.map(instant),
-                "not_after": key.file.not_after.map(instant),
+                "not_before": key.file.validity.not_before.map(instant),
+                "not_after": key.file.validity.not_after.map(instant),
                 "state": key.state.as_str(),
                 "findings": findings(&key.findings),
             })
@@ -382,10 +381,10 @@ fn in_words(account: &CheckedAccount) -> String {
         if let Some(bits) = facts.and_then(|facts| facts.bits) {
             let _ = write!(text, ", {bits} bits");
         }
-        if let Some(from) = key.file.not_before {
+        if let Some(from) = key.file.validity.not_before {
             let _ = write!(text, ", from {}", instant(from));
         }
-        if let Some(to) = key.file.not_after {
+        if let Some(to) = key.file.validity.not_after {
             let _ = write!(text, ", until {}", instant(to));
         }
         text.push('\n');

@@ -45,14 +45,9 @@
 //! look_back_days = 6
 //! ```
 
-use std::{
-    collections::HashSet,
-    fs,
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::{collections::HashSet, fs, path::Path};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use toml::Table;
 use url::Url;
 
@@ -63,6 +58,7 @@ use super::{
     table::Members,
 };
 use crate::domain::{
+    accounts::signing::{KeyFile, SignType, Validity},
     calendar::BatchHours,
     merchants::limits::Limits,
     money::Money,
@@ -99,61 +95,6 @@ pub struct Account {
     pub rules: Rules,
     /// Where its daily files are fetched, if anywhere.
     pub sftp: Option<Sftp>,
-}
-
-/// A key file and when its key is valid.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyFile {
-    pub path: PathBuf,
-    /// From when on; always where it is left out.
-    pub not_before: Option<DateTime<Utc>>,
-    /// Until when, exclusive; for ever where it is left out.
-    pub not_after: Option<DateTime<Utc>>,
-}
-
-impl KeyFile {
-    fn always(path: PathBuf) -> Self {
-        Self {
-            path,
-            not_before: None,
-            not_after: None,
-        }
-    }
-}
-
-/// How requests to Alipay are signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SignType {
-    /// RSA with SHA-256.
-    Rsa2,
-    /// RSA with SHA-1.
-    Rsa,
-    /// A shared key.
-    Md5,
-}
-
-impl SignType {
-    /// The name as Alipay spells it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rsa2 => "RSA2",
-            Self::Rsa => "RSA",
-            Self::Md5 => "MD5",
-        }
-    }
-}
-
-impl FromStr for SignType {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "RSA2" => Ok(Self::Rsa2),
-            "RSA" => Ok(Self::Rsa),
-            "MD5" => Ok(Self::Md5),
-            _ => Err(()),
-        }
-    }
 }
 
 /// The account of the environment: the only one, or the one of the first merchant.
@@ -359,8 +300,10 @@ fn key_files(
         match path {
             Some(path) if path.is_file() => files.push(KeyFile {
                 path,
-                not_before,
-                not_after,
+                validity: Validity {
+                    not_before,
+                    not_after,
+                },
             }),
             Some(path) => faults.push(format!("{at}file: no such file: {}", path.display())),
             None => {}
@@ -494,7 +437,10 @@ mod tests {
             panic!("two accounts: {accounts:?}");
         };
         assert_eq!(first.own_keys.len(), 2);
-        assert_eq!(first.own_keys[0].not_after, first.own_keys[1].not_before);
+        assert_eq!(
+            first.own_keys[0].validity.not_after,
+            first.own_keys[1].validity.not_before
+        );
         assert_eq!(first.own_keys[0].path, here().join("ca.pem"));
         let hours = first.refund_plan.hours;
         assert_eq!(hours.opens.to_string(), "22:30:00");

@@ -1,41 +1,21 @@
 //! How to reach Alipay, and what the contract with it says.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use chrono::TimeDelta;
 
 use super::{
     accounts::{self, Account},
-    codes::{self, Code},
+    codes,
     forms::time_of_day,
     read::Reader,
 };
 use crate::domain::{
+    accounts::{codes::AddedCode, timeouts::Timeouts},
     calendar::BatchHours,
     reconciliation::{FeeOfRefunds, Rules},
     refunds::plan::RefundPlan,
 };
-
-/// Deadlines of calls to Alipay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    pub connect: Duration,
-    /// Of a whole pay call.
-    pub pay: Duration,
-    /// Of a whole query.
-    pub query: Duration,
-    /// Of a whole cancel.
-    pub cancel: Duration,
-    /// Of a whole refund.
-    pub refund: Duration,
-}
-
-impl Timeouts {
-    /// The longest call that a follow-up may make.
-    pub(super) fn longest_follow_up(&self) -> Duration {
-        self.query.max(self.cancel).max(self.refund)
-    }
-}
 
 /// How to reach Alipay.
 #[derive(Clone, Debug)]
@@ -45,7 +25,7 @@ pub struct Alipay {
     /// Deadlines, for every account.
     pub timeouts: Timeouts,
     /// The codes that are added to those the gateway knows.
-    pub codes: Vec<Code>,
+    pub codes: Vec<AddedCode>,
     /// How many calls in a row without an answer stop new work; 0: none do.
     pub breaker_calls: u32,
     /// Certificate authorities to trust besides the system's.
@@ -57,7 +37,7 @@ impl Alipay {
         let rules = rules(reader);
         let accounts = accounts::read(reader, refund_plan, rules);
         let codes = codes::read(reader);
-        let timeouts = Timeouts::read(reader);
+        let timeouts = read_timeouts(reader);
         let breaker_calls = reader.number("ALIPAY_BREAKER_CALLS", 0, 1_000);
         let extra_ca_file = reader.optional_file("ALIPAY_EXTRA_CA_FILE");
         Some(Self {
@@ -70,21 +50,19 @@ impl Alipay {
     }
 }
 
-impl Timeouts {
-    fn read(reader: &mut Reader) -> Option<Self> {
-        let connect = reader.milliseconds("ALIPAY_CONNECT_TIMEOUT_MS");
-        let pay = reader.milliseconds("ALIPAY_PAY_TIMEOUT_MS");
-        let query = reader.milliseconds("ALIPAY_QUERY_TIMEOUT_MS");
-        let cancel = reader.milliseconds("ALIPAY_CANCEL_TIMEOUT_MS");
-        let refund = reader.milliseconds("ALIPAY_REFUND_TIMEOUT_MS");
-        Some(Self {
-            connect: connect?,
-            pay: pay?,
-            query: query?,
-            cancel: cancel?,
-            refund: refund?,
-        })
-    }
+fn read_timeouts(reader: &mut Reader) -> Option<Timeouts> {
+    let connect = reader.milliseconds("ALIPAY_CONNECT_TIMEOUT_MS");
+    let pay = reader.milliseconds("ALIPAY_PAY_TIMEOUT_MS");
+    let query = reader.milliseconds("ALIPAY_QUERY_TIMEOUT_MS");
+    let cancel = reader.milliseconds("ALIPAY_CANCEL_TIMEOUT_MS");
+    let refund = reader.milliseconds("ALIPAY_REFUND_TIMEOUT_MS");
+    Some(Timeouts {
+        connect: connect?,
+        pay: pay?,
+        query: query?,
+        cancel: cancel?,
+        refund: refund?,
+    })
 }
 
 /// When Alipay does asynchronous refunds, in GMT+8, and for how long it tries

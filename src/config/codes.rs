@@ -33,7 +33,11 @@ use std::{collections::HashSet, fs};
 use toml::Table;
 
 use super::{read::Reader, table::Members};
-use crate::domain::{attempt::AttemptKind, payments::payment::RetryAdvice};
+use crate::domain::{
+    accounts::codes::{AddedCode, Meaning},
+    attempt::AttemptKind,
+    payments::payment::RetryAdvice,
+};
 
 const FILE: &str = "ALIPAY_CODES_FILE";
 
@@ -66,34 +70,8 @@ const fn meanings(service: AttemptKind) -> &'static [&'static str] {
     }
 }
 
-/// What a code means.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CodeMeaning {
-    /// Refused for good.
-    Definite { retry: RetryAdvice, message: String },
-    /// The request or the set-up is at fault.
-    NotExecuted { message: String },
-    /// The state is to be asked for.
-    InProgress,
-    /// Not now; the same request may succeed later.
-    Later,
-    /// What was asked about does not exist.
-    NotFound,
-    /// Says nothing about what was done.
-    Unknown,
-}
-
-/// A row of the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Code {
-    /// The service whose answers contain the code.
-    pub service: AttemptKind,
-    pub code: String,
-    pub meaning: CodeMeaning,
-}
-
 /// Reads the file, where one is named.
-pub(super) fn read(reader: &mut Reader) -> Option<Vec<Code>> {
+pub(super) fn read(reader: &mut Reader) -> Option<Vec<AddedCode>> {
     if reader.optional(FILE).is_none() {
         return Some(Vec::new());
     }
@@ -114,7 +92,7 @@ pub(super) fn read(reader: &mut Reader) -> Option<Vec<Code>> {
 }
 
 /// Reads the text of the file; every fault in it is named at once.
-fn parse(text: &str) -> Result<Vec<Code>, Vec<String>> {
+fn parse(text: &str) -> Result<Vec<AddedCode>, Vec<String>> {
     let table: Table = match text.parse() {
         Ok(table) => table,
         Err(error) => return Err(vec![format!("is not valid TOML: {}", error.message())]),
@@ -143,7 +121,7 @@ fn parse(text: &str) -> Result<Vec<Code>, Vec<String>> {
     }
 }
 
-fn row(table: &Table, at: &str, faults: &mut Vec<String>) -> Option<Code> {
+fn row(table: &Table, at: &str, faults: &mut Vec<String>) -> Option<AddedCode> {
     let mut members = Members::new(table, at.to_owned());
     let of = members.text(
         "service",
@@ -193,17 +171,19 @@ fn row(table: &Table, at: &str, faults: &mut Vec<String>) -> Option<Code> {
     }
     members.finish(faults);
     let meaning = match meaning? {
-        "definite" => CodeMeaning::Definite {
+        "definite" => Meaning::Definite {
             retry: if has_advice { retry? } else { RetryAdvice::No },
-            message: message?,
+            reason: message?.into(),
         },
-        "not_executed" => CodeMeaning::NotExecuted { message: message? },
-        "in_progress" => CodeMeaning::InProgress,
-        "later" => CodeMeaning::Later,
-        "not_found" => CodeMeaning::NotFound,
-        _ => CodeMeaning::Unknown,
+        "not_executed" => Meaning::NotExecuted {
+            reason: message?.into(),
+        },
+        "in_progress" => Meaning::InProgress,
+        "later" => Meaning::Later,
+        "not_found" => Meaning::NotFound,
+        _ => Meaning::Unknown,
     };
-    Some(Code {
+    Some(AddedCode {
         service: of?,
         code: code?,
         meaning,
@@ -253,26 +233,26 @@ mod tests {
         assert_eq!(
             rows,
             [
-                Code {
+                AddedCode {
                     service: AttemptKind::Pay,
                     code: "WALLET_UNDER_MAINTENANCE".to_owned(),
-                    meaning: CodeMeaning::Definite {
+                    meaning: Meaning::Definite {
                         retry: RetryAdvice::OtherMethod,
-                        message: "The customer's wallet is being maintained.".to_owned(),
+                        reason: "The customer's wallet is being maintained.".into(),
                     },
                 },
-                Code {
+                AddedCode {
                     service: AttemptKind::Refund,
                     code: "REFUND_CHANNEL_CLOSED".to_owned(),
-                    meaning: CodeMeaning::Definite {
+                    meaning: Meaning::Definite {
                         retry: RetryAdvice::No,
-                        message: "The bank takes no refunds of this card.".to_owned(),
+                        reason: "The bank takes no refunds of this card.".into(),
                     },
                 },
-                Code {
+                AddedCode {
                     service: AttemptKind::Cancel,
                     code: "REFUND_CHANNEL_CLOSED".to_owned(),
-                    meaning: CodeMeaning::Later,
+                    meaning: Meaning::Later,
                 },
             ]
         );

@@ -34,20 +34,18 @@ mod sftp;
 mod table;
 pub mod variables;
 
-pub use accounts::{Account, KeyFile, SignType};
-pub use alipay::{Alipay, Timeouts};
-pub use codes::{Code, CodeMeaning};
-pub use oidc::{Oidc, OidcKeys};
+pub use accounts::Account;
+pub use alipay::Alipay;
+pub use oidc::Oidc;
 pub use read::{ConfigError, Fault, is_https_or_loopback, is_loopback};
 pub use sections::{
-    Database, FirstMerchant, FollowUp, Http, LoadLimits, LogFormat, Owner, SecretKey, Strictness,
-    Telemetry,
+    Database, FirstMerchant, FollowUp, Http, LogFormat, Owner, SecretKey, Strictness, Telemetry,
 };
-pub use sftp::{HostKeyPin, Sftp, SftpHabits, SftpLogin};
+pub use sftp::{Sftp, SftpHabits, SftpLogin};
 
 use chrono::TimeDelta;
 
-use crate::domain::refunds::plan::RefundPlan;
+use crate::domain::{admission::LoadLimits, refunds::plan::RefundPlan};
 use read::Reader;
 
 /// What `serve` and `work` need.
@@ -139,7 +137,7 @@ impl Config {
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(&lookup);
         let http = Http::read(&mut reader);
-        let bounds = LoadLimits::read(&mut reader);
+        let bounds = sections::load_limits(&mut reader);
         let till_undo = sections::till_undo(&mut reader);
         let database = Database::read(&mut reader);
         let refund_plan = alipay::refund_plan(&mut reader);

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use url::Url;
 
 use super::read::{Reader, is_https_or_loopback};
-use crate::domain::access::token::TokenRules;
+use crate::domain::access::{issuer::KeySource, token::TokenRules};
 
 /// What makes sense only with an issuer.
 const OTHERS: [&str; 9] = [
@@ -29,21 +29,11 @@ pub struct Oidc {
     /// The audience of its tokens for this service.
     pub audience: String,
     /// Where its keys are.
-    pub keys: OidcKeys,
+    pub keys: KeySource,
     /// Certificate authorities to trust besides the system's.
     pub extra_ca_file: Option<PathBuf>,
     /// How its tokens are read.
     pub rules: TokenRules,
-}
-
-/// Where an issuer's keys are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OidcKeys {
-    /// At this address.
-    Url(Url),
-    File(PathBuf),
-    /// Where the issuer's discovery document says.
-    Discovery,
 }
 
 impl Oidc {
@@ -114,17 +104,17 @@ fn is_issuer(text: &str) -> bool {
     })
 }
 
-fn keys(reader: &mut Reader) -> Option<OidcKeys> {
+fn keys(reader: &mut Reader) -> Option<KeySource> {
     let is_url = reader.optional("OIDC_JWKS_URL").is_some();
     let is_file = reader.optional("OIDC_JWKS_FILE").is_some();
     match (is_url, is_file) {
         (true, true) => reader.fault("OIDC_JWKS_FILE", "give this or OIDC_JWKS_URL, not both"),
-        (false, true) => reader.file("OIDC_JWKS_FILE").map(OidcKeys::File),
-        (false, false) => Some(OidcKeys::Discovery),
+        (false, true) => reader.file("OIDC_JWKS_FILE").map(KeySource::File),
+        (false, false) => Some(KeySource::Discovery),
         (true, false) => {
             let url = reader.url("OIDC_JWKS_URL")?;
             if is_https_or_loopback(&url) {
-                Some(OidcKeys::Url(url))
+                Some(KeySource::Url(url))
             } else {
                 reader.fault(
                     "OIDC_JWKS_URL",

@@ -8,8 +8,8 @@ use secrecy::{SecretSlice, SecretString};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{accounts::partner, alipay::Timeouts, forms::digits, read::Reader};
-use crate::domain::merchants::store::Store;
+use super::{accounts::partner, forms::digits, read::Reader};
+use crate::domain::{accounts::timeouts::Timeouts, admission::LoadLimits, merchants::store::Store};
 
 /// Fewest bytes of the secret key: those of the hash it keys.
 const MIN_SECRET_KEY_BYTES: usize = 32;
@@ -52,35 +52,20 @@ impl Http {
 }
 
 /// How much one replica lets in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LoadLimits {
-    /// Requests of one API key in a second; 0 does not limit.
-    pub requests_per_second: u32,
-    /// Requests of one API key that may come at once.
-    pub burst: u32,
-    /// Payments, refunds, cancels and refreshes under way.
-    pub work: usize,
-    /// The same of one merchant.
-    pub work_per_merchant: usize,
-    /// Requests whose answers are held.
-    pub waiting: usize,
-}
-
-impl LoadLimits {
-    pub(super) fn read(reader: &mut Reader) -> Option<Self> {
-        let requests_per_second = reader.number("RATE_LIMIT_PER_SECOND", 0, 1_000_000);
-        let burst = reader.number("RATE_LIMIT_BURST", 1, 1_000_000);
-        let work = reader.count("MAX_WORK", 1, 100_000);
-        let work_per_merchant = reader.count("MAX_WORK_PER_MERCHANT", 1, 100_000);
-        let waiting = reader.count("MAX_WAITING", 1, 1_000_000);
-        Some(Self {
-            requests_per_second: requests_per_second?,
-            burst: burst?,
-            work: work?,
-            work_per_merchant: work_per_merchant?,
-            waiting: waiting?,
-        })
-    }
+pub(super) fn load_limits(reader: &mut Reader) -> Option<LoadLimits> {
+    let requests_per_second = reader.number("RATE_LIMIT_PER_SECOND", 0, 1_000_000);
+    let burst = reader.number("RATE_LIMIT_BURST", 1, 1_000_000);
+    let work = reader.count("MAX_WORK", 1, 100_000);
+    let work_per_merchant = reader.count("MAX_WORK_PER_MERCHANT", 1, 100_000);
+    let waiting = reader.count("MAX_WAITING", 1, 1_000_000);
+    Some(LoadLimits {
+        requests_per_second: requests_per_second?,
+        burst: burst?,
+        work: work?,
+        work_per_merchant: work_per_merchant?,
+        waiting: waiting?,
+        ..LoadLimits::default()
+    })
 }
 
 /// For how long after a sale whoever takes payments may cancel it although it is paid.

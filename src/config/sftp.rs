@@ -2,16 +2,13 @@
 
 use std::{
     path::{Path, PathBuf},
-    str::FromStr,
     time::Duration,
 };
 
-use base64::{Engine as _, prelude::*};
 use chrono::TimeDelta;
-use sha2::{Digest as _, Sha256};
 
 use super::{forms::time_of_day, read::Reader, table::Members};
-use crate::domain::reconciliation::daily_file::FetchHours;
+use crate::domain::{accounts::host_key::HostKey, reconciliation::daily_file::FetchHours};
 
 /// What says where the files of the environment's account are: none of them goes without the first.
 pub(super) const OF_ONE_ACCOUNT: [&str; 7] = [
@@ -42,7 +39,7 @@ pub struct Sftp {
     pub user: String,
     pub login: SftpLogin,
     /// The host keys that are trusted, at least one.
-    pub host_keys: Vec<HostKeyPin>,
+    pub host_keys: Vec<HostKey>,
     /// Where and when files are looked for.
     pub habits: SftpHabits,
 }
@@ -56,51 +53,6 @@ pub enum SftpLogin {
         /// Its passphrase, if it is encrypted.
         passphrase: Option<PathBuf>,
     },
-}
-
-/// A host key that is trusted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostKeyPin {
-    /// SHA-256 over the key as it goes over the wire.
-    pub sha256: [u8; 32],
-    /// The kind of key, if the pin names it.
-    pub kind: Option<String>,
-}
-
-impl FromStr for HostKeyPin {
-    type Err = ();
-
-    /// Reads `SHA256:...` or a line of OpenSSH's, with or without a comment; of a line of `known_hosts` the
-    /// host in front is passed over.
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let text = text.trim();
-        if let Some(fingerprint) = text.strip_prefix("SHA256:") {
-            let bytes = BASE64_STANDARD_NO_PAD.decode(fingerprint.trim_end_matches('='));
-            let sha256 = bytes.map_err(drop)?.try_into().map_err(drop)?;
-            return Ok(Self { sha256, kind: None });
-        }
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let is_kind = |word: &str| word.starts_with("ssh-") || word.starts_with("ecdsa-");
-        let at = words
-            .iter()
-            .take(2)
-            .position(|word| is_kind(word))
-            .ok_or(())?;
-        let blob = BASE64_STANDARD
-            .decode(words.get(at + 1).ok_or(())?)
-            .map_err(drop)?;
-        // The key says its own kind first, with its length in front.
-        let kind = words[at];
-        let named = blob.get(4..4 + kind.len()) == Some(kind.as_bytes());
-        if !named || blob.get(..4) != Some(&u32::try_from(kind.len()).map_err(drop)?.to_be_bytes())
-        {
-            return Err(());
-        }
-        Ok(Self {
-            sha256: Sha256::digest(&blob).into(),
-            kind: Some(kind.to_owned()),
-        })
-    }
 }
 
 /// How files are looked for.
@@ -316,8 +268,8 @@ fn login(
     }
 }
 
-fn pins<'t>(texts: impl Iterator<Item = &'t str>) -> Option<Vec<HostKeyPin>> {
-    let pins: Option<Vec<HostKeyPin>> = texts
+fn pins<'t>(texts: impl Iterator<Item = &'t str>) -> Option<Vec<HostKey>> {
+    let pins: Option<Vec<HostKey>> = texts
         .filter(|text| !text.trim().is_empty())
         .map(|text| text.parse().ok())
         .collect();
@@ -344,41 +296,6 @@ fn is_host(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const LINE: &str =
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g";
-
-    #[test]
-    fn a_pin_is_read_however_it_is_written_and_means_the_same() {
-        let pin: HostKeyPin = LINE.parse().expect("a line");
-        assert_eq!(pin.kind.as_deref(), Some("ssh-ed25519"));
-        let fingerprint = format!("SHA256:{}", BASE64_STANDARD_NO_PAD.encode(pin.sha256));
-        for text in [
-            format!("{LINE} root@sftp"),
-            format!("[isftp.example.com]:22 {LINE}"),
-            fingerprint,
-        ] {
-            let read: HostKeyPin = text.parse().expect(&text);
-            assert_eq!(read.sha256, pin.sha256, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_pin_is_refused() {
-        for text in [
-            "",
-            "SHA256:",
-            "SHA256:AAAA",
-            "MD5:16:27:ac:a5:76:28:2d:36:63:1b:56:4d:eb:df:a6:48",
-            "ssh-ed25519",
-            "ssh-ed25519 AAAA",
-            // Another kind than the key's own.
-            &LINE.replace("ssh-ed25519 ", "ssh-rsa "),
-            "-----BEGIN OPENSSH PRIVATE KEY-----",
-        ] {
-            assert_eq!(text.parse::<HostKeyPin>(), Err(()), "{text}");
-        }
-    }
 
     #[test]
     fn directories_end_with_a_slash_whatever_was_written() {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use super::*;
-use crate::domain::calendar::BatchHours;
+use crate::domain::{access::issuer::KeySource, accounts::signing::SignType, calendar::BatchHours};
 
 /// Key files that are there, and a good environment that names them.
 struct Files {
@@ -376,7 +376,7 @@ fn q6_no_issuer_is_believed_unless_one_is_named() {
     ];
     let oidc = oidc_with(&files, &needed).expect("enough").expect("one");
     assert_eq!(oidc.issuer, "https://issuer.example/stores");
-    assert_eq!(oidc.keys, OidcKeys::Discovery);
+    assert_eq!(oidc.keys, KeySource::Discovery);
     assert_eq!(
         (
             oidc.rules.scope_claim.as_str(),

@@ -39,6 +39,8 @@ macro_rules! stored_names {
 }
 
 pub mod access;
+pub mod accounts;
+pub mod admission;
 pub mod attempt;
 pub mod audit;
 pub mod breaker;

@@ -18,6 +18,33 @@ pub enum Actor {
     File(FileLine),
 }
 
+/// What [`Actor`]s there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActorKind {
+    ApiKey,
+    FollowUp,
+    Notification,
+    File,
+}
+
+stored_names!(ActorKind {
+    ApiKey = "api_key",
+    FollowUp = "follow_up",
+    Notification = "notification",
+    File = "file",
+});
+
+impl Actor {
+    pub const fn kind(self) -> ActorKind {
+        match self {
+            Self::ApiKey(_) => ActorKind::ApiKey,
+            Self::FollowUp(_) => ActorKind::FollowUp,
+            Self::Notification(_) => ActorKind::Notification,
+            Self::File(_) => ActorKind::File,
+        }
+    }
+}
+
 /// A line of a daily file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileLine {

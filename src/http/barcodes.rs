@@ -43,7 +43,7 @@ pub struct Inspection {
     /// Whose code it looks like: `alipay`, `other` (another wallet) or `unknown`.
     #[schema(
         example = "alipay",
-        extensions(("x-extensible-enum" = json!(["alipay", "other", "unknown"])))
+        extensions(("x-extensible-enum" = json!(Family::ALL.map(Family::as_str))))
     )]
     pub family: &'static str,
     /// Its length without white space, in characters.
@@ -99,7 +99,7 @@ impl Inspection {
             .filter(|prefix| prefix.bytes().all(|b| b.is_ascii_digit()));
         Self {
             acceptable: error.is_none(),
-            family: prefix.map_or("unknown", family),
+            family: prefix.map_or(Family::Unknown, Family::of_prefix).as_str(),
             length: code.chars().count(),
             prefix: prefix.map(str::to_owned),
             reason: error.map(barcode_code),
@@ -108,13 +108,32 @@ impl Inspection {
     }
 }
 
-/// Whose codes begin like this: 25–30 are Alipay's (`docs/protocol.md` 4.2), 10–15 are those of the
-/// other large wallet.
-fn family(prefix: &str) -> &'static str {
-    match prefix {
-        "25" | "26" | "27" | "28" | "29" | "30" => "alipay",
-        "10" | "11" | "12" | "13" | "14" | "15" => "other",
-        _ => "unknown",
+/// Whose code it looks like.
+#[derive(Clone, Copy)]
+enum Family {
+    Alipay,
+    Other,
+    Unknown,
+}
+
+impl Family {
+    const ALL: [Self; 3] = [Self::Alipay, Self::Other, Self::Unknown];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Alipay => "alipay",
+            Self::Other => "other",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// 25–30 are Alipay's (`docs/protocol.md` 4.2), 10–15 are those of the other large wallet.
+    fn of_prefix(prefix: &str) -> Self {
+        match prefix {
+            "25" | "26" | "27" | "28" | "29" | "30" => Self::Alipay,
+            "10" | "11" | "12" | "13" | "14" | "15" => Self::Other,
+            _ => Self::Unknown,
+        }
     }
 }
 

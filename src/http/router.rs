@@ -32,7 +32,7 @@ pub fn router(state: HttpState) -> Router {
     let (documented, _) = routes::routes().split_for_parts();
     // The reader's page for the document, from the binary itself.
     let docs = SwaggerUi::new("/docs").config(Config::from("/openapi.json"));
-    let documented = documented.layer(Extension(Document(openapi::text())));
+    let documented = documented.layer(Extension(Document(openapi::document::text())));
     wrap(documented.merge(docs), state)
 }
 

@@ -15,10 +15,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
     clock::Clock,
-    domain::access::token::{Bearer, TokenFault, TokenRules},
+    domain::access::{
+        issuer::KeySource,
+        token::{Bearer, TokenFault, TokenRules},
+    },
 };
 use keys::{KeySet, Presented};
-use source::{KeySource, SetupFault, Source, SourceFault};
+use source::{SetupFault, Source, SourceFault};
 
 /// How often, at most, tokens with unknown keys make the issuer be asked: a flood of invented keys gets
 /// no more of it than this.

@@ -1,13 +1,13 @@
 //! Where an issuer's keys are read from, within bounds of size and time.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use reqwest::{Certificate, Client, StatusCode, redirect};
 use serde::Deserialize;
 use url::Url;
 
 use super::keys::{KeySet, KeysFault};
-use crate::config::is_https_or_loopback;
+use crate::{config::is_https_or_loopback, domain::access::issuer::KeySource};
 
 /// No set of keys, and no description of an issuer, is larger, in bytes.
 const MAX_BODY: usize = 256 * 1024;
@@ -15,17 +15,6 @@ const MAX_BODY: usize = 256 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one answer may take in all.
 const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Where the keys are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeySource {
-    /// At this address.
-    Url(Url),
-    /// In this file, which is read again like an address.
-    File(PathBuf),
-    /// Where the issuer says in `/.well-known/openid-configuration` (OpenID Connect Discovery 4).
-    Discovery,
-}
 
 /// Why the client could not be built.
 #[derive(Debug, thiserror::Error)]

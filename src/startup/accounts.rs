@@ -1,6 +1,6 @@
 //! The Alipay accounts of the configuration, with their keys: read at the start and on SIGHUP.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow, ensure};
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,10 +12,9 @@ use crate::{
     alipay::{
         client::{Alipay, AlipaySettings},
         error::KeyError,
-        keyring::{KeyFile, KeyRole, Keyring, Validity, look_at},
-        result_code::{AddedCode, Codes, Meaning},
-        sftp::{HostKey, Login, LoginError, SftpServer, SftpSettings},
-        sign::{KeyFacts, SignType},
+        keyring::Keyring,
+        result_code::Codes,
+        sftp::{Login, LoginError, SftpServer, SftpSettings},
     },
     app::{
         App,
@@ -100,32 +99,12 @@ pub(super) fn build_accounts(
 /// What Alipay's codes mean, those that were added included. An error names every row that would change
 /// what is known.
 pub fn codes(config: &config::Alipay) -> Result<Codes, Vec<String>> {
-    Codes::with(config.codes.iter().map(added_code).collect()).map_err(|faults| {
+    Codes::with(config.codes.clone()).map_err(|faults| {
         let named = faults.iter();
         named
             .map(|fault| format!("ALIPAY_CODES_FILE: {fault}"))
             .collect()
     })
-}
-
-fn added_code(code: &config::Code) -> AddedCode {
-    AddedCode {
-        service: code.service,
-        code: code.code.clone(),
-        meaning: match &code.meaning {
-            config::CodeMeaning::Definite { retry, message } => Meaning::Definite {
-                retry: *retry,
-                reason: message.clone().into(),
-            },
-            config::CodeMeaning::NotExecuted { message } => Meaning::NotExecuted {
-                reason: message.clone().into(),
-            },
-            config::CodeMeaning::InProgress => Meaning::InProgress,
-            config::CodeMeaning::Later => Meaning::Later,
-            config::CodeMeaning::NotFound => Meaning::NotFound,
-            config::CodeMeaning::Unknown => Meaning::Unknown,
-        },
-    }
 }
 
 /// The client of an account.
@@ -137,11 +116,7 @@ pub(crate) fn client_of(
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Alipay> {
     let mut settings = AlipaySettings::new(account.endpoint.clone(), account.partner.clone(), keys);
-    settings.connect_timeout = config.timeouts.connect;
-    settings.pay_timeout = config.timeouts.pay;
-    settings.query_timeout = config.timeouts.query;
-    settings.cancel_timeout = config.timeouts.cancel;
-    settings.refund_timeout = config.timeouts.refund;
+    settings.timeouts = config.timeouts;
     settings.breaker_calls = config.breaker_calls;
     settings.codes = Arc::clone(codes);
     if let Some(file) = &config.extra_ca_file {
@@ -158,10 +133,6 @@ fn fetching(sftp: &config::Sftp) -> Result<Fetching, LoginError> {
         config::SftpLogin::PasswordFile(path) => Login::password(path)?,
         config::SftpLogin::KeyFile { path, passphrase } => Login::key(path, passphrase.as_deref())?,
     };
-    let pins = sftp.host_keys.iter().map(|pin| HostKey {
-        sha256: pin.sha256,
-        kind: pin.kind.clone(),
-    });
     let habits = &sftp.habits;
     Ok(Fetching {
         server: SftpServer::new(SftpSettings {
@@ -169,7 +140,7 @@ fn fetching(sftp: &config::Sftp) -> Result<Fetching, LoginError> {
             port: sftp.port,
             user: sftp.user.clone(),
             login,
-            host_keys: pins.collect(),
+            host_keys: sftp.host_keys.clone(),
             directories: habits.directories.clone(),
             connect_timeout: habits.connect_timeout,
             read_timeout: habits.read_timeout,
@@ -182,40 +153,7 @@ fn fetching(sftp: &config::Sftp) -> Result<Fetching, LoginError> {
 
 /// An account's keys.
 pub(crate) fn keyring(account: &config::Account) -> Result<Keyring, Vec<KeyError>> {
-    let files = |files: &[config::KeyFile]| -> Vec<KeyFile> {
-        files
-            .iter()
-            .map(|file| KeyFile {
-                path: file.path.clone(),
-                validity: Validity {
-                    not_before: file.not_before,
-                    not_after: file.not_after,
-                },
-            })
-            .collect()
-    };
-    Keyring::load(
-        sign_type(account.sign_type),
-        &files(&account.own_keys),
-        &files(&account.alipays_keys),
-    )
-}
-
-/// What may be told of the key in a file.
-pub(crate) fn key_of(
-    of: config::SignType,
-    role: KeyRole,
-    path: &Path,
-) -> Result<KeyFacts, KeyError> {
-    look_at(sign_type(of), role, path)
-}
-
-const fn sign_type(configured: config::SignType) -> SignType {
-    match configured {
-        config::SignType::Rsa2 => SignType::Rsa2,
-        config::SignType::Rsa => SignType::Rsa,
-        config::SignType::Md5 => SignType::Md5,
-    }
+    Keyring::load(account.sign_type, &account.own_keys, &account.alipays_keys)
 }
 
 /// Reads the accounts and their keys again whenever the program is told to by SIGHUP. What has faults

@@ -11,7 +11,7 @@ use super::{
     roles::Roles,
 };
 use crate::{
-    app::{App, Deadlines, Parts, accounts::Accounts, admission::LoadLimits, hashing::SecretKey},
+    app::{App, Parts, accounts::Accounts, hashing::SecretKey},
     clock::{Clock, SystemClock},
     config::{self, Config},
     db::Db,
@@ -21,7 +21,7 @@ use crate::{
         maintenance::Maintenance,
         worker::{WorkerSettings, Workers},
     },
-    oidc::{Issuer, IssuerSettings, source::KeySource},
+    oidc::{Issuer, IssuerSettings},
     shutdown::Shutdown,
 };
 
@@ -54,20 +54,9 @@ fn assemble(config: &Config, shutdown: &Shutdown) -> anyhow::Result<App> {
             query_interval: config.follow_up.query_interval,
             pay_acts_within: Plan::pay_acts_within(timeouts.pay),
         },
-        bounds: LoadLimits {
-            requests_per_second: config.bounds.requests_per_second,
-            burst: config.bounds.burst,
-            work: config.bounds.work,
-            work_per_merchant: config.bounds.work_per_merchant,
-            waiting: config.bounds.waiting,
-            ..LoadLimits::default()
-        },
+        bounds: config.bounds,
         till_undo: config.till_undo,
-        deadlines: Deadlines {
-            query: timeouts.query,
-            cancel: timeouts.cancel,
-            refund: timeouts.refund,
-        },
+        timeouts,
         issuer: config
             .oidc
             .as_ref()
@@ -91,11 +80,7 @@ fn build_issuer(config: &config::Oidc, clock: &Arc<dyn Clock>) -> anyhow::Result
         issuer: config.issuer.clone(),
         audience: config.audience.clone(),
         rules: config.rules.clone(),
-        keys: match &config.keys {
-            config::OidcKeys::Url(url) => KeySource::Url(url.clone()),
-            config::OidcKeys::File(path) => KeySource::File(path.clone()),
-            config::OidcKeys::Discovery => KeySource::Discovery,
-        },
+        keys: config.keys.clone(),
         extra_root_certificates: extra_root_certificate.into_iter().collect(),
     };
     Ok(Issuer::new(settings, Arc::clone(clock))?)

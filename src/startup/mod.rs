@@ -7,7 +7,7 @@ mod production;
 mod roles;
 
 pub use accounts::codes;
-pub(crate) use accounts::{client_of, key_of, keyring};
+pub(crate) use accounts::{client_of, keyring};
 pub(crate) use app::{connect, for_command, secret_key};
 pub use migrate::migrate;
 pub use roles::Roles;

@@ -11,10 +11,11 @@ use url::Url;
 
 use crate::{
     alipay::{
-        keyring::{KeyRole, Keyring, look_at},
+        keyring::{Keyring, look_at},
         sign::KeyFacts,
     },
     config::{Account, Config, Database, SecretKey, Strictness, is_loopback},
+    domain::accounts::signing::KeyRole,
     keys::ALIPAY_PRIVATE_KEY,
 };
 

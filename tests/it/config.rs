@@ -57,7 +57,10 @@ fn serve_refuses_to_start_and_names_every_missing_variable() {
 fn openapi_prints_the_document() {
     let output = run(&["openapi"], &[]);
     assert!(output.status.success());
-    assert_eq!(String::from_utf8_lossy(&output.stdout), openapi::text());
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        openapi::document::text()
+    );
 }
 
 #[test]

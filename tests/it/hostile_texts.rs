@@ -187,7 +187,7 @@ async fn q15_no_field_of_any_operation_takes_a_control_character(pool: PgPool) {
         owner: stage.owner.clone(),
         operator: stage.world.overseer(&Scope::OF_OPERATOR).await,
     };
-    let document = openapi::document();
+    let document = openapi::document::document();
     let rows = stage.world.rows().await;
     let sent = stage.world.simulator.requests().await.len();
     let mut tried = 0;
@@ -231,7 +231,7 @@ async fn q15_no_query_path_or_header_brings_a_control_character_in(pool: PgPool)
         owner: stage.owner.clone(),
         operator: stage.world.overseer(&Scope::OF_OPERATOR).await,
     };
-    let document = openapi::document();
+    let document = openapi::document::document();
     let mut tried = 0;
     for operation in guarded() {
         let path = operation.path_of(&stage.subject);
@@ -296,7 +296,7 @@ async fn q15_no_field_of_any_operation_takes_a_text_without_end(pool: PgPool) {
         owner: stage.owner.clone(),
         operator: stage.world.overseer(&Scope::OF_OPERATOR).await,
     };
-    let document = openapi::document();
+    let document = openapi::document::document();
     let rows = stage.world.rows().await;
     let (long, endless) = ("x".repeat(60 * 1024), "x".repeat(10 * 1024 * 1024));
     for operation in guarded() {

@@ -147,7 +147,7 @@ impl Operation {
 
 /// Every operation that needs a key.
 pub(crate) fn guarded() -> Vec<Operation> {
-    let document = openapi::document();
+    let document = openapi::document::document();
     let paths = document["paths"].as_object().expect("an object");
     let mut open = vec![];
     let mut guarded = vec![];
@@ -539,7 +539,7 @@ async fn q7_d6_no_list_shows_what_is_another_merchants(pool: PgPool) {
         let own = operation.ask(stranger, &operation.path).await;
         assert_eq!(own.status, 200, "{name}: {own:?}");
         stage.assert_tells_nothing(&own, &operation.path);
-        let document = openapi::document();
+        let document = openapi::document::document();
         let method = operation.method.as_str().to_lowercase();
         let parameters = document["paths"][&operation.path][method]["parameters"].clone();
         for parameter in parameters.as_array().into_iter().flatten() {

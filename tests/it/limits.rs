@@ -1,7 +1,7 @@
 //! How much is let in: what is refused was not begun, and what was begun is not touched
 //! (`docs/invariants.md` Q8).
 
-use alipayhk_gateway::app::admission::LoadLimits;
+use alipayhk_gateway::domain::admission::LoadLimits;
 use reqwest::Method;
 use serde_json::Value;
 use sqlx::PgPool;

@@ -1,7 +1,7 @@
 //! What Alipay posts about refunds: believed when it is signed and agrees, acknowledged when its
 //! effect is committed, and harmless in every other form.
 
-use alipayhk_gateway::alipay::sign::SignType;
+use alipayhk_gateway::domain::accounts::signing::SignType;
 use chrono::{DateTime, TimeDelta, Utc};
 use md5::{Digest as _, Md5};
 use reqwest::Method;

@@ -16,7 +16,7 @@ const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json");
     reason = "UPDATE=1 is said to the test, not to the program"
 )]
 fn the_checked_in_document_is_current() {
-    let current = openapi::text();
+    let current = openapi::document::text();
     if std::env::var("UPDATE").is_ok_and(|value| value == "1") {
         fs::write(PATH, current).expect("openapi/openapi.json is writable");
     }
@@ -42,14 +42,14 @@ fn every_route_is_documented_and_every_documented_handler_is_routed() {
             assert!(!by_hand, "{}: `{other_way}` hides a route", path.display());
         }
     }
-    let document = openapi::document();
+    let document = openapi::document::document();
     let operations: usize = paths(&document).map(|(_, item)| item.len()).sum();
     assert_eq!(operations, annotated);
 }
 
 #[test]
 fn every_operation_is_described_and_refuses_with_problems() {
-    let document = openapi::document();
+    let document = openapi::document::document();
     for (path, item) in paths(&document) {
         for (method, operation) in item {
             let name = format!("{method} {path}");

@@ -133,7 +133,7 @@ fn configuration() -> String {
 }
 
 fn routes() -> String {
-    let document = openapi::document();
+    let document = openapi::document::document();
     let paths = document["paths"].as_object().expect("an object");
     let rows = paths.iter().flat_map(|(path, item)| {
         let operations = item.as_object().expect("an object").iter();

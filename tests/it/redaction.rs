@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use alipayhk_gateway::alipay::sign::SignType;
+use alipayhk_gateway::domain::accounts::signing::SignType;
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::{Method, RequestBuilder};

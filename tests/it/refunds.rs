@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use alipayhk_gateway::{
-    alipay::sign::{SignType, canonical},
-    domain::access::principal::Scope,
+    alipay::sign::canonical,
+    domain::{access::principal::Scope, accounts::signing::SignType},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use md5::{Digest as _, Md5};

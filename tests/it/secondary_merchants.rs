@@ -8,11 +8,11 @@ use alipayhk_gateway::{
         client::{Alipay, AlipaySettings},
         outcome::MaintainStoreOutcome,
         request::MaintainStoreRequest,
-        sign::SignType,
     },
     clock::ManualClock,
     domain::{
         access::principal::{Scope, TenantScope},
+        accounts::signing::SignType,
         registrations::{MerchantType, PersonalData, StoreFacts},
     },
 };

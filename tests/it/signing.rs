@@ -1,6 +1,6 @@
 //! Both sides sign and verify with code of their own: payments go through under every agreement.
 
-use alipayhk_gateway::alipay::sign::SignType;
+use alipayhk_gateway::domain::accounts::signing::SignType;
 use chrono::TimeDelta;
 use sqlx::PgPool;
 

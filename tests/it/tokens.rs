@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 
 use alipayhk_gateway::{
-    app::{admission::LoadLimits, audit::check},
+    app::audit::check,
     clock::{Clock as _, SystemClock},
     domain::{
         access::{principal::Scope, token::TokenFault},
+        admission::LoadLimits,
         id::MerchantId,
     },
 };

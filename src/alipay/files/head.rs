@@ -1,16 +1,13 @@
 //! What stands above the records: a header, a name line, both or neither. It decides the layout.
 
-use std::{
-    collections::VecDeque,
-    io::{self, BufRead},
-};
+use std::{collections::VecDeque, io::BufRead};
 
 use chrono::NaiveDate;
 
 use super::{
     columns::{Columns, plain},
     lines::{Line, Lines},
-    reader::{OpenError, ReadOptions},
+    open::{OpenError, ReadOptions},
 };
 use crate::domain::reconciliation::daily_file::{
     FileFault, FileHeader, FileKind, FileName, Layout, Reason, Warning,
@@ -281,16 +278,4 @@ fn day(value: &str) -> Option<NaiveDate> {
     ["%Y-%m-%d", "%Y%m%d"]
         .iter()
         .find_map(|format| NaiveDate::parse_from_str(date, format).ok())
-}
-
-impl From<io::Error> for OpenError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<FileFault> for OpenError {
-    fn from(fault: FileFault) -> Self {
-        Self::File(fault)
-    }
 }

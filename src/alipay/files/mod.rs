@@ -66,6 +66,7 @@ mod columns;
 mod field;
 mod head;
 mod lines;
+mod open;
 pub mod progress;
 mod reader;
 mod record;
@@ -74,4 +75,5 @@ mod repeats;
 #[cfg(test)]
 mod tests;
 
-pub use reader::{Entry, FileReader, OpenError, ReadOptions};
+pub use open::{OpenError, ReadOptions};
+pub use reader::{Entry, FileReader};

@@ -6,9 +6,10 @@ use crate::{
         error::Fault,
         outcome::{CancelAction, CancelOutcome, PayOutcome, QueryOutcome},
         request::{CancelRequest, PayRequest, QueryRequest},
-        result_code::{Codes, Meaning},
+        result_code::Codes,
     },
     domain::{
+        accounts::codes::Meaning,
         attempt::{AnswerClass, AttemptKind},
         payments::payment::Failure,
     },

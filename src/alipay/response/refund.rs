@@ -6,9 +6,10 @@ use crate::{
         error::Fault,
         outcome::{RefundOutcome, RefundQueryOutcome},
         request::{RefundMode, RefundQueryRequest, RefundRequest},
-        result_code::{self, Codes, Meaning},
+        result_code::{self, Codes},
     },
     domain::{
+        accounts::codes::Meaning,
         attempt::{AnswerClass, AttemptKind},
         payments::payment::{Failure, RetryAdvice},
     },

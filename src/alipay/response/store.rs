@@ -10,9 +10,10 @@ use crate::{
         error::Fault,
         outcome::{MaintainStoreOutcome, StoreStatusOutcome},
         request::{IN_STORE, MaintainStoreRequest, StoreStatusRequest},
-        result_code::{self, Codes, Meaning},
+        result_code::{self, Codes},
     },
     domain::{
+        accounts::codes::Meaning,
         attempt::{AnswerClass, AttemptKind},
         registrations::RegisteredData,
         text::is_deceptive,

@@ -12,10 +12,10 @@ use crate::{
             CancelAction, CancelOutcome, PayOutcome, QueryOutcome, RefundOutcome,
             RefundQueryOutcome, StoreStatusOutcome,
         },
-        parameters::Parameters,
+        parameters::{Parameters, service_name},
         request::{
             CancelRequest, PayRequest, QueryRequest, RefundMode, RefundQueryRequest, RefundRequest,
-            SecondaryMerchant, StoreStatusRequest, service_name,
+            SecondaryMerchant, StoreStatusRequest,
         },
         sign::Credentials,
         vectors,

@@ -10,7 +10,6 @@ mod login;
 
 use std::{borrow::Cow, path::Path, sync::Arc, time::Duration};
 
-use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use chrono::{DateTime, Utc};
 use russh::{
     ChannelMsg,
@@ -28,6 +27,8 @@ use tokio::{
     net::{TcpStream, lookup_host},
     time::timeout,
 };
+
+use crate::domain::accounts::host_key::HostKey;
 
 pub use error::FetchError;
 pub use login::{Login, LoginError};
@@ -61,15 +62,6 @@ pub struct SftpSettings {
     pub fetch_timeout: Duration,
     /// The longest file that is taken.
     pub max_bytes: u64,
-}
-
-/// A host key that is believed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostKey {
-    /// SHA-256 over the key as it goes over the wire.
-    pub sha256: [u8; 32],
-    /// Its kind, where that is known: it is asked for first.
-    pub kind: Option<String>,
 }
 
 /// A server that may be connected to.
@@ -119,7 +111,7 @@ impl SftpServer {
     /// Connects, checks the host key, logs in, and looks which of the directories are there.
     pub async fn connect(&self) -> Result<SftpConnection, FetchError> {
         let settings = &self.settings;
-        let stream = self.tenant_scope().await?;
+        let stream = self.open_stream().await?;
         let checks = Checks {
             pins: settings.host_keys.clone(),
         };
@@ -153,7 +145,7 @@ impl SftpServer {
     }
 
     /// A TCP connection to the first of the server's addresses that takes one.
-    async fn tenant_scope(&self) -> Result<TcpStream, FetchError> {
+    async fn open_stream(&self) -> Result<TcpStream, FetchError> {
         let settings = &self.settings;
         let (host, port) = (settings.host.as_str(), settings.port);
         let resolving = lookup_host((host, port));
@@ -412,17 +404,11 @@ impl client::Handler for Checks {
         if shown.certificate().is_none() && self.pins.iter().any(|pin| Some(pin.sha256) == sha256) {
             return Ok(true);
         }
-        let expected: Vec<String> = self.pins.iter().map(HostKey::in_words).collect();
+        let expected: Vec<String> = self.pins.iter().map(HostKey::fingerprint).collect();
         Err(FetchError::HostKey {
             got: format!("{} {fingerprint}", key.algorithm()),
             expected: expected.join(" or "),
         })
-    }
-}
-
-impl HostKey {
-    fn in_words(&self) -> String {
-        format!("SHA256:{}", BASE64_STANDARD_NO_PAD.encode(self.sha256))
     }
 }
 

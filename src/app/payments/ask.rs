@@ -144,7 +144,7 @@ impl App {
                     justification: None,
                     question_at: None,
                 }),
-            deadline_ms: i64::try_from(self.deadlines.of(ask.kind()).as_millis())
+            deadline_ms: i64::try_from(self.timeouts.of(ask.kind()).as_millis())
                 .unwrap_or(i64::MAX),
         };
         Ok(match self.commit_intention(&question).await? {

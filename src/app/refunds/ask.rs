@@ -75,7 +75,7 @@ impl App {
             lease_token: initiator.lease_token(),
             attempt_id,
             kind,
-            deadline_ms: i64::try_from(self.deadlines.of(kind).as_millis()).unwrap_or(i64::MAX),
+            deadline_ms: i64::try_from(self.timeouts.of(kind).as_millis()).unwrap_or(i64::MAX),
         };
         Ok(match self.commit_intention(&question).await? {
             Recorded::Written(asked_at) => {

@@ -67,7 +67,7 @@ impl App {
             lease_token: initiator.lease_token(),
             attempt_id,
             kind,
-            deadline_ms: i64::try_from(self.deadlines.of(kind).as_millis()).unwrap_or(i64::MAX),
+            deadline_ms: i64::try_from(self.timeouts.of(kind).as_millis()).unwrap_or(i64::MAX),
         };
         let (asked_at, sealed) = match self.db.insert_registration_attempt(&question).await? {
             Asked::Begun { at, sealed } => (at, sealed),

@@ -34,6 +34,9 @@ use crate::domain::{
     transition::{InvalidTransition, RESOLVED_BY_OPERATOR},
 };
 
+/// The wallets that Alipay is known to name. Another is kept as it is.
+pub const KNOWN_WALLETS: [&str; 2] = ["ALIPAYHK", "ALIPAYCN"];
+
 /// How long the buyer has to confirm where the caller does not say, in seconds.
 const DEFAULT_CANCEL_AFTER_SECONDS: i32 = 60;
 

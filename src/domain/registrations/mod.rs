@@ -55,6 +55,9 @@ stored_names!(RegistrationStatus {
     Unresolved = "unresolved",
 });
 
+/// What Alipay is known to say of a store's own state. Another word is kept as it is.
+pub const KNOWN_STORE_STATUSES: [&str; 3] = ["ACTIVATED", "INACTIVATE", "ARCHIVED"];
+
 impl RegistrationStatus {
     /// Whether nothing is owed any more.
     pub const fn is_settled(self) -> bool {
@@ -152,7 +155,7 @@ pub struct Registration {
     pub submission: Submission,
     /// What was approved last, if anything is.
     pub in_force: Option<Approved>,
-    /// `ARCHIVED`, `ACTIVATED`, `INACTIVATE` or another word of Alipay's.
+    /// One of [`KNOWN_STORE_STATUSES`], or another word of Alipay's.
     pub store_status: Option<String>,
     /// When Alipay is asked next; absent where that is not planned.
     pub next_check_at: Option<DateTime<Utc>>,

@@ -12,7 +12,7 @@ use crate::{
     app::App,
     domain::{
         audit::Look,
-        contradiction::{Contradiction, Source},
+        contradiction::{Claim, Contradiction, Source},
         follow_ups::schedule::{Need, Unsettled, UnsettledCase},
     },
     http::{
@@ -76,7 +76,10 @@ pub struct ContradictionView {
     /// `not_refundable` (Alipay refused a refund that the books call possible) or
     /// `refund_made_in_portal`; of a refund `refund_succeeded`, `refund_accepted`, `refund_waiting` or
     /// `refund_not_found` (it is called done, and Alipay does not know it).
-    #[schema(example = "paid")]
+    #[schema(
+        example = "paid",
+        extensions(("x-extensible-enum" = json!(Claim::NAMES)))
+    )]
     pub claim: &'static str,
     /// Alipay's id of the refund that was made in its portal, or the code with which it refused a refund;
     /// `null` with other claims.

@@ -9,6 +9,7 @@ use crate::{
         App,
         accounts::{Account, KeyOverview, RefusalOverview},
     },
+    domain::accounts::signing::{KeyRole, KeyState},
     http::{
         answer::timestamp,
         extract::{AdminCaller, Administer, query::RawPairs},
@@ -92,7 +93,7 @@ pub struct KeyView {
     /// `own`: signs what we send; `alipay`: verifies what Alipay sends; `shared`: both (`MD5`).
     #[schema(
         example = "own",
-        extensions(("x-extensible-enum" = json!(["own", "alipay", "shared"])))
+        extensions(("x-extensible-enum" = json!(KeyRole::NAMES)))
     )]
     pub role: &'static str,
     /// SHA-256 of the public key (SubjectPublicKeyInfo), in hexadecimal; `null` of a shared key.
@@ -114,7 +115,7 @@ pub struct KeyView {
     /// `expired`: not any more.
     #[schema(
         example = "active",
-        extensions(("x-extensible-enum" = json!(["active", "valid", "next", "expired"])))
+        extensions(("x-extensible-enum" = json!(KeyState::NAMES)))
     )]
     pub state: &'static str,
 }

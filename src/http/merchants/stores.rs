@@ -8,11 +8,13 @@ use utoipa::ToSchema;
 use super::{
     body::{CreateStoreRequest, UpdateStoreRequest},
     merchant::done,
-    view::status,
 };
 use crate::{
     app::{App, merchants::Made},
-    domain::{id::MerchantId, merchants::merchant::MerchantStore},
+    domain::{
+        id::MerchantId,
+        merchants::{Activity, merchant::MerchantStore},
+    },
     http::{
         answer::{Resource, timestamp},
         extract::{
@@ -49,7 +51,7 @@ pub struct StoreView {
     /// `active`, or `disabled`: it takes no payments.
     #[schema(
         example = "active",
-        extensions(("x-extensible-enum" = json!(["active", "disabled"])))
+        extensions(("x-extensible-enum" = json!(Activity::NAMES)))
     )]
     pub status: &'static str,
     /// Since when it takes no payments.
@@ -72,7 +74,7 @@ impl From<&MerchantStore> for StoreView {
             version: store.version,
             name: store.profile.name.clone(),
             industry: store.profile.industry.clone(),
-            status: status(store.disabled_at),
+            status: Activity::of(store.disabled_at).as_str(),
             disabled_at: store.disabled_at.map(timestamp),
             created_at: timestamp(store.created_at),
             updated_at: timestamp(store.updated_at),

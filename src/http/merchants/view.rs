@@ -1,11 +1,10 @@
 //! A merchant as callers see it.
 
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    domain::merchants::{merchant::Merchant, rules::TerminalPattern},
+    domain::merchants::{Activity, merchant::Merchant, rules::TerminalPattern},
     http::answer::{Resource, timestamp},
 };
 
@@ -61,7 +60,7 @@ pub struct MerchantView {
     /// `active`, or `disabled`: it takes no payments; refunds, cancels and reads go on.
     #[schema(
         example = "active",
-        extensions(("x-extensible-enum" = json!(["active", "disabled"])))
+        extensions(("x-extensible-enum" = json!(Activity::NAMES)))
     )]
     pub status: &'static str,
     /// The Alipay account that is paid.
@@ -114,7 +113,7 @@ impl From<&Merchant> for MerchantView {
             version: merchant.version,
             external_id: merchant.external_id.clone(),
             name: profile.name.clone(),
-            status: status(merchant.disabled_at),
+            status: Activity::of(merchant.disabled_at).as_str(),
             partner: merchant.partner.clone(),
             secondary_merchant_id: profile.secondary_merchant_id.clone(),
             secondary_merchant_name: profile.secondary_merchant_name.clone(),
@@ -135,15 +134,6 @@ impl From<&Merchant> for MerchantView {
             created_at: timestamp(merchant.created_at),
             updated_at: timestamp(merchant.updated_at),
         }
-    }
-}
-
-/// Whether something takes payments.
-pub(super) fn status(disabled_at: Option<DateTime<Utc>>) -> &'static str {
-    if disabled_at.is_some() {
-        "disabled"
-    } else {
-        "active"
     }
 }
 

@@ -11,8 +11,8 @@ use crate::{
         audit::Look,
         follow_ups::schedule::Subject,
         id::PaymentId,
-        reconciliation::ToldDifference,
-        transition::{Actor, FileLine, Transition},
+        reconciliation::{DifferenceClass, ToldDifference, daily_file::RowType},
+        transition::{Actor, ActorKind, FileLine, Transition},
     },
     http::{
         answer::timestamp,
@@ -58,10 +58,16 @@ pub struct TimelineDifferenceView {
     #[schema(format = DateTime, example = "2026-03-10T02:15:01.000Z")]
     pub at: String,
     /// In what way, for example `status_differs`.
-    #[schema(example = "status_differs")]
+    #[schema(
+        example = "status_differs",
+        extensions(("x-extensible-enum" = json!(DifferenceClass::NAMES)))
+    )]
     pub class: &'static str,
     /// What the row books, or should: `payment`, `cancel`, `reversal` or `refund`.
-    #[schema(example = "payment")]
+    #[schema(
+        example = "payment",
+        extensions(("x-extensible-enum" = json!(RowType::NAMES)))
+    )]
     pub row_type: &'static str,
     /// In which file.
     #[schema(example = "2088000000000017_transaction_20260309.txt")]
@@ -111,9 +117,11 @@ pub struct AttemptView {
     /// When the answer was stored; `null` while the call is open, or after a crash.
     #[schema(required = true, format = DateTime, example = "2026-11-22T04:00:01.234Z")]
     pub answered_at: Option<String>,
-    /// What kind of answer came, never what it means: `success`, `pending`, `closed`, `declined`,
-    /// `not_found`, `system_error`, `timed_out`, `bad_signature` and others.
-    #[schema(required = true, example = "success")]
+    /// What kind of answer came, never what it means.
+    #[schema(
+        required = true, example = "success",
+        extensions(("x-extensible-enum" = json!(AnswerClass::NAMES)))
+    )]
     pub answer: Option<&'static str>,
     /// Alipay's code.
     #[schema(required = true, example = "SUCCESS")]
@@ -188,7 +196,7 @@ pub struct ActorView {
     #[serde(rename = "type")]
     #[schema(
         example = "api_key",
-        extensions(("x-extensible-enum" = json!(["api_key", "follow_up", "notification", "file"])))
+        extensions(("x-extensible-enum" = json!(ActorKind::NAMES)))
     )]
     pub kind: &'static str,
     /// Its id.
@@ -336,27 +344,16 @@ impl From<&Transition> for TransitionView {
 
 impl From<Actor> for ActorView {
     fn from(actor: Actor) -> Self {
-        match actor {
-            Actor::ApiKey(id) => Self {
-                kind: "api_key",
-                id: id.to_string(),
-                line: None,
-            },
-            Actor::FollowUp(id) => Self {
-                kind: "follow_up",
-                id: id.to_string(),
-                line: None,
-            },
-            Actor::Notification(id) => Self {
-                kind: "notification",
-                id: id.to_string(),
-                line: None,
-            },
-            Actor::File(FileLine { file_id, line }) => Self {
-                kind: "file",
-                id: file_id.to_string(),
-                line: Some(line),
-            },
+        let (id, line) = match actor {
+            Actor::ApiKey(id) => (id.to_string(), None),
+            Actor::FollowUp(id) => (id.to_string(), None),
+            Actor::Notification(id) => (id.to_string(), None),
+            Actor::File(FileLine { file_id, line }) => (file_id.to_string(), Some(line)),
+        };
+        Self {
+            kind: actor.kind().as_str(),
+            id,
+            line,
         }
     }
 }

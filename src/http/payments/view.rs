@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 use crate::{
     domain::{
         payments::payment::{
-            CancelReason, Failure, OutcomeCertainty, Payment, PaymentState, ProcessingReason,
-            RetryAdvice,
+            CancelReason, Failure, KNOWN_WALLETS, OutcomeCertainty, Payment, PaymentState,
+            ProcessingReason, RetryAdvice,
         },
         standing::{NextActionKind, Standing},
     },
@@ -161,7 +161,7 @@ pub struct PaymentView {
     /// the buyer confirms; `null` until Alipay names it.
     #[schema(
         required = true, example = "ALIPAYHK",
-        extensions(("x-extensible-enum" = json!(["ALIPAYHK", "ALIPAYCN"])))
+        extensions(("x-extensible-enum" = json!(KNOWN_WALLETS)))
     )]
     pub wallet: Option<String>,
     /// Whether that wallet is one of the merchant's `allowed_wallets` as they were when the payment was

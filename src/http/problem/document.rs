@@ -3,8 +3,11 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::without_codes;
-use crate::http::problem::kind::Kind;
+use super::{
+    Attempted,
+    kind::{Kind, Retryable},
+    without_codes,
+};
 
 /// A refusal (RFC 9457). Every status of 400 and above has this body, whatever refused.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -40,14 +43,14 @@ pub struct ProblemDocument {
     /// `unknown`. A string, since it has three values.
     #[schema(
         example = "false",
-        extensions(("x-extensible-enum" = json!(["false", "true", "unknown"])))
+        extensions(("x-extensible-enum" = json!(Attempted::ALL.map(Attempted::as_str))))
     )]
     pub attempted: &'static str,
     /// Whether the same request may succeed later, and with which idempotency key: `same_key`,
     /// `new_key` or `no`.
     #[schema(
         example = "same_key",
-        extensions(("x-extensible-enum" = json!(["same_key", "new_key", "no"])))
+        extensions(("x-extensible-enum" = json!(Retryable::ALL.map(Retryable::as_str))))
     )]
     pub retryable: &'static str,
     /// The value of the `X-Request-Id` header.

@@ -125,6 +125,18 @@ pub(super) enum Retryable {
     No,
 }
 
+impl Retryable {
+    pub(super) const ALL: [Self; 3] = [Self::SameKey, Self::NewKey, Self::No];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::SameKey => "same_key",
+            Self::NewKey => "new_key",
+            Self::No => "no",
+        }
+    }
+}
+
 /// One row: status, code, title, retry advice.
 type Row = (StatusCode, &'static str, &'static str, Retryable);
 

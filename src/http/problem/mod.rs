@@ -36,7 +36,6 @@ use crate::{
         money::{Currency, Money},
     },
 };
-use kind::Retryable;
 
 /// The media type of every refusal.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -47,6 +46,18 @@ enum Attempted {
     No,
     Yes,
     Unknown,
+}
+
+impl Attempted {
+    const ALL: [Self; 3] = [Self::No, Self::Yes, Self::Unknown];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::No => "false",
+            Self::Yes => "true",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// A refusal on its way out.
@@ -402,16 +413,8 @@ impl Problem {
             detail: without_codes(&self.detail).into_owned(),
             instance: without_codes(instance).into_owned(),
             code: kind.code(),
-            attempted: match self.attempted {
-                Attempted::No => "false",
-                Attempted::Yes => "true",
-                Attempted::Unknown => "unknown",
-            },
-            retryable: match kind.retryable() {
-                Retryable::SameKey => "same_key",
-                Retryable::NewKey => "new_key",
-                Retryable::No => "no",
-            },
+            attempted: self.attempted.as_str(),
+            retryable: kind.retryable().as_str(),
             request_id: request_id.to_owned(),
             alternative: self.alternative,
             payment_id: match self.subject {

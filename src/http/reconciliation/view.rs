@@ -8,7 +8,9 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::reconciliation::{
-        Difference, ReconciledFile, Reconciliation, ReconciliationItem, Total,
+        Difference, DifferenceClass, ReconciledFile, Reconciliation, ReconciliationItem,
+        ReconciliationStatus, Source, Total,
+        daily_file::{FileKind, RowType},
     },
     http::answer::{MoneyView, timestamp},
 };
@@ -21,7 +23,10 @@ pub struct FileView {
     #[schema(example = "fil_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")]
     pub id: String,
     /// `transaction` or `settlement`.
-    #[schema(example = "transaction")]
+    #[schema(
+        example = "transaction",
+        extensions(("x-extensible-enum" = json!(FileKind::NAMES)))
+    )]
     pub kind: &'static str,
     /// The GMT+8 day it is of.
     #[schema(format = Date, example = "2026-03-09")]
@@ -88,11 +93,17 @@ pub struct SummaryView {
     #[schema(example = "2088000000000017")]
     pub partner: String,
     /// How the files came: `upload`, `command_line` or `sftp`.
-    #[schema(example = "upload")]
+    #[schema(
+        example = "upload",
+        extensions(("x-extensible-enum" = json!(Source::NAMES)))
+    )]
     pub source: &'static str,
     /// `running`, `complete`, `failed` (see `error`), or `interrupted`: bring the same files again to continue it.
     /// `superseded`: it was interrupted, and other files of all its days were reconciled since.
-    #[schema(example = "complete")]
+    #[schema(
+        example = "complete",
+        extensions(("x-extensible-enum" = json!(ReconciliationStatus::NAMES)))
+    )]
     pub status: &'static str,
     /// What is wrong with which file, and from which line on, where it `failed`: nothing of that file was taken.
     #[schema(required = true, example = json!(null))]
@@ -149,7 +160,10 @@ impl From<&ReconciliationItem> for SummaryView {
 #[schema(as = ReconciliationTotal)]
 pub struct TotalView {
     /// `transaction` or `settlement`.
-    #[schema(example = "transaction")]
+    #[schema(
+        example = "transaction",
+        extensions(("x-extensible-enum" = json!(FileKind::NAMES)))
+    )]
     pub kind: &'static str,
     /// The GMT+8 day on which Alipay completed it.
     #[schema(format = Date, example = "2026-03-09")]
@@ -269,7 +283,10 @@ pub struct DifferenceView {
     /// `identity_differs` (another trade, wallet or merchant), `amount_differs`, `currency_differs`, `fee_differs`, `net_differs`, `status_differs`,
     /// `day_differs`, `missing_in_file`, `unknown_to_us`, `portal_refund`, `duplicate`,
     /// `settled_twice`, `not_settled`, or `corrected`: the order was open, and the row settled it.
-    #[schema(example = "missing_in_file")]
+    #[schema(
+        example = "missing_in_file",
+        extensions(("x-extensible-enum" = json!(DifferenceClass::NAMES)))
+    )]
     pub class: &'static str,
     /// In which file.
     #[schema(example = "2088000000000017_transaction_20260309.txt")]
@@ -278,7 +295,10 @@ pub struct DifferenceView {
     #[schema(required = true, example = json!(null))]
     pub line: Option<i64>,
     /// What the row books, or should: `payment`, `cancel`, `reversal` or `refund`.
-    #[schema(example = "payment")]
+    #[schema(
+        example = "payment",
+        extensions(("x-extensible-enum" = json!(RowType::NAMES)))
+    )]
     pub row_type: &'static str,
     /// Whose; `null` where that is not known.
     #[schema(required = true, example = "mer_0199b3c1d2e37f4a8b6c7d8e9f0a1b2c")]

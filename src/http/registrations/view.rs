@@ -6,8 +6,8 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     domain::registrations::{
-        Approved, MerchantType, Registration, RegistrationActor, RegistrationChange,
-        RegistrationStatus,
+        Approved, KNOWN_STORE_STATUSES, MerchantType, Registration, RegistrationActor,
+        RegistrationChange, RegistrationStatus,
     },
     http::answer::timestamp,
 };
@@ -58,7 +58,7 @@ pub struct StoreRegistrationView {
     /// Alipay's word for the store's own state: `ACTIVATED`, `INACTIVATE`, `ARCHIVED`.
     #[schema(
         required = true, example = json!(null),
-        extensions(("x-extensible-enum" = json!(["ACTIVATED", "INACTIVATE", "ARCHIVED"])))
+        extensions(("x-extensible-enum" = json!(KNOWN_STORE_STATUSES)))
     )]
     pub store_status: Option<String>,
     /// When these data were submitted.

@@ -16,6 +16,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use alipayhk_gateway::domain::follow_ups::schedule::Subject;
+
 use source::{Source, is_word};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -137,6 +139,36 @@ fn the_architecture_page_lists_every_module() {
         .collect();
     present.sort();
     assert_eq!(listed, present);
+}
+
+/// A new kind of job is its own folder, its line in `app::job::register` and a migration.
+#[test]
+fn neither_the_workers_nor_the_schedule_names_a_kind_of_job() {
+    let mut paths = vec![];
+    for folder in ["src/jobs", "src/db/follow_ups"] {
+        collect(&Path::new(ROOT).join(folder), &mut paths);
+    }
+    assert!(paths.len() > 4, "only {} sources were found", paths.len());
+    for path in paths {
+        let text = fs::read_to_string(&path).expect("a source is readable");
+        for kind in Subject::KINDS {
+            for quoted in [format!("'{kind}'"), format!("\"{kind}\"")] {
+                assert!(!text.contains(&quoted), "{}: {quoted}", path.display());
+            }
+        }
+    }
+}
+
+/// A name that an enum gains must not be forgotten in the document.
+#[test]
+fn growing_names_of_the_document_are_those_of_the_code() {
+    let mut paths = vec![];
+    collect(&Path::new(ROOT).join("src/http"), &mut paths);
+    for path in paths {
+        let text = fs::read_to_string(&path).expect("a source is readable");
+        let is_literal = text.contains("\"x-extensible-enum\" = json!([\"");
+        assert!(!is_literal, "{}", path.display());
+    }
 }
 
 #[test]

@@ -13,8 +13,8 @@ use std::{
 };
 
 use alipayhk_gateway::{
-    alipay::{request::service_name, sign::SignType},
-    domain::attempt::AttemptKind,
+    alipay::parameters::service_name,
+    domain::{accounts::signing::SignType, attempt::AttemptKind},
 };
 use chrono::TimeDelta;
 use serde_json::json;

@@ -15,7 +15,7 @@ use std::{
 };
 
 use alipayhk_gateway::{
-    alipay::sign::SignType,
+    domain::accounts::signing::SignType,
     failpoint::{Action, Failpoints},
 };
 use chrono::{FixedOffset, NaiveDate, NaiveTime, TimeDelta};

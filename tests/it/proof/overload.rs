@@ -2,7 +2,7 @@
 //! Q8): what is refused was not begun, what was begun ends in its true state, whatever its answer was
 //! worth, the other merchant is served, and when it is over every place is free again.
 
-use alipayhk_gateway::app::admission::LoadLimits;
+use alipayhk_gateway::domain::admission::LoadLimits;
 use chrono::TimeDelta;
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -21,10 +21,10 @@ use alipayhk_gateway::{
         notification::{NotificationError, VerifiedNotification},
         outcome::{PayOutcome, RefundOutcome, RefundQueryOutcome},
         request::{PayRequest, RefundMode, RefundQueryRequest, RefundRequest, SecondaryMerchant},
-        sign::SignType,
     },
     clock::ManualClock,
     domain::{
+        accounts::signing::SignType,
         id::{PartnerRefundId, PartnerTransId},
         money::{Currency, Money},
         payments::barcode::Barcode,

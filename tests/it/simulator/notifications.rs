@@ -1,10 +1,11 @@
 //! What is posted, when, and what can be wrong with it.
 
-use alipayhk_gateway::alipay::{
-    notification::NotificationError,
-    outcome::RefundQueryOutcome,
-    request::RefundMode,
-    sign::{SignType, VerifyError},
+use alipayhk_gateway::{
+    alipay::{
+        notification::NotificationError, outcome::RefundQueryOutcome, request::RefundMode,
+        sign::VerifyError,
+    },
+    domain::accounts::signing::SignType,
 };
 use chrono::TimeDelta;
 use serde_json::json;

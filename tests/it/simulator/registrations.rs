@@ -6,9 +6,11 @@ use alipayhk_gateway::{
         client::Alipay,
         outcome::{MaintainStoreOutcome, StoreStatusOutcome},
         request::{MaintainStoreRequest, StoreStatusRequest},
-        sign::SignType,
     },
-    domain::registrations::{Driver, MerchantType, PersonalData, StoreFacts},
+    domain::{
+        accounts::signing::SignType,
+        registrations::{Driver, MerchantType, PersonalData, StoreFacts},
+    },
 };
 use serde_json::json;
 

@@ -8,7 +8,7 @@ use std::{
 
 use alipay_simulator::{ClockKind, Server, Settings};
 use alipayhk_gateway::{
-    alipay::sign::SignType,
+    domain::accounts::signing::SignType,
     keys::{GenerateArgs, generate},
 };
 use chrono::{DateTime, TimeDelta, Utc};

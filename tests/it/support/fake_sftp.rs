@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-use alipayhk_gateway::alipay::sftp::{HostKey, SftpSettings};
+use alipayhk_gateway::{alipay::sftp::SftpSettings, domain::accounts::host_key::HostKey};
 use russh::{
     Channel, ChannelId, MethodKind, MethodSet,
     keys::{HashAlg, PrivateKey, ssh_key::private::Ed25519Keypair},

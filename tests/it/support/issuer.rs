@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alipayhk_gateway::{
     domain::{
-        access::{principal::Scope, token::TokenRules},
+        access::{issuer::KeySource, principal::Scope, token::TokenRules},
         id::MerchantId,
     },
-    oidc::{IssuerSettings, source::KeySource},
+    oidc::IssuerSettings,
 };
 use aws_lc_rs::{
     hmac,

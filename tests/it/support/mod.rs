@@ -30,13 +30,12 @@ use std::{
 use alipayhk_gateway::{
     alipay::{
         client::{Alipay, AlipaySettings},
-        sign::{Credentials, SignType},
+        sign::Credentials,
     },
     app::{
-        App, Deadlines, Parts,
+        App, Parts,
         access::api_keys,
         accounts::{Account, Accounts, Fetching},
-        admission::LoadLimits,
         hashing::SecretKey,
     },
     clock::ManualClock,
@@ -46,6 +45,8 @@ use alipayhk_gateway::{
             api_key::NewApiKey,
             principal::{Scope, TenantScope},
         },
+        accounts::{signing::SignType, timeouts::Timeouts},
+        admission::LoadLimits,
         audit::AuditActor,
         id::MerchantId,
         merchants::{limits::Limits as MoneyLimits, store::Store},
@@ -787,17 +788,16 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
     let endpoint = options.endpoint.clone();
     let endpoint = endpoint.unwrap_or_else(|| simulator.endpoint());
     let mut settings = AlipaySettings::new(endpoint, PARTNER.to_owned(), credentials);
-    settings.pay_timeout = options.pay_timeout;
+    let timeouts = Timeouts {
+        pay: options.pay_timeout,
+        query: options.ask_timeout,
+        cancel: options.ask_timeout.max(options.pay_timeout),
+        refund: options.ask_timeout.max(options.pay_timeout),
+        ..Timeouts::default()
+    };
+    settings.timeouts = timeouts;
     settings.breaker_calls = options.breaker_calls;
     settings.access_refusals = options.access_refusals;
-    settings.query_timeout = options.ask_timeout;
-    settings.cancel_timeout = options.ask_timeout.max(options.pay_timeout);
-    settings.refund_timeout = settings.cancel_timeout;
-    let deadlines = Deadlines {
-        query: settings.query_timeout,
-        cancel: settings.cancel_timeout,
-        refund: settings.refund_timeout,
-    };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a free port");
@@ -829,7 +829,7 @@ async fn replica(connect: &PgConnectOptions, simulator: &Simulator, options: &Op
         stopping: shutdown.soft.clone(),
         secret: secret(),
         plan: options.plan,
-        deadlines,
+        timeouts,
         bounds: options.bounds,
         till_undo: TimeDelta::minutes(15),
         issuer: options.issuer.clone().map(|settings| {

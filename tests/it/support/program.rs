@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use alipayhk_gateway::alipay::sign::SignType;
+use alipayhk_gateway::domain::accounts::signing::SignType;
 use alipayhk_gateway::{
     db::Db,
     domain::access::principal::{Scope, TenantScope},

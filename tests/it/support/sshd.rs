@@ -18,8 +18,9 @@ use std::{
 };
 
 use alipayhk_gateway::{
-    alipay::sftp::{HostKey, Login, SftpServer, SftpSettings},
+    alipay::sftp::{Login, SftpServer, SftpSettings},
     app::accounts::Fetching,
+    domain::accounts::host_key::HostKey,
     domain::reconciliation::daily_file::FetchHours,
 };
 use chrono::{NaiveTime, TimeDelta};
@@ -221,11 +222,7 @@ pub(crate) fn usually(settings: SftpSettings) -> Fetching {
 
 /// A pin as the configuration reads it.
 pub(crate) fn pin(text: &str) -> HostKey {
-    let pin: alipayhk_gateway::config::HostKeyPin = text.parse().expect("a pin");
-    HostKey {
-        sha256: pin.sha256,
-        kind: pin.kind,
-    }
+    text.parse().expect("a pin")
 }
 
 /// Makes a key file.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alipayhk_gateway::alipay::sign::SignType;
+use alipayhk_gateway::domain::accounts::signing::SignType;
 use serde_json::Value;
 use sqlx::{ConnectOptions as _, PgPool};
 use tokio::process::{Child, Command};
