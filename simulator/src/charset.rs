@@ -6,7 +6,6 @@ use encoding_rs::{EncoderResult, Encoding, GBK, UTF_8};
 /// A character set that `_input_charset` may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Charset {
-    /// UTF-8.
     Utf8,
     /// GBK, the default (`docs/protocol.md` 2.2).
     Gbk,

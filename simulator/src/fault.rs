@@ -112,10 +112,7 @@ pub(crate) enum Fault {
         error: Option<Text>,
     },
     /// A refund is refused; nothing happened.
-    RefundRefuse {
-        /// The error code.
-        code: Text,
-    },
+    RefundRefuse { code: Text },
     /// The gateway refuses: `is_success=F`; nothing happened.
     AccessError {
         /// The `error` element.
@@ -145,7 +142,6 @@ pub(crate) enum Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum LateAnswer {
-    /// `UNKNOWN`.
     Unknown,
     /// `FAIL` with `SYSTEM_ERROR`.
     SystemError,
@@ -227,7 +223,6 @@ pub(crate) struct FaultRule {
     /// How many requests it spoils.
     #[serde(default = "once")]
     pub(crate) times: u32,
-    /// What happens.
     pub(crate) fault: Fault,
 }
 
@@ -253,7 +248,6 @@ pub(crate) enum RuleService {
     Maintain,
     /// secmerchant.maintain.queryStatus.
     QueryStatus,
-    /// Every service.
     Any,
 }
 

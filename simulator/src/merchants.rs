@@ -48,7 +48,6 @@ pub(crate) enum Standing {
     UnderReview,
     /// A change is in review; the data before it are in force.
     ModificationReview,
-    /// Approved.
     Success,
     /// Refused.
     Failed,

@@ -37,7 +37,6 @@ struct Line {
 enum Shows {
     /// `pending`, for this `status_reason`.
     Pending(&'static str),
-    /// `succeeded`.
     Succeeded,
     /// `failed`, with Alipay's code.
     Failed(&'static str),

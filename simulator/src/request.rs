@@ -85,9 +85,7 @@ pub(crate) struct Place {
     pub(crate) merchant_name: String,
     /// `secondary_merchant_id`.
     pub(crate) merchant_id: String,
-    /// `store_id`.
     pub(crate) store_id: String,
-    /// `store_name`.
     pub(crate) store_name: String,
 }
 
@@ -115,7 +113,6 @@ pub(crate) struct Refund {
 /// Where and in which character set the merchant wants to be notified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NotifyTo {
-    /// `notify_url`.
     pub(crate) url: String,
     /// The request's.
     pub(crate) charset: Charset,

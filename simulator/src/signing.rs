@@ -71,7 +71,6 @@ impl Keys {
         }
     }
 
-    /// Signs an answer.
     pub(crate) fn sign(&self, text: &[u8]) -> anyhow::Result<String> {
         match self {
             Self::Md5 { key } => Ok(md5_sign(text, key)),

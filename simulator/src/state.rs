@@ -38,7 +38,6 @@ pub(crate) struct Simulator {
     pub(crate) files_dir: Option<PathBuf>,
     /// Counts the releases of held answers.
     pub(crate) releases: watch::Sender<u64>,
-    /// Sends notifications.
     pub(crate) client: Client,
     /// Held by whoever delivers what is due: one at a time, so that order is kept.
     pub(crate) courier: tokio::sync::Mutex<()>,

@@ -26,7 +26,6 @@ pub(crate) enum Content {
 
 /// A rendered answer.
 pub(crate) struct Body {
-    /// The document.
     pub(crate) bytes: Vec<u8>,
     /// For the HTTP header.
     pub(crate) charset: &'static str,

@@ -26,7 +26,6 @@ pub enum PayOutcome {
     Paid {
         /// What the answer says of the charge.
         charge: Charge,
-        /// Alipay's id.
         alipay_trans_id: Option<String>,
     },
     /// The trade exists and the buyer must confirm, or Alipay does not know yet: query.
@@ -53,19 +52,16 @@ pub enum QueryOutcome {
     Paid {
         /// What the answer says of the charge.
         charge: Charge,
-        /// Alipay's id.
         alipay_trans_id: Option<String>,
     },
     /// The trade waits for the buyer.
     BuyerMustConfirm {
-        /// Alipay's id.
         alipay_trans_id: Option<String>,
         /// The wallet whose code was scanned, where the answer carried it.
         wallet: Option<String>,
     },
     /// The trade is closed: timed out, canceled or fully refunded.
     Closed {
-        /// Alipay's id.
         alipay_trans_id: Option<String>,
         /// The charge that had taken place; present exactly when the answer carries a pay time.
         charge: Option<Charge>,
@@ -208,28 +204,19 @@ pub enum MaintainStoreOutcome {
 /// Where the registration of a store stands (`docs/protocol.md` 10).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreStatusOutcome {
-    /// Approved.
     Approved {
-        /// What is registered.
         echo: Box<RegisteredData>,
         /// `ARCHIVED`, `ACTIVATED`, `INACTIVATE`, or a value not yet known to us.
         store_status: Option<String>,
     },
     /// The first registration is under review.
-    UnderReview {
-        /// What is registered.
-        echo: Box<RegisteredData>,
-    },
+    UnderReview { echo: Box<RegisteredData> },
     /// A change is under review; what was approved before holds.
-    ModificationUnderReview {
-        /// What is registered.
-        echo: Box<RegisteredData>,
-    },
+    ModificationUnderReview { echo: Box<RegisteredData> },
     /// Refused.
     Rejected {
         /// Alipay's reason.
         reason: Option<String>,
-        /// What is registered.
         echo: Box<RegisteredData>,
     },
     /// No such merchant and store.

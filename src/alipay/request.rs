@@ -48,7 +48,6 @@ pub struct SecondaryMerchant {
     pub industry: String,
     /// `store_id`, unique within the merchant.
     pub store_id: String,
-    /// `store_name`.
     pub store_name: String,
     /// `terminal_id`: the till, where known.
     pub terminal_id: Option<String>,
@@ -132,9 +131,7 @@ pub struct MaintainStoreRequest {
 /// Ask where a registration stands (`docs/protocol.md` 4.8).
 #[derive(Clone, Debug)]
 pub struct StoreStatusRequest {
-    /// The merchant.
     pub secondary_merchant_id: String,
-    /// The store.
     pub store_id: String,
     /// The account that the answer must name, if it names one; sent by the client that asks.
     pub partner: String,

@@ -77,7 +77,6 @@ impl Accounts {
         }
     }
 
-    /// The account of a partner.
     pub fn of(&self, partner: &str) -> Option<Arc<Account>> {
         self.all().get(partner).cloned()
     }

@@ -31,7 +31,6 @@ pub enum Error {
     /// More than is left of the payment.
     #[error("the amount is more than what is left to refund: {refundable}")]
     AmountExceedsRefundable {
-        /// The payment.
         payment_id: PaymentId,
         /// What is left.
         refundable: Money,
@@ -50,7 +49,6 @@ pub enum Error {
     /// Alipay no longer takes a cancel of the payment.
     #[error("the payment can no longer be canceled")]
     CancelWindowClosed {
-        /// The payment.
         payment_id: PaymentId,
         /// What to do in its place.
         alternative: Alternative,
@@ -60,14 +58,10 @@ pub enum Error {
     /// The payment is paid, and the time in which whoever takes payments may undo a sale is over: giving
     /// its money back needs the right to refund.
     #[error("canceling a paid payment needs the right to refund")]
-    RefundRightRequired {
-        /// The payment.
-        payment_id: PaymentId,
-    },
+    RefundRightRequired { payment_id: PaymentId },
     /// Alipay refused the cancel of the payment, which was sent, and not for the time.
     #[error("Alipay refused the cancel: {reason}")]
     CancelRefused {
-        /// The payment.
         payment_id: PaymentId,
         /// Alipay's code, where it gave one.
         code: Option<String>,
@@ -76,14 +70,10 @@ pub enum Error {
     },
     /// An operator decided that the payment stands, which ended the cancel that was sent.
     #[error("an operator ended the cancel")]
-    CancelWithdrawn {
-        /// The payment.
-        payment_id: PaymentId,
-    },
+    CancelWithdrawn { payment_id: PaymentId },
     /// A cancel of the payment has left a moment ago and may return the money still.
     #[error("a cancel may act for {retry_after_seconds} s still")]
     CancelMayAct {
-        /// The payment.
         payment_id: PaymentId,
         /// After how many seconds it is known.
         retry_after_seconds: u32,
@@ -127,14 +117,10 @@ pub enum Error {
     /// The Alipay account is not among those configured, so nothing can be asked for it; nothing was
     /// attempted.
     #[error("no Alipay account {partner} is configured")]
-    AccountNotConfigured {
-        /// The account.
-        partner: String,
-    },
+    AccountNotConfigured { partner: String },
     /// The merchant does not let so much go back (`docs/invariants.md` Q9).
     #[error("the refund is above the merchant's limit `{}`", exceeded.limit.as_str())]
     RefundLimitExceeded {
-        /// The payment.
         payment_id: PaymentId,
         /// Which limit, and what is left.
         exceeded: LimitExceeded,

@@ -38,7 +38,6 @@ pub trait Job: Debug + Send + Sync + 'static {
         lease: Duration,
     ) -> impl Future<Output = Result<Claims<Self::Subject>, DbError>> + Send;
 
-    /// Whose it is.
     fn merchant_id(subject: &Self::Subject) -> MerchantId;
 
     /// The span of a run, a trace of its own.

@@ -124,7 +124,6 @@ pub struct Parts {
     pub tasks: TaskTracker,
     /// Ends every held answer: a stopping replica keeps nobody waiting.
     pub stopping: CancellationToken,
-    /// The secret of the keyed hashes.
     pub secret: hashing::SecretKey,
     /// The follow-up plan of payments.
     pub plan: Plan,

@@ -103,7 +103,6 @@ pub(super) trait Tracked: Clone + Debug + Send + Sync + 'static {
     /// Names it.
     fn name(&self) -> Subject;
 
-    /// Whose it is.
     fn merchant_id(&self) -> MerchantId;
 
     /// Reads it as it stands.

@@ -53,11 +53,9 @@ use read::Reader;
 pub struct Config {
     /// Where to listen, and how to stop.
     pub http: Http,
-    /// Limits of load.
     pub bounds: LoadLimits,
     /// For how long after a sale whoever takes payments may cancel it although it is paid.
     pub till_undo: TimeDelta,
-    /// The database.
     pub database: Database,
     /// How to reach Alipay.
     pub alipay: Alipay,
@@ -78,21 +76,18 @@ pub struct Config {
 pub struct MigrateConfig {
     /// The database, with the role that migrates it and the role of the service.
     pub owner: Owner,
-    /// The first merchant.
     pub merchant: FirstMerchant,
 }
 
 /// What the commands need that only read or steer what is stored.
 #[derive(Debug)]
 pub struct DatabaseConfig {
-    /// The database.
     pub database: Database,
 }
 
 /// What `api-key` needs.
 #[derive(Debug)]
 pub struct ApiKeyConfig {
-    /// The database.
     pub database: Database,
     /// The key of keyed hashes.
     pub secret_key: SecretKey,

@@ -26,17 +26,14 @@ use crate::{
 /// A contradiction about to be kept.
 #[derive(Debug)]
 pub struct NewContradiction<'a> {
-    /// What was said.
     pub claim: Claim,
     /// What tells claims of one kind apart; empty where there is one only.
     pub reference: &'a str,
     /// How much is proven to be back, in minor units, and in no refund of the books.
     pub returned_minor: i64,
-    /// Who learnt it.
     pub actor: Actor,
     /// The call whose answer said it.
     pub attempt_id: Option<AttemptId>,
-    /// The replica's clock.
     pub gateway_at: DateTime<Utc>,
 }
 
@@ -54,7 +51,6 @@ pub enum Opened {
 /// What settles the contradictions of a payment or a refund whose state stays as it is.
 #[derive(Debug)]
 pub struct Settlement<'a> {
-    /// Who.
     pub actor: Actor,
     /// The call whose answer agrees with the books.
     pub attempt_id: Option<AttemptId>,
@@ -63,7 +59,6 @@ pub struct Settlement<'a> {
     pub justification: Option<&'a Justification>,
     /// When Alipay is asked again about what a person settles; `None` where an answer does.
     pub question_at: Option<DateTime<Utc>>,
-    /// The replica's clock.
     pub gateway_at: DateTime<Utc>,
 }
 

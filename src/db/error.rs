@@ -34,11 +34,8 @@ pub enum Error {
     /// A row holds what no code of ours writes.
     #[error("inconsistent row in {table}, column {column}: {id}")]
     Inconsistent {
-        /// The table.
         table: &'static str,
-        /// The column.
         column: &'static str,
-        /// The row's id.
         id: String,
     },
     /// Anything else: a defect of ours.

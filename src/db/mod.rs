@@ -97,7 +97,6 @@ pub enum Availability {
     Away,
     /// It answers, and takes no writes: earlier ones hang, or it is a standby.
     ReadOnly,
-    /// It works.
     Working,
 }
 

@@ -14,7 +14,6 @@ use std::fmt::Write as _;
 /// What the service may do with one table. It may always read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// The table's name.
     pub name: &'static str,
     /// Whether rows may be added.
     pub insert: bool,

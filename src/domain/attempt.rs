@@ -251,13 +251,11 @@ pub struct Answer {
 /// One upstream call: written before it is sent, completed when it is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// Its identity.
     pub id: AttemptId,
     /// Whose call it is.
     pub payment_id: PaymentId,
     /// Which of the payment's refunds it was about, if any.
     pub refund_id: Option<RefundId>,
-    /// What was asked.
     pub kind: AttemptKind,
     /// When the intent to ask was committed (database clock).
     pub sent_at: DateTime<Utc>,

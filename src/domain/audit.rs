@@ -73,7 +73,6 @@ impl AuditActor {
         }
     }
 
-    /// In which request.
     #[must_use]
     pub fn in_request(mut self, request_id: impl Into<String>) -> Self {
         self.request_id = Some(request_id.into());
@@ -98,13 +97,10 @@ impl AuditActor {
 /// What the operator may look at of a merchant's, or ask about: each look is an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
-    /// A payment.
     Payment,
     /// Everything that happened to one.
     Timeline,
-    /// A refund.
     Refund,
-    /// The refunds of a payment.
     RefundsOfPayment,
     /// The payments of a merchant.
     Payments,
@@ -161,7 +157,6 @@ pub struct AuditItem {
 /// Which entries to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditFilter {
-    /// Of this merchant.
     pub merchant_id: Option<MerchantId>,
     /// About this object.
     pub subject: Option<String>,

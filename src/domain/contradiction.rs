@@ -84,7 +84,6 @@ stored_names!(SettledBy {
 pub enum Source {
     /// In the answer to a call.
     Attempt(AttemptId),
-    /// In a notification.
     Notification(NotificationId),
     /// In a daily file.
     File(FileLine),
@@ -93,15 +92,11 @@ pub enum Source {
 /// A contradiction as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contradiction {
-    /// Its identity.
     pub id: ContradictionId,
-    /// Whose payment it is.
     pub merchant_id: MerchantId,
-    /// Of which payment.
     pub payment_id: PaymentId,
     /// The refund it is about; `None` where it is about the payment itself.
     pub refund_id: Option<RefundId>,
-    /// What was said.
     pub claim: Claim,
     /// What tells claims of one kind apart; empty where there is one only.
     pub reference: String,

@@ -11,9 +11,7 @@ pub struct PaymentFilter {
     pub status: Option<String>,
     /// The caller's own number.
     pub merchant_reference: Option<String>,
-    /// Alipay's id.
     pub alipay_trans_id: Option<String>,
-    /// The store.
     pub store_id: Option<String>,
     /// The till.
     pub terminal_id: Option<String>,
@@ -41,7 +39,6 @@ pub struct RefundFilter {
 /// One page of a list, newest first.
 #[derive(Clone, Debug)]
 pub struct Page<T, I> {
-    /// The items.
     pub items: Vec<T>,
     /// Where the next page starts: the id of the last item here; absent on the last page.
     pub next: Option<I>,

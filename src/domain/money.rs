@@ -95,7 +95,6 @@ impl Money {
         self.minor
     }
 
-    /// The currency.
     pub const fn currency(self) -> Currency {
         self.currency
     }

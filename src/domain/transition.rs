@@ -67,11 +67,9 @@ pub struct Transition {
     pub from_status: Option<String>,
     /// The status detail before.
     pub from_status_reason: Option<String>,
-    /// The status after.
     pub to_status: String,
     /// The status detail after.
     pub to_status_reason: Option<String>,
-    /// Who caused it.
     pub actor: Actor,
     /// The upstream call whose answer caused it.
     pub attempt_id: Option<AttemptId>,
@@ -96,6 +94,5 @@ pub struct InvalidTransition {
     pub of: &'static str,
     /// The status before.
     pub from: &'static str,
-    /// The event's name.
     pub event: &'static str,
 }

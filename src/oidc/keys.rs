@@ -66,7 +66,6 @@ pub struct Presented<'t> {
 }
 
 impl<'t> Presented<'t> {
-    /// Reads the header.
     pub fn read(token: &'t str) -> Result<Self, TokenFault> {
         if token.len() > MAX_TOKEN {
             return Err(TokenFault::TooLong);

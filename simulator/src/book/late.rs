@@ -9,14 +9,12 @@ use crate::request::{Refund, Request};
 /// What is still to be done.
 #[derive(Clone)]
 pub(crate) enum LateEffect {
-    /// A cancel.
     Cancel {
         /// The `partner_trans_id` of the payment.
         out_trade_no: String,
         /// Alipay's id, which wins.
         trade_no: Option<String>,
     },
-    /// A refund.
     Refund(Refund),
 }
 

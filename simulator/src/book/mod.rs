@@ -38,7 +38,6 @@ const LATE_CANCEL_CODE: &str = "TRADE_STATUS_ERROR";
 pub(crate) enum PayOutcome {
     /// A new trade, or the one that this id already had; its status is the answer.
     Trade {
-        /// The trade.
         trade: Box<Trade>,
         /// Whether this request created it.
         created: bool,

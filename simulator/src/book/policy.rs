@@ -69,9 +69,7 @@ pub(crate) enum InWindow {
 pub(crate) enum Repeats {
     /// With what has become of the refund.
     CurrentState,
-    /// With `REPEATED_REFUNDMENT_REQUEST`.
     RepeatedRefundmentRequest,
-    /// With `DISCORDANT_REPEAT_REQUEST`.
     DiscordantRepeatRequest,
 }
 

@@ -122,7 +122,6 @@ impl Refund {
 pub(crate) enum RefundOutcome {
     /// Recorded, now or before; also the refund's trade.
     Accepted {
-        /// The refund.
         refund: Box<Refund>,
         /// Alipay's id of the trade.
         alipay_trans_id: String,

@@ -18,31 +18,22 @@ use crate::{book::Trade, clock::from_beijing, request::Place};
 pub(crate) enum Plant {
     /// The amount is another.
     WrongAmount {
-        /// Which row.
         row: String,
         /// What is added, in cents.
         by_minor: i64,
     },
     /// The commission is another.
     WrongFee {
-        /// Which row.
         row: String,
         /// What is added, in cents.
         by_minor: i64,
     },
     /// The row is not there.
-    Missing {
-        /// Which row.
-        row: String,
-    },
+    Missing { row: String },
     /// The row is there twice.
-    Duplicate {
-        /// Which row.
-        row: String,
-    },
+    Duplicate { row: String },
     /// The row, still in this file, says that it happened on another day.
     OtherDay {
-        /// Which row.
         row: String,
         /// How many days later.
         days: i64,
@@ -73,7 +64,6 @@ pub(crate) enum Plant {
     },
     /// A field reads otherwise: anything, also what cannot be read.
     Field {
-        /// Which row.
         row: String,
         /// Which column, by its name in this file.
         column: String,

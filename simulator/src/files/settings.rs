@@ -21,7 +21,6 @@ pub(crate) struct FileSettings {
     pub(crate) settle_canceled: bool,
     /// Days on which nothing is paid out, beside weekends.
     pub(crate) holidays: Vec<NaiveDate>,
-    /// The columns.
     pub(crate) layout: FileLayout,
     /// Whether transaction files begin with `Partner:...`.
     pub(crate) header: bool,
@@ -107,7 +106,6 @@ pub(crate) enum FileCharset {
     /// With a byte order mark.
     #[serde(rename = "UTF-8-BOM")]
     Utf8Mark,
-    /// GBK.
     #[serde(rename = "GBK")]
     Gbk,
 }

@@ -51,7 +51,6 @@ pub(crate) struct NotificationFaultRule {
     /// How many it spoils.
     #[serde(default = "once")]
     pub(crate) times: u32,
-    /// What is wrong.
     pub(crate) fault: NotificationFault,
 }
 

@@ -101,7 +101,6 @@ pub(crate) struct Notification {
 pub(crate) struct Attempt {
     /// When it was due: the instant in `notify_time`.
     pub(crate) at: DateTime<Utc>,
-    /// When it was sent.
     pub(crate) sent_at: Option<DateTime<Utc>>,
     /// What was wrong with it.
     pub(crate) fault: Option<NotificationFault>,
@@ -164,7 +163,6 @@ pub(crate) struct Notifications {
 }
 
 impl Notifications {
-    /// None yet.
     pub(crate) fn new() -> Self {
         Self {
             list: Vec::new(),
@@ -334,7 +332,6 @@ impl Notifications {
             .is_some_and(|notification| notification.acknowledged_at.is_none())
     }
 
-    /// The notification of this id.
     pub(crate) fn by_id(&self, notify_id: &str) -> Option<&Notification> {
         Some(&self.list[*self.by_id.get(notify_id)?])
     }

@@ -9,7 +9,6 @@ use zeroize::Zeroizing;
 /// A password or a private key.
 #[derive(Clone, Debug)]
 pub enum Login {
-    /// A password.
     Password(SecretString),
     /// A private key, which prints nothing of itself.
     Key(Arc<PrivateKey>),

@@ -26,7 +26,6 @@ use crate::{
 /// Something that was learnt of a payment.
 #[derive(Debug)]
 pub(in crate::app) struct Update {
-    /// Who asked.
     pub(in crate::app) actor: Actor,
     /// The call and its answer.
     pub(in crate::app) answered: Option<(AttemptId, Answer)>,

@@ -35,7 +35,6 @@ pub const SETTLED_WITHIN_DAYS: i32 = 12;
 /// What a fetch of an account's files came to.
 #[derive(Debug)]
 pub struct Fetched {
-    /// The account.
     pub partner: String,
     /// Each file that was looked for.
     pub files: Vec<(String, FileOutcome)>,

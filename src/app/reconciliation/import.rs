@@ -305,7 +305,6 @@ async fn differences_of_dry_run(
 pub struct Started {
     /// Its identity; of a dry run, one that nobody can look up.
     pub id: ReconciliationId,
-    /// The work.
     pub work: tokio::task::JoinHandle<Result<Reconciled, ReconcileError>>,
 }
 

@@ -66,7 +66,6 @@ pub enum ReconcileError {
     /// A file could not be read to its end.
     #[error("{name}: the file cannot be read from line {line} on; nothing of it was taken")]
     Io {
-        /// What it is called.
         name: String,
         /// The first line that could not be read.
         line: u64,
@@ -99,9 +98,7 @@ impl ReconcileError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name}: {fault}")]
 pub struct FaultyFile {
-    /// What it is called.
     pub name: String,
-    /// What is wrong.
     pub fault: Untaken,
 }
 

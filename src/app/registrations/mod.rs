@@ -41,7 +41,6 @@ pub fn check_drivers(drivers: &[Driver]) -> Result<(), TooLong> {
 pub struct StoreRef<'a> {
     /// The merchant at Alipay.
     pub secondary_merchant_id: &'a str,
-    /// The store.
     pub store_id: &'a str,
     /// The merchant here.
     pub merchant_id: Option<MerchantId>,

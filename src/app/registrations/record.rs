@@ -21,7 +21,6 @@ use crate::{
 /// Something that was learnt of a registration.
 #[derive(Debug)]
 pub(in crate::app) struct RegistrationUpdate {
-    /// Who asked.
     pub(super) actor: RegistrationActor,
     /// The call and its answer.
     pub(super) answered: Option<(AttemptId, Answer)>,

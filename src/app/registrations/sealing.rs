@@ -15,7 +15,6 @@ use crate::{
 const PURPOSE: &str = "registration-people";
 
 impl SecretKey {
-    /// Seals people for a registration.
     pub(super) fn seal_people(&self, id: RegistrationId, people: &PersonalData) -> Vec<u8> {
         let text = Zeroizing::new(
             serde_json::to_vec(people).expect("structs of strings always serialise"),

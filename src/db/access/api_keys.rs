@@ -189,7 +189,6 @@ impl Db {
         Ok(rows.into_iter().map(ApiKey::from).collect())
     }
 
-    /// Reads an API key.
     #[tracing::instrument(name = "db.api_key.read", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn api_key(
         &self,

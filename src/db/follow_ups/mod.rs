@@ -52,7 +52,6 @@ pub struct FailedVisit<'a> {
 pub struct Unreadable {
     /// The claim, to park the row with.
     pub lease_token: LeaseToken,
-    /// Whose it is.
     pub merchant_id: MerchantId,
     /// What is wrong.
     pub error: Error,

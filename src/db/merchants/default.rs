@@ -8,7 +8,6 @@ use crate::domain::{id::MerchantId, merchants::store::Store};
 /// The merchant and the store that `migrate` makes, from configuration.
 #[derive(Clone, Debug)]
 pub struct DefaultMerchant {
-    /// The merchant's name.
     pub name: String,
     /// The store, with what Alipay must be told of the merchant.
     pub store: Store,

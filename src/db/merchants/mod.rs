@@ -234,7 +234,6 @@ impl Db {
         Ok(rows.into_iter().map(Merchant::from).collect())
     }
 
-    /// Reads a merchant.
     #[tracing::instrument(name = "db.merchant.read", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn merchant(
         &self,

@@ -174,7 +174,6 @@ impl Db {
         Ok(rows.into_iter().map(MerchantStore::from).collect())
     }
 
-    /// Reads a store.
     #[tracing::instrument(name = "db.store.read", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn merchant_store(
         &self,

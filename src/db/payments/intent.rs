@@ -22,11 +22,8 @@ use crate::failpoint::failpoint;
 /// What is about to be asked, under ids that never change from here on.
 #[derive(Debug)]
 pub struct Intent<'a> {
-    /// Who sells.
     pub merchant_id: MerchantId,
-    /// Who asks.
     pub api_key_id: ApiKeyId,
-    /// The new payment's id.
     pub payment_id: PaymentId,
     /// Our id towards Alipay.
     pub partner_trans_id: &'a PartnerTransId,
@@ -34,33 +31,27 @@ pub struct Intent<'a> {
     pub attempt_id: AttemptId,
     /// The route the key is scoped to.
     pub route: &'static str,
-    /// The caller's key.
     pub key: &'a IdempotencyKey,
     /// What makes another request the same.
     pub fingerprint: &'a RequestFingerprint,
     /// Keyed hash of code, amount and till.
     pub scan_hash: &'a [u8],
-    /// The request.
     pub new: &'a NewPayment,
     /// When the follow-up first asks, after creation.
     pub first_query_after: Duration,
-    /// The replica's clock, for the transition row.
     pub gateway_at: DateTime<Utc>,
 }
 
 /// The database's times of a committed intent.
 #[derive(Clone, Copy, Debug)]
 pub struct Committed {
-    /// When the payment was created.
     pub created_at: DateTime<Utc>,
-    /// When the follow-up is due.
     pub due_at: DateTime<Utc>,
 }
 
 /// What owns a key or a reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// A payment.
     Payment(PaymentId),
     /// Nothing ever will: a cancel came before the payment.
     Tombstone,
@@ -311,7 +302,6 @@ impl Db {
         })
     }
 
-    /// Who owns a merchant reference.
     #[tracing::instrument(name = "db.merchant_reference.owner", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn owner_of_reference(
         &self,
@@ -361,7 +351,6 @@ impl Db {
         })
     }
 
-    /// Who owns an idempotency key.
     #[tracing::instrument(name = "db.idempotency_key.owner", skip_all, fields(otel.kind = "client", db.system = "postgresql"))]
     pub async fn owner_of_key(
         &self,

@@ -299,7 +299,6 @@ fn state_of(row: &PaymentRow) -> Option<PaymentState> {
 }
 
 impl Db {
-    /// Reads a payment of a merchant.
     #[tracing::instrument(name = "db.payment.get", skip_all, fields(payment.id = %id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn payment(
         &self,

@@ -23,11 +23,8 @@ pub struct Change<'a> {
     /// The payment before; its version guards the write, and what settles it also the last cancel
     /// that was known.
     pub before: &'a Payment,
-    /// The payment after.
     pub after: &'a Payment,
-    /// The event's name.
     pub event: &'static str,
-    /// The replica's clock.
     pub gateway_at: DateTime<Utc>,
     /// What an operator gave as grounds.
     pub justification: Option<&'a Justification>,
@@ -45,7 +42,6 @@ impl Change<'_> {
 /// An operator's grounds for a decision; kept in the transition for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Justification {
-    /// Why.
     pub reason: String,
     /// Where the case is documented.
     pub ticket: String,
@@ -54,7 +50,6 @@ pub struct Justification {
 /// A claim on a follow-up: only its holder may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseToken {
-    /// The row.
     pub follow_up_id: FollowUpId,
     /// The value the claim was given.
     pub fence: i64,
@@ -92,11 +87,8 @@ impl Owed {
 /// One thing to write about a payment.
 #[derive(Debug)]
 pub struct Record<'a> {
-    /// Whose it is.
     pub merchant_id: MerchantId,
-    /// Which payment.
     pub payment_id: PaymentId,
-    /// Who caused it.
     pub actor: Actor,
     /// The upstream call that was answered.
     pub answered: Option<(AttemptId, &'a Answer)>,
@@ -131,19 +123,14 @@ pub enum Recorded {
 /// A question about to be asked, by a worker or by a caller.
 #[derive(Debug)]
 pub struct NewAttempt<'a> {
-    /// Whose it is.
     pub merchant_id: MerchantId,
-    /// Which payment.
     pub payment_id: PaymentId,
-    /// Who asks.
     pub actor: Actor,
     /// The claim under which a worker asks; `None` for a caller's own request.
     pub lease_token: Option<LeaseToken>,
     /// Whether the payment must have a follow-up from here on, in case the asker dies.
     pub ensure_follow_up: bool,
-    /// The call's id.
     pub attempt_id: AttemptId,
-    /// What is asked.
     pub kind: AttemptKind,
     /// The version that must still stand where asking changes nothing, and must not be based on an old one.
     pub unchanged: Option<i64>,

@@ -33,16 +33,13 @@ pub struct FileEnd<'a> {
 pub enum Pass {
     /// Payments, cancels and reversals.
     Payments,
-    /// Refunds.
     Refunds,
 }
 
 /// The order that a row is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubjectIds {
-    /// Whose.
     pub merchant_id: MerchantId,
-    /// Which payment.
     pub payment_id: PaymentId,
     /// Which of its refunds, where the row names one of ours.
     pub refund_id: Option<RefundId>,
@@ -51,7 +48,6 @@ pub struct SubjectIds {
 /// A row that may settle an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// The row.
     pub row: FileRow,
     /// The order.
     pub subject: SubjectIds,

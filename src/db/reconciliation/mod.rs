@@ -69,7 +69,6 @@ pub struct ReconciliationStore {
 /// A comparison that is new, or known by its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Begun {
-    /// Its identity.
     pub id: ReconciliationId,
     /// Whether the same files began it before.
     pub is_known: bool,
@@ -80,7 +79,6 @@ pub struct Begun {
 /// A file that is new, or known by its name and content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BegunFile {
-    /// Its identity.
     pub id: FileId,
     /// Whether all of it was imported before.
     pub is_imported: bool,
@@ -261,13 +259,11 @@ impl ReconciliationStore {
 /// What every statement about a file is given.
 #[derive(Clone, Copy, Debug)]
 pub struct FileRef<'a> {
-    /// The Alipay account.
     pub partner: &'a str,
     /// In which comparison.
     pub reconciliation: ReconciliationId,
     /// Its place there, from 1.
     pub position: i32,
-    /// Which content.
     pub file: FileId,
     /// The GMT+8 day it is of.
     pub day: NaiveDate,

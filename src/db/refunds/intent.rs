@@ -36,13 +36,9 @@ use crate::{
 /// What is about to be asked, under ids that never change from here on.
 #[derive(Debug)]
 pub struct RefundIntent<'a> {
-    /// Whose payment it is.
     pub merchant_id: MerchantId,
-    /// Who asks.
     pub api_key_id: ApiKeyId,
-    /// Which payment.
     pub payment_id: PaymentId,
-    /// The new refund's id.
     pub refund_id: RefundId,
     /// Our id towards Alipay.
     pub partner_refund_id: &'a PartnerRefundId,
@@ -54,13 +50,11 @@ pub struct RefundIntent<'a> {
     pub key: Option<&'a IdempotencyKey>,
     /// What makes another request the same.
     pub fingerprint: &'a RequestFingerprint,
-    /// The request.
     pub new: &'a NewRefund,
     /// By Alipay account, the limits of merchants that have none of their own.
     pub account_limits: BTreeMap<String, Limits>,
     /// When the follow-up first asks, after creation.
     pub first_query_after: Duration,
-    /// The replica's clock, for the transition rows.
     pub gateway_at: DateTime<Utc>,
 }
 
@@ -77,9 +71,7 @@ pub struct CommittedRefund {
     pub alipay_trans_id: Option<String>,
     /// How many refunds the merchant made within ten minutes, this one included.
     pub refunds_in_ten_minutes: i32,
-    /// When the refund was created.
     pub created_at: DateTime<Utc>,
-    /// When the follow-up is due.
     pub due_at: DateTime<Utc>,
 }
 
@@ -119,13 +111,11 @@ pub struct TurnedCancel<'a> {
     pub partner_refund_id: &'a PartnerRefundId,
     /// Why, for Alipay and the books.
     pub reason: &'a str,
-    /// Who found out.
     pub actor: Actor,
     /// The call that told, and its answer.
     pub answered: Option<(AttemptId, &'a Answer)>,
     /// The claim under which a worker writes; `None` for the caller's own request.
     pub lease_token: Option<LeaseToken>,
-    /// The replica's clock.
     pub gateway_at: DateTime<Utc>,
 }
 

@@ -184,7 +184,6 @@ fn failure_of(code: Option<String>, message: Option<String>) -> Option<RefundFai
 }
 
 impl Db {
-    /// Reads a refund of a merchant.
     #[tracing::instrument(name = "db.refund.get", skip_all, fields(refund.id = %id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn refund(
         &self,

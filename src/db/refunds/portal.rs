@@ -16,15 +16,12 @@ use crate::{
 pub struct PortalRefund<'a> {
     /// The payment as it was read; its version guards the write.
     pub payment: &'a Payment,
-    /// The new refund's id.
     pub refund_id: RefundId,
     /// Alipay's id of the refund, as the file has it.
     pub partner_refund_id: &'a str,
-    /// The row.
     pub row: &'a FileRow,
     /// Where the row stands.
     pub line: FileLine,
-    /// The replica's clock.
     pub gateway_at: DateTime<Utc>,
 }
 

@@ -24,15 +24,12 @@ use crate::{
 pub struct RefundChange<'a> {
     /// The refund before; its version guards the write.
     pub before: &'a Refund,
-    /// The refund after.
     pub after: &'a Refund,
-    /// The event's name.
     pub event: &'static str,
     /// Whether the event says that Alipay accepted the refund, and not when.
     pub acceptance_is_estimated: bool,
     /// From when on a question about it is owed besides the plan; it keeps the follow-up of what is settled.
     pub question_at: Option<DateTime<Utc>>,
-    /// The replica's clock.
     pub gateway_at: DateTime<Utc>,
     /// What an operator gave as grounds.
     pub justification: Option<&'a Justification>,
@@ -54,13 +51,9 @@ impl RefundChange<'_> {
 /// One thing to write about a refund.
 #[derive(Debug)]
 pub struct RefundRecord<'a> {
-    /// Whose it is.
     pub merchant_id: MerchantId,
-    /// Which refund.
     pub refund_id: RefundId,
-    /// Of which payment.
     pub payment_id: PaymentId,
-    /// Who caused it.
     pub actor: Actor,
     /// The upstream call that was answered.
     pub answered: Option<(AttemptId, &'a Answer)>,
@@ -86,7 +79,6 @@ pub struct NewRefundAttempt<'a> {
     pub refund: &'a Refund,
     /// The claim under which a worker asks; `None` for a caller's own request.
     pub lease_token: Option<LeaseToken>,
-    /// The call's id.
     pub attempt_id: AttemptId,
     /// What is asked: `refund` or `refund_query`.
     pub kind: AttemptKind,

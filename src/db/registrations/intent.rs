@@ -19,7 +19,6 @@ use crate::{
 /// What is about to be sent.
 #[derive(Debug)]
 pub struct SubmissionIntent<'a> {
-    /// Whose store it is.
     pub owner: &'a SecondaryMerchantOwner,
     /// The id where there is no registration yet.
     pub new_id: RegistrationId,
@@ -27,7 +26,6 @@ pub struct SubmissionIntent<'a> {
     pub expected_version: Option<i64>,
     /// The merchant at Alipay.
     pub secondary_merchant_id: &'a str,
-    /// The store.
     pub store_id: &'a str,
     /// What everybody may know.
     pub facts: &'a StoreFacts,
@@ -39,22 +37,18 @@ pub struct SubmissionIntent<'a> {
     pub fingerprint: &'a Fingerprint,
     /// Of a taxi's drivers.
     pub drivers: Option<&'a Fingerprint>,
-    /// The call's id.
     pub attempt_id: AttemptId,
-    /// Who asks.
     pub api_key_id: ApiKeyId,
     /// The same for the audit log.
     pub by: &'a AuditActor,
     /// When the follow-up first asks.
     pub first_check_after: Duration,
-    /// The replica's clock.
     pub gateway_at: DateTime<Utc>,
 }
 
 /// A submission that is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommittedSubmission {
-    /// Of which registration.
     pub id: RegistrationId,
 }
 

@@ -168,9 +168,7 @@ impl TryFrom<RegistrationRow> for Registration {
 /// Whose a secondary merchant is, and under which Alipay account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecondaryMerchantOwner {
-    /// The merchant.
     pub merchant_id: MerchantId,
-    /// The account.
     pub partner: String,
 }
 
@@ -236,7 +234,6 @@ impl Db {
         rows.into_iter().map(Registration::try_from).collect()
     }
 
-    /// Reads a registration of a merchant.
     #[tracing::instrument(name = "db.registration.get", skip_all, fields(registration.id = %id, otel.kind = "client", db.system = "postgresql"))]
     pub async fn registration(
         &self,

@@ -25,7 +25,6 @@ pub struct RegistrationQuestion<'a> {
     pub registration: &'a Registration,
     /// The claim under which a worker asks; `None` for a caller's own request.
     pub lease_token: Option<LeaseToken>,
-    /// The call's id.
     pub attempt_id: AttemptId,
     /// What is asked: `maintain_store` or `store_status`.
     pub kind: AttemptKind,
@@ -56,7 +55,6 @@ pub struct RegistrationRecord<'a> {
     pub before: &'a Registration,
     /// The registration after, and the event's name; `None` where the update changes nothing.
     pub change: Option<(&'a Registration, &'static str)>,
-    /// Who asked.
     pub actor: RegistrationActor,
     /// The upstream call that was answered.
     pub answered: Option<(AttemptId, &'a Answer)>,
@@ -65,7 +63,6 @@ pub struct RegistrationRecord<'a> {
     /// When the follow-up asks next; `None` leaves the schedule as it is. What is settled loses its
     /// follow-up whatever this says.
     pub next_check_at: Option<DateTime<Utc>>,
-    /// The replica's clock.
     pub gateway_at: DateTime<Utc>,
 }
 

@@ -25,7 +25,6 @@ pub struct ApiKey {
     pub subject: Option<TokenSubject>,
     /// What it may do.
     pub scopes: Vec<Scope>,
-    /// When it was made.
     pub created_at: DateTime<Utc>,
     /// From when on it is refused.
     pub expires_at: Option<DateTime<Utc>>,

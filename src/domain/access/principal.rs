@@ -7,7 +7,6 @@ use crate::domain::id::{ApiKeyId, MerchantId};
 pub enum Scope {
     /// Create and cancel payments.
     PaymentsWrite,
-    /// Read payments.
     PaymentsRead,
     /// Create refunds.
     RefundsWrite,
@@ -92,7 +91,6 @@ impl TenantScope {
 /// By what somebody is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credential {
-    /// An API key.
     ApiKey,
     /// An access token of the configured issuer: its subject.
     Token,

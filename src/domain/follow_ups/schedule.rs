@@ -83,9 +83,7 @@ impl FromStr for Subject {
 /// One row of the schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FollowUp {
-    /// Its identity.
     pub id: FollowUpId,
-    /// Whose it is.
     pub merchant_id: MerchantId,
     /// What it is about.
     pub subject: Subject,
@@ -103,13 +101,10 @@ pub struct FollowUp {
     pub parked_at: Option<DateTime<Utc>>,
     /// Why an operator took it off the schedule.
     pub abandoned_reason: Option<String>,
-    /// How many queries it sent.
     pub queries: i32,
-    /// How many cancels it sent.
     pub cancels: i32,
     /// How often in a row Alipay refused at its door what was asked.
     pub access_refusals: i32,
-    /// When it was made.
     pub created_at: DateTime<Utc>,
 }
 
@@ -134,10 +129,7 @@ pub enum FollowUpAction {
     /// Not before this instant.
     Snooze(DateTime<Utc>),
     /// Take it off the schedule. What it is about stays owed and stays on the work-list.
-    Abandon {
-        /// Why.
-        reason: String,
-    },
+    Abandon { reason: String },
 }
 
 impl FollowUpAction {
@@ -245,9 +237,7 @@ impl Unsettled {
 /// What stayed open.
 #[derive(Clone, Debug)]
 pub enum UnsettledCase {
-    /// A payment.
     Payment(Box<Payment>),
-    /// A refund.
     Refund(Box<Refund>),
 }
 
@@ -260,7 +250,6 @@ impl UnsettledCase {
         }
     }
 
-    /// Whose it is.
     pub fn merchant_id(&self) -> MerchantId {
         match self {
             Self::Payment(payment) => payment.merchant_id,

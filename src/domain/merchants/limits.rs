@@ -40,7 +40,6 @@ impl Limits {
 /// A limit that refunds can meet (`docs/invariants.md` Q9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RefundLimit {
-    /// Per refund.
     PerRefund,
     /// Per GMT+8 day.
     PerDay,
@@ -73,7 +72,6 @@ pub struct LimitExceeded {
 /// A merchant's limits with what was refunded today.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RefundAllowance {
-    /// The limits.
     pub limits: Limits,
     /// What the refunds of this GMT+8 day come to, in minor units.
     pub refunded_today_minor: i64,

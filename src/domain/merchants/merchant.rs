@@ -38,14 +38,12 @@ pub struct NewMerchant {
     pub partner: String,
     /// The rest.
     pub profile: Profile,
-    /// The name of the default store.
     pub default_store_name: String,
 }
 
 /// A merchant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Merchant {
-    /// Its id.
     pub id: MerchantId,
     /// Counts changes; also the `ETag`.
     pub version: i64,
@@ -61,7 +59,6 @@ pub struct Merchant {
     pub is_configured: bool,
     /// Since when it takes no payments.
     pub disabled_at: Option<DateTime<Utc>>,
-    /// When it was made.
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
     pub updated_at: DateTime<Utc>,
@@ -81,7 +78,6 @@ impl Merchant {
 pub struct MerchantFilter {
     /// What its maker calls it.
     pub external_id: Option<String>,
-    /// The Alipay account.
     pub partner: Option<String>,
     /// Only those that take payments, or only the others.
     pub active: Option<bool>,
@@ -101,7 +97,6 @@ pub struct StoreProfile {
 /// A store of a merchant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MerchantStore {
-    /// Whose it is.
     pub merchant_id: MerchantId,
     /// Its id, unique within the merchant.
     pub store_id: String,
@@ -111,7 +106,6 @@ pub struct MerchantStore {
     pub profile: StoreProfile,
     /// Since when it takes no payments.
     pub disabled_at: Option<DateTime<Utc>>,
-    /// When it was made.
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
     pub updated_at: DateTime<Utc>,

@@ -9,7 +9,6 @@ use crate::domain::money::Money;
 pub struct Store {
     /// Unique within the merchant, for example `ST01`.
     pub store_id: String,
-    /// The store's name.
     pub store_name: String,
     /// The Alipay account that is paid: 16 digits.
     pub partner: String,

@@ -98,11 +98,9 @@ impl NewPayment {
 /// A payment as stored: what was asked, what is known, and what is still to be asked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Payment {
-    /// Our identity.
     pub id: PaymentId,
     /// Counts changes; 1 at creation. The guard of every update and the `ETag` of the resource.
     pub version: i64,
-    /// Who sells.
     pub merchant_id: MerchantId,
     /// The store, unique within the merchant.
     pub store_id: String,
@@ -308,7 +306,6 @@ pub enum PaymentEvent {
     Paid {
         /// What the answer said of the charge.
         charge: Charge,
-        /// Alipay's id.
         alipay_trans_id: Option<String>,
     },
     /// A verified answer says the buyer must still confirm.
@@ -350,7 +347,6 @@ pub enum PaymentEvent {
     /// The wallet of a charge that is in the books was named: first, or by who knows it better than the
     /// daily file that had.
     WalletNamed {
-        /// The wallet.
         wallet: String,
         /// The daily file that names it; `None`: an answer, whose signature was verified.
         file: Option<FileId>,

@@ -21,9 +21,7 @@ pub const SILENCE: TimeDelta = TimeDelta::minutes(2);
 /// A query or a cancel that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// The call.
     pub id: AttemptId,
-    /// What was asked.
     pub kind: AttemptKind,
     /// When the intent to ask was committed (database clock).
     pub sent_at: DateTime<Utc>,
@@ -58,9 +56,7 @@ pub struct PollState {
     pub next_check_at: Option<DateTime<Utc>>,
     /// Since when a question is owed besides the plan, because something told us to look.
     pub question_due_at: Option<DateTime<Utc>>,
-    /// How many queries were sent.
     pub queries: i32,
-    /// When the last query was sent.
     pub last_query_at: Option<DateTime<Utc>>,
     /// Until when the buyer may confirm, so that somebody waits at the till: such a payment's visits
     /// have places of their own. Absent once it is being closed.
@@ -69,9 +65,7 @@ pub struct PollState {
     pub pay_answer: Option<AnswerClass>,
     /// The queries and cancels of the last minutes, oldest first.
     pub recent: Vec<Asked>,
-    /// How many cancels were sent.
     pub cancels: i32,
-    /// When the last cancel was sent.
     pub last_cancel_at: Option<DateTime<Utc>>,
     /// Whether Alipay refused the last cancel for good, so that a query decides.
     pub cancel_refused: bool,
@@ -97,7 +91,6 @@ impl PollState {
             .is_some_and(|sent| now < sent + CANCEL_ACTS_WITHIN)
     }
 
-    /// Notes a question, or its answer.
     pub fn note(&mut self, asked: Asked) {
         self.recent.retain(|known| known.id != asked.id);
         self.recent.push(asked);

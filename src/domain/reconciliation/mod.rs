@@ -28,7 +28,6 @@ use super::reconciliation::daily_file::FileKind;
 /// What a file is known by before it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileIdentity {
-    /// The Alipay account.
     pub partner: String,
     /// Which of the two daily files.
     pub kind: FileKind,
@@ -38,7 +37,6 @@ pub struct FileIdentity {
     pub name: String,
     /// SHA-256 of its bytes.
     pub sha256: [u8; 32],
-    /// How many bytes it has.
     pub size_bytes: i64,
 }
 

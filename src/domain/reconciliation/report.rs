@@ -14,7 +14,6 @@ use crate::domain::{
 /// How the files came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// By HTTP.
     Upload,
     /// By `alipayhk-gateway reconcile`.
     CommandLine,
@@ -39,7 +38,6 @@ pub enum ReconciliationStatus {
     Superseded,
     /// A file of it cannot be read, and nothing of it was taken.
     Failed,
-    /// Done.
     Complete,
 }
 
@@ -57,9 +55,7 @@ pub enum DifferenceClass {
     /// The row names our order, and beside it Alipay's id of another trade, another wallet or another
     /// merchant. It settles nothing.
     IdentityDiffers,
-    /// Another amount.
     AmountDiffers,
-    /// Another currency.
     CurrencyDiffers,
     /// Alipay keeps another fee than the configured rate makes.
     FeeDiffers,
@@ -67,7 +63,6 @@ pub enum DifferenceClass {
     NetDiffers,
     /// The file says that money moved, the books that it did not, or has not yet.
     StatusDiffers,
-    /// Another GMT+8 day.
     DayDiffers,
     /// Ours, and not in the file.
     MissingInFile,
@@ -77,7 +72,6 @@ pub enum DifferenceClass {
     PortalRefund,
     /// The same row again, in this file or in an earlier one.
     Duplicate,
-    /// Settled before.
     SettledTwice,
     /// Due for settlement, and in no settlement file.
     NotSettled,
@@ -129,9 +123,7 @@ impl DifferenceClass {
 pub struct Difference {
     /// Sorts by file and line.
     pub id: DifferenceId,
-    /// In which file.
     pub file_id: FileId,
-    /// The file's name.
     pub file_name: String,
     /// Its line; absent where the file lacks the row.
     pub line: Option<i64>,
@@ -143,13 +135,11 @@ pub struct Difference {
     pub merchant_id: Option<MerchantId>,
     /// Which payment, where that is known.
     pub payment_id: Option<PaymentId>,
-    /// Which refund.
     pub refund_id: Option<RefundId>,
     /// The store, as we know it or as the file names it.
     pub store: Option<String>,
     /// Our id as the file has it, or should: of a refund it is the `partner_refund_id`.
     pub partner_trans_id: Option<String>,
-    /// Alipay's.
     pub alipay_trans_id: Option<String>,
     /// Of the row, or of ours where there is no row.
     pub amount: Money,
@@ -178,11 +168,9 @@ pub struct ToldDifference {
     pub class: DifferenceClass,
     /// What the row books, or should.
     pub row_type: RowType,
-    /// The file's name.
     pub file_name: String,
     /// Its line; absent where the file lacks the row.
     pub line: Option<i64>,
-    /// Which refund.
     pub refund_id: Option<RefundId>,
     /// What the books say.
     pub expected: Option<String>,
@@ -199,9 +187,7 @@ pub struct ToldDifference {
 pub struct DifferenceFilter<'a> {
     /// In this way.
     pub class: Option<DifferenceClass>,
-    /// Of this merchant.
     pub merchant_id: Option<MerchantId>,
-    /// Of this store.
     pub store: Option<&'a str>,
     /// Whether somebody took note of it.
     pub acknowledged: Option<bool>,
@@ -214,7 +200,6 @@ pub struct ReconciliationFilter<'a> {
     pub partner: Option<&'a str>,
     /// With a file of this day.
     pub day: Option<NaiveDate>,
-    /// With a file of this kind.
     pub kind: Option<FileKind>,
     /// That stand so.
     pub status: Option<ReconciliationStatus>,
@@ -225,9 +210,7 @@ pub struct ReconciliationFilter<'a> {
 /// A row that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredFault {
-    /// The file's name.
     pub file_name: String,
-    /// Its line.
     pub line: i64,
     /// The column; absent where the line as a whole is meant.
     pub column: Option<String>,
@@ -244,7 +227,6 @@ pub struct ReconciledFile {
     pub kind: FileKind,
     /// The GMT+8 day it is of.
     pub day: NaiveDate,
-    /// What it is called.
     pub name: String,
     /// SHA-256 of its bytes.
     pub sha256: Vec<u8>,
@@ -293,9 +275,7 @@ pub struct Total {
     pub merchant_id: Option<MerchantId>,
     /// The store, as we know it or as the file names it.
     pub store: Option<String>,
-    /// Which wallet paid.
     pub wallet: Option<String>,
-    /// The currency's code.
     pub currency: String,
     /// How many rows.
     pub rows: i64,
@@ -314,21 +294,16 @@ pub struct Total {
 pub struct ReconciliationItem {
     /// Its identity; absent for a dry run.
     pub id: Option<ReconciliationId>,
-    /// The Alipay account.
     pub partner: String,
     /// How the files came.
     pub source: Source,
-    /// Where it stands.
     pub status: ReconciliationStatus,
     /// What is wrong with which file, and from which line on, where it failed.
     pub failure: Option<String>,
     /// The rate that fees were checked against.
     pub fee_basis_points: Option<i32>,
-    /// When it began.
     pub created_at: DateTime<Utc>,
-    /// When it was done.
     pub completed_at: Option<DateTime<Utc>>,
-    /// Its files.
     pub files: Vec<ReconciledFile>,
     /// Its differences by class.
     pub counts: Counts,
@@ -343,7 +318,6 @@ pub struct Reconciliation {
     pub item: ReconciliationItem,
     /// Rows that could not be read: the first of each file.
     pub faults: Vec<StoredFault>,
-    /// The sums.
     pub totals: Vec<Total>,
 }
 

@@ -83,15 +83,11 @@ impl NewRefund {
 /// A refund as stored: what was asked, what is known, and what is still to be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refund {
-    /// Our identity.
     pub id: RefundId,
     /// Counts changes of state; 1 at creation. The guard of every change and the `ETag`.
     pub version: i64,
-    /// Whose payment it is.
     pub merchant_id: MerchantId,
-    /// Which payment.
     pub payment_id: PaymentId,
-    /// Who made it.
     pub origin: RefundOrigin,
     /// Now or in the batch.
     pub mode: RefundMode,
@@ -99,7 +95,6 @@ pub struct Refund {
     pub amount: Money,
     /// The caller's own number.
     pub merchant_reference: Option<MerchantReference>,
-    /// Why.
     pub reason: Option<String>,
     /// The Alipay account that pays.
     pub partner: String,
@@ -194,7 +189,6 @@ pub struct RefundPollState {
     pub question_due_at: Option<DateTime<Utc>>,
     /// How often the request itself was sent, always under one id and with one amount.
     pub submits: i32,
-    /// When it was last sent.
     pub last_submit_at: Option<DateTime<Utc>>,
     /// How many queries were sent.
     pub checks_done: i32,

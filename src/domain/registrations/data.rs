@@ -69,7 +69,6 @@ pub struct StoreFacts {
     pub registration_no: Option<String>,
     /// Country of registration, two capital letters.
     pub register_country: String,
-    /// Address of registration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub register_address: Option<String>,
     /// Telephone for customers.
@@ -91,10 +90,8 @@ pub struct PersonalData {
     /// The account that is settled to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settlement_no: Option<String>,
-    /// Telephone of a contact.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contact_no: Option<String>,
-    /// E-mail of a contact.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contact_email: Option<String>,
     /// The drivers of a taxi; empty for every other store.
@@ -105,12 +102,10 @@ pub struct PersonalData {
 /// Who drives a taxi.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Driver {
-    /// The driver's number.
     pub operation_id: String,
     /// How to reach the driver.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contact_way: Option<String>,
-    /// The driver's name.
     pub contact_person: String,
 }
 

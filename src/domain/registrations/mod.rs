@@ -37,7 +37,6 @@ pub enum RegistrationStatus {
     UnderReview,
     /// A change is under review; what was approved before holds.
     ModificationReview,
-    /// Approved.
     Approved,
     /// Refused; correct it and register again.
     Rejected,
@@ -86,7 +85,6 @@ pub struct Submission {
     pub fingerprint: Fingerprint,
     /// Of the drivers of a taxi, which cannot be changed once they are approved.
     pub drivers: Option<Fingerprint>,
-    /// When it was made.
     pub submitted_at: DateTime<Utc>,
     /// When Alipay is known to have had it.
     pub accepted_at: Option<DateTime<Utc>>,
@@ -96,9 +94,7 @@ pub struct Submission {
     pub to_send: bool,
     /// Whether its data are still kept, to be sent again.
     pub is_kept: bool,
-    /// How many times it was sent.
     pub submits: i32,
-    /// When it was sent last.
     pub last_submit_at: Option<DateTime<Utc>>,
     /// How many times its status was asked.
     pub checks_done: i32,
@@ -120,7 +116,6 @@ pub struct Rejection {
 pub struct Approved {
     /// The merchant's legal name.
     pub secondary_merchant_name: String,
-    /// The store's name.
     pub store_name: String,
     /// Merchant category code.
     pub store_industry: String,
@@ -131,7 +126,6 @@ pub struct Approved {
 /// The registration of one store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
-    /// Its identity.
     pub id: RegistrationId,
     /// Counts changes.
     pub version: i64,
@@ -143,7 +137,6 @@ pub struct Registration {
     pub secondary_merchant_id: String,
     /// The store's id there and here.
     pub store_id: String,
-    /// Where it stands.
     pub status: RegistrationStatus,
     /// Why it was refused; present exactly while it is `rejected`.
     pub rejection: Option<Rejection>,
@@ -159,9 +152,7 @@ pub struct Registration {
     pub store_status: Option<String>,
     /// When Alipay is asked next; absent where that is not planned.
     pub next_check_at: Option<DateTime<Utc>>,
-    /// When it was made.
     pub created_at: DateTime<Utc>,
-    /// When it changed last.
     pub updated_at: DateTime<Utc>,
 }
 
@@ -227,15 +218,11 @@ pub enum RegistrationActor {
 pub struct RegistrationChange {
     /// The version after it; 1 is the creation.
     pub version: i64,
-    /// The event's name.
     pub event: String,
     /// The status before; absent at creation.
     pub from_status: Option<String>,
-    /// The status after.
     pub to_status: String,
-    /// Which submission it was about.
     pub submission: i32,
-    /// Who caused it.
     pub actor: RegistrationActor,
     /// When, by the database's clock.
     pub at: DateTime<Utc>,
@@ -244,11 +231,9 @@ pub struct RegistrationChange {
 /// Which registrations to list. Absent fields do not restrict.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegistrationFilter {
-    /// Of this merchant.
     pub merchant_id: Option<MerchantId>,
     /// Under this id at Alipay.
     pub secondary_merchant_id: Option<String>,
-    /// Of this store.
     pub store_id: Option<String>,
     /// Standing there.
     pub status: Option<RegistrationStatus>,

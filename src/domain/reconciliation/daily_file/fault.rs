@@ -34,7 +34,6 @@ pub enum FileFault {
     UnknownLayout {
         /// The first record's line.
         line: u64,
-        /// Its columns.
         columns: usize,
     },
     /// The name line lacks what every row needs.

@@ -68,7 +68,6 @@ pub struct FileRow {
     pub remark: Option<String>,
     /// The merchant category code: 4 digits.
     pub secondary_merchant_industry: Option<String>,
-    /// The merchant's name.
     pub secondary_merchant_name: Option<String>,
     /// The merchant's id at Alipay.
     pub secondary_merchant_id: Option<String>,
