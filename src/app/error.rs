@@ -58,7 +58,10 @@ pub enum Error {
     /// The payment is paid, and the time in which whoever takes payments may undo a sale is over: giving
     /// its money back needs the right to refund.
     #[error("canceling a paid payment needs the right to refund")]
-    RefundRightRequired { payment_id: PaymentId },
+    RefundRightRequired {
+        /// The payment.
+        payment_id: PaymentId,
+    },
     /// Alipay refused the cancel of the payment, which was sent, and not for the time.
     #[error("Alipay refused the cancel: {reason}")]
     CancelRefused {

@@ -8,12 +8,13 @@ use tokio::time::Instant;
 use super::{App, error::Error, policy};
 use crate::{
     db::{
-        Db,
-        error::Error as DbError,
-        payments::record::{LeaseToken, NewAttempt, Recorded},
+        Db, error::Error as DbError, payments::record::NewAttempt, recorded::Recorded,
         refunds::NewRefundAttempt,
     },
-    domain::id::{AttemptId, MerchantId},
+    domain::{
+        follow_ups::lease::LeaseToken,
+        id::{AttemptId, MerchantId},
+    },
 };
 
 /// For how long a statement is repeated, and whether one of the series may have taken effect.

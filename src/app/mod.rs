@@ -67,7 +67,7 @@ use crate::{
     oidc::Issuer,
 };
 pub use crate::{
-    db::{Availability, payments::record::Justification},
+    db::Availability,
     domain::listing::{Page, PaymentFilter, RefundFilter},
 };
 pub use error::Interrupted;

@@ -14,10 +14,10 @@ use super::{
     policy::{RECORD_ANSWER, TRIES},
 };
 use crate::{
-    db::{Db, error::Error as DbError, payments::record::LeaseToken},
+    db::{Db, error::Error as DbError},
     domain::{
         attempt::Answer,
-        follow_ups::schedule::Subject,
+        follow_ups::{lease::LeaseToken, schedule::Subject},
         id::{ApiKeyId, MerchantId},
         transition::Actor,
     },

@@ -53,9 +53,11 @@ use read::Reader;
 pub struct Config {
     /// Where to listen, and how to stop.
     pub http: Http,
+    /// Limits of load.
     pub bounds: LoadLimits,
     /// For how long after a sale whoever takes payments may cancel it although it is paid.
     pub till_undo: TimeDelta,
+    /// The database.
     pub database: Database,
     /// How to reach Alipay.
     pub alipay: Alipay,

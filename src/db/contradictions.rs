@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{
     Db,
+    actor::ActorColumns,
     error::Error,
-    payments::record::{ActorColumns, Justification},
     reconciliation::{Candidate, CandidateRow},
     run::Statement as _,
 };
@@ -18,7 +18,7 @@ use crate::{
         id::{AttemptId, ContradictionId, FollowUpId},
         payments::payment::Payment,
         refunds::refund::Refund,
-        transition::{Actor, FileLine},
+        transition::{Actor, FileLine, Justification},
     },
     failpoint::failpoint,
 };

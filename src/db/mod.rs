@@ -7,6 +7,7 @@
 //! deadlines are.
 
 pub mod access;
+mod actor;
 pub mod audit;
 pub mod contradictions;
 pub mod error;
@@ -16,6 +17,7 @@ pub mod notifications;
 pub mod payments;
 pub mod privileges;
 pub mod reconciliation;
+pub mod recorded;
 pub mod refunds;
 pub mod registrations;
 pub mod roles;

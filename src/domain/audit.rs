@@ -97,10 +97,13 @@ impl AuditActor {
 /// What the operator may look at of a merchant's, or ask about: each look is an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
+    /// A payment.
     Payment,
     /// Everything that happened to one.
     Timeline,
+    /// A refund.
     Refund,
+    /// The refunds of a payment.
     RefundsOfPayment,
     /// The payments of a merchant.
     Payments,

@@ -96,3 +96,11 @@ pub struct InvalidTransition {
     pub from: &'static str,
     pub event: &'static str,
 }
+
+/// An operator's grounds for a decision; kept in the transition for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Justification {
+    pub reason: String,
+    /// Where the case is documented.
+    pub ticket: String,
+}

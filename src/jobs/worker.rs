@@ -27,11 +27,11 @@ use crate::{
         App, Interrupted,
         job::{Job, Registry, register},
     },
-    db::{
-        follow_ups::{Claimed, Claims, FailedVisit, Unreadable},
-        payments::record::LeaseToken,
+    db::follow_ups::{Claimed, Claims, FailedVisit, Unreadable},
+    domain::{
+        follow_ups::lease::LeaseToken,
+        id::{FollowUpId, MerchantId},
     },
-    domain::id::{FollowUpId, MerchantId},
     failpoint::crashpoint,
 };
 

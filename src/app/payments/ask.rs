@@ -24,9 +24,13 @@ use crate::{
         client::Alipay,
         request::{CancelRequest, QueryRequest},
     },
-    db::payments::record::{Change, NewAttempt, Owed, Recorded},
+    db::{
+        payments::record::{Change, NewAttempt},
+        recorded::Recorded,
+    },
     domain::{
         attempt::{Answer, AttemptKind},
+        follow_ups::question::Owed,
         id::{AttemptId, RefundId},
         payments::{
             payment::{CancelReason, Payment, PaymentEvent},

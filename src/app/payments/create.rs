@@ -26,15 +26,12 @@ use crate::{
     db::{
         Db,
         error::Error as DbError,
-        payments::{
-            intent::{Committed, Conflict, Intent, Owner},
-            record::Owed,
-        },
+        payments::intent::{Committed, Conflict, Intent, Owner},
     },
     domain::{
         access::principal::Principal,
         attempt::{Answer, AnswerClass},
-        follow_ups::schedule::Subject,
+        follow_ups::{question::Owed, schedule::Subject},
         id::{AttemptId, PartnerTransId, PaymentId},
         idempotency::{IdempotencyKey, RequestFingerprint},
         payments::{

@@ -10,7 +10,8 @@ use crate::{
         App,
         error::{Interrupted, unless_lost},
     },
-    db::{follow_ups::Claimed, payments::record::LeaseToken},
+    db::follow_ups::Claimed,
+    domain::follow_ups::lease::LeaseToken,
     domain::payments::{
         payment::{CancelReason, Payment, PaymentState},
         plan::{NextStep, next_step},

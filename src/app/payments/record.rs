@@ -8,17 +8,19 @@ use crate::{
     db::{
         contradictions::Opened,
         error::Error as DbError,
-        payments::record::{Change, Justification, LeaseToken, Owed, Record, Recorded},
+        payments::record::{Change, Record},
+        recorded::Recorded,
     },
     domain::{
         attempt::Answer,
         contradiction::Claim,
+        follow_ups::{lease::LeaseToken, question::Owed},
         id::{AttemptId, RefundId},
         payments::{
             payment::{Payment, PaymentEvent},
             plan::{self, NextStep, Plan},
         },
-        transition::Actor,
+        transition::{Actor, Justification},
     },
     failpoint::crashpoint,
 };

@@ -5,13 +5,13 @@ use chrono::{DateTime, Utc};
 use super::{outcome::Told, record::Update};
 use crate::app::{App, error::Error, policy::DECIDE};
 use crate::{
-    db::{contradictions::Settlement, payments::record::Justification},
+    db::contradictions::Settlement,
     domain::{
         access::principal::Identity,
         follow_ups::schedule::Subject,
         id::PaymentId,
         payments::payment::{Payment, PaymentEvent, PaymentState, Resolution},
-        transition::Actor,
+        transition::{Actor, Justification},
     },
 };
 

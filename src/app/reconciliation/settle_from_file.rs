@@ -13,8 +13,8 @@ use crate::{
     db::{
         contradictions::Opened,
         error::Error as DbError,
-        payments::record::Recorded,
         reconciliation::{Candidate, FileRef, Pass, ReconciliationStore},
+        recorded::Recorded,
         refunds::PortalRefund,
     },
     domain::{

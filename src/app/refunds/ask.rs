@@ -24,7 +24,7 @@ use crate::{
         pipeline::{Beginning, Initiator, Told},
         policy::{RECORD_ANSWER, SEND_WITHIN},
     },
-    db::{payments::record::Recorded, refunds::NewRefundAttempt},
+    db::{recorded::Recorded, refunds::NewRefundAttempt},
     domain::{
         attempt::AttemptKind,
         contradiction::Claim,

@@ -8,18 +8,19 @@ use crate::{
     db::{
         contradictions::Opened,
         error::Error as DbError,
-        payments::record::{Justification, LeaseToken, Owed, Recorded},
+        recorded::Recorded,
         refunds::{RefundChange, RefundRecord},
     },
     domain::{
         attempt::Answer,
         contradiction::Claim,
+        follow_ups::{lease::LeaseToken, question::Owed},
         id::AttemptId,
         refunds::{
             plan,
             refund::{Refund, RefundEvent, RefundState},
         },
-        transition::Actor,
+        transition::{Actor, Justification},
     },
     failpoint::crashpoint,
 };

@@ -2,14 +2,14 @@
 
 use super::record::RefundUpdate;
 use crate::{
-    app::{App, Justification, error::Error, policy::DECIDE},
+    app::{App, error::Error, policy::DECIDE},
     db::contradictions::Settlement,
     domain::{
         access::principal::Identity,
         follow_ups::schedule::Subject,
         id::RefundId,
         refunds::refund::{Refund, RefundEvent, RefundResolution},
-        transition::Actor,
+        transition::{Actor, Justification},
     },
 };
 

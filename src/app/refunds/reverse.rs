@@ -24,7 +24,7 @@ use crate::{
         },
         policy::TRIES,
     },
-    db::{error::Error as DbError, payments::record::Recorded, refunds::TurnedCancel},
+    db::{error::Error as DbError, recorded::Recorded, refunds::TurnedCancel},
     domain::{
         access::principal::Principal,
         follow_ups::schedule::Subject,

@@ -12,9 +12,9 @@ use crate::{
         error::{Interrupted, RecordError},
         pipeline::{Beginning, Initiator, Told, Tracked, Written},
     },
-    db::{Db, error::Error as DbError, payments::record::LeaseToken},
+    db::{Db, error::Error as DbError},
     domain::{
-        follow_ups::schedule::Subject,
+        follow_ups::{lease::LeaseToken, schedule::Subject},
         id::MerchantId,
         refunds::refund::{Refund, RefundEvent},
         transition::Actor,

@@ -4,13 +4,10 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     app::{App, pipeline::Written},
-    db::{
-        error::Error as DbError,
-        payments::record::{LeaseToken, Recorded},
-        registrations::RegistrationRecord,
-    },
+    db::{error::Error as DbError, recorded::Recorded, registrations::RegistrationRecord},
     domain::{
         attempt::Answer,
+        follow_ups::lease::LeaseToken,
         id::AttemptId,
         registrations::{
             Registration, RegistrationActor, RegistrationEvent, RegistrationStatus, next_check_at,

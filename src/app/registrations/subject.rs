@@ -9,10 +9,10 @@ use crate::{
         error::{Interrupted, RecordError},
         pipeline::{Beginning, Initiator, Told, Tracked, Written},
     },
-    db::{Db, error::Error as DbError, payments::record::LeaseToken},
+    db::{Db, error::Error as DbError},
     domain::{
-        attempt::AttemptKind, follow_ups::schedule::Subject, id::MerchantId,
-        registrations::Registration,
+        attempt::AttemptKind, follow_ups::lease::LeaseToken, follow_ups::schedule::Subject,
+        id::MerchantId, registrations::Registration,
     },
 };
 

@@ -12,11 +12,10 @@ use uuid::Uuid;
 use super::{
     Db,
     error::Error,
-    payments::record::LeaseToken,
     run::{Command as _, Statement as _},
 };
 use crate::domain::{
-    follow_ups::schedule::Subject,
+    follow_ups::{lease::LeaseToken, schedule::Subject},
     id::{FollowUpId, MerchantId},
 };
 use crate::failpoint::failpoint;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::types::Json;
 
-use super::{PaymentRow, record::LeaseToken, select_payment};
+use super::{PaymentRow, select_payment};
 use crate::{
     db::{
         Db,
@@ -12,7 +12,7 @@ use crate::{
         follow_ups::{Claims, claim, claimed, claimed_row},
         run::{Command as _, Statement as _},
     },
-    domain::{id::MerchantId, payments::payment::Payment},
+    domain::{follow_ups::lease::LeaseToken, id::MerchantId, payments::payment::Payment},
     failpoint::failpoint,
 };
 

@@ -3,17 +3,16 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::db::{Db, error::Error, run::Statement as _};
+use crate::db::{Db, actor::ActorColumns, error::Error, recorded::Recorded, run::Statement as _};
 use crate::domain::{
     attempt::{Answer, AttemptKind},
-    id::{
-        ApiKeyId, AttemptId, FileId, FollowUpId, MerchantId, NotificationId, PaymentId, RefundId,
-    },
+    follow_ups::{lease::LeaseToken, question::Owed},
+    id::{AttemptId, FileId, FollowUpId, MerchantId, PaymentId, RefundId},
     payments::{
         buyer::{BuyerLoginId, BuyerUserId},
         payment::{CancelReason, Payment, PaymentState},
     },
-    transition::{Actor, FileLine},
+    transition::{Actor, Justification},
 };
 use crate::failpoint::failpoint;
 
@@ -36,51 +35,6 @@ impl Change<'_> {
     /// Whether the books move to what was said against them, or past it.
     const fn settles_contradictions(&self) -> bool {
         self.before.contradicted_at.is_some() && self.after.contradicted_at.is_none()
-    }
-}
-
-/// An operator's grounds for a decision; kept in the transition for ever.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Justification {
-    pub reason: String,
-    /// Where the case is documented.
-    pub ticket: String,
-}
-
-/// A claim on a follow-up: only its holder may write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaseToken {
-    pub follow_up_id: FollowUpId,
-    /// The value the claim was given.
-    pub fence: i64,
-    /// The question besides the plan that was owed when the claim was made.
-    pub question_due_at: Option<DateTime<Utc>>,
-}
-
-/// What an update does to the question that is owed besides the plan.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Owed {
-    /// Nothing.
-    #[default]
-    AsBefore,
-    /// Answers it, if nothing has told us to look since it came to be owed at this time.
-    Answered(DateTime<Utc>),
-    /// One is owed from now on.
-    Now,
-}
-
-impl Owed {
-    /// When the question that is answered came to be owed.
-    pub(in crate::db) const fn answered(self) -> Option<DateTime<Utc>> {
-        match self {
-            Self::Answered(since) => Some(since),
-            Self::AsBefore | Self::Now => None,
-        }
-    }
-
-    /// What it leaves of the question that was owed since then; one that comes to be owed now is not yet among them.
-    pub(crate) fn left_of(self, owed_since: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
-        owed_since.filter(|_| self.answered() != owed_since)
     }
 }
 
@@ -107,17 +61,6 @@ pub struct Record<'a> {
     pub cancel_refused: Option<bool>,
     /// Whether the answer lets the account in at Alipay's door; `None` leaves the count of refusals.
     pub lets_in: Option<bool>,
-}
-
-/// What became of a [`Record`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recorded {
-    /// Written. The time is that of the change by the database's clock.
-    Written(DateTime<Utc>),
-    /// The payment has changed since it was read: read it again and decide again.
-    Stale,
-    /// The claim has passed to another worker: stop.
-    LeaseLost,
 }
 
 /// A question about to be asked, by a worker or by a caller.
@@ -654,40 +597,6 @@ impl<'a> Columns<'a> {
                 .and_then(|charge| charge.buyer_user_id.as_ref().map(BuyerUserId::as_str)),
             buyer_login_id: charge
                 .and_then(|charge| charge.buyer_login_id.as_ref().map(BuyerLoginId::as_str)),
-        }
-    }
-}
-
-/// The actor as a transition row's columns; one of them is set.
-#[derive(Clone, Copy, Default)]
-pub(in crate::db) struct ActorColumns {
-    pub(in crate::db) api_key_id: Option<uuid::Uuid>,
-    pub(in crate::db) follow_up_id: Option<uuid::Uuid>,
-    pub(in crate::db) notification_id: Option<uuid::Uuid>,
-    pub(in crate::db) statement_file_id: Option<uuid::Uuid>,
-    pub(in crate::db) statement_line: Option<i64>,
-}
-
-impl ActorColumns {
-    pub(in crate::db) fn of(actor: Actor) -> Self {
-        match actor {
-            Actor::ApiKey(id) => Self {
-                api_key_id: Some(ApiKeyId::uuid(id)),
-                ..Self::default()
-            },
-            Actor::FollowUp(id) => Self {
-                follow_up_id: Some(FollowUpId::uuid(id)),
-                ..Self::default()
-            },
-            Actor::Notification(id) => Self {
-                notification_id: Some(NotificationId::uuid(id)),
-                ..Self::default()
-            },
-            Actor::File(FileLine { file_id, line }) => Self {
-                statement_file_id: Some(file_id.uuid()),
-                statement_line: Some(line),
-                ..Self::default()
-            },
         }
     }
 }

@@ -8,10 +8,9 @@ use crate::{
         Db,
         error::Error,
         follow_ups::{Claims, claim, claimed, claimed_row},
-        payments::record::LeaseToken,
         run::Statement as _,
     },
-    domain::refunds::refund::Refund,
+    domain::{follow_ups::lease::LeaseToken, refunds::refund::Refund},
     failpoint::failpoint,
 };
 

@@ -10,15 +10,15 @@ use sqlx::types::Json;
 use crate::{
     db::{
         Db,
+        actor::ActorColumns,
         error::Error,
-        payments::{
-            CANCEL_MAY_ACT,
-            record::{ActorColumns, LeaseToken, Recorded},
-        },
+        payments::CANCEL_MAY_ACT,
+        recorded::Recorded,
         run::{Command as _, Statement as _},
     },
     domain::{
         attempt::Answer,
+        follow_ups::lease::LeaseToken,
         id::{
             ApiKeyId, AttemptId, FollowUpId, MerchantId, MerchantReference, PartnerRefundId,
             PartnerTransId, PaymentId, RefundId,

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
-    db::{Db, error::Error, payments::record::Recorded, run::Statement as _},
+    db::{Db, error::Error, recorded::Recorded, run::Statement as _},
     domain::{
         id::RefundId, payments::payment::Payment, reconciliation::daily_file::FileRow,
         transition::FileLine,

@@ -4,17 +4,13 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
-    db::{
-        Db,
-        error::Error,
-        payments::record::{ActorColumns, Justification, LeaseToken, Owed, Recorded},
-        run::Statement as _,
-    },
+    db::{Db, actor::ActorColumns, error::Error, recorded::Recorded, run::Statement as _},
     domain::{
         attempt::{Answer, AttemptKind},
+        follow_ups::{lease::LeaseToken, question::Owed},
         id::{AttemptId, FollowUpId, MerchantId, PaymentId, RefundId},
         refunds::refund::{PendingReason, Refund, RefundFailure, RefundState},
-        transition::Actor,
+        transition::{Actor, Justification},
     },
     failpoint::failpoint,
 };

@@ -8,10 +8,9 @@ use crate::{
         Db,
         error::Error,
         follow_ups::{Claims, claim, claimed, claimed_row},
-        payments::record::LeaseToken,
         run::Statement as _,
     },
-    domain::registrations::Registration,
+    domain::{follow_ups::lease::LeaseToken, registrations::Registration},
 };
 
 claimed_row!(RegistrationRow => Registration);

@@ -5,14 +5,10 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::{
-    db::{
-        Db,
-        error::Error,
-        payments::record::{LeaseToken, Recorded},
-        run::Statement as _,
-    },
+    db::{Db, error::Error, recorded::Recorded, run::Statement as _},
     domain::{
         attempt::{Answer, AttemptKind},
+        follow_ups::lease::LeaseToken,
         id::{AttemptId, FollowUpId},
         registrations::{Registration, RegistrationActor},
     },

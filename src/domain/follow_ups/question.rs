@@ -22,6 +22,33 @@ pub(in crate::domain) fn due_at(
     (due - since < OWED_FOR).then_some(due)
 }
 
+/// What an update does to the question that is owed besides the plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Owed {
+    /// Nothing.
+    #[default]
+    AsBefore,
+    /// Answers it, if nothing has told us to look since it came to be owed at this time.
+    Answered(DateTime<Utc>),
+    /// One is owed from now on.
+    Now,
+}
+
+impl Owed {
+    /// When the question that is answered came to be owed.
+    pub const fn answered(self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Answered(since) => Some(since),
+            Self::AsBefore | Self::Now => None,
+        }
+    }
+
+    /// What it leaves of the question that was owed since then; one that comes to be owed now is not yet among them.
+    pub fn left_of(self, owed_since: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+        owed_since.filter(|_| self.answered() != owed_since)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,8 +4,11 @@ use axum::extract::State;
 
 use super::{represent, view::PaymentView};
 use crate::{
-    app::{App, Justification, error::Error},
-    domain::{follow_ups::schedule::Subject, id::PaymentId, payments::payment::Resolution},
+    app::{App, error::Error},
+    domain::{
+        follow_ups::schedule::Subject, id::PaymentId, payments::payment::Resolution,
+        transition::Justification,
+    },
     http::{
         answer::Resource,
         extract::{

@@ -4,8 +4,11 @@ use axum::extract::State;
 
 use super::{represent, view::RefundView};
 use crate::{
-    app::{App, Justification, error::Error},
-    domain::{follow_ups::schedule::Subject, id::RefundId, refunds::refund::RefundResolution},
+    app::{App, error::Error},
+    domain::{
+        follow_ups::schedule::Subject, id::RefundId, refunds::refund::RefundResolution,
+        transition::Justification,
+    },
     http::{
         answer::Resource,
         extract::{
