@@ -453,6 +453,37 @@ async fn the_table_of_shapes(pool: PgPool) {
     finish(world).await;
 }
 
+/// V4: nobody works for a week after a notification was acknowledged, and the answer to the first question is
+/// lost: it is asked again.
+#[sqlx::test]
+async fn v4_what_a_notification_raised_a_week_ago_is_asked_again_where_the_answer_is_lost(
+    pool: PgPool,
+) {
+    let mut world = world(pool).await;
+    world.simulator.refund_on_the_same_day().await;
+    let paid = world.pay("0001").await;
+    let lie = json!({
+        "type": "result_after_effect", "code": "FAIL", "error": "REASON_TRADE_BEEN_FREEZEN"
+    });
+    world.simulator.script("refund", 1, lie).await;
+    let body = json!({"amount": {"value": 1000, "currency": "HKD"}, "mode": "async"});
+    let refused = world.till.refund(paid.id(), &body, 5).await;
+    assert_eq!(refused.summary("status"), (201, "failed"), "{refused:?}");
+    world.advance(TimeDelta::seconds(1)).await;
+    assert_eq!(last_result(&world).await, "acknowledged");
+    let lost = json!({"type": "drop_after_effect"});
+    world.simulator.script("refund_query", 1, lost).await;
+    world.advance(TimeDelta::days(7)).await;
+    world.run_due().await;
+    assert_eq!(world.simulator.count("refund_query").await, 1);
+    for _ in 0..4 {
+        world.advance(TimeDelta::days(1)).await;
+        world.run_due().await;
+    }
+    assert_eq!(status(&world, &refused).await, "succeeded");
+    finish(world).await;
+}
+
 /// S5: a notification about the payment does not use up the question that waits for what a person has ended and may act.
 #[sqlx::test]
 async fn s5_a_notification_does_not_use_up_the_question_about_a_decision(pool: PgPool) {

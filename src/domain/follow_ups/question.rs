@@ -4,11 +4,13 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// For how long an unanswered one is asked again; what the plan asks goes on.
-const OWED_FOR: TimeDelta = TimeDelta::days(1);
+const OWED_FOR: TimeDelta = TimeDelta::days(30);
 /// The shortest pause before it is asked again; each is as long as all before it.
 const SHORTEST_PAUSE: TimeDelta = TimeDelta::seconds(10);
+/// And the longest: one that is first asked a week late is not forgotten over an answer that is lost.
+const LONGEST_PAUSE: TimeDelta = TimeDelta::days(1);
 
-/// When the question is to be asked; `None` where none is owed, or was in vain for a day. `owed_since` is when it
+/// When the question is to be asked; `None` where none is owed, or was in vain for a month. `owed_since` is when it
 /// came to be owed, `last_asked_at` when anything was last asked of the same kind.
 pub(in crate::domain) fn due_at(
     owed_since: Option<DateTime<Utc>>,
@@ -16,7 +18,9 @@ pub(in crate::domain) fn due_at(
 ) -> Option<DateTime<Utc>> {
     let since = owed_since?;
     let due = match last_asked_at {
-        Some(asked) if asked >= since => asked + (asked - since).max(SHORTEST_PAUSE),
+        Some(asked) if asked >= since => {
+            asked + (asked - since).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+        }
         Some(_) | None => since,
     };
     (due - since < OWED_FOR).then_some(due)
@@ -58,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_is_due_at_once_and_then_ever_more_rarely_for_a_day() {
+    fn a_question_is_due_at_once_and_then_ever_more_rarely_for_a_month() {
         assert_eq!(due_at(None, Some(at(5))), None);
         assert_eq!(due_at(Some(at(10)), None), Some(at(10)));
         let before = Some(at(5));
@@ -69,9 +73,25 @@ mod tests {
             asked.push(due.timestamp());
             last = Some(due);
         }
+        let (growing, daily) = asked.split_at(16);
         let expected = [
-            0, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10240, 20480, 40960, 81920,
+            0, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10240, 20480, 40960, 81920, 163_840,
         ];
-        assert_eq!(asked, expected);
+        assert_eq!(growing, expected);
+        assert!(
+            asked
+                .windows(2)
+                .skip(15)
+                .all(|two| two[1] - two[0] == 86_400)
+        );
+        assert_eq!(daily.len(), 28, "{daily:?}");
+    }
+
+    #[test]
+    fn v4_a_question_that_is_asked_late_is_asked_again() {
+        for days in [1, 2, 7, 28] {
+            let late = at(days * 86_400);
+            assert_eq!(due_at(Some(at(0)), Some(late)), Some(late + LONGEST_PAUSE));
+        }
     }
 }
