@@ -410,12 +410,18 @@ impl History<'_> {
 
     /// Something about an order, at a replica.
     async fn ask(&mut self, order: &Order, replica: usize, asked: Act) {
+        self.told(order, replica, asked).await;
+    }
+
+    /// The same, and the status of the answer; 0 where there was none.
+    async fn told(&mut self, order: &Order, replica: usize, asked: Act) -> u16 {
         let answer = act(self.world, self.ear, replica, 0, order, asked).await;
         let status = answer.map_or(0, |answer| answer.status);
         self.say(&format!(
             "  {asked:?} of {} at {replica}: {status}",
             order.reference()
         ));
+        status
     }
 
     async fn of_an_order(&mut self, asked: Act) {
@@ -864,9 +870,18 @@ impl History<'_> {
         self.world.quiet_down().await;
         self.world.simulator.clear_faults().await;
         self.world.advance(TimeDelta::seconds(1)).await;
-        let replica = self.replica();
-        self.ask(order, replica, Act::RefreshRefund).await;
-        self.world.quiet_down().await;
+        let first = self.replica();
+        for next in 0..=self.world.replicas.len() {
+            // Who gets no answer, because the replica died with it, asks again: nobody else would.
+            let replica = (first + next) % self.world.replicas.len();
+            let told = self.told(order, replica, Act::RefreshRefund).await;
+            self.world.quiet_down().await;
+            self.revive().await;
+            if told == 200 {
+                break;
+            }
+        }
+        let replica = first;
         if self.rng.gen_bool(0.5) {
             self.ask(order, replica, Act::ResolveRefund).await;
         }
