@@ -223,6 +223,38 @@ async fn m6_a_refund_that_was_refused_and_is_done_is_found_by_one_question(pool:
     finish(world).await;
 }
 
+/// M12: refunds return all of it, of which one is proven and not in the books yet. That the trade is closed by them
+/// is no closure after payment: the payment stays what it was called.
+#[sqlx::test]
+async fn m12_a_trade_closed_by_refunds_of_which_one_is_not_booked_yet_stays_paid(pool: PgPool) {
+    let mut world = start(pool).await;
+    let paid = world.pay("0001").await;
+    let lie = json!({
+        "type": "result_after_effect", "code": "FAIL", "error": "REASON_TRADE_BEEN_FREEZEN"
+    });
+    world.simulator.script("refund", 1, lie).await;
+    let refused = refund(&world, &paid, 1000, "sync").await;
+    assert_eq!(refused.summary("status"), (201, "failed"), "{refused:?}");
+    world.advance(TimeDelta::seconds(10)).await;
+    world.run_due().await;
+    let rest = refund(&world, &paid, 2925, "sync").await;
+    assert_eq!(rest.summary("status"), (201, "succeeded"), "{rest:?}");
+    world.advance(TimeDelta::seconds(1)).await;
+    let path = format!("/v1/payments/{}/refresh", paid.id());
+    let told = world.till.post(&path, &Value::Null).await;
+    assert_eq!(told.body["status"], "succeeded", "{told:?}");
+    world.advance(TimeDelta::minutes(10)).await;
+    world.run_due().await;
+    let payment = world.till.payment(paid.id()).await;
+    assert_eq!(
+        (&payment["status"], &payment["refunds"]["refunded"]),
+        (&json!("succeeded"), &json!(3925)),
+        "{payment}"
+    );
+    assert!(world.unresolved().await.is_empty());
+    finish(world).await;
+}
+
 /// What was refused, and is not done, costs one question and no more.
 #[sqlx::test]
 async fn a_refused_refund_is_asked_about_once(pool: PgPool) {

@@ -914,12 +914,12 @@ impl Payment {
             {
                 Ok(Some((self.resolved(resolution), None)))
             }
-            // Refunds of all of it close a trade too, and what they return is in the books
+            // Refunds of all of it close a trade too, and what they return is in the books, or will be
             // (`docs/protocol.md` 5.1).
             PaymentEvent::Closed {
                 money_returned: true,
                 ..
-            } if self.refund_reserved_minor >= self.amount.minor() => Ok(None),
+            } if self.goes_back_by_refunds() => Ok(None),
             // Whatever was not refunded before is back as well.
             PaymentEvent::Closed {
                 money_returned: true,
@@ -1201,6 +1201,18 @@ impl Payment {
             | PaymentState::Canceled { .. }
             | PaymentState::Unresolved => 0,
         }
+    }
+
+    /// Whether refunds return all of it: those in the books, with those that are proven and not booked yet. What proves
+    /// that all of it is back may be no refund.
+    const fn goes_back_by_refunds(&self) -> bool {
+        let amount = self.amount.minor();
+        let booked_later = if self.proven_returned_minor < amount {
+            self.proven_returned_minor
+        } else {
+            0
+        };
+        self.refund_reserved_minor + booked_later >= amount
     }
 
     /// What a refund in the place of a cancel of the paid payment returns, in minor units: all that is not proven to be

@@ -786,6 +786,31 @@ fn m3_a_trade_closed_by_refunds_stays_a_paid_payment() {
     }
 }
 
+/// M12: what is booked, what is proven besides, and whether refunds explain why the trade is closed.
+#[test]
+fn m12_a_trade_closed_by_refunds_of_which_one_is_not_booked_yet_stays_a_paid_payment() {
+    for (reserved, proven, stays) in [
+        (3925, 0, true),
+        (2925, 1000, true),
+        (2925, 999, false),
+        (0, 3925, false),
+        (2925, 3925, false),
+        (0, 0, false),
+    ] {
+        let mut paid = payment(PaymentState::Succeeded);
+        paid.refund_reserved_minor = reserved;
+        paid.proven_returned_minor = proven;
+        let closed = PaymentEvent::Closed {
+            reason: CancelReason::ClosedAfterPayment,
+            money_returned: true,
+            alipay_trans_id: None,
+            charge: None,
+        };
+        let after = paid.apply(&closed, at(9)).expect("a legal move");
+        assert_eq!(after.is_none(), stays, "{reserved} {proven}");
+    }
+}
+
 #[test]
 fn a_change_of_state_leaves_the_books_alone() {
     for state in states() {
