@@ -589,10 +589,11 @@ impl Payment {
         now: DateTime<Utc>,
         pay_acts_until: DateTime<Utc>,
     ) -> DateTime<Utc> {
-        let canceled = self
-            .poll
-            .open_cancel_at
-            .map_or(now, |sent| sent + CANCEL_ACTS_WITHIN);
+        // What the schedule knew of cancels went with it when the payment was closed: none left later than that.
+        let is_closed = matches!(self.state, PaymentState::Canceled { .. });
+        let closed_at = self.finalized_at.filter(|_| is_closed);
+        let last_cancel = self.poll.open_cancel_at.max(closed_at);
+        let canceled = last_cancel.map_or(now, |sent| sent + CANCEL_ACTS_WITHIN);
         let paid = if self.was_seen_at_alipay() {
             now
         } else {
@@ -604,11 +605,10 @@ impl Payment {
     /// Whether the question about what a person has decided is not yet answered: until it is, nothing of it is certain.
     pub fn decision_is_being_checked(&self) -> bool {
         let poll = &self.poll;
-        let is_scheduled = poll.next_check_at.is_some();
         // What a person confirmed is none of his decisions, and a cancel of it may act like any other.
         let is_paid = self.state == PaymentState::Succeeded;
         let may_move = self.decided_by_operator || (is_paid && poll.open_cancel_at.is_some());
-        let due = poll.question_due_at.filter(|_| is_scheduled && may_move);
+        let due = poll.question_due_at.filter(|_| may_move);
         self.is_settled() && due.is_some_and(|due| poll.is_waiting_for_answer_since(due))
     }
 

@@ -333,8 +333,46 @@ fn m12_what_is_proven_to_be_back_is_not_refundable() {
     paid.proven_returned_minor = 30;
     assert_eq!(paid.refundable_minor(), amount - 130);
     assert_eq!(paid.bookable_minor(), amount - 100);
+    assert_eq!(paid.left_to_return_minor(), amount - 30);
     paid.proven_returned_minor = amount;
     assert_eq!(paid.refundable_minor(), 0);
+    assert_eq!(paid.left_to_return_minor(), 0);
+}
+
+/// A decision at second 20 about what Alipay has seen.
+#[test]
+fn s5_a_decision_is_asked_about_once_no_cancel_acts_any_more() {
+    let closed = |finalized_at| Payment {
+        finalized_at: Some(at(finalized_at)),
+        alipay_trans_id: Some("2026".to_owned()),
+        ..payment(PaymentState::Canceled {
+            reason: CancelReason::Requested,
+            money_returned: true,
+        })
+    };
+    let canceled_at = |sent| Payment {
+        alipay_trans_id: Some("2026".to_owned()),
+        poll: PollState {
+            open_cancel_at: Some(at(sent)),
+            ..PollState::default()
+        },
+        ..payment(PaymentState::Succeeded)
+    };
+    let paid = Payment {
+        alipay_trans_id: Some("2026".to_owned()),
+        finalized_at: Some(at(15)),
+        ..payment(PaymentState::Succeeded)
+    };
+    for (payment, expected) in [
+        (paid, 30),
+        (canceled_at(10), 70),
+        // Nothing is scheduled any more, and with the schedule went what it knew of cancels.
+        (closed(15), 75),
+        (closed(-3600), 30),
+    ] {
+        let checked_at = payment.decision_is_checked_at(at(20), at(54));
+        assert_eq!(checked_at, at(expected), "{:?}", payment.state);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::{
     attempt::{AnswerClass, AttemptKind},
+    follow_ups::question,
     id::AttemptId,
 };
 
@@ -104,9 +105,13 @@ impl PollState {
         }
     }
 
-    /// Whether the answer to a question that was due then is still waited for: not for ever where Alipay is silent.
+    /// Whether the answer to a question that was due then is still waited for: not for ever where Alipay is silent, nor
+    /// where an operator has put the question off, or taken it off the schedule.
     pub fn is_waiting_for_answer_since(&self, due: DateTime<Utc>) -> bool {
-        self.last_query_at < Some(due + CHECKED_WITHIN)
+        let until = due + CHECKED_WITHIN;
+        let planned = question::due_at(Some(due), self.last_query_at);
+        let is_on_time = |next| next <= until || Some(next) <= planned;
+        self.next_check_at.is_some_and(is_on_time) && self.last_query_at < Some(until)
     }
 
     /// When the last answer came.
@@ -250,6 +255,31 @@ mod tests {
         ] {
             let found = poll(&queries).allows_cancel(at(60), at(70));
             assert_eq!(found, allowed, "{queries:?}");
+        }
+    }
+
+    /// D8: a question that was due at second 0, asked last and planned next at these seconds.
+    #[test]
+    fn d8_a_question_is_waited_for_while_the_schedule_asks_it() {
+        for (asked, next, waits) in [
+            (None, Some(0), true),
+            (Some(-5), Some(0), true),
+            (None, None, false),
+            (Some(10), Some(20), true),
+            (Some(160), Some(320), true),
+            (Some(320), Some(640), false),
+            // Put off by an operator: for a moment, for an hour.
+            (None, Some(90), true),
+            (None, Some(3600), false),
+            (Some(10), Some(3600), false),
+        ] {
+            let poll = PollState {
+                next_check_at: next.map(at),
+                last_query_at: asked.map(at),
+                ..PollState::default()
+            };
+            let found = poll.is_waiting_for_answer_since(at(0));
+            assert_eq!(found, waits, "{asked:?} {next:?}");
         }
     }
 
