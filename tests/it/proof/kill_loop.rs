@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::TimeDelta;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -47,6 +48,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Calls shorter than usual, so that late answers meet the follow-ups; everything else is as quick as
 /// [`Stage`] has it.
 const SETTINGS: &[(&str, &str)] = &[("ALIPAY_PAY_TIMEOUT_MS", "1500")];
+const PAY_TIMEOUT: TimeDelta = TimeDelta::milliseconds(1_500);
 
 /// Codes to scan. Each ends within seconds, or, where nothing was created or nobody confirms, once
 /// the minutes for that have passed.
@@ -432,7 +434,8 @@ async fn run(pool: PgPool, kills: u64, seed: u64, name: &str) -> Vec<Violation> 
         &heard,
         true,
     )
-    .await;
+    .await
+    .with_pay_timeout(PAY_TIMEOUT);
     let violations = judge(&evidence);
     let tally = &row.tally;
     let figures = json!({
