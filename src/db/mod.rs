@@ -12,6 +12,7 @@ pub mod audit;
 pub mod contradictions;
 pub mod error;
 pub mod follow_ups;
+mod group_commit;
 pub mod merchants;
 pub mod notifications;
 pub mod payments;
@@ -27,6 +28,8 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use error::Error;
+use group_commit::GroupCommit;
+use payments::{intent::Intent, record::RecordRow};
 use run::{Lane, Lanes, Limits, Statement as _};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
@@ -86,6 +89,9 @@ pub struct Db {
     reads: Lane,
     /// For long statements that nobody waits for.
     bulk: Lane,
+    /// Where intents to pay gather, and what becomes known of payments.
+    intents: GroupCommit<Intent>,
+    records: GroupCommit<RecordRow>,
     /// How to connect without any deadline: for the schema.
     options: Arc<PgConnectOptions>,
     /// Where tests stop, break or delay this replica; of no size in a release.
@@ -126,6 +132,8 @@ impl Db {
             writes,
             reads,
             bulk,
+            intents: GroupCommit::default(),
+            records: GroupCommit::default(),
             options: Arc::new(options),
             failpoints: Failpoints::default(),
         }

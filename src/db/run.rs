@@ -94,6 +94,16 @@ impl Default for Limits {
     }
 }
 
+/// How statements that write are planned: once for each connection, and by key. A plan that is made while
+/// the tables are empty, by their sizes, would read them from end to end for as long as the session lives;
+/// and one that is made anew for every group of writes would cost more than the group.
+const BY_KEY: [(&str, &str); 4] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+];
+
 /// What a lane is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -106,7 +116,7 @@ enum Kind {
 #[derive(Debug)]
 struct Server {
     notes: Mutex<Notes>,
-    /// Connections on their way back to their pools.
+    /// Connections on their way back to their pools, and groups of writes.
     tasks: TaskTracker,
 }
 
@@ -250,7 +260,14 @@ impl Lane {
             ("lock_timeout", milliseconds(limits.lock)),
             ("statement_timeout", milliseconds(limits.statement)),
             ("default_transaction_read_only", reads_only.to_owned()),
+            // Compiling a statement takes longer than any of ours runs.
+            ("jit", "off".to_owned()),
         ]);
+        let options = if kind == Kind::Writes {
+            options.options(BY_KEY)
+        } else {
+            options
+        };
         let watched = Arc::clone(server);
         let pool = PgPoolOptions::new()
             .max_connections(size)
@@ -275,14 +292,29 @@ impl Lane {
 
     /// The same lane for somebody who is told something at `deadline`.
     pub(super) fn by(&self, deadline: Instant) -> Self {
+        self.until(Some(deadline))
+    }
+
+    /// The same lane for somebody who is told something at `deadline`, or waits.
+    pub(super) fn until(&self, deadline: Option<Instant>) -> Self {
         Self {
-            deadline: Some(deadline),
+            of: Arc::clone(&self.of),
+            deadline,
             reads: self
                 .reads
                 .as_ref()
-                .map(|reads| Box::new(reads.by(deadline))),
-            ..self.clone()
+                .map(|reads| Box::new(reads.until(deadline))),
         }
+    }
+
+    /// When whoever waits is told something.
+    pub(super) const fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Work on these connections that no caller drops.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.server.tasks.spawn(work);
     }
 
     /// Closes every connection, waiting for those in use.

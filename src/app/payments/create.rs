@@ -33,7 +33,7 @@ use crate::{
         attempt::{Answer, AnswerClass},
         follow_ups::{question::Owed, schedule::Subject},
         id::{AttemptId, PartnerTransId, PaymentId},
-        idempotency::{IdempotencyKey, RequestFingerprint},
+        idempotency::IdempotencyKey,
         payments::{
             payment::{NewPayment, Payment, PaymentEvent, PaymentState, ProcessingReason},
             poll::PollState,
@@ -67,13 +67,7 @@ enum IntentOutcome {
 /// intent has to be written.
 struct Incoming {
     principal: Principal,
-    key: IdempotencyKey,
-    new: NewPayment,
-    payment_id: PaymentId,
-    partner_trans_id: PartnerTransId,
-    attempt_id: AttemptId,
-    fingerprint: RequestFingerprint,
-    scan_hash: [u8; 32],
+    intent: Arc<Intent>,
     /// Runs since the request came in.
     accepted: Deadline,
     /// Whom to pay; absent where no such account is configured.
@@ -107,18 +101,25 @@ impl App {
         let payment_id = PaymentId::mint();
         let incoming = Incoming {
             principal: principal.clone(),
-            payment_id,
-            partner_trans_id: PartnerTransId::for_payment(payment_id),
-            attempt_id: AttemptId::mint(),
-            fingerprint: self.secret.fingerprint(&new),
-            scan_hash: self.secret.scan_hash(&new),
             accepted: Deadline::start(&self.clock),
             account: self
                 .account(&new.store.partner)
                 .ok()
                 .filter(|account| account.alipay.can_sign()),
-            key,
-            new,
+            intent: Arc::new(Intent {
+                merchant_id: principal.merchant_id,
+                api_key_id: principal.api_key_id,
+                payment_id,
+                partner_trans_id: PartnerTransId::for_payment(payment_id),
+                attempt_id: AttemptId::mint(),
+                route: ROUTE,
+                key,
+                fingerprint: self.secret.fingerprint(&new),
+                scan_hash: self.secret.scan_hash(&new),
+                new,
+                first_query_after: self.plan.first_query_after,
+                gateway_at: self.clock.now(),
+            }),
         };
         // Listen before the work starts, so that no change is missed.
         let waiter = self.notifier.listen(payment_id);
@@ -184,7 +185,7 @@ impl App {
     /// turns out to be committed it fails, so that a repeat finds an end and not a payment that
     /// nobody is going to send.
     async fn close_unsent(&self, incoming: &Incoming) {
-        let (merchant_id, id) = (incoming.principal.merchant_id, incoming.payment_id);
+        let (merchant_id, id) = (incoming.principal.merchant_id, incoming.intent.payment_id);
         let mut insistence = Insistence::lasting(LOOK_FOR_INTENT);
         let payment = loop {
             if let Ok(Some(payment)) = self.db.payment(merchant_id, id).await {
@@ -202,7 +203,7 @@ impl App {
             duration_ms: 0,
         };
         let update = Update {
-            answered: Some((incoming.attempt_id, answer)),
+            answered: Some((incoming.intent.attempt_id, answer)),
             told: Some(Told::Event(PaymentEvent::NeverSent)),
             ..Update::none(
                 Actor::ApiKey(incoming.principal.api_key_id),
@@ -225,12 +226,11 @@ impl App {
                 None => Err(refusal),
             };
         }
-        let intent = self.intent(incoming);
         let db = self.db.by(Instant::now() + INTENT);
         let mut insistence = Insistence::lasting(INTENT);
         let mut collisions = 0;
         while collisions < TRIES {
-            match db.insert_intent(&intent).await {
+            match db.insert_intent(&incoming.intent).await {
                 Ok(Some(committed)) => {
                     return Ok(IntentOutcome::New(Box::new(new_payment(
                         incoming, committed,
@@ -238,7 +238,7 @@ impl App {
                 }
                 Ok(None) | Err(DbError::Constraint(_)) => collisions += 1,
                 Err(error) => {
-                    tracing::warn!(payment.id = %incoming.payment_id, error = %error, "the intent is not known to be committed; reading");
+                    tracing::warn!(payment.id = %incoming.intent.payment_id, error = %error, "the intent is not known to be committed; reading");
                     insistence.outlast(error).await?;
                 }
             }
@@ -260,36 +260,19 @@ impl App {
     /// Whether Alipay can be asked for a new payment at all.
     fn may_be_sent(&self, incoming: &Incoming) -> Result<(), Error> {
         let Some(account) = &incoming.account else {
-            let partner = incoming.new.store.partner.clone();
+            let partner = incoming.intent.new.store.partner.clone();
             return Err(Error::AccountNotConfigured { partner });
         };
         self.admit_to(account)
-    }
-
-    fn intent<'a>(&self, incoming: &'a Incoming) -> Intent<'a> {
-        Intent {
-            merchant_id: incoming.principal.merchant_id,
-            api_key_id: incoming.principal.api_key_id,
-            payment_id: incoming.payment_id,
-            partner_trans_id: &incoming.partner_trans_id,
-            attempt_id: incoming.attempt_id,
-            route: ROUTE,
-            key: &incoming.key,
-            fingerprint: &incoming.fingerprint,
-            scan_hash: &incoming.scan_hash,
-            new: &incoming.new,
-            first_query_after: self.plan.first_query_after,
-            gateway_at: self.clock.now(),
-        }
     }
 
     async fn existing(&self, db: &Db, incoming: &Incoming) -> Result<Conflict, DbError> {
         db.existing(
             incoming.principal.merchant_id,
             ROUTE,
-            &incoming.key,
-            incoming.new.merchant_reference.as_str(),
-            &incoming.scan_hash,
+            &incoming.intent.key,
+            incoming.intent.new.merchant_reference.as_str(),
+            &incoming.intent.scan_hash,
         )
         .await
     }
@@ -304,7 +287,7 @@ impl App {
             let Owner::Payment(payment_id) = owner else {
                 return Err(Error::CanceledBeforeCreation);
             };
-            if payment_id == incoming.payment_id {
+            if payment_id == incoming.intent.payment_id {
                 // The commit in doubt had taken effect.
                 let payment = self
                     .db
@@ -313,7 +296,7 @@ impl App {
                     .map_err(|error| Error::from(error).after_begin())?;
                 return Ok(payment.map(|payment| IntentOutcome::New(Box::new(payment))));
             }
-            let fields = incoming.fingerprint.differing_fields(&fingerprint);
+            let fields = incoming.intent.fingerprint.differing_fields(&fingerprint);
             return if fields.is_empty() {
                 Ok(Some(IntentOutcome::Replay(payment_id)))
             } else {
@@ -333,7 +316,7 @@ impl App {
             None => {}
         }
         match existing.by_scan {
-            Some(payment_id) if !incoming.new.allows_duplicate() => {
+            Some(payment_id) if !incoming.intent.new.allows_duplicate() => {
                 Err(Error::SuspectedDuplicate {
                     subject: Subject::Payment(payment_id),
                 })
@@ -345,11 +328,12 @@ impl App {
     /// Sends the payment once and records what came back. No database connection is held during
     /// the call.
     async fn submit(&self, payment: Payment, incoming: &Incoming) {
-        let store = &incoming.new.store;
+        let new = &incoming.intent.new;
+        let store = &new.store;
         let request = PayRequest {
             partner_trans_id: payment.partner_trans_id.clone(),
             amount: payment.amount,
-            barcode: incoming.new.barcode.clone(),
+            barcode: new.barcode.clone(),
             description: payment.description.clone(),
             created_at: payment.created_at,
             secondary_merchant: SecondaryMerchant {
@@ -381,7 +365,7 @@ impl App {
             | PayOutcome::Unknown => Owed::AsBefore,
         };
         let update = Update {
-            answered: Some((incoming.attempt_id, call.answer)),
+            answered: Some((incoming.intent.attempt_id, call.answer)),
             told: Some(Told::Event(pay_event(call.outcome))),
             owed,
             // Nothing is rescheduled: the first query is planned already.
@@ -406,9 +390,9 @@ fn is_settled(payment: &Payment) -> bool {
 
 /// The payment as the intent has just written it, without reading it back.
 fn new_payment(incoming: &Incoming, committed: Committed) -> Payment {
-    let new = &incoming.new;
+    let new = &incoming.intent.new;
     Payment {
-        id: incoming.payment_id,
+        id: incoming.intent.payment_id,
         version: 1,
         merchant_id: incoming.principal.merchant_id,
         store_id: new.store.store_id.clone(),
@@ -418,7 +402,7 @@ fn new_payment(incoming: &Incoming, committed: Committed) -> Payment {
         amount: new.amount,
         barcode_hint: new.barcode.hint(),
         partner: new.store.partner.clone(),
-        partner_trans_id: incoming.partner_trans_id.clone(),
+        partner_trans_id: incoming.intent.partner_trans_id.clone(),
         cancel_after_seconds: new.cancel_after_seconds(),
         metadata: new.metadata().clone(),
         allowed_wallets: new.allowed_wallets.clone(),

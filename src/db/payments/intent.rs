@@ -1,7 +1,7 @@
 //! Writing the intent: one statement that commits the payment, the caller's key, the first attempt,
 //! the follow-up and the first transition before a byte goes to Alipay (`docs/invariants.md` R1).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
@@ -10,7 +10,8 @@ use uuid::Uuid;
 use crate::db::{
     Db,
     error::Error,
-    run::{Command as _, Statement as _},
+    group_commit::{Write, column, lock_timeout},
+    run::{Command as _, Lane, Statement as _},
 };
 use crate::domain::{
     id::{ApiKeyId, AttemptId, FollowUpId, MerchantId, PartnerTransId, PaymentId},
@@ -21,22 +22,22 @@ use crate::failpoint::failpoint;
 
 /// What is about to be asked, under ids that never change from here on.
 #[derive(Debug)]
-pub struct Intent<'a> {
+pub struct Intent {
     pub merchant_id: MerchantId,
     pub api_key_id: ApiKeyId,
     pub payment_id: PaymentId,
     /// Our id towards Alipay.
-    pub partner_trans_id: &'a PartnerTransId,
+    pub partner_trans_id: PartnerTransId,
     /// The id of the pay call.
     pub attempt_id: AttemptId,
     /// The route the key is scoped to.
     pub route: &'static str,
-    pub key: &'a IdempotencyKey,
+    pub key: IdempotencyKey,
     /// What makes another request the same.
-    pub fingerprint: &'a RequestFingerprint,
+    pub fingerprint: RequestFingerprint,
     /// Keyed hash of code, amount and till.
-    pub scan_hash: &'a [u8],
-    pub new: &'a NewPayment,
+    pub scan_hash: [u8; 32],
+    pub new: NewPayment,
     /// When the follow-up first asks, after creation.
     pub first_query_after: Duration,
     pub gateway_at: DateTime<Utc>,
@@ -75,49 +76,57 @@ pub struct Conflict {
     pub by_scan: Option<PaymentId>,
 }
 
-impl Db {
-    /// Commits an intent. `Ok(None)`, or a constraint error, means that something was there before:
-    /// ask [`Db::existing`]. An error in doubt means it may have been committed.
+impl Write for Intent {
+    type Written = Option<Committed>;
+
+    fn key(&self) -> Uuid {
+        self.payment_id.uuid()
+    }
+
     #[expect(clippy::too_many_lines, reason = "one statement and its parameters")]
-    #[tracing::instrument(name = "db.intent.insert", skip_all, fields(payment.id = %intent.payment_id, otel.kind = "client", db.system = "postgresql"))]
-    pub async fn insert_intent(&self, intent: &Intent<'_>) -> Result<Option<Committed>, Error> {
-        let new = intent.new;
-        let first_query_ms =
-            i64::try_from(intent.first_query_after.as_millis()).unwrap_or(i64::MAX);
+    async fn write(lane: &Lane, intents: &[Arc<Self>]) -> Result<Vec<Option<Committed>>, Error> {
         // `scan` comes first and every other part hangs on it: two requests at once with the same
         // code, amount and till meet on its row, and the second one sees nothing to insert once
         // the first has committed. A key or a reference taken in the same moment is a unique
         // violation, which undoes the statement as a whole.
-        failpoint!(self.failpoints, "db.intent.before");
-        let row = sqlx::query!(
-            r#"with input as not materialized (
-                select $1::uuid as merchant_id, $2::uuid as payment_id, $3::text as partner_trans_id,
-                    $4::uuid as follow_up_id, $5::uuid as attempt_id,
-                    -- Who asks, and what tells another request for the same.
-                    $6::uuid as api_key_id, $7::text as route, $8::text as idempotency_key,
-                    $9::jsonb as fingerprint, $10::bytea as scan_hash,
-                    $11::boolean as allows_duplicate,
-                    -- The payment.
-                    $12::text as store_id, $13::text as terminal_id, $14::text as merchant_reference,
-                    $15::text as description, $16::bigint as amount_minor, $17::text as currency,
-                    $18::text as barcode_hint, $19::text as partner,
-                    $20::integer as cancel_after_seconds, $21::jsonb as metadata,
-                    $22::text[] as allowed_wallets,
-                    $23::bigint as first_query_ms, $24::timestamptz as gateway_at
+        let rows = sqlx::query!(
+            r#"with input as materialized (
+                select input.*
+                from set_config('lock_timeout', $1, true),
+                    unnest(
+                        $2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[],
+                        -- Who asks, and what tells another request for the same.
+                        $7::uuid[], $8::text[], $9::text[], $10::jsonb[], $11::bytea[],
+                        $12::boolean[],
+                        -- The payment.
+                        $13::text[], $14::text[], $15::text[], $16::text[], $17::bigint[],
+                        $18::text[], $19::text[], $20::text[], $21::integer[], $22::jsonb[],
+                        $23::text[], $24::bigint[], $25::timestamptz[]
+                    ) as input (
+                        merchant_id, payment_id, partner_trans_id, follow_up_id, attempt_id,
+                        api_key_id, route, idempotency_key, fingerprint, scan_hash,
+                        allows_duplicate,
+                        store_id, terminal_id, merchant_reference, description, amount_minor,
+                        currency, barcode_hint, partner, cancel_after_seconds, metadata,
+                        allowed_wallets, first_query_ms, gateway_at)
             ), scan as (
                 insert into recent_scan as earlier (merchant_id, scan_hash, payment_id, seen_at)
                 select merchant_id, scan_hash, payment_id, db_now()
                 from input
                 where not exists (
-                        select from input
-                        join idempotency_key using (merchant_id, route, idempotency_key))
+                        select from idempotency_key as used
+                        where used.merchant_id = input.merchant_id and used.route = input.route
+                            and used.idempotency_key = input.idempotency_key)
                     and not exists (
-                        select from input
-                        join merchant_reference using (merchant_id, merchant_reference))
+                        select from merchant_reference as used
+                        where used.merchant_id = input.merchant_id
+                            and used.merchant_reference = input.merchant_reference)
                 on conflict (merchant_id, scan_hash) do update
                     set payment_id = excluded.payment_id, seen_at = excluded.seen_at
-                    where (select allows_duplicate from input)
-                        or earlier.seen_at <= db_now() - suspect_repeats_for()
+                    where earlier.seen_at <= db_now() - suspect_repeats_for()
+                        or exists (
+                            select from input
+                            where input.payment_id = excluded.payment_id and allows_duplicate)
                         -- What took nothing, or gave it back, is no reason to suspect a second charge.
                         or exists (
                             select from payment
@@ -130,71 +139,101 @@ impl Db {
                     merchant_reference, description, amount_minor, currency, barcode_hint, partner,
                     partner_trans_id, cancel_after_seconds, metadata, allowed_wallets, status,
                     status_reason)
-                select merchant_id, scan.payment_id, store_id, terminal_id,
+                select merchant_id, payment_id, store_id, terminal_id,
                     merchant_reference, description, amount_minor, currency, barcode_hint, partner,
-                    partner_trans_id, cancel_after_seconds, metadata, allowed_wallets, 'processing',
-                    'submitting'
-                from input, scan
+                    partner_trans_id, cancel_after_seconds, metadata,
+                    string_to_array(allowed_wallets, ','), 'processing', 'submitting'
+                from scan join input using (payment_id)
                 returning payment_id, created_at
             ), referenced as (
                 insert into merchant_reference (merchant_id, merchant_reference, payment_id)
-                select merchant_id, merchant_reference, created.payment_id from input, created
+                select merchant_id, merchant_reference, payment_id
+                from created join input using (payment_id)
             ), claimed as (
                 insert into idempotency_key (merchant_id, route, idempotency_key, payment_id,
                     fingerprint)
-                select merchant_id, route, idempotency_key, created.payment_id, fingerprint
-                from input, created
+                select merchant_id, route, idempotency_key, payment_id, fingerprint
+                from created join input using (payment_id)
             ), attempted as (
                 insert into attempt (merchant_id, attempt_id, payment_id, kind)
-                select merchant_id, attempt_id, created.payment_id, 'pay' from input, created
+                select merchant_id, attempt_id, payment_id, 'pay'
+                from created join input using (payment_id)
             ), scheduled as (
                 insert into follow_up (merchant_id, follow_up_id, kind, subject_id, due_at,
                     confirming_until)
-                select merchant_id, follow_up_id, 'payment', created.payment_id,
+                select merchant_id, follow_up_id, 'payment', payment_id,
                     created_at + first_query_ms * interval '1 millisecond',
                     created_at + cancel_after_seconds * interval '1 second'
-                from input, created
-                returning due_at
+                from created join input using (payment_id)
             ), recorded as (
                 insert into payment_transition (merchant_id, payment_id, version, event, to_status,
                     to_status_reason, api_key_id, attempt_id, gateway_at)
-                select merchant_id, created.payment_id, 1, 'created', 'processing', 'submitting',
+                select merchant_id, payment_id, 1, 'created', 'processing', 'submitting',
                     api_key_id, attempt_id, gateway_at
-                from input, created
+                from created join input using (payment_id)
             )
-            select created.created_at, scheduled.due_at from created, scheduled"#,
-            intent.merchant_id.uuid(),
-            intent.payment_id.uuid(),
-            intent.partner_trans_id.as_str(),
-            FollowUpId::mint().uuid(),
-            intent.attempt_id.uuid(),
-            intent.api_key_id.uuid(),
-            intent.route,
-            intent.key.as_str(),
-            Json(&intent.fingerprint.0) as _,
-            intent.scan_hash,
-            new.allows_duplicate(),
-            new.store.store_id,
-            new.terminal_id,
-            new.merchant_reference.as_str(),
-            new.description(),
-            new.amount.minor(),
-            new.amount.currency().code(),
-            new.barcode.hint(),
-            new.store.partner,
-            new.cancel_after_seconds(),
-            Json(new.metadata()) as _,
-            new.allowed_wallets.as_deref(),
-            first_query_ms,
-            intent.gateway_at,
+            select payment_id as "payment_id!", created_at as "created_at!" from created"#,
+            lock_timeout(lane, intents.len()),
+            column(intents, |intent| intent.merchant_id.uuid()) as _,
+            column(intents, |intent| intent.payment_id.uuid()) as _,
+            column(intents, |intent| intent.partner_trans_id.as_str()) as _,
+            column(intents, |_| FollowUpId::mint().uuid()) as _,
+            column(intents, |intent| intent.attempt_id.uuid()) as _,
+            column(intents, |intent| intent.api_key_id.uuid()) as _,
+            column(intents, |intent| intent.route) as _,
+            column(intents, |intent| intent.key.as_str()) as _,
+            column(intents, |intent| Json(&intent.fingerprint.0)) as _,
+            column(intents, |intent| intent.scan_hash.as_slice()) as _,
+            column(intents, |intent| intent.new.allows_duplicate()) as _,
+            column(intents, |intent| intent.new.store.store_id.as_str()) as _,
+            column(intents, |intent| intent.new.terminal_id.as_deref()) as _,
+            column(intents, |intent| intent.new.merchant_reference.as_str()) as _,
+            column(intents, |intent| intent.new.description()) as _,
+            column(intents, |intent| intent.new.amount.minor()) as _,
+            column(intents, |intent| intent.new.amount.currency().code()) as _,
+            column(intents, |intent| intent.new.barcode.hint()) as _,
+            column(intents, |intent| intent.new.store.partner.as_str()) as _,
+            column(intents, |intent| intent.new.cancel_after_seconds()) as _,
+            column(intents, |intent| Json(intent.new.metadata())) as _,
+            // An array of arrays would have to be a matrix. No wallet's code has a comma.
+            column(intents, |intent| intent
+                .new
+                .allowed_wallets
+                .as_deref()
+                .map(|wallets| wallets.join(","))) as _,
+            column(intents, |intent| intent.first_query_ms()) as _,
+            column(intents, |intent| intent.gateway_at) as _,
         )
-        .optional(&self.writes)
+        .all(lane)
         .await?;
+        let committed = |intent: &Arc<Self>| {
+            let row = rows
+                .iter()
+                .find(|row| row.payment_id == intent.payment_id.uuid())?;
+            Some(Committed {
+                created_at: row.created_at,
+                due_at: row.created_at + intent.first_query_after,
+            })
+        };
+        Ok(intents.iter().map(committed).collect())
+    }
+}
+
+impl Intent {
+    fn first_query_ms(&self) -> i64 {
+        i64::try_from(self.first_query_after.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+impl Db {
+    /// Commits an intent. `Ok(None)`, or a constraint error, means that something was there before:
+    /// ask [`Db::existing`]. An error in doubt means it may have been committed.
+    #[tracing::instrument(name = "db.intent.insert", skip_all, fields(payment.id = %intent.payment_id, otel.kind = "client", db.system = "postgresql"))]
+    pub async fn insert_intent(&self, intent: &Arc<Intent>) -> Result<Option<Committed>, Error> {
+        failpoint!(self.failpoints, "db.intent.before");
+        let written = self.intents.write(&self.writes, Arc::clone(intent)).await?;
         failpoint!(self.failpoints, "db.intent.after");
-        Ok(row.map(|row| Committed {
-            created_at: row.created_at,
-            due_at: row.due_at,
-        }))
+        Ok(written)
     }
 
     /// Whether a key was used on a route.
