@@ -9,8 +9,8 @@ use std::{
 
 use alipayhk_gateway::{
     commands::{
-        self, Report, api_key::ApiKeyCommand, audit::AuditCommand, keys::CheckArgs,
-        reconcile::ReconcileArgs,
+        self, Report, api_key::ApiKeyCommand, audit::AuditCommand, database::DatabaseCommand,
+        keys::CheckArgs, reconcile::ReconcileArgs,
     },
     config::{self, Config, MigrateConfig, process_environment, variables},
     http::openapi,
@@ -57,6 +57,9 @@ enum Command {
     /// Check the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Check the database
+    #[command(subcommand)]
+    Database(DatabaseCommand),
     /// Make and check key files
     #[command(subcommand)]
     Keys(KeysSubcommand),
@@ -106,6 +109,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Openapi => print(openapi::document::text()),
         Command::ApiKey(command) => return reporting(commands::api_key::run(command)),
         Command::Audit(command) => return reporting(commands::audit::run(command)),
+        Command::Database(command) => return reporting(commands::database::run(command)),
         Command::Reconcile(args) => return reporting(commands::reconcile::run(args)),
         Command::Keys(KeysSubcommand::Make(command)) => keys::run(&command).map_err(Into::into),
         Command::Keys(KeysSubcommand::Check(args)) => {

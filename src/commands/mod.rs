@@ -5,11 +5,13 @@
 //! |---|---|
 //! | [`api_key`] | `api-key create`, `list`, `revoke`, `rotate` |
 //! | [`audit`] | `audit verify` |
+//! | [`database`] | `database verify` |
 //! | [`reconcile`] | `reconcile` |
 //! | [`keys`] | `keys check`; `keys generate` is [`crate::keys`] |
 
 pub mod api_key;
 pub mod audit;
+pub mod database;
 pub mod keys;
 pub mod reconcile;
 

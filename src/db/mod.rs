@@ -19,6 +19,7 @@ pub mod payments;
 pub mod privileges;
 pub mod reconciliation;
 pub mod recorded;
+pub mod references;
 pub mod refunds;
 pub mod registrations;
 pub mod roles;

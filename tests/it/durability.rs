@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::support::{
     Options, World, eventually,
     http::{Answer, Caller, body},
-    program::Stage,
+    program::{Stage, gateway_command},
     proxy::{Cut, Proxy},
 };
 
@@ -559,4 +559,39 @@ async fn c1_no_payment_is_lost_or_doubled_by_killing_again_and_again(pool: PgPoo
         .await
         .expect("stops");
     stage.finish().await;
+}
+
+/// No constraint looks up the payment of an attempt: this does.
+#[sqlx::test]
+async fn rows_that_lead_nowhere_are_found_at_the_terminal(pool: PgPool) {
+    let stage = Stage::set(pool).await;
+    let verify = async || {
+        let output = gateway_command(&["database", "verify"], &stage.settings())
+            .output()
+            .await
+            .expect("the program runs");
+        let told = String::from_utf8(output.stdout).expect("text");
+        (output.status.code(), told)
+    };
+    let (status, told) = verify().await;
+    assert_eq!(
+        (status, told.as_str()),
+        (Some(0), "every row leads to the rows it refers to\n")
+    );
+    sqlx::raw_sql(
+        "insert into attempt (merchant_id, attempt_id, payment_id, kind)
+        select gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'query'",
+    )
+    .execute(&stage.pool)
+    .await
+    .expect("no constraint is in the way");
+    let (status, told) = verify().await;
+    assert_eq!(
+        (status, told.as_str()),
+        (
+            Some(1),
+            "1 rows of attempt refer to a payment that is not there\n"
+        )
+    );
+    stage.close().await;
 }

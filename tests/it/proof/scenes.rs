@@ -438,7 +438,17 @@ async fn lease_lost_under_way(mut scene: Scene) -> Vec<Violation> {
 /// Sends each request under its key at a replica of its own, so that both are inserted before either
 /// is committed: both wait for the store's row, which the test holds.
 async fn insert_together(scene: &Scene, requests: &[(&str, Value)]) -> Vec<Answer> {
+    const MEET_AT_THE_STORE: &str = "
+        create function meet_at_the_store() returns trigger
+            language plpgsql security definer
+            as $$ begin perform from store for key share; return new; end $$;
+        create trigger meet_at_the_store before insert on payment
+            for each row execute function meet_at_the_store()";
     let world = &scene.world;
+    sqlx::raw_sql(MEET_AT_THE_STORE)
+        .execute(&world.pool)
+        .await
+        .expect("a trigger");
     let mut hold = world.pool.begin().await.expect("a transaction");
     sqlx::raw_sql("select from store for update")
         .execute(&mut *hold)
