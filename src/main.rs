@@ -50,7 +50,11 @@ enum Command {
     #[command(after_long_help = variables::help())]
     Migrate,
     /// Print the OpenAPI document
-    Openapi,
+    Openapi {
+        /// As OpenAPI 3.0.3, for generators that do not read 3.1
+        #[arg(long)]
+        older: bool,
+    },
     /// Manage API keys
     #[command(subcommand)]
     ApiKey(ApiKeyCommand),
@@ -106,7 +110,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let config = MigrateConfig::read(process_environment)?;
             with_telemetry(LogTo::Stderr, startup::migrate(&config))
         }
-        Command::Openapi => print(openapi::document::text()),
+        Command::Openapi { older: false } => print(openapi::document::text()),
+        Command::Openapi { older: true } => print(openapi::document::text_3_0()),
         Command::ApiKey(command) => return reporting(commands::api_key::run(command)),
         Command::Audit(command) => return reporting(commands::audit::run(command)),
         Command::Database(command) => return reporting(commands::database::run(command)),

@@ -33,6 +33,10 @@ use crate::{
     },
 };
 
+/// Why new work of an account may be refused.
+pub const CIRCUIT_OPEN_BECAUSE: [&str; 2] =
+    [OpenCircuit::Silent.as_str(), OpenCircuit::Refused.as_str()];
+
 /// One Alipay account.
 #[derive(Clone, Debug)]
 pub struct Account {

@@ -89,6 +89,12 @@ pub enum Source {
     File(FileLine),
 }
 
+event_names!(Source {
+    Self::Attempt(_) => "attempt",
+    Self::Notification(_) => "notification",
+    Self::File(_) => "file",
+});
+
 /// A contradiction as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contradiction {

@@ -38,6 +38,21 @@ macro_rules! stored_names {
     };
 }
 
+/// The one name of each event, or of what else carries something.
+macro_rules! event_names {
+    ($type:ident { $($event:pat => $name:expr),+ $(,)? }) => {
+        impl $type {
+            /// Every name.
+            pub const NAMES: &'static [&'static str] = &[$($name),+];
+
+            /// The event's name in histories and logs.
+            pub const fn name(&self) -> &'static str {
+                match self { $($event => $name),+ }
+            }
+        }
+    };
+}
+
 pub mod access;
 pub mod accounts;
 pub mod admission;

@@ -104,3 +104,18 @@ pub struct Justification {
     /// Where the case is documented.
     pub ticket: String,
 }
+
+impl Transition {
+    /// The events that are no answer of Alipay's to a payment or a refund: what callers and the books do.
+    pub const BOOK_EVENTS: &'static [&'static str] = &[
+        "created",
+        "contradicted",
+        "contradiction_settled",
+        "cancel_turned_into_refund",
+        "refund_created",
+        "refund_reserved",
+        "refund_made_in_portal",
+        "refund_contradicted",
+        "refund_contradiction_settled",
+    ];
+}

@@ -14,7 +14,7 @@ use super::{
     problem::Problem,
 };
 use crate::{
-    domain::payments::barcode::Barcode,
+    domain::payments::barcode::{Barcode, BarcodeError},
     http::refusals::{self, refusals},
 };
 
@@ -54,7 +54,7 @@ pub struct Inspection {
     pub prefix: Option<String>,
     /// Why it is not acceptable: `barcode_empty`, `barcode_not_digits`, `barcode_length` or
     /// `barcode_prefix`; `null` where it is.
-    #[schema(required = true, example = json!(null))]
+    #[schema(required = true, example = json!(null), extensions(("x-extensible-enum" = json!([BarcodeError::Empty, BarcodeError::NotDigits, BarcodeError::Length, BarcodeError::Prefix].map(barcode_code)))))]
     pub reason: Option<&'static str>,
     /// The same in words.
     #[schema(required = true, example = json!(null))]

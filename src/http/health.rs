@@ -15,6 +15,15 @@ use super::{
 };
 use crate::{app::Availability, http::refusals::refusals};
 
+/// No keys of the token issuer are known.
+const ACCESS_TOKENS: &str = "access_tokens";
+
+/// The database takes no writes.
+const DATABASE_WRITES: &str = "database_writes";
+
+/// All that may be degraded.
+const DEGRADED: [&str; 2] = [ACCESS_TOKENS, DATABASE_WRITES];
+
 /// A health answer.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Health {
@@ -26,7 +35,7 @@ pub struct Health {
     /// that is silent, or the server is a standby itself), so that reads go on and new work is refused.
     /// Absent where all works.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false, example = json!(["access_tokens"]))]
+    #[schema(required = false, example = json!(["access_tokens"]), extensions(("x-extensible-enum" = json!(DEGRADED))))]
     pub degraded: Vec<&'static str>,
 }
 
@@ -79,10 +88,10 @@ pub async fn ready(State(state): State<HttpState>) -> Result<Json<Health>, Probl
     .collect();
     if failing.is_empty() {
         let degraded = [
-            (!state.app.knows_issuer_keys(), "access_tokens"),
+            (!state.app.knows_issuer_keys(), ACCESS_TOKENS),
             (
                 readiness.database == Availability::ReadOnly,
-                "database_writes",
+                DATABASE_WRITES,
             ),
         ];
         Ok(Json(Health {

@@ -20,7 +20,10 @@ use super::{
     HttpState,
     extract::body::MAX_BODY_BYTES,
     metrics,
-    openapi::{self, serve::Document},
+    openapi::{
+        self,
+        serve::{Document, Documents},
+    },
     problem::{Kind, Problem},
     routes, trace,
 };
@@ -32,7 +35,11 @@ pub fn router(state: HttpState) -> Router {
     let (documented, _) = routes::routes().split_for_parts();
     // The reader's page for the document, from the binary itself.
     let docs = SwaggerUi::new("/docs").config(Config::from("/openapi.json"));
-    let documented = documented.layer(Extension(Document(openapi::document::text())));
+    let documents = Documents {
+        current: Document::new(openapi::document::text()),
+        older: Document::new(openapi::document::text_3_0()),
+    };
+    let documented = documented.layer(Extension(documents));
     wrap(documented.merge(docs), state)
 }
 

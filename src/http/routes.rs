@@ -22,6 +22,7 @@ pub fn routes() -> OpenApiRouter<HttpState> {
         // Alipay's own: it takes no JSON and has no API key.
         .routes(routes!(notifications::receive))
         .routes(routes!(openapi::serve::serve))
+        .routes(routes!(openapi::serve::serve_3_0))
 }
 
 /// For those who run the gateway.

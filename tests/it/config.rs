@@ -61,6 +61,11 @@ fn openapi_prints_the_document() {
         String::from_utf8_lossy(&output.stdout),
         openapi::document::text()
     );
+    let older = run(&["openapi", "--older"], &[]);
+    assert_eq!(
+        String::from_utf8_lossy(&older.stdout),
+        openapi::document::text_3_0()
+    );
 }
 
 #[test]

@@ -31,10 +31,11 @@ use crate::support::{
 };
 
 /// What anybody may ask. Alipay's notifications carry a signature instead of a key.
-const OPEN: [&str; 5] = [
+const OPEN: [&str; 6] = [
     "GET /health/live",
     "GET /health/ready",
     "GET /metrics",
+    "GET /openapi-3.0.json",
     "GET /openapi.json",
     "POST /alipay/notify/{partner}",
 ];

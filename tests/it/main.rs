@@ -44,9 +44,11 @@
 //! | `million_rows` | how a day of any length is compared with the books, and how long that takes |
 //! | `file_versions` | cut, short, spoilt and foreign daily files, and two contents of one name at once |
 //! | `openapi` | the document is the one checked in, and names every route |
+//! | `released` | a client of the last released OpenAPI document goes on |
 //! | `config` | what the configuration says when it is wrong |
 //! | `architecture` | the sources keep to the architecture page |
-//! | `readme` | the README says what the programs say |
+//! | `deploy` | what operators start from names metrics, pages and files that there are |
+//! | `readme` | the README and the pages of `docs` say what the programs say |
 
 mod acceptance;
 mod account_refusals;
@@ -59,6 +61,7 @@ mod config;
 mod contradictions;
 mod cost;
 mod daily_files;
+mod deploy;
 mod durability;
 mod file_versions;
 mod follow_ups;
@@ -89,6 +92,7 @@ mod redaction;
 mod refund_contradictions;
 mod refund_follow_ups;
 mod refunds;
+mod released;
 mod reversal;
 mod rights;
 mod roles;

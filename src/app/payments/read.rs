@@ -9,8 +9,9 @@ use crate::domain::{
     attempt::Attempt,
     id::{MerchantId, PaymentId},
     listing::{Page, PaymentFilter},
-    payments::payment::Payment,
+    payments::payment::{Payment, PaymentEvent},
     reconciliation::ToldDifference,
+    refunds::refund::RefundEvent,
     transition::Transition,
 };
 
@@ -32,6 +33,18 @@ pub struct Timeline {
     pub transitions: Vec<Transition>,
     /// What daily files say against the books of it.
     pub differences: Vec<ToldDifference>,
+}
+
+impl Timeline {
+    /// The names of all events that change a payment or a refund.
+    pub fn event_names() -> Vec<&'static str> {
+        [
+            PaymentEvent::NAMES,
+            RefundEvent::NAMES,
+            Transition::BOOK_EVENTS,
+        ]
+        .concat()
+    }
 }
 
 impl App {

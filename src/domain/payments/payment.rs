@@ -389,27 +389,24 @@ impl Resolution {
     }
 }
 
+event_names!(PaymentEvent {
+    Self::Paid { .. } => "paid",
+    Self::BuyerMustConfirm { .. } => "buyer_must_confirm",
+    Self::Declined(_) => "declined",
+    Self::NeverSent => "never_sent",
+    Self::OutcomeBecameUnknown => "outcome_became_unknown",
+    Self::CancelStarted { .. } => Self::CANCEL_STARTED,
+    Self::CancelRefused => "cancel_refused",
+    Self::AccessRefused => "access_refused",
+    Self::Closed { .. } => "closed",
+    Self::WalletNamed { .. } => "wallet_named",
+    Self::PlanExhausted => "plan_exhausted",
+    Self::Resolved(_) => "resolved",
+});
+
 impl PaymentEvent {
     /// The name of [`PaymentEvent::CancelStarted`].
     pub const CANCEL_STARTED: &'static str = "cancel_started";
-
-    /// The event's name in transitions and logs.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Paid { .. } => "paid",
-            Self::BuyerMustConfirm { .. } => "buyer_must_confirm",
-            Self::Declined(_) => "declined",
-            Self::NeverSent => "never_sent",
-            Self::OutcomeBecameUnknown => "outcome_became_unknown",
-            Self::CancelStarted { .. } => Self::CANCEL_STARTED,
-            Self::CancelRefused => "cancel_refused",
-            Self::AccessRefused => "access_refused",
-            Self::Closed { .. } => "closed",
-            Self::WalletNamed { .. } => "wallet_named",
-            Self::PlanExhausted => "plan_exhausted",
-            Self::Resolved(_) => "resolved",
-        }
-    }
 }
 
 impl PaymentState {

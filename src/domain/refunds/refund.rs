@@ -256,6 +256,22 @@ impl RefundResolution {
     }
 }
 
+event_names!(RefundEvent {
+    Self::Succeeded { .. } => "refund_succeeded",
+    Self::Accepted => "refund_accepted",
+    Self::Waiting { .. } => "refund_waiting",
+    Self::Refused(_) => "refund_refused",
+    Self::Doubted(_) => "refund_doubted",
+    Self::UnknownCode(_) => "refund_unknown_code",
+    Self::FundsShort(_) => "refund_funds_short",
+    Self::NotFound => "refund_not_found",
+    Self::OutcomeBecameUnknown => "refund_outcome_became_unknown",
+    Self::FailedAtAlipay(_) => "refund_failed_at_alipay",
+    Self::ReversedByAlipay(_) => "refund_reversed_by_alipay",
+    Self::PlanExhausted => "refund_plan_exhausted",
+    Self::Resolved(_) => "refund_resolved",
+});
+
 impl RefundEvent {
     /// Whether it says that Alipay accepted the refund, and not when.
     pub const fn accepts_without_a_time(&self) -> bool {
@@ -268,25 +284,6 @@ impl RefundEvent {
                     ..
                 }
         )
-    }
-
-    /// The event's name in transitions and logs.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Succeeded { .. } => "refund_succeeded",
-            Self::Accepted => "refund_accepted",
-            Self::Waiting { .. } => "refund_waiting",
-            Self::Refused(_) => "refund_refused",
-            Self::Doubted(_) => "refund_doubted",
-            Self::UnknownCode(_) => "refund_unknown_code",
-            Self::FundsShort(_) => "refund_funds_short",
-            Self::NotFound => "refund_not_found",
-            Self::OutcomeBecameUnknown => "refund_outcome_became_unknown",
-            Self::FailedAtAlipay(_) => "refund_failed_at_alipay",
-            Self::ReversedByAlipay(_) => "refund_reversed_by_alipay",
-            Self::PlanExhausted => "refund_plan_exhausted",
-            Self::Resolved(_) => "refund_resolved",
-        }
     }
 }
 

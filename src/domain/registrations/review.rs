@@ -51,22 +51,17 @@ pub enum RegistrationEvent {
     PlanExhausted,
 }
 
-impl RegistrationEvent {
-    /// The name in the history.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::EarlierReviewUnderWay => "earlier_review_under_way",
-            Self::Refused { .. } => "refused",
-            Self::AnswerLost => "answer_lost",
-            Self::UnderReview { .. } => "under_review",
-            Self::Approved { .. } => "approved",
-            Self::Rejected { .. } => "rejected",
-            Self::NotRegistered => "not_registered",
-            Self::PlanExhausted => "plan_exhausted",
-        }
-    }
-}
+event_names!(RegistrationEvent {
+    Self::Accepted => "accepted",
+    Self::EarlierReviewUnderWay => "earlier_review_under_way",
+    Self::Refused { .. } => "refused",
+    Self::AnswerLost => "answer_lost",
+    Self::UnderReview { .. } => "under_review",
+    Self::Approved { .. } => "approved",
+    Self::Rejected { .. } => "rejected",
+    Self::NotRegistered => "not_registered",
+    Self::PlanExhausted => "plan_exhausted",
+});
 
 impl Registration {
     /// The registration after the event; `None` where that changes nothing. The one place that

@@ -19,7 +19,7 @@ use crate::{
                 ApiKey, ApiKeyFilter, ApiKeyStatus, MAX_NAME, MAX_OVERLAP_SECONDS, NewApiKey,
                 Rotated, Rotation,
             },
-            principal::{Identity, Scope, TenantScope},
+            principal::{Credential, Identity, Scope, TenantScope},
         },
         id::{ApiKeyId, MerchantId},
     },
@@ -106,7 +106,7 @@ pub struct ApiKeyView {
     #[schema(required = true, example = "ahk_5RDtg8")]
     pub prefix: Option<String>,
     /// `api_key`; or `jwt`, which is no key but a subject of access tokens: `revoke` blocks it.
-    #[schema(example = "api_key")]
+    #[schema(example = "api_key", extensions(("x-extensible-enum" = json!(Credential::NAMES))))]
     pub kind: &'static str,
     /// Who issues its access tokens; `null` of a key.
     #[schema(required = true, example = json!(null))]
@@ -115,7 +115,7 @@ pub struct ApiKeyView {
     #[schema(required = true, example = json!(null))]
     pub subject: Option<String>,
     /// What it may do. Of `jwt` nothing by itself: each token says what it may do.
-    #[schema(example = json!(["payments:write", "payments:read"]))]
+    #[schema(example = json!(["payments:write", "payments:read"]), extensions(("x-extensible-enum" = json!(Scope::ALL.map(Scope::as_str)))))]
     pub scopes: Vec<&'static str>,
     /// `active`, `expired` or `revoked`.
     #[schema(

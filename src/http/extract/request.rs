@@ -85,7 +85,11 @@ impl SchemaBuilder {
         if presence == Presence::Nullable {
             schema = nullable(schema);
         }
-        schema["description"] = text(docs).into();
+        schema["description"] = match take_default(&mut schema) {
+            Some(default) => format!("{} Left out, it is `{default}`.", text(docs)),
+            None => text(docs),
+        }
+        .into();
         if let Some(example) = example {
             schema["example"] = example;
         }
@@ -105,6 +109,12 @@ impl SchemaBuilder {
         }
         RefOr::T(serde_json::from_value(schema).expect("what is built here is a schema"))
     }
+}
+
+/// What leaving the member out means. It is told in words: generators take `default` for a member that is
+/// always there, and make callers send it.
+fn take_default(schema: &mut Value) -> Option<Value> {
+    schema.as_object_mut()?.remove("default")
 }
 
 fn nullable(mut schema: Value) -> Value {

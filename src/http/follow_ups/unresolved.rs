@@ -14,6 +14,8 @@ use crate::{
         audit::Look,
         contradiction::{Claim, Contradiction, Source},
         follow_ups::schedule::{Need, Unsettled, UnsettledCase},
+        payments::payment::{CancelReason, PaymentState, ProcessingReason},
+        refunds::refund::{PendingReason, RefundState},
     },
     http::{
         answer::timestamp,
@@ -44,7 +46,7 @@ pub struct UnresolvedView {
     /// takes no cancel any more; `parked`: its follow-up is; `contradicted`: Alipay says what the books do
     /// not take; `failed_late`: a refund of which callers were told that it is under way, or done, has failed.
     /// More may be added.
-    #[schema(example = json!(["refused_at_the_door"]))]
+    #[schema(example = json!(["refused_at_the_door"]), extensions(("x-extensible-enum" = json!(Need::NAMES))))]
     pub needs: Vec<&'static str>,
     /// The payment; `null` where it is a refund.
     #[schema(required = true)]
@@ -90,13 +92,13 @@ pub struct ContradictionView {
     #[schema(example = 0)]
     pub returned: i64,
     /// What the books said.
-    #[schema(example = "canceled")]
+    #[schema(example = "canceled", extensions(("x-extensible-enum" = json!([PaymentState::STATUSES.as_slice(), RefundState::STATUSES.as_slice()].concat()))))]
     pub books_status: String,
     /// Its detail.
-    #[schema(required = true, example = "buyer_did_not_confirm")]
+    #[schema(required = true, example = "buyer_did_not_confirm", extensions(("x-extensible-enum" = json!([ProcessingReason::NAMES, CancelReason::NAMES, PendingReason::NAMES].concat()))))]
     pub books_status_reason: Option<String>,
     /// Where it was said: `attempt` (the answer to a call), `notification` or `file`.
-    #[schema(example = "attempt")]
+    #[schema(example = "attempt", extensions(("x-extensible-enum" = json!(Source::NAMES))))]
     pub source: &'static str,
     /// The call, the notification or the file.
     #[schema(example = "att_0199b3c1d2e37f4a8b6c7d8e9f0a1b2e")]
@@ -111,10 +113,10 @@ pub struct ContradictionView {
 
 impl From<&Contradiction> for ContradictionView {
     fn from(said: &Contradiction) -> Self {
-        let (source, source_id, line) = match said.source {
-            Source::Attempt(id) => ("attempt", id.to_string(), None),
-            Source::Notification(id) => ("notification", id.to_string(), None),
-            Source::File(at) => ("file", at.file_id.to_string(), Some(at.line)),
+        let (source_id, line) = match said.source {
+            Source::Attempt(id) => (id.to_string(), None),
+            Source::Notification(id) => (id.to_string(), None),
+            Source::File(at) => (at.file_id.to_string(), Some(at.line)),
         };
         Self {
             id: said.id.to_string(),
@@ -123,7 +125,7 @@ impl From<&Contradiction> for ContradictionView {
             returned: said.returned_minor,
             books_status: said.books_status.clone(),
             books_status_reason: said.books_status_reason.clone(),
-            source,
+            source: said.source.name(),
             source_id,
             line,
             opened_at: timestamp(said.opened_at),

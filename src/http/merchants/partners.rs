@@ -7,9 +7,9 @@ use utoipa::ToSchema;
 use crate::{
     app::{
         App,
-        accounts::{Account, KeyOverview, RefusalOverview},
+        accounts::{Account, CIRCUIT_OPEN_BECAUSE, KeyOverview, RefusalOverview},
     },
-    domain::accounts::signing::{KeyRole, KeyState},
+    domain::accounts::signing::{KeyRole, KeyState, SignType},
     http::{
         answer::timestamp,
         extract::{AdminCaller, Administer, query::RawPairs},
@@ -39,7 +39,7 @@ pub struct PartnerView {
     #[schema(example = "intlmapi.alipay.com")]
     pub endpoint_host: String,
     /// `RSA2`, `RSA` or `MD5`.
-    #[schema(example = "RSA2")]
+    #[schema(example = "RSA2", extensions(("x-extensible-enum" = json!([SignType::Rsa2, SignType::Rsa, SignType::Md5].map(SignType::as_str)))))]
     pub sign_type: &'static str,
     /// Whether there is a key to sign with now; without one no payment is taken.
     #[schema(example = true)]
@@ -48,7 +48,7 @@ pub struct PartnerView {
     #[schema(example = false)]
     pub circuit_open: bool,
     /// Why: `silent`: Alipay does not answer; `refused`: it refuses whatever the account asks.
-    #[schema(required = true, example = json!(null))]
+    #[schema(required = true, example = json!(null), extensions(("x-extensible-enum" = json!(CIRCUIT_OPEN_BECAUSE))))]
     pub circuit_open_because: Option<&'static str>,
     /// The last time Alipay refused this account at its door, as this replica met it; `null` where it
     /// has not.

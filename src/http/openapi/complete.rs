@@ -12,8 +12,11 @@ use crate::{
     },
 };
 
+/// The path of examples, the same in all of them so that they can be shared.
+const INSTANCE: &str = "/v1/payments";
+
 /// Completes one operation.
-pub(super) fn complete(path: &str, method: &str, operation: &mut Map<String, Value>) {
+pub(super) fn complete(method: &str, operation: &mut Map<String, Value>) {
     let security = operation.entry("security").or_insert_with(|| json!([]));
     // Whatever takes an API key takes an access token with the same scopes.
     if let Some(alternatives) = security.as_array_mut() {
@@ -46,7 +49,7 @@ pub(super) fn complete(path: &str, method: &str, operation: &mut Map<String, Val
     for (status, response) in responses.iter_mut() {
         add_headers(status, response);
         for example in problem_examples(response) {
-            example["value"]["instance"] = path.into();
+            example["value"]["instance"] = INSTANCE.into();
         }
     }
 }

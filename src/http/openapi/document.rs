@@ -2,9 +2,9 @@
 
 use std::sync::LazyLock;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::complete;
+use super::{complete, examples, filters, operations::operations, schemas, shared::Shared, twin};
 use crate::{domain::access::principal::Scope, http::routes};
 
 /// The whole document.
@@ -30,9 +30,17 @@ pub fn document() -> Value {
                 service, with the same scopes in a claim and the merchant's id in another.",
         },
     });
-    for (path, method, operation) in operations(&mut document) {
-        complete::complete(&path, &method, operation);
+    if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
+        schemas::prepare(schemas);
     }
+    let mut shared = Shared::default();
+    for (_, method, operation) in operations(&mut document) {
+        complete::complete(&method, operation);
+        filters::name(operation);
+        examples::show(operation);
+        shared.share(operation);
+    }
+    shared.add_to(&mut document["components"]);
     document
 }
 
@@ -42,14 +50,8 @@ pub fn text() -> &'static str {
     &TEXT
 }
 
-fn operations(document: &mut Value) -> Vec<(String, String, &mut Map<String, Value>)> {
-    let paths = document["paths"].as_object_mut().into_iter().flatten();
-    paths
-        .flat_map(|(path, item)| {
-            let methods = item.as_object_mut().into_iter().flatten();
-            methods.filter_map(|(method, operation)| {
-                Some((path.clone(), method.clone(), operation.as_object_mut()?))
-            })
-        })
-        .collect()
+/// The same document as OpenAPI 3.0.3, for generators that do not read 3.1.
+pub fn text_3_0() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", twin::of(&document())));
+    &TEXT
 }

@@ -9,6 +9,7 @@ use crate::http::problem::{FieldFault, ProblemDocument};
 #[openapi(
     info(
         title = "AlipayHK gateway",
+        contact(name = "The maintainers of alipayhk-gateway"),
         description = "In-store AlipayHK barcode payments and refunds for internal services.\n\n\
             * **Money** is integer minor units with an ISO 4217 currency: 12850 HKD is HKD 128.50.\n\
             * **Times** are RFC 3339 in UTC with milliseconds; `business_date` is the day in GMT+8.\n\

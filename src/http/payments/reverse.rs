@@ -56,7 +56,7 @@ pub struct ReversalView {
     pub refund: Option<RefundView>,
     /// How the refund is made, where `action` is `refund`, or how the one would be that follows a cancel
     /// which Alipay refuses: `sync` or `async`.
-    #[schema(required = true, example = "async")]
+    #[schema(required = true, example = "async", extensions(("x-extensible-enum" = json!(RefundMode::NAMES))))]
     pub refund_mode: Option<&'static str>,
 }
 

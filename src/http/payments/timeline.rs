@@ -11,7 +11,9 @@ use crate::{
         audit::Look,
         follow_ups::schedule::Subject,
         id::PaymentId,
+        payments::payment::{CancelReason, PaymentState, ProcessingReason},
         reconciliation::{DifferenceClass, ToldDifference, daily_file::RowType},
+        refunds::refund::{PendingReason, RefundState},
         transition::{Actor, ActorKind, FileLine, Transition},
     },
     http::{
@@ -58,16 +60,10 @@ pub struct TimelineDifferenceView {
     #[schema(format = DateTime, example = "2026-03-10T02:15:01.000Z")]
     pub at: String,
     /// In what way, for example `status_differs`.
-    #[schema(
-        example = "status_differs",
-        extensions(("x-extensible-enum" = json!(DifferenceClass::NAMES)))
-    )]
+    #[schema(example = "status_differs", extensions(("x-extensible-enum" = json!(DifferenceClass::NAMES))))]
     pub class: &'static str,
     /// What the row books, or should: `payment`, `cancel`, `reversal` or `refund`.
-    #[schema(
-        example = "payment",
-        extensions(("x-extensible-enum" = json!(RowType::NAMES)))
-    )]
+    #[schema(example = "payment", extensions(("x-extensible-enum" = json!(RowType::NAMES))))]
     pub row_type: &'static str,
     /// In which file.
     #[schema(example = "2088000000000017_transaction_20260309.txt")]
@@ -117,11 +113,9 @@ pub struct AttemptView {
     /// When the answer was stored; `null` while the call is open, or after a crash.
     #[schema(required = true, format = DateTime, example = "2026-11-22T04:00:01.234Z")]
     pub answered_at: Option<String>,
-    /// What kind of answer came, never what it means.
-    #[schema(
-        required = true, example = "success",
-        extensions(("x-extensible-enum" = json!(AnswerClass::NAMES)))
-    )]
+    /// What kind of answer came, never what it means: `success`, `pending`, `closed`, `declined`,
+    /// `not_found`, `system_error`, `timed_out`, `bad_signature` and others.
+    #[schema(required = true, example = "success", extensions(("x-extensible-enum" = json!(AnswerClass::NAMES))))]
     pub answer: Option<&'static str>,
     /// Alipay's code.
     #[schema(required = true, example = "SUCCESS")]
@@ -161,19 +155,19 @@ pub struct TransitionView {
     /// events of its refunds that move money: `refund_created`, `refund_accepted`,
     /// `refund_waiting`, `refund_succeeded`, `refund_refused`, `refund_failed_at_alipay`,
     /// `refund_reversed_by_alipay`, `refund_made_in_portal` and others.
-    #[schema(example = "paid")]
+    #[schema(example = "paid", extensions(("x-extensible-enum" = json!(Timeline::event_names()))))]
     pub event: String,
     /// The status before; `null` at creation.
-    #[schema(required = true, example = "processing")]
+    #[schema(required = true, example = "processing", extensions(("x-extensible-enum" = json!([PaymentState::STATUSES.as_slice(), RefundState::STATUSES.as_slice()].concat()))))]
     pub from_status: Option<String>,
     /// Its detail.
-    #[schema(required = true, example = "submitting")]
+    #[schema(required = true, example = "submitting", extensions(("x-extensible-enum" = json!([ProcessingReason::NAMES, CancelReason::NAMES, PendingReason::NAMES].concat()))))]
     pub from_status_reason: Option<String>,
     /// The status after.
-    #[schema(example = "succeeded")]
+    #[schema(example = "succeeded", extensions(("x-extensible-enum" = json!([PaymentState::STATUSES.as_slice(), RefundState::STATUSES.as_slice()].concat()))))]
     pub to_status: String,
     /// Its detail.
-    #[schema(required = true, example = json!(null))]
+    #[schema(required = true, example = json!(null), extensions(("x-extensible-enum" = json!([ProcessingReason::NAMES, CancelReason::NAMES, PendingReason::NAMES].concat()))))]
     pub to_status_reason: Option<String>,
     /// Who caused it.
     pub actor: ActorView,

@@ -8,6 +8,7 @@ use super::{
     kind::{Kind, Retryable},
     without_codes,
 };
+use crate::app::error::Alternative;
 
 /// A refusal (RFC 9457). Every status of 400 and above has this body, whatever refused.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -66,7 +67,7 @@ pub struct ProblemDocument {
     pub refund_id: Option<String>,
     /// What to do in place of what was asked: `refund` or `wait`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, example = "refund")]
+    #[schema(nullable = false, example = "refund", extensions(("x-extensible-enum" = json!([Alternative::Refund, Alternative::Wait].map(Alternative::as_str)))))]
     pub alternative: Option<&'static str>,
     /// Faults of single fields, all of them; absent where there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -79,11 +80,11 @@ pub struct ProblemDocument {
 pub struct FieldFault {
     /// Where in the body, as a JSON Pointer (RFC 6901). Absent for faults of the query string.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "/amount/value")]
+    #[schema(nullable = false, example = "/amount/value")]
     pub pointer: Option<String>,
     /// Which query parameter. Absent for faults of the body.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "limit")]
+    #[schema(nullable = false, example = "limit")]
     pub parameter: Option<String>,
     /// What is wrong, for programs. More codes may be added.
     #[schema(example = "out_of_range")]

@@ -12,6 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use tokio::{fs::OpenOptions, io::AsyncWriteExt as _};
+use utoipa::ToSchema;
 
 use super::view::ReconciliationView;
 use crate::{
@@ -32,6 +33,18 @@ pub const MAX_IMPORT_BYTES: usize = 256 * 1024 * 1024;
 
 /// How long a body may pause.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The files of an import.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "says what the form has; it is read as it comes")]
+// Without `minItems`: the client that openapi-generator makes for Go does not compile with it.
+struct ReconciliationUpload {
+    /// The files, each with its name as Alipay gave it.
+    #[schema(value_type = Vec<String>, format = Binary)]
+    file: Vec<Vec<u8>>,
+    /// Whether nothing is to be changed.
+    dry_run: Option<bool>,
+}
 
 refusals! {
     CreateRefusals:
@@ -55,7 +68,7 @@ refusals! {
     operation_id = "create_reconciliation",
     security(("api_key" = ["reconciliation"])),
     params(("Prefer" = Option<String>, Header, description = "`wait=N`: hold the answer for at most N seconds, 0-60.", example = "wait=10")),
-    request_body(content = Object, description = "Fields `file`, each with a file name, and `dry_run` (`true` or `false`).", content_type = "multipart/form-data"),
+    request_body(content = ReconciliationUpload, description = "The files, each with its name.", content_type = "multipart/form-data"),
     responses(
         CreateRefusals,
         (status = 200, description = "The same files were reconciled before, or it was a dry run.", body = ReconciliationView),
@@ -139,7 +152,8 @@ async fn receive(mut multipart: Multipart) -> Result<(Vec<StagedFile>, bool), Pr
             }
             Some("dry_run") if dry_run.is_none() => {
                 let text = soon(field.text()).await?;
-                let value = text.parse::<bool>();
+                // Some generated clients write `True`.
+                let value = text.to_ascii_lowercase().parse::<bool>();
                 dry_run = Some(value.map_err(|_| fault("dry_run", "must be true or false"))?);
             }
             _ => {

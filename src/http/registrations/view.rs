@@ -7,7 +7,7 @@ use crate::{
     app::App,
     domain::registrations::{
         Approved, KNOWN_STORE_STATUSES, MerchantType, Registration, RegistrationActor,
-        RegistrationChange, RegistrationStatus,
+        RegistrationChange, RegistrationEvent, RegistrationStatus,
     },
     http::answer::timestamp,
 };
@@ -101,7 +101,7 @@ pub struct StoreRegistrationView {
 pub struct SubmittedView {
     #[schema(example = "Demo Cafe Ltd")]
     pub secondary_merchant_name: String,
-    #[schema(example = "ENTERPRISE")]
+    #[schema(example = "ENTERPRISE", extensions(("x-extensible-enum" = json!(MerchantType::NAMES))))]
     pub secondary_merchant_type: &'static str,
     #[schema(example = "Demo Cafe Central")]
     pub store_name: String,
@@ -182,13 +182,13 @@ pub struct RegistrationChangeView {
     #[schema(example = 2)]
     pub version: i64,
     /// What happened.
-    #[schema(example = "accepted")]
+    #[schema(example = "accepted", extensions(("x-extensible-enum" = json!([&["submitted"], RegistrationEvent::NAMES].concat()))))]
     pub event: String,
     /// The status before.
-    #[schema(required = true, example = "submitting")]
+    #[schema(required = true, example = "submitting", extensions(("x-extensible-enum" = json!(RegistrationStatus::NAMES))))]
     pub from_status: Option<String>,
     /// The status after.
-    #[schema(example = "under_review")]
+    #[schema(example = "under_review", extensions(("x-extensible-enum" = json!(RegistrationStatus::NAMES))))]
     pub to_status: String,
     /// Which submission it was about, from 1.
     #[schema(example = 1)]
