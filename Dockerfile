@@ -41,11 +41,15 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 10001 gateway \
     && useradd --uid 10001 --gid gateway --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin gateway \
-    && install -d -o gateway -g gateway -m 0700 /keys
+    && install -d -o gateway -g gateway -m 0700 /keys /staging
 COPY --from=build /out/ /usr/local/bin/
 # By number, so that a cluster can see that it is not root.
 USER 10001:10001
-ENV HTTP_LISTEN=0.0.0.0:8080
+LABEL org.opencontainers.image.title="alipayhk-gateway" \
+      org.opencontainers.image.description="An open gateway for AlipayHK in-store barcode payments" \
+      org.opencontainers.image.licenses="Apache-2.0"
+# Files that are brought wait in /staging: mount something there that can be written to where the root file system is read-only.
+ENV HTTP_LISTEN=0.0.0.0:8080 TMPDIR=/staging
 EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
     CMD ["alipayhk-gateway", "healthcheck"]

@@ -1,13 +1,11 @@
-//! The README's tables are what the programs say. `UPDATE=1` rewrites them.
+//! The tables of the README and of `docs` are what the programs say (`UPDATE=1` rewrites them), and what the pages name is there.
 
-use std::fs;
+use std::{collections::BTreeSet, fs, path::Path};
 
 use alipayhk_gateway::{config::variables::VARIABLES, http::openapi};
 use serde_json::Value;
 
 use crate::acceptance::{ITEMS, tests_of};
-
-const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 
 #[test]
 #[expect(
@@ -15,22 +13,27 @@ const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     reason = "UPDATE=1 is said to the test, not to the program"
 )]
 fn the_tables_are_current() {
-    let mut readme = readme();
-    for (name, table) in [
-        ("routes", routes()),
-        ("scenarios", scenarios()),
-        ("configuration", configuration()),
-        ("acceptance", acceptance()),
+    for (page, name, table) in [
+        ("docs/integrate.md", "routes", routes()),
+        ("docs/integrate.md", "problems", problems()),
+        ("docs/simulator.md", "scenarios", scenarios()),
+        ("docs/configure.md", "configuration", configuration()),
+        ("docs/go-live.md", "acceptance", acceptance()),
     ] {
-        readme = with_section(&readme, name, &table);
+        let current = with_section(&read(page), name, &table);
+        if std::env::var("UPDATE").is_ok_and(|value| value == "1") {
+            fs::write(Path::new(ROOT).join(page), &current).expect("the page is writable");
+        }
+        assert!(
+            current == read(page),
+            "the table {name} of {page} is out of date: run the tests with UPDATE=1 and commit the change"
+        );
     }
-    if std::env::var("UPDATE").is_ok_and(|value| value == "1") {
-        fs::write(PATH, &readme).expect("README.md is writable");
-    }
-    assert!(
-        readme == self::readme(),
-        "a table of README.md is out of date: run the tests with UPDATE=1 and commit the change"
-    );
+}
+
+#[test]
+fn the_readme_is_short() {
+    assert!(read("README.md").lines().count() <= 200);
 }
 
 #[test]
@@ -40,25 +43,84 @@ fn a_table_that_differs_is_replaced_and_the_rest_is_kept() {
     assert_eq!(with_section(page, "x", "new\n"), expected);
 }
 
-/// What a reader pastes must be there, and a link must lead somewhere.
+/// A link leads to a file, and to a heading of it.
 #[test]
-fn every_relative_link_leads_to_a_file() {
-    let readme = readme();
-    let links = readme.split("](").skip(1);
-    let targets = links.filter_map(|rest| rest.split(')').next());
-    for target in targets.filter(|target| !target.starts_with("http")) {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(target);
-        assert!(
-            path.exists(),
-            "README.md links to {target}, which is missing"
-        );
+fn every_link_leads_somewhere() {
+    let mut links = 0;
+    for page in pages() {
+        let text = read(&page);
+        let from = Path::new(ROOT).join(&page);
+        for target in targets(&text) {
+            links += 1;
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path = match file {
+                "" => from.clone(),
+                file => from.with_file_name("").join(file),
+            };
+            assert!(path.exists(), "{page} links to {target}, which is missing");
+            if !anchor.is_empty() {
+                let linked = fs::read_to_string(&path).expect("a page is readable");
+                assert!(
+                    anchors(&linked).any(|found| found == anchor),
+                    "{page} links to {target}: no such heading"
+                );
+            }
+        }
     }
+    assert!(links > 50, "only {links} were found");
+}
+
+/// The pages for people.
+fn pages() -> Vec<String> {
+    let mut pages = vec![
+        "README.md".to_owned(),
+        "SECURITY.md".to_owned(),
+        "CHANGELOG.md".to_owned(),
+    ];
+    for directory in [
+        "docs",
+        "examples",
+        "examples/go",
+        "examples/java",
+        "examples/python",
+        "examples/till",
+        "examples/typescript",
+    ] {
+        let entries = fs::read_dir(Path::new(ROOT).join(directory)).expect("a directory of pages");
+        let names = entries.map(|entry| entry.expect("an entry is readable").file_name());
+        let names = names.filter_map(|name| name.into_string().ok());
+        let found = names.filter(|name| Path::new(name).extension().is_some_and(|e| e == "md"));
+        pages.extend(found.map(|name| format!("{directory}/{name}")));
+    }
+    pages
+}
+
+/// Where the links of a page lead, but for those to other sites.
+fn targets(text: &str) -> impl Iterator<Item = &str> {
+    let links = text.split("](").skip(1);
+    let targets = links.filter_map(|rest| rest.split(')').next());
+    targets.filter(|target| !target.starts_with("http"))
+}
+
+/// The names by which the headings of a page are linked to.
+fn anchors(text: &str) -> impl Iterator<Item = String> {
+    let heads = text.lines().filter_map(|line| line.strip_prefix('#'));
+    heads.map(|head| {
+        let words = head.trim_start_matches('#').trim().to_lowercase();
+        let kept = words
+            .chars()
+            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    })
 }
 
 /// The metrics, commands and steps the page names are there by these names.
 #[test]
 fn what_the_page_names_exists() {
-    let (readme, dev) = (readme(), read("dev"));
+    let (pages, dev) = (
+        pages().iter().map(|page| read(page)).collect::<String>(),
+        read("dev"),
+    );
     let named = |text: &str, start: &str| -> Vec<String> {
         let rests = text.split(start).skip(1);
         rests
@@ -74,10 +136,10 @@ fn what_the_page_names_exists() {
         arms.into_iter()
             .any(|(names, _)| names.split(" | ").any(|name| name == command))
     };
-    for command in named(&readme, "./dev ") {
+    for command in named(&pages, "./dev ") {
         assert!(
             known(&command),
-            "README.md names `./dev {command}`, which does not exist"
+            "a page names `./dev {command}`, which does not exist"
         );
     }
     let steps = dev
@@ -87,18 +149,16 @@ fn what_the_page_names_exists() {
         .expect("dev lists its steps");
     for step in steps.split(' ') {
         assert!(
-            readme.contains(&format!("| `{step}` |")),
-            "README.md lacks the step {step}"
+            read("docs/develop.md").contains(&format!("| `{step}` |")),
+            "docs/develop.md lacks the step {step}"
         );
     }
 }
 
-fn readme() -> String {
-    read("README.md")
-}
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 fn read(file: &str) -> String {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let path = Path::new(ROOT).join(file);
     fs::read_to_string(path).expect("a file of the repository is readable")
 }
 
@@ -147,6 +207,27 @@ fn routes() -> String {
         })
     });
     table(["operation", "what it does", "scope"], rows)
+}
+
+/// Each kind of refusal, as an example shows it.
+fn problems() -> String {
+    let document = openapi::document::document();
+    let examples = document["components"]["examples"].as_object();
+    let examples = examples.expect("the document has examples").values();
+    let documents = examples.map(|example| &example["value"]);
+    let text =
+        |document: &Value, name: &str| document[name].as_str().unwrap_or_default().to_owned();
+    let rows: BTreeSet<[String; 4]> = documents
+        .map(|document| {
+            [
+                document["status"].to_string(),
+                format!("`{}`", text(document, "code")),
+                text(document, "title"),
+                text(document, "retryable").replace('_', " "),
+            ]
+        })
+        .collect();
+    table(["status", "code", "what", "again"], rows.into_iter())
 }
 
 /// Each acceptance item with the tests that show it.
