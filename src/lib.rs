@@ -95,7 +95,8 @@
 //! 4. [`db::Db::insert_intent`]: the first round trip. Where something is in the way (the key, the
 //!    merchant reference, the same scan a moment ago) [`db::Db::existing`] says what, and the answer is
 //!    a replay or a refusal. A commit in doubt is resolved by reading: the ids were minted here (R8);
-//!    what stays in doubt is told as such, and is never sent.
+//!    what stays in doubt is told as such, and is never sent. Intents that are ready at the same time go in
+//!    one statement and one commit ([`db::group_commit`]), and so do records.
 //!    *From here on a crash is harmless.*
 //! 5. [`alipay::client::Alipay::pay`] signs, posts once, verifies over the bytes as they came, parses,
 //!    matches, and says what Alipay *meant*: a [`alipay::outcome::PayOutcome`], which may be `Unknown`.

@@ -56,6 +56,7 @@ mod tests {
     use super::*;
     use crate::db::{
         WRITES_FAIL_FOR,
+        group_commit::{LOCK_OF_SEVERAL, OTHERS_WAIT},
         run::{BULK_ANSWER, BULK_LOCK, BULK_STATEMENT, Limits, OVERDUE_SEEN_FOR},
     };
 
@@ -79,6 +80,8 @@ mod tests {
             ("lock", usual.lock),
             ("statement", usual.statement),
             ("answer", usual.answer),
+            ("lock of several", LOCK_OF_SEVERAL),
+            ("others wait", OTHERS_WAIT),
             ("bulk lock", BULK_LOCK),
             ("bulk statement", BULK_STATEMENT),
             ("bulk answer", BULK_ANSWER),

@@ -31,10 +31,10 @@ use super::{error::Error, run::Lane};
 const MOST: usize = 32;
 
 /// For how long others wait for a statement that is under way before another connection is taken.
-const OTHERS_WAIT: Duration = Duration::from_millis(5);
+pub const OTHERS_WAIT: Duration = Duration::from_millis(5);
 
 /// For how long a statement of several waits for a lock: whoever holds it is in the way of one of them.
-const LOCK_OF_SEVERAL: Duration = Duration::from_millis(100);
+pub const LOCK_OF_SEVERAL: Duration = Duration::from_millis(100);
 
 /// One write, of which several make a statement.
 pub(super) trait Write: fmt::Debug + Send + Sync + Sized + 'static {

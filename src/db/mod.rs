@@ -12,7 +12,7 @@ pub mod audit;
 pub mod contradictions;
 pub mod error;
 pub mod follow_ups;
-mod group_commit;
+pub mod group_commit;
 pub mod merchants;
 pub mod notifications;
 pub mod payments;
