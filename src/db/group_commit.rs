@@ -227,6 +227,9 @@ async fn write_group<W: Write>(lane: &Lane, mut group: Vec<Waiting<W>>) {
 }
 
 async fn write_alone<W: Write>(lane: &Lane, waiting: Waiting<W>) {
+    if waiting.reply.is_closed() {
+        return;
+    }
     let written = W::write(&lane.until(waiting.deadline), &[waiting.write])
         .await
         .and_then(|mut written| written.pop().ok_or_else(|| Error::in_doubt(GroupLost)));
@@ -245,8 +248,6 @@ struct GroupLost;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use sqlx::postgres::PgConnectOptions;
     use tokio::{sync::Semaphore, task::JoinHandle};
     use tokio_util::task::TaskTracker;
@@ -259,7 +260,6 @@ mod tests {
     struct Fake {
         groups: Mutex<Vec<Vec<u128>>>,
         answers: Semaphore,
-        sent: AtomicUsize,
     }
 
     #[derive(Debug)]
@@ -284,7 +284,6 @@ mod tests {
             let keys = column(writes, |write| write.key);
             let fake = &writes.first().expect("a write").of;
             fake.groups.lock().expect("groups").push(keys.clone());
-            fake.sent.fetch_add(1, Ordering::SeqCst);
             fake.answers.acquire().await.expect("answers").forget();
             if keys.contains(&REFUSED) {
                 return Err(Error::Constraint("unlucky".to_owned()));
@@ -316,7 +315,6 @@ mod tests {
                 fake: Arc::new(Fake {
                     groups: Mutex::default(),
                     answers: Semaphore::new(answers),
-                    sent: AtomicUsize::new(0),
                 }),
             }
         }
@@ -329,7 +327,7 @@ mod tests {
         }
 
         async fn until_sent(&self, statements: usize) {
-            while self.fake.sent.load(Ordering::SeqCst) < statements {
+            while self.groups().len() < statements {
                 yield_now().await;
             }
         }
@@ -380,6 +378,19 @@ mod tests {
             [Ok(1), Err(Error::Constraint(_)), Ok(2)]
         ));
         assert_eq!(bench.groups().len(), 4, "one group, and three alone");
+    }
+
+    #[tokio::test]
+    async fn what_its_caller_left_before_its_group_was_refused_is_not_written_alone() {
+        let bench = Bench::new(0);
+        let [kept, left] = [REFUSED, 1].map(|key| bench.write(key));
+        bench.until_sent(1).await;
+        left.abort();
+        assert!(left.await.is_err_and(|error| error.is_cancelled()));
+        bench.fake.answers.add_permits(3);
+        let written = kept.await.expect("joined");
+        assert!(matches!(written, Err(Error::Constraint(_))));
+        assert_eq!(bench.groups(), [vec![1, REFUSED], vec![REFUSED]]);
     }
 
     #[tokio::test]
