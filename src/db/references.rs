@@ -21,10 +21,26 @@ impl Db {
         let mut connection = self.connection_for_the_schema().await?;
         let found = sqlx::query_as!(
             Dangling,
-            r#"select "table" as "table!", refers_to as "refers_to!", count(*) as "rows!"
-            from (
-                select 'payment' as "table", 'merchant' as refers_to
-                from payment as row
+            r#"with leads_to_a_payment as (
+                select 'attempt' as "table", merchant_id, payment_id from attempt
+                union all select 'idempotency_key', merchant_id, payment_id from idempotency_key
+                union all select 'merchant_reference', merchant_id, payment_id from merchant_reference
+                union all
+                select 'payment_transition', merchant_id, payment_id from payment_transition
+                union all select 'recent_scan', merchant_id, payment_id from recent_scan
+            ), leads_to_a_merchant as (
+                select 'merchant_reference' as "table", merchant_id from merchant_reference
+                union all select 'payment', merchant_id from payment
+            ), dangling as (
+                select "table", 'payment' as refers_to
+                from leads_to_a_payment as row
+                where payment_id is not null and not exists (
+                    select from payment
+                    where payment.merchant_id = row.merchant_id
+                        and payment.payment_id = row.payment_id)
+                union all
+                select "table", 'merchant'
+                from leads_to_a_merchant as row
                 where not exists (
                     select from merchant where merchant.merchant_id = row.merchant_id)
                 union all
@@ -33,47 +49,9 @@ impl Db {
                 where not exists (
                     select from store
                     where store.merchant_id = row.merchant_id and store.store_id = row.store_id)
-                union all
-                select 'merchant_reference', 'merchant'
-                from merchant_reference as row
-                where not exists (
-                    select from merchant where merchant.merchant_id = row.merchant_id)
-                union all
-                select 'merchant_reference', 'payment'
-                from merchant_reference as row
-                where payment_id is not null and not exists (
-                    select from payment
-                    where payment.merchant_id = row.merchant_id
-                        and payment.payment_id = row.payment_id)
-                union all
-                select 'idempotency_key', 'payment'
-                from idempotency_key as row
-                where payment_id is not null and not exists (
-                    select from payment
-                    where payment.merchant_id = row.merchant_id
-                        and payment.payment_id = row.payment_id)
-                union all
-                select 'recent_scan', 'payment'
-                from recent_scan as row
-                where not exists (
-                    select from payment
-                    where payment.merchant_id = row.merchant_id
-                        and payment.payment_id = row.payment_id)
-                union all
-                select 'attempt', 'payment'
-                from attempt as row
-                where not exists (
-                    select from payment
-                    where payment.merchant_id = row.merchant_id
-                        and payment.payment_id = row.payment_id)
-                union all
-                select 'payment_transition', 'payment'
-                from payment_transition as row
-                where not exists (
-                    select from payment
-                    where payment.merchant_id = row.merchant_id
-                        and payment.payment_id = row.payment_id)
-            ) as dangling
+            )
+            select "table" as "table!", refers_to as "refers_to!", count(*) as "rows!"
+            from dangling
             group by "table", refers_to
             order by "table", refers_to"#,
         )
