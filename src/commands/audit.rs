@@ -3,7 +3,7 @@
 use anyhow::Context;
 use serde_json::json;
 
-use super::{Report, json_line};
+use super::{Report, VerifyArgs};
 use crate::{
     app::audit::{Checked, check},
     config::{DatabaseConfig, process_environment, variables},
@@ -19,14 +19,6 @@ pub enum AuditCommand {
     Verify(VerifyArgs),
 }
 
-/// How to tell it.
-#[derive(Debug, clap::Args)]
-pub struct VerifyArgs {
-    /// One line of JSON
-    #[arg(long)]
-    json: bool,
-}
-
 /// Runs the command.
 pub async fn run(command: AuditCommand) -> anyhow::Result<Report> {
     let AuditCommand::Verify(args) = command;
@@ -36,12 +28,8 @@ pub async fn run(command: AuditCommand) -> anyhow::Result<Report> {
         .await
         .context("the audit log could not be read")?;
     db.close().await;
-    let text = if args.json {
-        json_line(&as_json(&checked))
-    } else {
-        in_words(&checked)
-    };
-    Ok(Report::of_check(text, checked.broken.is_none()))
+    let is_intact = checked.broken.is_none();
+    Ok(args.report(is_intact, || as_json(&checked), || in_words(&checked)))
 }
 
 fn as_json(checked: &Checked) -> serde_json::Value {

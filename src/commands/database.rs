@@ -3,7 +3,7 @@
 use anyhow::Context;
 use serde_json::json;
 
-use super::{Report, json_line};
+use super::{Report, VerifyArgs};
 use crate::{
     config::{DatabaseConfig, process_environment, variables},
     db::references::Dangling,
@@ -19,14 +19,6 @@ pub enum DatabaseCommand {
     Verify(VerifyArgs),
 }
 
-/// How to tell it.
-#[derive(Debug, clap::Args)]
-pub struct VerifyArgs {
-    /// One line of JSON
-    #[arg(long)]
-    json: bool,
-}
-
 /// Runs the command.
 pub async fn run(command: DatabaseCommand) -> anyhow::Result<Report> {
     let DatabaseCommand::Verify(args) = command;
@@ -37,12 +29,8 @@ pub async fn run(command: DatabaseCommand) -> anyhow::Result<Report> {
         .await
         .context("the database could not be read")?;
     db.close().await;
-    let text = if args.json {
-        json_line(&as_json(&dangling))
-    } else {
-        in_words(&dangling)
-    };
-    Ok(Report::of_check(text, dangling.is_empty()))
+    let is_intact = dangling.is_empty();
+    Ok(args.report(is_intact, || as_json(&dangling), || in_words(&dangling)))
 }
 
 fn as_json(dangling: &[Dangling]) -> serde_json::Value {

@@ -44,6 +44,30 @@ impl Report {
     }
 }
 
+/// How what was checked is told.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// One line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl VerifyArgs {
+    fn report(
+        &self,
+        all_is_well: bool,
+        as_json: impl FnOnce() -> serde_json::Value,
+        in_words: impl FnOnce() -> String,
+    ) -> Report {
+        let text = if self.json {
+            json_line(&as_json())
+        } else {
+            in_words()
+        };
+        Report::of_check(text, all_is_well)
+    }
+}
+
 /// RFC 3339 in UTC, to the second.
 fn instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
