@@ -1,6 +1,6 @@
 //! What every request passes through.
 
-use std::any::Any;
+use std::{any::Any, sync::LazyLock};
 
 use axum::{
     Extension, Router,
@@ -21,7 +21,7 @@ use super::{
     extract::body::MAX_BODY_BYTES,
     metrics,
     openapi::{
-        self,
+        document,
         serve::{Document, Documents},
     },
     problem::{Kind, Problem},
@@ -30,16 +30,19 @@ use super::{
 
 const CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");
 
+static CURRENT: LazyLock<Document> = LazyLock::new(|| Document::new(document::text()));
+static OLDER: LazyLock<Document> = LazyLock::new(|| Document::new(document::text_3_0()));
+const DOCUMENTS: Documents = Documents {
+    current: &CURRENT,
+    older: &OLDER,
+};
+
 /// The whole service.
 pub fn router(state: HttpState) -> Router {
     let (documented, _) = routes::routes().split_for_parts();
     // The reader's page for the document, from the binary itself.
     let docs = SwaggerUi::new("/docs").config(Config::from("/openapi.json"));
-    let documents = Documents {
-        current: Document::new(openapi::document::text()),
-        older: Document::new(openapi::document::text_3_0()),
-    };
-    let documented = documented.layer(Extension(documents));
+    let documented = documented.layer(Extension(DOCUMENTS));
     wrap(documented.merge(docs), state)
 }
 

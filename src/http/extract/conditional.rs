@@ -100,17 +100,10 @@ enum KnownVersions {
 
 impl KnownVersions {
     fn read(headers: &HeaderMap, name: &HeaderName) -> Self {
-        let values = headers.get_all(name);
-        let tags: Vec<&str> = values
-            .iter()
-            .filter_map(|value: &HeaderValue| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .map(str::trim)
-            .collect();
-        if tags.contains(&"*") {
+        if tags(headers, name).any(|tag| tag == ANY) {
             return Self::Any;
         }
-        Self::These(tags.into_iter().filter_map(version_of).collect())
+        Self::These(tags(headers, name).filter_map(version_of).collect())
     }
 
     /// Which version to wait away from.
@@ -129,9 +122,25 @@ impl KnownVersions {
     }
 }
 
-/// The comparison is weak, as the RFC asks for this header: `W/"3"` is `"3"`.
+/// Instead of tags: whatever there is.
+const ANY: &str = "*";
+
+/// The tags of a header. Their comparison is weak, as the RFC asks for `If-None-Match`: `W/"3"` is `"3"`.
+fn tags<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
+    let values = headers.get_all(name).iter();
+    values
+        .filter_map(|value: &HeaderValue| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .map(|tag| tag.strip_prefix("W/").unwrap_or(tag))
+}
+
+/// Whether the caller has what bears this tag (`If-None-Match`).
+pub fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    tags(headers, &header::IF_NONE_MATCH).any(|known| known == ANY || known == tag)
+}
+
 fn version_of(tag: &str) -> Option<i64> {
-    let tag = tag.strip_prefix("W/").unwrap_or(tag);
     tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
 }
 

@@ -30,7 +30,7 @@ pub use caller::{
     AdminCaller, Administer, AskAboutPayments, AskAboutRefunds, Caller, LookAtPayments, LookAtWork,
     Operate, ReadPayments, Reconcile, Reverse, WritePayments, WriteRefunds,
 };
-pub use conditional::{Conditional, IfMatch};
+pub use conditional::{Conditional, IfMatch, is_known};
 pub use fields::{Faults, ObjectReader};
 pub use headers::{Key, PreferWait};
 pub use path::{Id, StoreOf};
