@@ -163,9 +163,7 @@ impl App {
                 }
             }
             ReversalAction::Cancel => {
-                if payment.canceling.is_none() {
-                    self.admit_return(principal, &payment, now).await?;
-                }
+                self.admit_reversal(principal, &payment, now).await?;
                 reversal(action, payment, None)
             }
         }))
@@ -200,11 +198,7 @@ impl App {
                         None => continue,
                     }
                 }
-                ReversalAction::Cancel => {
-                    if payment.canceling.is_none() {
-                        self.admit_return(principal, &payment, now).await?;
-                    }
-                }
+                ReversalAction::Cancel => self.admit_reversal(principal, &payment, now).await?,
             }
             let reversal_id = payment.reversal.unwrap_or_else(RefundId::mint);
             let begun = if payment.reversal.is_some() && payment.cancel_is_repeated(now) {
@@ -328,6 +322,19 @@ impl App {
             Err(Error::AmountExceedsRefundable { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether a reversal may begin a cancel; one that is under way is asked for again by anybody.
+    async fn admit_reversal(
+        &self,
+        principal: &Principal,
+        payment: &Payment,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        if payment.canceling.is_some() {
+            return Ok(());
+        }
+        self.admit_return(principal, payment, now).await
     }
 
     /// Whether the merchant's limits let all that is left go back now.
