@@ -29,6 +29,17 @@ async fn refund(world: &World, payment: &Answer, minor: i64, mode: &str) -> Answ
     world.till.refund(payment.id(), &body, 5).await
 }
 
+/// A refund of 10.00 that Alipay refuses by a definite code, and makes.
+async fn refused_and_done(world: &World, payment: &Answer) -> Answer {
+    let lie = json!({
+        "type": "result_after_effect", "code": "FAIL", "error": "REASON_TRADE_BEEN_FREEZEN"
+    });
+    world.simulator.script("refund", 1, lie).await;
+    let refused = refund(world, payment, 1000, "sync").await;
+    assert_eq!(refused.summary("status"), (201, "failed"), "{refused:?}");
+    refused
+}
+
 /// A refund of 10.00 that Alipay calls done and does not make.
 async fn done_and_not_known(world: &World, payment: &Answer) -> Answer {
     let simulator = &world.simulator;
@@ -194,12 +205,7 @@ async fn a_refusal_that_says_nothing_of_the_payment_contradicts_nothing(pool: Pg
 async fn m6_a_refund_that_was_refused_and_is_done_is_found_by_one_question(pool: PgPool) {
     let mut world = start(pool).await;
     let paid = world.pay("0001").await;
-    let lie = json!({
-        "type": "result_after_effect", "code": "FAIL", "error": "REASON_TRADE_BEEN_FREEZEN"
-    });
-    world.simulator.script("refund", 1, lie).await;
-    let refused = refund(&world, &paid, 1000, "sync").await;
-    assert_eq!(refused.summary("status"), (201, "failed"), "{refused:?}");
+    let refused = refused_and_done(&world, &paid).await;
     world.run_due().await;
     assert_eq!(
         world.simulator.count("refund_query").await,
@@ -229,12 +235,7 @@ async fn m6_a_refund_that_was_refused_and_is_done_is_found_by_one_question(pool:
 async fn m12_a_trade_closed_by_refunds_of_which_one_is_not_booked_yet_stays_paid(pool: PgPool) {
     let mut world = start(pool).await;
     let paid = world.pay("0001").await;
-    let lie = json!({
-        "type": "result_after_effect", "code": "FAIL", "error": "REASON_TRADE_BEEN_FREEZEN"
-    });
-    world.simulator.script("refund", 1, lie).await;
-    let refused = refund(&world, &paid, 1000, "sync").await;
-    assert_eq!(refused.summary("status"), (201, "failed"), "{refused:?}");
+    refused_and_done(&world, &paid).await;
     world.advance(TimeDelta::seconds(10)).await;
     world.run_due().await;
     let rest = refund(&world, &paid, 2925, "sync").await;
@@ -389,12 +390,7 @@ async fn a_person_may_keep_a_refund_that_alipay_does_not_know(pool: PgPool) {
 async fn a_refresh_that_learns_that_a_refund_is_done_shows_it_done(pool: PgPool) {
     let world = start(pool).await;
     let paid = world.pay("0001").await;
-    let lie = json!({
-        "type": "result_after_effect", "code": "FAIL", "error": "REASON_TRADE_BEEN_FREEZEN"
-    });
-    world.simulator.script("refund", 1, lie).await;
-    let refused = refund(&world, &paid, 1000, "sync").await;
-    assert_eq!(refused.summary("status"), (201, "failed"), "{refused:?}");
+    let refused = refused_and_done(&world, &paid).await;
     // The database's clock goes on, so that one question is after another.
     world
         .sql(
